@@ -1,0 +1,52 @@
+# `make quickstart` and `make test` are all that is needed from a fresh clone; everything else follows from them.
+
+PYTHON ?= python3
+# A build of one's own choice can stand here, for example TORCH=torch==2.13.0+cpu where the index offers it.
+TORCH ?= torch==2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart small test check site clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## create .venv with every pinned package (once; 3 to 7 minutes, about 4.5 GB)
+
+$(STAMP): requirements.lock
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; Python 3.11 or newer is needed" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $$($(PYTHON) --version 2>&1) is too old; Python 3.11 or newer is needed (make PYTHON=python3.11 ...)" >&2; exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV) || \
+		{ echo "error: no virtual environment could be made; on Debian: apt install python3-venv" >&2; exit 1; }
+	@echo "installing torch and its dependencies"
+	@$(BIN)/pip install --quiet --quiet --disable-pip-version-check $(TORCH)
+	@echo "installing requirements.lock"
+	@$(BIN)/pip install --quiet --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	@touch $@
+	@echo "ready: $(VENV)"
+
+quickstart: setup  ## run the micro track on embedded data (2 CPU cores, about 10 minutes)
+	$(BIN)/python run_benchmark.py --gin_file=gin/quickstart.gin --workdir=runs/quickstart
+
+small: setup  ## run the scaled-down real-data track on CPU (needs AUTODISTILL_DATA)
+	@test -n "$$AUTODISTILL_DATA" || \
+		{ echo "error: AUTODISTILL_DATA is not set; it names the folder with glue/, squad/, pretrain/ and vocab/" >&2; exit 2; }
+	$(BIN)/python run_benchmark.py --gin_file=gin/tracks/small_cpu.gin --workdir=runs/small_cpu
+
+test: setup  ## run the tests on two processes
+	$(BIN)/python -m pytest -q -n 2
+
+check: setup  ## check format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+site: setup  ## build the page again from the records of the quickstart
+	$(BIN)/python run_benchmark.py --gin_file=gin/quickstart.gin --workdir=runs/quickstart --stages=publish
+
+clean:  ## remove caches; .venv and runs stay
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks build *.egg-info
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,466 @@
+"""Every setting of a run, as one tree of frozen dataclasses.
+
+The tree is built by `benchmark.gin_loader` from gin files, and by tests directly. It imports the standard library alone, so
+that the command line can refuse bad input before anything heavy is loaded. Each field carries its own limits in its metadata
+(`at_least`, `at_most`, `choices`); `_Checked.__post_init__` applies types and limits to every class alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tasks.request import MaterializeRequest
+
+STAGES = ("data", "teacher", "search", "distill", "finetune", "latency", "record", "publish")
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used.
+
+    Attributes:
+        selector: `Class.field`, as it is written in a gin file.
+        value: the value that was refused.
+        accepted: what would have been accepted, in words.
+    """
+
+    def __init__(self, selector: str, value: Any, accepted: str) -> None:
+        self.selector, self.value, self.accepted = selector, value, accepted
+        super().__init__(f"{selector} = {value!r}: expected {accepted}")
+
+
+def setting(
+    default: Any = dataclasses.MISSING,
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    choices: Sequence[Any] | None = None,
+) -> Any:
+    """Declares a field with limits; for a tuple field the limits hold for each element.
+
+    Args:
+        default: default value; without it the field must be given.
+        at_least: smallest accepted number.
+        at_most: largest accepted number.
+        choices: the accepted values.
+
+    Returns:
+        A dataclass field.
+    """
+    metadata = {"at_least": at_least, "at_most": at_most, "choices": tuple(choices) if choices else None}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def _describe(kind: Any) -> str:
+    origin = typing.get_origin(kind)
+    if origin is tuple:
+        return f"a sequence of {_describe(typing.get_args(kind)[0])} values"
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(_describe(k) for k in typing.get_args(kind))
+    if kind is type(None):
+        return "None"
+    return "@" + kind.__name__ + "()" if dataclasses.is_dataclass(kind) else kind.__name__
+
+
+def _coerce(value: Any, kind: Any) -> Any:
+    """Returns `value` as `kind`; raises TypeError where it is something else. Only int to float and list to tuple convert."""
+    origin = typing.get_origin(kind)
+    if origin in (types.UnionType, typing.Union):
+        for option in typing.get_args(kind):
+            try:
+                return _coerce(value, option)
+            except TypeError:
+                continue
+        raise TypeError
+    if origin is tuple:
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            raise TypeError
+        return tuple(_coerce(v, typing.get_args(kind)[0]) for v in value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise TypeError
+    if kind is float and not math.isfinite(value):
+        raise TypeError
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Checked:
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self))
+        for field in dataclasses.fields(self):
+            selector, value = f"{type(self).__name__}.{field.name}", getattr(self, field.name)
+            limits = field.metadata
+            accepted = _describe(hints[field.name])
+            if limits.get("choices"):
+                accepted += " in {" + ", ".join(map(str, limits["choices"])) + "}"
+            if limits.get("at_least") is not None:
+                accepted += f" >= {limits['at_least']}"
+            if limits.get("at_most") is not None:
+                accepted += f" <= {limits['at_most']}"
+            try:
+                value = _coerce(value, hints[field.name])
+            except TypeError:
+                raise ConfigError(selector, value, accepted) from None
+            for item in value if isinstance(value, tuple) else (value,):
+                if item is None:
+                    continue
+                if (
+                    (limits.get("choices") and item not in limits["choices"])
+                    or (limits.get("at_least") is not None and not item >= limits["at_least"])
+                    or (limits.get("at_most") is not None and not item <= limits["at_most"])
+                ):
+                    raise ConfigError(selector, value, accepted)
+            object.__setattr__(self, field.name, value)
+        self.check()
+
+    def check(self) -> None:
+        """Checks what holds between fields; a class overrides it where there is something to check."""
+
+    def refuse(self, field: str, accepted: str) -> typing.NoReturn:
+        """Raises ConfigError for one of this object's fields."""
+        raise ConfigError(f"{type(self).__name__}.{field}", getattr(self, field), accepted)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig(_Checked):
+    """Architecture of one encoder; the names are those of the Hugging Face BERT and MobileBERT configurations.
+
+    `intra_bottleneck_size=None` gives a plain BERT layer. The defaults are MobileBERT's (arXiv 2004.02984, its released
+    configuration).
+    """
+
+    vocab_size: int = setting(30522, at_least=8)
+    embedding_size: int = setting(128, at_least=1)
+    hidden_size: int = setting(512, at_least=1)
+    num_hidden_layers: int = setting(24, at_least=1)
+    num_attention_heads: int = setting(4, at_least=1)
+    intra_bottleneck_size: int | None = setting(128, at_least=1)
+    intermediate_size: int = setting(512, at_least=1)
+    num_feedforward_networks: int = setting(4, at_least=1)
+    hidden_act: str = setting("relu", choices=("relu", "gelu", "gelu_new"))
+    normalization_type: str = setting("no_norm", choices=("layer_norm", "no_norm"))
+    trigram_input: bool = setting(True)
+    key_query_shared_bottleneck: bool = setting(True)
+    use_bottleneck_attention: bool = setting(False)
+    max_position_embeddings: int = setting(512, at_least=1)
+    type_vocab_size: int = setting(2, at_least=1)
+    layer_norm_eps: float = setting(1e-12, at_least=0.0)
+    initializer_range: float = setting(0.02, at_least=0.0)
+
+    @property
+    def intra_size(self) -> int:
+        """Width inside a layer: the bottleneck's where there is one, else `hidden_size`."""
+        return self.intra_bottleneck_size or self.hidden_size
+
+    @property
+    def head_size(self) -> int:
+        """Width of one attention head."""
+        return self.intra_size // self.num_attention_heads
+
+    def check(self) -> None:
+        if self.intra_size % self.num_attention_heads:
+            self.refuse("num_attention_heads", f"a divisor of the layer's inner width {self.intra_size}")
+        if self.intra_bottleneck_size is None and self.num_feedforward_networks != 1:
+            self.refuse("num_feedforward_networks", "1 in a layer without a bottleneck")
+        if self.embedding_size > self.hidden_size:
+            self.refuse("embedding_size", f"at most hidden_size = {self.hidden_size}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig(_Checked):
+    """Optimiser and learning-rate schedule: linear warm-up, then linear decay to `end_factor` of the peak.
+
+    No weight decay on biases and normalisation parameters, as in BERT and MobileBERT.
+    """
+
+    name: str = setting("adamw", choices=("adamw", "lamb"))
+    learning_rate: float = setting(1e-3, at_least=0.0)
+    warmup_fraction: float = setting(0.1, at_least=0.0, at_most=1.0)
+    end_factor: float = setting(0.0, at_least=0.0, at_most=1.0)
+    weight_decay: float = setting(0.01, at_least=0.0)
+    clip_norm: float = setting(1.0, at_least=1e-6)
+    beta1: float = setting(0.9, at_least=0.0, at_most=1.0)
+    beta2: float = setting(0.999, at_least=0.0, at_most=1.0)
+    epsilon: float = setting(1e-6, at_least=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(_Checked):
+    """Where text comes from and what token arrays are made of it.
+
+    `directory` holds the official files (`glue/`, `squad/`, `pretrain/`, `vocab/`); environment variables in it are expanded
+    when the run starts, so that the same settings have the same fingerprint on every machine.
+    """
+
+    source: str = setting("microworld", choices=("microworld", "files"))
+    directory: str = setting("")
+    microworld_seed: int = setting(0, at_least=0)
+    microworld_scale: float = setting(1.0, at_least=0.001, at_most=1.0)
+    vocabulary: str = setting("train")
+    vocabulary_size: int = setting(1024, at_least=64)
+    pretrain_corpora: tuple[str, ...] = setting(("pretrain/microworld/corpus.wikiextractor.txt",))
+    pretrain_rates: tuple[float, ...] = setting((1.0,), at_least=0.0)
+    pretrain_validation: str = setting("pretrain/microworld/validation.wikiextractor.txt")
+    pretrain_length: int = setting(64, at_least=8)
+    pretrain_max_rows: int = setting(0, at_least=0)
+    validation_rows: int = setting(512, at_least=1)
+    tasks: tuple[str, ...] = setting(("glue_sst2_v1",))
+    task_length: int = setting(48, at_least=8)
+    span_length: int = setting(96, at_least=16)
+    span_stride: int = setting(32, at_least=1)
+    max_query_length: int = setting(24, at_least=4)
+
+    def check(self) -> None:
+        if len(self.pretrain_rates) != len(self.pretrain_corpora):
+            self.refuse("pretrain_rates", f"one rate for each of the {len(self.pretrain_corpora)} pretrain_corpora")
+        if self.source == "files" and not self.directory:
+            self.refuse("directory", "the folder of the official files when source = 'files'")
+        if not self.tasks:
+            self.refuse("tasks", "at least one task name")
+
+    def request(self) -> MaterializeRequest:
+        """What the data stage is asked for, with environment variables in `directory` expanded.
+
+        Raises:
+            ConfigError: `directory` names an environment variable that is not set.
+        """
+        from tasks.request import MaterializeRequest
+
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        values["directory"] = os.path.expandvars(self.directory)
+        if "$" in values["directory"]:
+            self.refuse("directory", "a folder; the environment variable in it is not set")
+        return MaterializeRequest(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig(_Checked):
+    """Masked-LM training from scratch: dynamic masking, a fixed number of predictions for each sequence."""
+
+    steps: int = setting(1000, at_least=1)
+    batch_size: int = setting(32, at_least=1)
+    mask_rate: float = setting(0.15, at_least=0.01, at_most=0.9)
+    optimizer: OptimizerConfig = setting()
+    checkpoint_every: int = setting(500, at_least=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherConfig(_Checked):
+    """The teacher: its architecture and its own pretraining."""
+
+    encoder: EncoderConfig = setting()
+    pretrain: PretrainConfig = setting()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillConfig(_Checked):
+    """MobileBERT's recipe: progressive layer-wise transfer, then masked-LM distillation (arXiv 2004.02984, released code).
+
+    The weights are those of the released code; `layer_steps` counts for each layer, `distill_steps` for the second phase.
+    `one_program` compiles both phases into one program, whose second phase computes transfer terms of weight 0: it pays where
+    compiling takes longer than training, as in a search over tiny students.
+    """
+
+    recipe: str = setting("mobilebert", choices=("mobilebert",))
+    layer_steps: int = setting(100, at_least=0)
+    distill_steps: int = setting(500, at_least=1)
+    batch_size: int = setting(32, at_least=1)
+    mask_rate: float = setting(0.15, at_least=0.01, at_most=0.9)
+    transfer_optimizer: OptimizerConfig = setting()
+    distill_optimizer: OptimizerConfig = setting()
+    feature_map_weight: float = setting(100.0, at_least=0.0)
+    feature_mean_weight: float = setting(5000.0, at_least=0.0)
+    feature_variance_weight: float = setting(5.0, at_least=0.0)
+    attention_weight: float = setting(1.0, at_least=0.0)
+    ground_truth_ratio: float = setting(0.5, at_least=0.0, at_most=1.0)
+    copy_embeddings: bool = setting(True)
+    one_program: bool = setting(False)
+    checkpoint_every: int = setting(500, at_least=1)
+
+    def check(self) -> None:
+        schedule = ("learning_rate", "warmup_fraction", "end_factor")
+        both = [
+            {f.name: getattr(o, f.name) for f in dataclasses.fields(o) if f.name not in schedule}
+            for o in (self.transfer_optimizer, self.distill_optimizer)
+        ]
+        if self.one_program and both[0] != both[1]:
+            self.refuse("one_program", "False where the optimisers of the two phases differ in more than their schedule")
+
+    def scaled(self, fraction: float) -> DistillConfig:
+        """The same recipe with every phase `fraction` as long (at least one step): flash distillation."""
+        shorter = {f: max(1, round(getattr(self, f) * fraction)) for f in ("layer_steps", "distill_steps")}
+        if self.layer_steps == 0:
+            shorter["layer_steps"] = 0
+        return dataclasses.replace(self, **shorter)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChipConfig(_Checked):
+    """Figures of one chip for the roofline estimate; every shipped file under gin/hardware/ names their sources.
+
+    `tile` is the granularity to which each axis of a matrix product is padded; `op_overhead_s` the fixed cost of one operation.
+    """
+
+    name: str = setting("cpu_2core")
+    peak_flops: float = setting(1e11, at_least=1.0)
+    memory_bandwidth: float = setting(1e10, at_least=1.0)
+    on_chip_bytes: float = setting(0.0, at_least=0.0)
+    on_chip_bandwidth: float = setting(1e11, at_least=1.0)
+    tile: int = setting(1, at_least=1)
+    op_overhead_s: float = setting(0.0, at_least=0.0)
+    bytes_per_value: int = setting(4, at_least=1, at_most=8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpace(_Checked):
+    """The student architectures of a track: every combination of the listed values around `base`, less the invalid ones."""
+
+    base: EncoderConfig = setting()
+    num_hidden_layers: tuple[int, ...] = setting((24,), at_least=1)
+    hidden_size: tuple[int, ...] = setting((128, 256, 384, 512), at_least=1)
+    intra_bottleneck_size: tuple[int, ...] = setting((64, 96, 128, 160), at_least=1)
+    num_attention_heads: tuple[int, ...] = setting((1, 2, 4, 8), at_least=1)
+    intermediate_size: tuple[int, ...] = setting((384, 512, 640), at_least=1)
+    num_feedforward_networks: tuple[int, ...] = setting((2, 4, 6), at_least=1)
+
+    FIELDS: typing.ClassVar[tuple[str, ...]] = (
+        "num_hidden_layers",
+        "hidden_size",
+        "intra_bottleneck_size",
+        "num_attention_heads",
+        "intermediate_size",
+        "num_feedforward_networks",
+    )
+
+    def check(self) -> None:
+        for name in self.FIELDS:
+            values = getattr(self, name)
+            if not values or tuple(sorted(set(values))) != values:
+                self.refuse(name, "distinct values in rising order")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig(_Checked):
+    """The multi-objective search: masked-LM accuracy up, latency down.
+
+    `accuracy_threshold` (percent) and `latency_threshold_s` (seconds) are the reference point of the hypervolume; a student
+    worse than either does not count. `flash_fraction` shortens the full distillation for each trial.
+    """
+
+    space: SearchSpace = setting()
+    algorithm: str = setting("ax", choices=("ax", "random"))
+    num_trials: int = setting(8, at_least=1)
+    num_initial_trials: int = setting(4, at_least=1)
+    flash_fraction: float = setting(0.05, at_least=1e-4, at_most=1.0)
+    accuracy_threshold: float = setting(0.0, at_least=0.0, at_most=100.0)
+    latency_threshold_s: float = setting(1.0, at_least=0.0)
+    max_parameters: int = setting(0, at_least=0)
+    chip: ChipConfig = setting()
+    batch_size: int = setting(1, at_least=1)
+    sequence_length: int = setting(128, at_least=1)
+    num_found: int = setting(1, at_least=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineConfig(_Checked):
+    """A baseline that goes through the same recipe, data and budget as the found students."""
+
+    name: str = setting()
+    title: str = setting()
+    encoder: EncoderConfig = setting()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneConfig(_Checked):
+    """Fine-tuning: one learning rate and number of epochs for all tasks, at least `min_steps` steps, one run for each seed."""
+
+    seeds: tuple[int, ...] = setting((0, 1, 2), at_least=0)
+    epochs: float = setting(3.0, at_least=0.01)
+    min_steps: int = setting(1, at_least=1)
+    batch_size: int = setting(32, at_least=1)
+    optimizer: OptimizerConfig = setting()
+
+    def check(self) -> None:
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            self.refuse("seeds", "distinct seeds, at least one")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencyConfig(_Checked):
+    """Measured latency: candidate and frozen reference interleaved (ABBA) in each of `processes` fresh processes."""
+
+    reference: EncoderConfig = setting()
+    reference_name: str = setting("reference")
+    batch_size: int = setting(1, at_least=1)
+    sequence_length: int = setting(128, at_least=1)
+    processes: int = setting(3, at_least=1)
+    pairs: int = setting(100, at_least=10)
+    min_seconds: float = setting(1.0, at_least=0.0)
+    timeout_s: float = setting(300.0, at_least=1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(_Checked):
+    """One experiment; the root that a gin file configures."""
+
+    track: str = setting()
+    track_version: str = setting("0.1")
+    seed: int = setting(0, at_least=0)
+    data: DataConfig = setting()
+    teacher: TeacherConfig = setting()
+    search: SearchConfig = setting()
+    distill: DistillConfig = setting()
+    finetune: FinetuneConfig = setting()
+    latency: LatencyConfig = setting()
+    baselines: tuple[BaselineConfig, ...] = setting(())
+    untrained_control: bool = setting(False)
+
+    def check(self) -> None:
+        names = [b.name for b in self.baselines]
+        if len(set(names)) != len(names) or {"teacher", "untrained"} & set(names):
+            self.refuse("baselines", "distinct names other than 'teacher' and 'untrained'")
+        limit = min(self.teacher.encoder.max_position_embeddings, self.search.space.base.max_position_embeddings)
+        for name in ("pretrain_length", "task_length", "span_length"):
+            if getattr(self.data, name) > limit:
+                self.data.refuse(name, f"at most max_position_embeddings = {limit}")
+
+
+def to_dict(config: Any) -> Any:
+    """Turns a configuration into plain dictionaries, lists and scalars, ready for JSON."""
+    if dataclasses.is_dataclass(config):
+        return {f.name: to_dict(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    return [to_dict(v) for v in config] if isinstance(config, tuple | list) else config
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal configurations give equal text on every machine."""
+    return json.dumps(to_dict(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def fingerprint(*values: Any) -> str:
+    """SHA-256, in hexadecimal, of the canonical JSON of the given configurations or plain values."""
+    return hashlib.sha256(canonical_json(list(values)).encode()).hexdigest()
+
+
+def encoder_from_dict(values: Mapping[str, Any]) -> EncoderConfig:
+    """Builds an EncoderConfig from a record's or a baseline's JSON object.
+
+    Raises:
+        ConfigError: an unknown field, or a value that EncoderConfig refuses.
+    """
+    known = {f.name for f in dataclasses.fields(EncoderConfig)}
+    for name in values:
+        if name not in known:
+            raise ConfigError(f"EncoderConfig.{name}", values[name], "one of the fields " + ", ".join(sorted(known)))
+    return EncoderConfig(**values)

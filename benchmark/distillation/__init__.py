@@ -1,0 +1,1 @@
+"""Losses, recipes and the schedule that moves knowledge from teacher to student."""

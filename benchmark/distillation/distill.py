@@ -1,0 +1,263 @@
+"""MobileBERT's recipe: progressive layer-wise transfer, then masked-LM distillation.
+
+A phase compiles once for an architecture: which layers are transferred, and at which rate each parameter moves, are arguments of
+the step. The teacher's forward pass is a program of its own, shared by all students of a process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmark.config import DistillConfig, EncoderConfig, OptimizerConfig
+from benchmark.distillation import losses
+from benchmark.models.heads import MaskedLM
+from benchmark.training import checkpoints
+from benchmark.training.fit import fit
+from benchmark.training.masking import MaskedBatch, SpecialTokens, mask_tokens
+from benchmark.training.optimizers import learning_rate, make_direction
+from benchmark.training.pretrain import init_params, take_rows
+from benchmark.training.state import init_state, make_train_step
+from tasks import arrays
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained teacher: architecture and parameters with masked-LM head."""
+
+    encoder: EncoderConfig
+    params: Any
+
+
+class TeacherOutputs(NamedTuple):
+    """What the teacher hands to a step: `[batch, predictions, vocab]`, and stacks over its layers."""
+
+    logits: jax.Array
+    hidden_states: jax.Array
+    attention_scores: jax.Array
+
+
+def uniform_layer_map(student_layers: int, teacher_layers: int) -> tuple[int, ...]:
+    """Teacher layer (from 0) that each student layer imitates: evenly spaced, the last one to the last one.
+
+    Raises:
+        ValueError: the student has more layers than the teacher.
+    """
+    if student_layers > teacher_layers:
+        raise ValueError(f"a student of {student_layers} layers cannot imitate a teacher of {teacher_layers}")
+    return tuple((i + 1) * teacher_layers // student_layers - 1 for i in range(student_layers))
+
+
+@partial(jax.jit, static_argnums=0)
+def teacher_outputs(encoder: EncoderConfig, params: Any, batch: MaskedBatch) -> TeacherOutputs:
+    """Runs the teacher on a masked batch."""
+    logits, output = MaskedLM(encoder).apply(
+        {"params": params},
+        batch.input_ids,
+        batch.attention_mask,
+        jnp.zeros_like(batch.input_ids),
+        batch.positions,
+        output_hidden_states=True,
+        output_attentions=True,
+    )
+    return TeacherOutputs(logits, output.hidden_states, output.attention_scores)
+
+
+def distillation_loss(
+    student: EncoderConfig, layer_map: tuple[int, ...], config: DistillConfig, *, transfer: bool, masked_lm: bool
+) -> Callable[..., Any]:
+    """Loss of a phase, for `make_train_step`; the batch is a `MaskedBatch` and the `TeacherOutputs` on it.
+
+    Args:
+        student: architecture.
+        layer_map: teacher layer of each student layer.
+        config: weights of the recipe.
+        transfer: whether the program holds the feature and attention terms; `settings["layers"]` `[layers]` weighs the
+            student's layers.
+        masked_lm: whether it holds masked LM against hard labels and teacher; `settings["masked_lm"]` is its weight.
+
+    Returns:
+        The loss function; its parts are the terms as they enter the sum.
+    """
+    model, mapped = MaskedLM(student), np.asarray(layer_map)
+
+    def loss(params: Any, batch: Any, settings: dict[str, Any]) -> tuple[jax.Array, dict[str, jax.Array]]:
+        b, teacher = batch
+        logits, output = model.apply(
+            {"params": params["student"]},
+            b.input_ids,
+            b.attention_mask,
+            jnp.zeros_like(b.input_ids),
+            b.positions,
+            output_hidden_states=transfer,
+            output_attentions=transfer,
+        )
+        parts = {}
+        if transfer:
+            states, target = output.hidden_states, teacher.hidden_states[mapped]
+            if "projection" in params:
+                states = states @ params["projection"]["kernel"]
+            mask, scores = b.attention_mask.astype(states.dtype), teacher.attention_scores[mapped]
+            parts = {
+                "feature_map": config.feature_map_weight * losses.feature_map_loss(states, target, mask),
+                "feature_mean": config.feature_mean_weight * losses.feature_mean_loss(states, target, mask),
+                "feature_variance": config.feature_variance_weight * losses.feature_variance_loss(states, target, mask),
+                "attention": config.attention_weight * losses.attention_loss(output.attention_scores, scores, mask),
+            }
+            parts = {name: (value * settings["layers"]).sum() for name, value in parts.items()}
+        if masked_lm:
+            value = losses.mixed_masked_lm_loss(logits, teacher.logits, b.labels, b.weights, config.ground_truth_ratio)
+            parts["masked_lm"] = settings["masked_lm"] * value
+        return sum(parts.values(), jnp.zeros(())), parts
+
+    return loss
+
+
+def init_student(student: EncoderConfig, teacher: Teacher, seed: int, copy_embeddings: bool) -> dict[str, Any]:
+    """Random student; embedding parameters are the teacher's wherever the shapes agree, if asked for.
+
+    Returns:
+        `student`: parameters with masked-LM head; `projection`: a map from the student's to the teacher's width for the feature
+        losses, only where the widths differ (it is dropped after distillation).
+    """
+    params = init_params(student, seed)
+    if copy_embeddings:
+        own, source = params["encoder"]["embeddings"], teacher.params["encoder"]["embeddings"]
+        params["encoder"]["embeddings"] = jax.tree.map_with_path(
+            lambda path, leaf: _at(source, path, leaf), own, is_leaf=lambda x: not isinstance(x, dict)
+        )
+    result: dict[str, Any] = {"student": params}
+    widths = (student.hidden_size, teacher.encoder.hidden_size)
+    if widths[0] != widths[1]:
+        kernel = np.random.default_rng((seed, 2)).standard_normal(widths, np.float32) * widths[0] ** -0.5
+        result["projection"] = {"kernel": kernel.astype(np.float32)}
+    return result
+
+
+def _at(source: Any, path: Any, leaf: jax.Array) -> jax.Array:
+    for entry in path:
+        source = source.get(entry.key) if isinstance(source, dict) else None
+    # A copy: the training step donates its state, and the teacher's own arrays must survive that.
+    return jnp.array(source) if source is not None and np.shape(source) == leaf.shape else leaf
+
+
+def _transfer_rates(params: Any, stage: int, layers: int) -> Any:
+    """Factors of the learning rate in a transfer stage: layers up to `stage` (and the projection) move, all else stands still."""
+    moving = (np.arange(layers) <= stage).astype(np.float32)
+
+    def factor(path: Any, leaf: Any) -> np.ndarray:
+        names, ones = [entry.key for entry in path], np.ones((1,) * np.ndim(leaf), np.float32)
+        if names[:3] == ["student", "encoder", "layers"]:
+            # One shape for all stages and phases: the step is compiled once.
+            return moving.reshape((layers,) + (1,) * (np.ndim(leaf) - 1))
+        return ones * np.float32(names[0] == "projection")
+
+    return jax.tree.map_with_path(factor, params)
+
+
+def distill(
+    student: EncoderConfig,
+    teacher: Teacher,
+    config: DistillConfig,
+    rows: arrays.TokenArrays,
+    special: SpecialTokens,
+    *,
+    seed: int,
+    directory: Path | None,
+    name: str,
+    progress: Callable[[str], None],
+) -> tuple[Any, int]:
+    """Distils a student from scratch.
+
+    The batches and masks depend on `seed` and the step alone: all students of a search see the same ones.
+
+    Args:
+        student: architecture.
+        teacher: the teacher.
+        config: the recipe, already scaled for a flash distillation.
+        rows: materialised `input_ids` `[rows, length]`.
+        special: ids of the vocabulary.
+        seed: seeds initial values, data order and masking.
+        directory: for checkpoints, phase results and metrics; None keeps nothing.
+        name: shown in progress lines and errors.
+        progress: receives progress lines.
+
+    Returns:
+        The student's parameters (encoder and masked-LM head) and the number of steps of all phases.
+
+    Raises:
+        DivergedError: the loss is not finite.
+    """
+    layers = student.num_hidden_layers
+    layer_map = uniform_layer_map(layers, teacher.encoder.num_hidden_layers)
+    mask_key = jax.random.fold_in(jax.random.key(seed), 3)
+    params = init_student(student, teacher, seed, config.copy_embeddings)
+
+    def make_step(transfer: bool, masked_lm: bool, optimizer: OptimizerConfig) -> Any:
+        direction = make_direction(optimizer)
+        loss = distillation_loss(student, layer_map, config, transfer=transfer, masked_lm=masked_lm)
+        return make_train_step(loss, direction), direction
+
+    def batch(number: int) -> Any:
+        ids = take_rows(rows, config.batch_size, number, seed)
+        masked = mask_tokens(jax.random.fold_in(mask_key, number), ids, special, config.mask_rate)
+        return masked, teacher_outputs(teacher.encoder, teacher.params, masked)
+
+    # One program for both phases where asked for; the optimisers differ only in what a program does not hold.
+    shared = make_step(True, True, config.transfer_optimizer) if config.one_program else None
+    transfer_steps = config.layer_steps * layers
+    transferred = directory / "transferred" if directory else None
+    if transferred is not None and transferred.exists():
+        params = checkpoints.restore(transferred, params)
+    elif transfer_steps:
+        step, direction = shared or make_step(True, False, config.transfer_optimizer)
+        rates = [_transfer_rates(params, stage, layers) for stage in range(layers)]
+
+        def transfer_inputs(number: int) -> tuple[Any, Any, dict[str, Any]]:
+            stage = number // config.layer_steps
+            rate = learning_rate(config.transfer_optimizer, number % config.layer_steps, config.layer_steps)
+            weights = np.where(np.arange(layers) <= stage, 1.0 / (stage + 1), 0.0).astype(np.float32)
+            scaled = jax.tree.map(lambda factor: factor * np.float32(rate), rates[stage])
+            return batch(number), scaled, {"layers": weights, "masked_lm": np.float32(0.0)}
+
+        state, _ = fit(
+            init_state(params, direction),
+            step,
+            transfer_inputs,
+            transfer_steps,
+            name=f"{name} transfer",
+            directory=directory / "transfer" if directory else None,
+            checkpoint_every=config.checkpoint_every,
+            progress=progress,
+        )
+        params = state.params
+        if transferred is not None:
+            checkpoints.save(transferred, params)
+    if not config.one_program:
+        params = {"student": params["student"]}
+    step, direction = shared or make_step(False, True, config.distill_optimizer)
+    everywhere = jax.tree.map(np.ones_like, _transfer_rates(params, 0, layers))
+    settings = {"layers": np.zeros(layers, np.float32), "masked_lm": np.float32(1.0)}
+
+    def distill_inputs(number: int) -> tuple[Any, Any, dict[str, Any]]:
+        rate = np.float32(learning_rate(config.distill_optimizer, number, config.distill_steps))
+        return batch(transfer_steps + number), jax.tree.map(lambda one: one * rate, everywhere), settings
+
+    state, _ = fit(
+        init_state(params, direction),
+        step,
+        distill_inputs,
+        config.distill_steps,
+        name=f"{name} distillation",
+        directory=directory / "distillation" if directory else None,
+        checkpoint_every=config.checkpoint_every,
+        progress=progress,
+    )
+    return state.params["student"], transfer_steps + config.distill_steps

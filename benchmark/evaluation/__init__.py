@@ -1,0 +1,1 @@
+"""Fine-tuning, prediction and aggregation of scores."""

@@ -1,0 +1,162 @@
+"""Fine-tuning and prediction of one task: token arrays in, predictions out. Scoring is `benchmark.evaluation.score`'s job."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from benchmark.config import EncoderConfig, FinetuneConfig
+from benchmark.models.heads import SequenceModel, SpanModel
+from benchmark.training.fit import fit
+from benchmark.training.initial import init_tree
+from benchmark.training.optimizers import learning_rate, make_direction
+from benchmark.training.state import init_state, make_train_step
+from tasks import arrays
+from tasks.catalogue import TaskInfo
+
+CLASS_OUTPUTS = 3  # every classification head has room for GLUE's largest label set, so that tasks share one compiled program
+
+
+def _model(encoder: EncoderConfig, kind: str) -> SequenceModel | SpanModel:
+    if kind == "span":
+        return SpanModel(encoder)
+    return SequenceModel(encoder, CLASS_OUTPUTS if kind == "classification" else 1)
+
+
+def label_bias(task: TaskInfo) -> np.ndarray:
+    """0 for the labels a task has and -1e9 for unused outputs, `[CLASS_OUTPUTS]`: softmax and gradient ignore the latter."""
+    return np.where(np.arange(CLASS_OUTPUTS) < task.num_labels, 0.0, -1e9).astype(np.float32)
+
+
+def _loss(encoder: EncoderConfig, kind: str) -> Callable[..., Any]:
+    model = _model(encoder, kind)
+
+    def loss(params: Any, batch: dict[str, jax.Array], settings: dict[str, Any]) -> tuple[jax.Array, dict]:
+        outputs = model.apply({"params": params}, batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
+        cross_entropy = optax.softmax_cross_entropy_with_integer_labels
+        if kind == "classification":
+            value = cross_entropy(outputs + settings["label_bias"], batch["label"]).mean()
+        elif kind == "regression":
+            value = jnp.square(outputs[:, 0] - batch["label"]).mean()
+        else:
+            start = cross_entropy(outputs[..., 0], batch["start_position"])
+            end = cross_entropy(outputs[..., 1], batch["end_position"])
+            value = 0.5 * (start + end).mean()
+        return value, {}
+
+    return loss
+
+
+@lru_cache(maxsize=8)
+def _train_step(encoder: EncoderConfig, kind: str, config: FinetuneConfig) -> tuple[Any, Any]:
+    """One compiled step for all tasks of a kind, all seeds and all schedules."""
+    direction = make_direction(config.optimizer)
+    return make_train_step(_loss(encoder, kind), direction), direction
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _forward(encoder: EncoderConfig, kind: str, params: Any, batch: dict[str, jax.Array]) -> jax.Array:
+    return _model(encoder, kind).apply(
+        {"params": params}, batch["input_ids"], batch["attention_mask"], batch["token_type_ids"]
+    )
+
+
+def used_length(rows: arrays.TokenArrays, pad_id: int, multiple: int = 16) -> int:
+    """Columns that hold anything but padding, rounded up; the rest need not be computed."""
+    used = np.flatnonzero((np.asarray(rows.features["input_ids"]) != pad_id).any(axis=0))
+    longest = int(used[-1]) + 1 if used.size else 1
+    return min(rows.features["input_ids"].shape[1], math.ceil(longest / multiple) * multiple)
+
+
+def make_batch(rows: arrays.TokenArrays, indices: np.ndarray, length: int, pad_id: int) -> dict[str, np.ndarray]:
+    """Rows `indices` cut to `length` columns, with `attention_mask`; integers are int32, regression labels float32."""
+    batch = {}
+    for name in ("input_ids", "token_type_ids", "label", "start_position", "end_position"):
+        if name in rows.features:
+            values = np.asarray(rows.features[name][indices])
+            values = values if np.issubdtype(values.dtype, np.floating) else values.astype(np.int32)
+            batch[name] = values[:, :length] if values.ndim == 2 else values
+    batch["attention_mask"] = (batch["input_ids"] != pad_id).astype(np.int32)
+    return batch
+
+
+def finetune_steps(config: FinetuneConfig, num_rows: int) -> int:
+    """Steps of one fine-tuning run."""
+    return max(config.min_steps, math.ceil(config.epochs * num_rows / config.batch_size))
+
+
+def finetune(
+    encoder: EncoderConfig,
+    encoder_params: Any,
+    task: TaskInfo,
+    rows: arrays.TokenArrays,
+    length: int,
+    pad_id: int,
+    config: FinetuneConfig,
+    seed: int,
+    name: str,
+) -> Any:
+    """Fine-tunes an encoder on one task, all parameters, from a fresh head.
+
+    Args:
+        encoder: architecture.
+        encoder_params: pretrained parameters of the encoder; they are not changed.
+        task: the task.
+        rows: materialised training rows.
+        length: columns to use, as `used_length` gives them.
+        pad_id: id of padding.
+        config: epochs, batch size, optimiser.
+        seed: seeds head and data order.
+        name: shown in errors.
+
+    Returns:
+        Parameters of encoder and head.
+    """
+    step, direction = _train_step(encoder, task.kind, config)
+    params = init_tree(_model(encoder, task.kind), encoder, seed, num_inputs=3)
+    # A copy: the train step donates its state, and the caller's parameters serve other seeds and tasks.
+    params["encoder"] = jax.tree.map(jnp.array, encoder_params)
+    total = finetune_steps(config, rows.num_rows)
+    settings = {"label_bias": label_bias(task)} if task.kind == "classification" else {}
+
+    def inputs(number: int) -> tuple[Any, Any, dict[str, Any]]:
+        indices = arrays.batch_indices(rows.num_rows, config.batch_size, number, seed)
+        rate = np.float32(learning_rate(config.optimizer, number, total))
+        return make_batch(rows, indices, length, pad_id), rate, settings
+
+    state, _ = fit(init_state(params, direction), step, inputs, total, name=name, log_every=max(1, total // 4))
+    return state.params
+
+
+def predict(
+    encoder: EncoderConfig,
+    params: Any,
+    task: TaskInfo,
+    rows: arrays.TokenArrays,
+    length: int,
+    pad_id: int,
+    batch_size: int = 128,
+) -> np.ndarray:
+    """Runs a fine-tuned model over rows.
+
+    Returns:
+        Classification: logits `[rows, labels]`; regression: values `[rows]`; span: logits `[rows, length, 2]`.
+    """
+    outputs = []
+    for start in range(0, rows.num_rows, batch_size):
+        # The last batch repeats its last row, so that one compiled shape serves all; the repeats are cut off below.
+        indices = np.minimum(np.arange(start, start + batch_size), rows.num_rows - 1)
+        batch = make_batch(rows, indices, length, pad_id)
+        inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
+        outputs.append(np.asarray(_forward(encoder, task.kind, params, inputs)))
+    values = np.concatenate(outputs)[: rows.num_rows]
+    if task.kind == "classification":
+        return values[:, : task.num_labels]
+    return values[:, 0] if task.kind == "regression" else values

@@ -1,0 +1,114 @@
+"""From raw outputs to predictions, and from predictions to scores with intervals. Nothing here knows a model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmark.records import MetricScore, TaskScore
+from tasks import arrays, metrics, spans
+from tasks.catalogue import TaskInfo
+
+BOOTSTRAP_DRAWS = 1000
+
+
+def load_references(task: TaskInfo, rows: arrays.TokenArrays) -> Any:
+    """What `tasks.metrics` compares with: labels `[n]`, or the examples of a span task."""
+    if task.kind == "span":
+        with (rows.directory / arrays.EXAMPLES_FILE).open(encoding="utf-8") as file:
+            return [json.loads(line) for line in file]
+    return np.asarray(rows.features["label"])
+
+
+def to_predictions(task: TaskInfo, outputs: np.ndarray, rows: arrays.TokenArrays, references: Any) -> Any:
+    """Turns a model's outputs into predictions that JSON can hold.
+
+    Args:
+        task: the task.
+        outputs: as `benchmark.evaluation.finetune.predict` gives them.
+        rows: the rows that were predicted.
+        references: as `load_references` gives them.
+
+    Returns:
+        Classification: label numbers; regression: values within the task's range; span: answer text by example id.
+    """
+    if task.kind == "classification":
+        return [int(label) for label in outputs.argmax(axis=1)]
+    if task.kind == "regression":
+        low, high = task.label_range or (-np.inf, np.inf)
+        return [float(value) for value in np.clip(outputs.astype(np.float64), low, high)]
+    length = outputs.shape[1]
+    features = {
+        "example_index": np.asarray(rows.features["example_index"]),
+        "offsets": np.asarray(rows.features["offsets"])[:, :length],
+        "is_max_context": np.asarray(rows.features["is_max_context"])[:, :length],
+    }
+    threshold = 0.0 if task.name.startswith("squad_v2") else None
+    answers = spans.decode_answers(outputs[..., 0], outputs[..., 1], features, references, null_threshold=threshold)
+    return {name: answer["text"] for name, answer in answers.items()}
+
+
+def bootstrap_intervals(task: TaskInfo, predictions: Any, references: Any) -> dict[str, tuple[float, float]]:
+    """95 % percentile interval of every metric of the task, by bootstrap over examples.
+
+    Questions of one paragraph share their context and are drawn together.
+
+    Returns:
+        Metric name -> lower and upper end, in percent.
+    """
+    rng = np.random.default_rng(0)
+    if task.kind == "span":
+        values = metrics.per_example_scores(task.name, predictions, references)
+        _, groups = np.unique([example["context"] for example in references], return_inverse=True)
+        sizes = np.bincount(groups)
+        counts = rng.multinomial(len(sizes), np.full(len(sizes), 1.0 / len(sizes)), BOOTSTRAP_DRAWS)
+        draws = {m: 100.0 * (counts @ np.bincount(groups, values[m])) / (counts @ sizes) for m in task.metrics}
+    else:
+        predicted, expected = np.asarray(predictions), np.asarray(references)
+        scores = []
+        for _ in range(BOOTSTRAP_DRAWS):
+            chosen = rng.integers(len(expected), size=len(expected))
+            scores.append(metrics.score(task.name, predicted[chosen], expected[chosen]))
+        draws = {m: np.asarray([s[m] for s in scores]) for m in task.metrics}
+    return {m: (float(np.quantile(v, 0.025)), float(np.quantile(v, 0.975))) for m, v in draws.items()}
+
+
+def task_score(
+    task: TaskInfo, split: str, seeds: Sequence[int], predictions: Sequence[Any], references: Any, files: Sequence[str]
+) -> TaskScore:
+    """Scores the runs of all seeds on one split.
+
+    Args:
+        task: the task.
+        split: name of the split.
+        seeds: fine-tuning seeds.
+        predictions: one set of predictions for each seed.
+        references: as `load_references` gives them.
+        files: where the predictions lie, relative to the run's folder.
+
+    Returns:
+        Every metric: median over seeds, all seeds' values, and the interval of the run that is the (lower) median.
+    """
+    scores = [metrics.score(task.name, p, references) for p in predictions]
+    primary = [s[task.primary_metric] for s in scores]
+    median_run = sorted(range(len(primary)), key=lambda i: (primary[i], i))[(len(primary) - 1) // 2]
+    intervals = bootstrap_intervals(task, predictions[median_run], references)
+    return TaskScore(
+        task=task.name,
+        split=split,
+        primary_metric=task.primary_metric,
+        metrics={
+            m: MetricScore(
+                value=float(np.median([s[m] for s in scores])),
+                per_seed=[float(s[m]) for s in scores],
+                interval=intervals[m],
+            )
+            for m in task.metrics
+        },
+        num_examples=len(references),
+        seeds=list(seeds),
+        predictions=list(files),
+    )

@@ -1,0 +1,8 @@
+"""The process that `benchmark.hardware.latency.measure` starts: a request on standard input, samples on standard output."""
+
+import sys
+
+from benchmark.hardware.latency import run_child
+
+if __name__ == "__main__":
+    sys.stdout.write(run_child(sys.stdin.read()) + "\n")

@@ -1,0 +1,1 @@
+"""The encoder family, its heads, and closed formulas for its size and cost."""

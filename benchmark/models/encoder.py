@@ -1,0 +1,219 @@
+"""One Flax encoder for BERT, DistilBERT, TinyBERT, MiniLM, MobileBERT, IB-BERT and every searched student.
+
+The wiring follows BERT (arXiv 1810.04805) and MobileBERT's released layer (arXiv 2004.02984, figure 1 and table 1). Layers run
+under one `nn.scan`, so that compile time does not grow with depth and the parameters of a layer kind are one array with a
+leading layer axis. Inside a layer activations are two-dimensional, `[batch * length, width]`, which is the shape that matrix
+products like best on every backend.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from benchmark.config import EncoderConfig
+
+NEGATIVE = -1e9  # added to the score of a padded key; large enough to vanish in the softmax, small enough to stay finite
+
+ACTIVATIONS = {
+    "relu": jax.nn.relu,
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "gelu_new": lambda x: jax.nn.gelu(x, approximate=True),
+}
+
+
+class EncoderOutput(NamedTuple):
+    """What an encoder hands back.
+
+    Attributes:
+        last_hidden_state: output of the last layer, `[batch, length, hidden]`.
+        embeddings: output of the embedding layer, `[batch, length, hidden]`.
+        hidden_states: outputs of all layers, `[layers, batch, length, hidden]`, or None where they were not asked for.
+        attention_scores: scores before the softmax, padded keys at about -1e9, `[layers, batch, heads, length, length]`, or None.
+    """
+
+    last_hidden_state: jax.Array
+    embeddings: jax.Array
+    hidden_states: jax.Array | None
+    attention_scores: jax.Array | None
+
+
+def initializer(config: EncoderConfig) -> jax.nn.initializers.Initializer:
+    """BERT's initialiser for weights: a normal distribution truncated at two standard deviations."""
+    return jax.nn.initializers.truncated_normal(config.initializer_range)
+
+
+class Dense(nn.Module):
+    """Affine map `[..., inputs] -> [..., features]` with BERT's initialiser."""
+
+    features: int
+    config: EncoderConfig
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the map."""
+        kernel = self.param("kernel", initializer(self.config), (x.shape[-1], self.features))
+        return x @ kernel + self.param("bias", nn.initializers.zeros, (self.features,))
+
+
+class Norm(nn.Module):
+    """Layer norm, or MobileBERT's NoNorm (`scale * x + bias`, no statistics), over the last axis."""
+
+    kind: str
+    epsilon: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Normalises `x` of shape `[..., width]`."""
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
+        if self.kind == "layer_norm":
+            x = standardize(x, self.epsilon)
+        return x * scale + bias
+
+
+def standardize(x: jax.Array, epsilon: float) -> jax.Array:
+    """Layer norm without gain and bias: zero mean and unit variance over the last axis."""
+    mean = jnp.mean(x, axis=-1, keepdims=True)
+    variance = jnp.mean(jnp.square(x - mean), axis=-1, keepdims=True)
+    return (x - mean) * jax.lax.rsqrt(variance + epsilon)
+
+
+class Embeddings(nn.Module):
+    """Word (optionally trigram), position and type embeddings, then a norm: `[batch, length] -> [batch, length, hidden]`."""
+
+    config: EncoderConfig
+
+    @nn.compact
+    def __call__(self, input_ids: jax.Array, token_type_ids: jax.Array) -> jax.Array:
+        """Embeds token ids."""
+        c = self.config
+        init = initializer(c)
+        words = self.param("word_embeddings", init, (c.vocab_size, c.embedding_size))
+        x = words[input_ids]
+        if c.trigram_input:
+            # The neighbours' embeddings are concatenated as next, current, previous, with zeros beyond the ends.
+            following = jnp.pad(x[:, 1:], ((0, 0), (0, 1), (0, 0)))
+            previous = jnp.pad(x[:, :-1], ((0, 0), (1, 0), (0, 0)))
+            x = jnp.concatenate([following, x, previous], axis=-1)
+        if c.trigram_input or c.embedding_size != c.hidden_size:
+            x = Dense(c.hidden_size, c, name="transformation")(x)
+        positions = self.param("position_embeddings", init, (c.max_position_embeddings, c.hidden_size))
+        types = self.param("token_type_embeddings", init, (c.type_vocab_size, c.hidden_size))
+        x = x + positions[None, : input_ids.shape[1]] + types[token_type_ids]
+        return Norm(c.normalization_type, c.layer_norm_eps, name="norm")(x)
+
+
+class EncoderLayer(nn.Module):
+    """One layer, with or without bottleneck; the body of the scan.
+
+    The carry is the layer's input, `[batch * length, hidden]`.
+    """
+
+    config: EncoderConfig
+    batch: int
+    length: int
+    output_hidden_states: bool
+    output_attentions: bool
+
+    @nn.compact
+    def __call__(self, hidden: jax.Array, bias: jax.Array) -> tuple[jax.Array, tuple[jax.Array | None, jax.Array | None]]:
+        """Applies the layer.
+
+        Args:
+            hidden: `[batch * length, hidden]`.
+            bias: 0 for real keys and about -1e9 for padding, `[batch, 1, 1, length]`.
+
+        Returns:
+            The new carry, and what was asked for of hidden state `[batch, length, hidden]` and scores
+            `[batch, heads, length, length]`.
+        """
+        c = self.config
+
+        def dense(features: int, name: str) -> Dense:
+            return Dense(features, c, name=name)
+
+        def norm(name: str) -> Norm:
+            return Norm(c.normalization_type, c.layer_norm_eps, name=name)
+
+        if c.intra_bottleneck_size is None:
+            residual = query_key = value = hidden
+        else:
+            residual = norm("input_bottleneck_norm")(dense(c.intra_size, "input_bottleneck")(hidden))
+            if c.use_bottleneck_attention:
+                query_key = value = residual
+            elif c.key_query_shared_bottleneck:
+                query_key = norm("attention_bottleneck_norm")(dense(c.intra_size, "attention_bottleneck")(hidden))
+                value = hidden
+            else:
+                query_key = value = hidden
+
+        def heads(x: jax.Array) -> jax.Array:
+            return x.reshape(self.batch, self.length, c.num_attention_heads, c.head_size).transpose(0, 2, 1, 3)
+
+        query = heads(dense(c.intra_size, "query")(query_key))
+        key = heads(dense(c.intra_size, "key")(query_key))
+        values = heads(dense(c.intra_size, "value")(value))
+        scores = query @ key.transpose(0, 1, 3, 2) * (c.head_size**-0.5) + bias
+        context = jax.nn.softmax(scores, axis=-1) @ values
+        context = context.transpose(0, 2, 1, 3).reshape(self.batch * self.length, c.intra_size)
+        x = norm("attention_norm")(dense(c.intra_size, "attention_output")(context) + residual)
+        activation = ACTIVATIONS[c.hidden_act]
+        for i in range(c.num_feedforward_networks):
+            inner = activation(dense(c.intermediate_size, f"intermediate_{i}")(x))
+            x = norm(f"output_norm_{i}")(dense(c.intra_size, f"output_{i}")(inner) + x)
+        if c.intra_bottleneck_size is not None:
+            x = norm("output_bottleneck_norm")(dense(c.hidden_size, "output_bottleneck")(x) + hidden)
+        state = x.reshape(self.batch, self.length, -1) if self.output_hidden_states else None
+        return x, (state, scores if self.output_attentions else None)
+
+
+class Encoder(nn.Module):
+    """Embeddings and layers.
+
+    `unroll` lays that many layers out in a row in the compiled program (all of them for the fastest inference of shallow
+    models); parameters and results are the same.
+    """
+
+    config: EncoderConfig
+    unroll: int = 1
+
+    @nn.compact
+    def __call__(
+        self,
+        input_ids: jax.Array,
+        attention_mask: jax.Array,
+        token_type_ids: jax.Array,
+        *,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+    ) -> EncoderOutput:
+        """Encodes a batch.
+
+        Args:
+            input_ids: integers, `[batch, length]`.
+            attention_mask: 1 for tokens and 0 for padding, `[batch, length]`.
+            token_type_ids: segment numbers, `[batch, length]`.
+            output_hidden_states: whether to keep every layer's output.
+            output_attentions: whether to keep every layer's attention scores.
+
+        Returns:
+            An `EncoderOutput`.
+        """
+        c = self.config
+        batch, length = input_ids.shape
+        embeddings = Embeddings(c, name="embeddings")(input_ids, token_type_ids)
+        bias = jnp.where(attention_mask[:, None, None, :] > 0, 0.0, NEGATIVE).astype(embeddings.dtype)
+        layers = nn.scan(
+            EncoderLayer,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            in_axes=nn.broadcast,
+            length=c.num_hidden_layers,
+            unroll=min(self.unroll, c.num_hidden_layers),
+        )(c, batch, length, output_hidden_states, output_attentions, name="layers")
+        last, (states, scores) = layers(embeddings.reshape(batch * length, -1), bias)
+        return EncoderOutput(last.reshape(batch, length, -1), embeddings, states, scores)

@@ -1,0 +1,77 @@
+"""Closed formulas for parameters and matrix-product FLOPs of an encoder; tests hold them equal to the initialised tree."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from benchmark.config import EncoderConfig
+
+
+class MatrixProduct(NamedTuple):
+    """`count` products of `[m, k]` by `[k, n]`; `weights` says whether the right side is a parameter."""
+
+    name: str
+    count: int
+    m: int
+    k: int
+    n: int
+    weights: bool
+
+    @property
+    def flops(self) -> int:
+        """Two operations for each multiply-add."""
+        return 2 * self.count * self.m * self.k * self.n
+
+
+def _dense_shapes(c: EncoderConfig) -> list[tuple[str, int, int, bool]]:
+    """Name, inputs, outputs and whether a norm follows, of every dense map of one layer."""
+    intra, hidden = c.intra_size, c.hidden_size
+    bottleneck = c.intra_bottleneck_size is not None
+    shared = bottleneck and c.key_query_shared_bottleneck and not c.use_bottleneck_attention
+    narrow = bottleneck and c.use_bottleneck_attention
+    shapes = [("input_bottleneck", hidden, intra, True)] if bottleneck else []
+    if shared:
+        shapes.append(("attention_bottleneck", hidden, intra, True))
+    query_inputs = intra if shared or narrow else hidden
+    shapes += [("query", query_inputs, intra, False), ("key", query_inputs, intra, False)]
+    shapes += [("value", intra if narrow else hidden, intra, False), ("attention_output", intra, intra, True)]
+    for _ in range(c.num_feedforward_networks):
+        shapes += [("intermediate", intra, c.intermediate_size, False), ("output", c.intermediate_size, intra, True)]
+    if bottleneck:
+        shapes.append(("output_bottleneck", intra, hidden, True))
+    return shapes
+
+
+def _embedding_inputs(c: EncoderConfig) -> int:
+    """Inputs of the embedding transformation, 0 where there is none."""
+    if c.trigram_input:
+        return 3 * c.embedding_size
+    return c.embedding_size if c.embedding_size != c.hidden_size else 0
+
+
+def num_parameters(c: EncoderConfig) -> int:
+    """Parameters of the encoder: embeddings and layers, no pooler, no task head."""
+    total = c.vocab_size * c.embedding_size + (c.max_position_embeddings + c.type_vocab_size) * c.hidden_size
+    if _embedding_inputs(c):
+        total += (_embedding_inputs(c) + 1) * c.hidden_size
+    total += 2 * c.hidden_size
+    layer = sum((inputs + 1) * outputs + (2 * outputs if norm else 0) for _, inputs, outputs, norm in _dense_shapes(c))
+    return total + c.num_hidden_layers * layer
+
+
+def matrix_products(c: EncoderConfig, batch_size: int, sequence_length: int) -> list[MatrixProduct]:
+    """Every matrix product of one forward pass, in order; those of a layer once, with `count` over all layers."""
+    tokens, layers = batch_size * sequence_length, c.num_hidden_layers
+    products = []
+    if _embedding_inputs(c):
+        products.append(MatrixProduct("transformation", 1, tokens, _embedding_inputs(c), c.hidden_size, True))
+    products += [MatrixProduct(name, layers, tokens, k, n, True) for name, k, n, _ in _dense_shapes(c)]
+    heads = layers * batch_size * c.num_attention_heads
+    products.append(MatrixProduct("scores", heads, sequence_length, c.head_size, sequence_length, False))
+    products.append(MatrixProduct("context", heads, sequence_length, sequence_length, c.head_size, False))
+    return products
+
+
+def forward_flops(c: EncoderConfig, batch_size: int, sequence_length: int) -> int:
+    """FLOPs of the matrix products of one forward pass, without heads."""
+    return sum(product.flops for product in matrix_products(c, batch_size, sequence_length))

@@ -1,0 +1,88 @@
+"""Heads on top of the encoder: masked LM, sequence classification and regression, span extraction."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from benchmark.config import EncoderConfig
+from benchmark.models.encoder import ACTIVATIONS, Dense, Encoder, EncoderOutput, Norm, initializer
+
+
+class MaskedLMHead(nn.Module):
+    """Dense, activation, layer norm, then logits over the vocabulary with the word table as weights.
+
+    Where `embedding_size < hidden_size` the weights are the word table beside an extra trained block, as in MobileBERT.
+    """
+
+    config: EncoderConfig
+
+    @nn.compact
+    def __call__(self, hidden: jax.Array, word_embeddings: jax.Array) -> jax.Array:
+        """Maps `[..., hidden]` to logits `[..., vocab]`."""
+        c = self.config
+        x = ACTIVATIONS[c.hidden_act](Dense(c.hidden_size, c, name="transform")(hidden))
+        x = Norm("layer_norm", c.layer_norm_eps, name="norm")(x)
+        logits = x[..., : c.embedding_size] @ word_embeddings.T
+        if c.embedding_size < c.hidden_size:
+            extra = self.param("decoder", initializer(c), (c.hidden_size - c.embedding_size, c.vocab_size))
+            logits = logits + x[..., c.embedding_size :] @ extra
+        return logits + self.param("bias", nn.initializers.zeros, (c.vocab_size,))
+
+
+class MaskedLM(nn.Module):
+    """Encoder with masked-LM head; logits are computed at the asked positions alone."""
+
+    config: EncoderConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        input_ids: jax.Array,
+        attention_mask: jax.Array,
+        token_type_ids: jax.Array,
+        positions: jax.Array,
+        *,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+    ) -> tuple[jax.Array, EncoderOutput]:
+        """Returns logits `[batch, predictions, vocab]` at `positions` `[batch, predictions]`, and the encoder's output."""
+        encoder = Encoder(self.config, name="encoder")
+        output = encoder(
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            output_hidden_states=output_hidden_states,
+            output_attentions=output_attentions,
+        )
+        chosen = jnp.take_along_axis(output.last_hidden_state, positions[..., None], axis=1)
+        words = encoder.variables["params"]["embeddings"]["word_embeddings"]
+        return MaskedLMHead(self.config, name="masked_lm")(chosen, words), output
+
+
+class SequenceModel(nn.Module):
+    """Encoder with a linear map on the first token: `num_outputs` logits, or one number for regression."""
+
+    config: EncoderConfig
+    num_outputs: int
+    unroll: int = 1
+
+    @nn.compact
+    def __call__(self, input_ids: jax.Array, attention_mask: jax.Array, token_type_ids: jax.Array) -> jax.Array:
+        """Returns `[batch, num_outputs]`."""
+        output = Encoder(self.config, self.unroll, name="encoder")(input_ids, attention_mask, token_type_ids)
+        return Dense(self.num_outputs, self.config, name="head")(output.last_hidden_state[:, 0])
+
+
+class SpanModel(nn.Module):
+    """Encoder with start and end scores for each token."""
+
+    config: EncoderConfig
+
+    @nn.compact
+    def __call__(self, input_ids: jax.Array, attention_mask: jax.Array, token_type_ids: jax.Array) -> jax.Array:
+        """Returns start and end logits, `[batch, length, 2]`, about -1e9 at padding."""
+        output = Encoder(self.config, name="encoder")(input_ids, attention_mask, token_type_ids)
+        logits = Dense(2, self.config, name="head")(output.last_hidden_state)
+        return jnp.where(attention_mask[..., None] > 0, logits, -1e9)

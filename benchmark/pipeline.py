@@ -1,0 +1,218 @@
+"""The pipeline: the stages in order, each skipped where its output with the same settings exists, then records and a summary."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmark import manifest, records, stages
+from benchmark.config import STAGES, RunConfig, fingerprint, to_dict
+from benchmark.models.formulas import forward_flops, num_parameters
+from benchmark.workdir import RunError, declare, locked, read_json
+
+__all__ = ["RunError", "run"]
+
+WORK: dict[str, Callable[[stages.Run], dict[str, Any]]] = {
+    "data": stages.data_stage,
+    "teacher": stages.teacher_stage,
+    "search": stages.search_stage,
+    "distill": stages.distill_stage,
+    "finetune": stages.finetune_stage,
+    "latency": stages.latency_stage,
+}
+
+
+def run(config: RunConfig, workdir: Path, wanted: tuple[str, ...], *, gin_text: str, command: str) -> int:
+    """Runs the wanted stages (all but `publish`, which is the script's) and prints where the time went and what was found.
+
+    Args:
+        config: the settings.
+        workdir: the run's folder; an interrupted or finished run of the same settings is continued or reused.
+        wanted: names in `benchmark.config.STAGES`.
+        gin_text: the settings as gin text, for the records.
+        command: the command line, for the records.
+
+    Returns:
+        0.
+
+    Raises:
+        RunError: the folder belongs to other settings or to a running process, or a stage's input is missing.
+    """
+    started = time.perf_counter()
+
+    def progress(line: str) -> None:
+        print(f"[{time.perf_counter() - started:7.1f} s] {line}", flush=True)  # noqa: T201
+
+    with locked(workdir):
+        declare(workdir, config, gin_text, manifest.collect(fingerprint(config), command, gin_text))
+        context = stages.Run(config, workdir, progress)
+        timing: dict[str, float] = {}
+        reused: list[str] = []
+        for name in STAGES:
+            if name not in wanted or name == "publish":
+                continue
+            stage_started = time.perf_counter()
+            if name == "record":
+                record_stage(context, gin_text, command)
+            else:
+                outcome = WORK[name](context)
+                if outcome["reused"]:
+                    reused.append(name)
+            timing[name] = time.perf_counter() - stage_started
+        _summary(context, timing, reused)
+    return 0
+
+
+def record_stage(context: stages.Run, gin_text: str, command: str) -> list[Path]:
+    """Writes one record for each system; returns their paths."""
+    provenance = _provenance(context, gin_text, command)
+    paths = []
+    for system in stages.plan(context):
+        record = _record(context, system, provenance)
+        path = context.workdir / "results" / f"{record.system.name}.json"
+        records.write(path, record)
+        paths.append(path)
+    wanted = set(paths)
+    for stale in (context.workdir / "results").glob("*.json"):
+        if stale not in wanted:
+            stale.unlink()
+    context.progress(f"record: {len(paths)} records in {context.workdir / 'results'}")
+    return paths
+
+
+def _provenance(context: stages.Run, gin_text: str, command: str) -> records.Provenance:
+    written = read_json(context.workdir / "manifest.json")
+    seconds = {name: _stage_seconds(context, name) for name in WORK}
+    return records.Provenance(
+        command=command,
+        config_fingerprint=fingerprint(context.config),
+        gin_text=gin_text,
+        git_commit=written["git_commit"],
+        git_dirty=written["git_dirty"],
+        versions=written["versions"],
+        device=read_json(context.workdir / "latency" / "stage.json")["result"]["device"],
+        data_digests={name: entry["sha256"] for name, entry in context.data["source_files"].items()},
+        vocabulary_digest=context.data["vocabulary"]["digest"],
+        timing={**{f"{name}_seconds": value for name, value in seconds.items()}, "started_utc": written["started_utc"]},
+    )
+
+
+def _stage_seconds(context: stages.Run, name: str) -> float:
+    """Seconds that a stage took when its work was done, which may have been in an earlier call."""
+    patterns = {"distill": "students/*/stage.json", "finetune": "evaluation/*/*/*.json"}
+    pattern = patterns.get(name, f"{name}/stage.json")
+    return round(sum(read_json(path)["seconds"] for path in sorted(context.workdir.glob(pattern))), 3)
+
+
+def _record(context: stages.Run, system: stages.SystemPlan, provenance: records.Provenance) -> records.Record:
+    from tasks import metrics
+
+    config = context.config
+    trained = read_json(system.directory / "stage.json")["result"]
+    length = config.latency.sequence_length
+    task_scores = [_task_score(context, system.name, task) for task in config.data.tasks]
+    by_task = {t.task: {m: s.value for m, s in t.metrics.items()} for t in task_scores}
+    masked_lm = trained["masked_lm"]
+    return records.Record(
+        id=f"{config.track}-{system.name}-{fingerprint(config)[:12]}",
+        track=config.track,
+        track_version=config.track_version,
+        trust="self-reported",
+        system=records.System(
+            name=system.name,
+            title=system.title,
+            kind=system.kind,  # type: ignore[arg-type]
+            encoder=to_dict(system.encoder),
+            parameters=num_parameters(system.encoder),
+            flops=forward_flops(system.encoder, 1, length),
+            flops_sequence_length=length,
+        ),
+        tasks=task_scores,
+        averages=metrics.averages(by_task),
+        latency=_latency_blocks(context, system),
+        training=records.Training(
+            recipe=trained["recipe"],
+            teacher=None if system.kind in ("teacher", "control") else "teacher",
+            steps=trained["steps"],
+            tokens=trained["tokens"],
+            masked_lm_accuracy=masked_lm["accuracy"],
+            masked_lm_predictions=masked_lm["predictions"],
+            masked_lm_loss=masked_lm["loss"],
+        ),
+        provenance=provenance,
+    )
+
+
+def _task_score(context: stages.Run, system: str, task_name: str) -> records.TaskScore:
+    from benchmark.evaluation import score
+    from tasks.catalogue import get_task
+
+    task, seeds = get_task(task_name), context.config.finetune.seeds
+    paths = [stages.prediction_path(context, system, task_name, seed) for seed in seeds]
+    references = score.load_references(task, context.rows("tasks", task_name, "validation"))
+    predictions = [read_json(path)["result"]["predictions"] for path in paths]
+    files = [str(path.relative_to(context.workdir)) for path in paths]
+    return score.task_score(task, "validation", seeds, predictions, references, files)
+
+
+def _latency_blocks(context: stages.Run, system: stages.SystemPlan) -> list[records.LatencyBlock]:
+    from benchmark.hardware.latency import Measurement, noise_floor, speedup
+    from benchmark.hardware.roofline import estimate
+
+    latency, search = context.config.latency, context.config.search
+    marker = read_json(context.workdir / "latency" / "stage.json")["result"]
+    # The untrained control has the architecture, and so the latency, of the first found student.
+    name = system.name if system.kind != "control" else next(s.name for s in stages.plan(context) if s.kind == "found")
+    measured, floor = (Measurement(**marker["measurements"][key]) for key in (name, ""))
+    ratio, interval = speedup(measured)
+    samples = sorted(s for process in measured.samples_ns for s in process)
+    return [
+        records.LatencyBlock(
+            method="measured",
+            chip=str(marker["device"].get("cpu_model") or marker["device"].get("device_kind", "unknown")),
+            batch_size=latency.batch_size,
+            sequence_length=latency.sequence_length,
+            dtype="float32",
+            latency_s=samples[len(samples) // 2] * 1e-9,
+            reference=latency.reference_name,
+            speedup=ratio,
+            speedup_interval=interval,
+            noise_floor=noise_floor(floor),
+            samples_ns=measured.samples_ns,
+            reference_samples_ns=measured.reference_samples_ns,
+            details={"warmup_calls": measured.warmup_calls, "processes": latency.processes, "runtime": "xla"},
+        ),
+        records.LatencyBlock(
+            method="roofline",
+            chip=search.chip.name,
+            batch_size=search.batch_size,
+            sequence_length=search.sequence_length,
+            dtype="float32" if search.chip.bytes_per_value == 4 else "bfloat16",
+            latency_s=estimate(system.encoder, search.chip, search.batch_size, search.sequence_length).latency_s,
+        ),
+    ]
+
+
+def _summary(context: stages.Run, timing: dict[str, float], reused: list[str]) -> None:
+    """Prints where the time went and what was found."""
+    line = context.progress
+    line("time by stage: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in timing.items()))
+    line("reused: " + (", ".join(reused) or "nothing"))
+    paths = sorted((context.workdir / "results").glob("*.json"))
+    if not paths or "record" not in timing:
+        return
+    rows = [records.read(path) for path in paths]
+    tasks = [t.task for t in rows[0].tasks]
+    line(f"{'system':<22} {'parameters':>10} {'ms':>7} {'speed-up':>8} {'MLM %':>6} " + " ".join(f"{t[:13]:>13}" for t in tasks))
+    for r in sorted(rows, key=lambda r: -(r.training.masked_lm_accuracy or 0) if r.training else 0):
+        measured = r.latency[0]
+        scores = [t.metrics[t.primary_metric] for t in r.tasks]
+        cells = " ".join(f"{s.value:6.1f} +-{(s.interval[1] - s.interval[0]) / 2:4.1f}" if s.interval else "" for s in scores)
+        mlm = r.training.masked_lm_accuracy if r.training else None
+        line(
+            f"{r.system.name:<22} {r.system.parameters or 0:>10,} {measured.latency_s * 1e3:7.2f} {measured.speedup or 0:8.2f} "
+            f"{mlm or 0:6.2f} {cells}"
+        )
+

@@ -1,0 +1,238 @@
+"""The result record: one JSON file for each system of a run, validated when written and when read.
+
+Numbers are finite; unknown fields are refused; `schema_version` says how to read a file. Everything that depends on the clock
+(latency samples, stage times, dates) sits in `latency` and in `provenance.timing`, so that two runs of the same settings give
+equal records in all other fields (`comparable` below).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+SCHEMA_VERSION = 1
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Kind = Literal["found", "baseline", "teacher", "control", "reported"]
+Trust = Literal["reported", "self-reported", "reproduced", "audited"]
+
+
+class RecordError(ValueError):
+    """A record file that cannot be read; the message is one line naming file, field, value and what is accepted."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class System(_Model):
+    """Who was measured: architecture, size and cost.
+
+    `encoder` holds the fields of `EncoderConfig` (null only for reported systems outside the family). `parameters` counts the
+    encoder with embeddings and without task heads; `flops` the matrix products of one forward pass at `flops_sequence_length`.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,79}$")
+    title: str = Field(min_length=1, max_length=80)
+    kind: Kind
+    encoder: dict[str, int | float | str | bool | None] | None
+    parameters: int | None = Field(ge=0)
+    flops: int | None = Field(ge=0)
+    flops_sequence_length: int | None = Field(ge=1)
+
+
+class MetricScore(_Model):
+    """One metric of one task, in percent (correlations times 100); `value` is the median over seeds.
+
+    `interval` is the 95 % interval of the median seed's score by bootstrap over examples.
+    """
+
+    value: Finite
+    per_seed: list[Finite] = Field(min_length=1)
+    interval: tuple[Finite, Finite] | None = None
+
+    @field_validator("interval", mode="before")
+    @classmethod
+    def _pair(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _ordered(self) -> MetricScore:
+        if self.interval is not None and not self.interval[0] <= self.interval[1]:
+            raise ValueError("interval must rise")
+        return self
+
+
+class TaskScore(_Model):
+    """Scores of one task; `primary_metric` names the one that averages and plots use."""
+
+    task: str
+    split: str
+    primary_metric: str
+    metrics: dict[str, MetricScore]
+    num_examples: int = Field(ge=1)
+    seeds: list[int] = Field(min_length=1)
+    predictions: list[str] = Field(default_factory=list, description="prediction files, relative to the run's folder")
+
+    @model_validator(mode="after")
+    def _primary_exists(self) -> TaskScore:
+        if self.primary_metric not in self.metrics:
+            raise ValueError(f"primary_metric {self.primary_metric!r} is not among metrics {sorted(self.metrics)}")
+        return self
+
+
+class LatencyBlock(_Model):
+    """One latency: never compare blocks that differ in method, chip, batch size, sequence length or dtype.
+
+    `latency_s` is the median of all samples for `measured` and the estimate otherwise. `speedup` compares with the frozen
+    reference that was interleaved with the candidate (median of per-pair ratios, 95 % interval over processes).
+    """
+
+    method: Literal["measured", "compiled", "roofline", "reported"]
+    chip: str
+    batch_size: int = Field(ge=1)
+    sequence_length: int = Field(ge=1)
+    dtype: str
+    latency_s: float = Field(gt=0, allow_inf_nan=False)
+    reference: str | None = None
+    speedup: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    speedup_interval: tuple[Finite, Finite] | None = None
+    noise_floor: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    samples_ns: list[list[int]] = Field(default_factory=list, description="candidate, one list for each process")
+    reference_samples_ns: list[list[int]] = Field(default_factory=list)
+    details: dict[str, str | int | float | bool | None] = Field(default_factory=dict)
+
+    @field_validator("speedup_interval", mode="before")
+    @classmethod
+    def _pair(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+
+class Training(_Model):
+    """How the system was trained before fine-tuning; `tokens` counts tokens that are not padding."""
+
+    recipe: str
+    teacher: str | None
+    steps: int = Field(ge=0)
+    tokens: int = Field(ge=0)
+    masked_lm_accuracy: float | None = Field(default=None, ge=0, le=100, allow_inf_nan=False)
+    masked_lm_predictions: int | None = Field(default=None, ge=1)
+    masked_lm_loss: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+
+
+class Provenance(_Model):
+    """What is needed to run it again, and what it ran on."""
+
+    command: str
+    config_fingerprint: str
+    gin_text: str
+    git_commit: str
+    git_dirty: bool
+    versions: dict[str, str]
+    device: dict[str, str | int | float | bool | None]
+    data_digests: dict[str, str]
+    vocabulary_digest: str
+    timing: dict[str, str | int | float] = Field(default_factory=dict)
+
+
+class Record(_Model):
+    """One system in one track."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,159}$")
+    track: str
+    track_version: str
+    trust: Trust
+    system: System
+    tasks: list[TaskScore]
+    averages: dict[str, Finite] = Field(default_factory=dict)
+    latency: list[LatencyBlock]
+    training: Training | None
+    provenance: Provenance | None
+
+    @model_validator(mode="after")
+    def _reproducible(self) -> Record:
+        if self.system.kind != "reported" and (self.provenance is None or self.training is None):
+            raise ValueError("training and provenance are required unless system.kind is 'reported'")
+        return self
+
+
+def _no_constant(text: str) -> float:
+    raise ValueError(f"{text} is not a finite number")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise ValueError(f"the field {key!r} is given twice")
+    return dict(pairs)
+
+
+def parse(text: str, name: str = "record") -> Record:
+    """Reads one record from JSON text.
+
+    Args:
+        text: the JSON text; NaN, Infinity, duplicate keys and unknown fields are refused.
+        name: file name for messages.
+
+    Raises:
+        RecordError: the text is not a valid record.
+    """
+    try:
+        value = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{name}: not strict JSON: {error}") from None
+    version = value.get("schema_version") if isinstance(value, dict) else None
+    if version != SCHEMA_VERSION or isinstance(version, bool):
+        raise RecordError(f"{name}: schema_version = {version!r}: this program reads version {SCHEMA_VERSION}")
+    try:
+        return Record.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "record"
+        shown = repr(first.get("input"))
+        shown = shown if len(shown) <= 80 else shown[:77] + "..."
+        raise RecordError(f"{name}: {field} = {shown}: {first['msg']}") from None
+
+
+def read(path: Path) -> Record:
+    """Reads one record file; see `parse`."""
+    try:
+        return parse(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path}: cannot be read: {error}") from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file so that a reader, or a run after a crash, sees the old content or the new one and nothing between."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def write(path: Path, record: Record) -> None:
+    """Writes a record, after reading its own text back."""
+    text = json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    if parse(text, str(path)) != record:
+        raise RecordError(f"{path}: the record does not survive writing and reading")
+    write_text(path, text)
+
+
+def comparable(record: Record) -> dict[str, Any]:
+    """The record without what depends on the clock, on the folder or on the command line: equal for equal settings."""
+    value = record.model_dump(mode="json")
+    value["latency"] = [block for block in value["latency"] if block["method"] != "measured"]
+    if value["provenance"]:
+        value["provenance"] = {k: v for k, v in value["provenance"].items() if k not in ("timing", "command")}
+    return value
+
+

@@ -1,0 +1,1 @@
+"""Search space, suggestion algorithms, the trial loop and Pareto arithmetic."""

@@ -1,0 +1,220 @@
+"""The trial loop: suggest, evaluate, write down, until the budget is spent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from benchmark.config import EncoderConfig, SearchConfig, to_dict
+from benchmark.hardware.roofline import estimate
+from benchmark.models.formulas import num_parameters
+from benchmark.search import pareto
+from benchmark.search.journal import Journal, Trial
+from benchmark.search.space import Point, architecture_hash, decode, enumerate_points, searched_fields
+
+Evaluate = Callable[[EncoderConfig, int], dict[str, float]]
+
+
+def known_latency(config: SearchConfig, encoder: EncoderConfig) -> float:
+    """Latency of an architecture on the search's chip, in seconds; known without training it."""
+    return estimate(encoder, config.chip, config.batch_size, config.sequence_length).latency_s
+
+
+def feasible_points(config: SearchConfig) -> list[Point]:
+    """Points that may be tried: valid, below the latency threshold and within `max_parameters` (0 for no limit)."""
+    points = []
+    for point in enumerate_points(config.space):
+        encoder = decode(config.space, point)
+        small = not config.max_parameters or num_parameters(encoder) <= config.max_parameters
+        if small and known_latency(config, encoder) < config.latency_threshold_s:
+            points.append(point)
+    return points
+
+
+def initial_points(config: SearchConfig, points: list[Point], seed: int) -> list[Point]:
+    """An order of all feasible points in which every beginning covers the space evenly (scrambled Sobol, then the rest)."""
+    from scipy.stats import qmc
+
+    names = searched_fields(config.space)
+    sobol = qmc.Sobol(d=max(1, len(names)), seed=seed)
+    samples = sobol.random_base2(8)
+    allowed = {tuple(p.values()): p for p in points}
+    order: dict[tuple[int, ...], Point] = {}
+    for sample in samples:
+        values = tuple(
+            getattr(config.space, n)[int(u * len(getattr(config.space, n)))] for n, u in zip(names, sample, strict=False)
+        )
+        if values in allowed:
+            order.setdefault(values, allowed[values])
+    rest = [p for key, p in allowed.items() if key not in order]
+    shuffled = np.random.default_rng(seed).permutation(len(rest))
+    return [*order.values(), *(rest[i] for i in shuffled)]
+
+
+def next_point(config: SearchConfig, trials: list[Trial], points: list[Point], order: list[Point], seed: int) -> tuple[Point, str] | None:
+    """Chooses the next point from the trials so far, or None when every feasible point was tried.
+
+    Returns:
+        The point and who proposed it: `sobol` (initial design, or a filler), `random` or `ax`.
+    """
+    tried = [t.point for t in trials]
+    fresh = [p for p in order if p not in tried]
+    if not fresh:
+        return None
+    if len(trials) < config.num_initial_trials:
+        return fresh[0], "sobol"
+    if config.algorithm == "random":
+        return fresh[int(np.random.default_rng((seed, len(trials))).integers(len(fresh)))], "random"
+    observations = [
+        (t.point, t.result["accuracy"], t.result["accuracy_stderr"], t.result["latency_s"])
+        for t in trials
+        if t.status == "completed"
+    ]
+    if observations:
+        from benchmark.search.ax_search import suggest
+
+        for point in suggest(config, observations, seed * 1000 + len(trials)):
+            if point in fresh:
+                return point, "ax"
+    return fresh[0], "sobol"
+
+
+def run_search(
+    config: SearchConfig, journal: Journal, evaluate: Evaluate, seed: int, progress: Callable[[str], None]
+) -> list[Trial]:
+    """Runs trials until `num_trials` are done, continuing what the journal holds.
+
+    Args:
+        config: space, algorithm, budget.
+        journal: where trials are written; a trial that was running when an earlier process died is run again.
+        evaluate: `(encoder, trial number) -> {"accuracy", "accuracy_stderr", ...}`; a raised RuntimeError is a failed trial.
+        seed: seeds the initial design and the suggestions.
+        progress: receives progress lines.
+
+    Returns:
+        All trials.
+
+    Raises:
+        ValueError: no point of the space is feasible.
+    """
+    points = feasible_points(config)
+    if not points:
+        raise ValueError("SearchConfig.space: no valid point meets latency_threshold_s and max_parameters")
+    order = initial_points(config, points, seed)
+    progress(f"search: {len(points)} feasible architectures, {config.num_trials} trials by {config.algorithm}")
+    while True:
+        trials = journal.trials
+        if trials and trials[-1].status == "running":
+            trial = trials[-1]
+        elif len(trials) >= config.num_trials:
+            return trials
+        else:
+            asked = time.perf_counter()
+            choice = next_point(config, trials, points, order, seed)
+            if choice is None:
+                progress("search: every feasible architecture was tried")
+                return trials
+            trial = journal.start(*choice)
+            trial.result = {"suggest_seconds": time.perf_counter() - asked}
+        _run_trial(config, journal, trial, evaluate, progress)
+
+
+def _run_trial(config: SearchConfig, journal: Journal, trial: Trial, evaluate: Evaluate, progress: Callable[[str], None]) -> None:
+    encoder = decode(config.space, trial.point)
+    started = time.perf_counter()
+    common = {
+        "suggest_seconds": trial.result.get("suggest_seconds", 0.0),
+        "latency_s": known_latency(config, encoder),
+        "parameters": num_parameters(encoder),
+    }
+    try:
+        result = evaluate(encoder, trial.number)
+        status = "completed"
+    except RuntimeError as error:
+        result, status = {"error": str(error).splitlines()[0][:500]}, "failed"
+    journal.finish(trial, status, {**common, **result, "seconds": time.perf_counter() - started})
+    shape = ", ".join(f"{name}={value}" for name, value in trial.point.items())
+    outcome = f"accuracy {result['accuracy']:.2f} %" if status == "completed" else f"failed: {result['error']}"
+    progress(
+        f"trial {trial.number} ({trial.generator}): {shape}; {outcome}, latency {common['latency_s'] * 1e3:.3f} ms, "
+        f"{trial.result['seconds']:.1f} s"
+    )
+
+
+def history(config: SearchConfig, trials: list[Trial], track: str) -> dict[str, Any]:
+    """The search as the leaderboard page shows it: trials, front, hypervolume after each trial."""
+    completed = [t for t in trials if t.status == "completed"]
+    front = pareto.non_dominated([(t.result["accuracy"], t.result["latency_s"]) for t in completed])
+    on_front = {t.number for t, member in zip(completed, front, strict=True) if member}
+    rows, seen = [], []
+    for trial in trials:
+        if trial.status == "completed":
+            seen.append((trial.result["accuracy"], trial.result["latency_s"]))
+        rows.append(
+            {
+                "trial": trial.number,
+                "status": trial.status,
+                "generator": trial.generator,
+                "encoder": to_dict(decode(config.space, trial.point)),
+                "parameters": trial.result["parameters"],
+                "accuracy": trial.result.get("accuracy"),
+                "accuracy_stderr": trial.result.get("accuracy_stderr"),
+                "latency_s": trial.result["latency_s"],
+                "on_front": trial.number in on_front,
+                "hypervolume": pareto.hypervolume(seen, config.accuracy_threshold, config.latency_threshold_s),
+                "seconds": trial.result["seconds"],
+                "suggest_seconds": trial.result["suggest_seconds"],
+            }
+        )
+    objectives = {
+        "accuracy": {"unit": "percent", "direction": "maximize", "threshold": config.accuracy_threshold},
+        "latency": {
+            "unit": "s",
+            "direction": "minimize",
+            "threshold": config.latency_threshold_s,
+            "method": "roofline",
+            "chip": config.chip.name,
+        },
+    }
+    return {
+        "schema_version": 1,
+        "track": track,
+        "algorithm": config.algorithm,
+        "objectives": objectives,
+        "search_fields": list(searched_fields(config.space)),
+        "trials": rows,
+    }
+
+
+def found_systems(config: SearchConfig, trials: list[Trial]) -> list[tuple[str, EncoderConfig]]:
+    """The students that are distilled in full: front members, those that add most hypervolume first.
+
+    Returns:
+        At most `num_found` pairs of name (`found-<hash>`) and architecture; fewer where the front is smaller.
+
+    Raises:
+        ValueError: no trial completed.
+    """
+    completed = [t for t in trials if t.status == "completed"]
+    if not completed:
+        raise ValueError("search: no trial completed, nothing to distil")
+    points = [(t.result["accuracy"], t.result["latency_s"]) for t in completed]
+    front = [t for t, member in zip(completed, pareto.non_dominated(points), strict=True) if member]
+    chosen: list[Trial] = []
+    while front and len(chosen) < config.num_found:
+        base = [(t.result["accuracy"], t.result["latency_s"]) for t in chosen]
+
+        def gain(trial: Trial, base: list[tuple[float, float]] = base) -> float:
+            point = (trial.result["accuracy"], trial.result["latency_s"])
+            return pareto.hypervolume([*base, point], config.accuracy_threshold, config.latency_threshold_s)
+
+        best = max(front, key=gain)
+        front.remove(best)
+        chosen.append(best)
+    encoders = [decode(config.space, t.point) for t in chosen]
+    return [(f"found-{architecture_hash(e)[:8]}", e) for e in encoders]
+
+

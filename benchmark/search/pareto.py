@@ -1,0 +1,52 @@
+"""Non-dominated sets and hypervolume for accuracy (up) against latency (down)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+
+def non_dominated(points: Sequence[tuple[float, float]]) -> list[bool]:
+    """Marks the points that no other point beats.
+
+    Args:
+        points: `(accuracy, latency)` pairs.
+
+    Returns:
+        For each point, whether no other one is at least as good in both and better in one; equal points stand together.
+    """
+    return [
+        not any(b[0] >= a[0] and b[1] <= a[1] and b != a for b in points) and not any(math.isnan(v) for v in a) for a in points
+    ]
+
+
+def hypervolume(points: Sequence[tuple[float, float]], accuracy_threshold: float, latency_threshold_s: float) -> float:
+    """Share of the box between thresholds and ideal that the points dominate.
+
+    The box spans accuracy from its threshold to 100 percent and the logarithm of latency from its threshold down to a
+    hundredth of it, since ratios of latencies are what matters; latency gains beyond that do not count.
+
+    Args:
+        points: `(accuracy in percent, latency in seconds)` pairs.
+        accuracy_threshold: points at or below count nothing.
+        latency_threshold_s: points at or above count nothing.
+
+    Returns:
+        A number in [0, 1].
+    """
+    if accuracy_threshold >= 100.0 or latency_threshold_s <= 0.0:
+        return 0.0
+    scaled = sorted(
+        (
+            (min(1.0, math.log(latency_threshold_s / latency) / math.log(100.0)), (accuracy - accuracy_threshold))
+            for accuracy, latency in points
+            if accuracy > accuracy_threshold and latency < latency_threshold_s
+        ),
+        reverse=True,
+    )
+    area = best = 0.0
+    for speed, gain in scaled:
+        if gain > best:
+            area += speed * (gain - best)
+            best = gain
+    return area / (100.0 - accuracy_threshold)

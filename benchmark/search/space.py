@@ -1,0 +1,55 @@
+"""The search space: points as tuples of values, validity, canonical identity, enumeration."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+from benchmark.config import ConfigError, EncoderConfig, SearchSpace, fingerprint
+
+Point = dict[str, int]
+
+
+def searched_fields(space: SearchSpace) -> tuple[str, ...]:
+    """Names of the fields with more than one value; the others are constants of the track."""
+    return tuple(name for name in space.FIELDS if len(getattr(space, name)) > 1)
+
+
+def decode(space: SearchSpace, point: Point) -> EncoderConfig:
+    """Architecture of a point.
+
+    Args:
+        space: the space.
+        point: a value for each searched field.
+
+    Raises:
+        ConfigError: the values do not go together, for example heads that do not divide the width.
+    """
+    constants = {name: getattr(space, name)[0] for name in space.FIELDS}
+    return dataclasses.replace(space.base, **{**constants, **point})
+
+
+def encode(space: SearchSpace, encoder: EncoderConfig) -> Point:
+    """The point of an architecture: its values of the searched fields."""
+    return {name: getattr(encoder, name) for name in searched_fields(space)}
+
+
+def enumerate_points(space: SearchSpace) -> list[Point]:
+    """All valid points, in the order of the fields."""
+    names = searched_fields(space)
+    points = [dict(zip(names, values, strict=True)) for values in itertools.product(*(getattr(space, n) for n in names))]
+    return [point for point in points if is_valid(space, point)]
+
+
+def is_valid(space: SearchSpace, point: Point) -> bool:
+    """Whether the point's values go together."""
+    try:
+        decode(space, point)
+    except ConfigError:
+        return False
+    return True
+
+
+def architecture_hash(encoder: EncoderConfig) -> str:
+    """Canonical identity of an architecture: equal architectures are one trial."""
+    return fingerprint(encoder)[:16]

@@ -1,0 +1,317 @@
+"""The stages of a run, each a function of the settings and of what earlier stages left in the run's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from benchmark.config import DistillConfig, EncoderConfig, RunConfig, encoder_from_dict, fingerprint, to_dict
+from benchmark.workdir import RunError, once, read_json, write_json
+
+
+@dataclass(frozen=True)
+class SystemPlan:
+    """One system of the run: who it is and where its parameters lie."""
+
+    name: str
+    title: str
+    kind: str
+    encoder: EncoderConfig
+    directory: Path
+
+
+@dataclass(frozen=True)
+class Run:
+    """Settings, folder and progress of a run; the properties read what earlier stages left."""
+
+    config: RunConfig
+    workdir: Path
+    progress: Callable[[str], None]
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """The index of the data stage, `data/data.json`."""
+        path = self.workdir / "data" / "data.json"
+        if not path.exists():
+            raise RunError(f"{path}: missing; run the stage 'data' first")
+        return read_json(path)
+
+    @cached_property
+    def data_fingerprint(self) -> str:
+        """Depends on the content of all source files, the vocabulary and the request, not on where they lie."""
+        digests = {name: entry["sha256"] for name, entry in self.data["source_files"].items()}
+        return fingerprint(digests, self.data["vocabulary"]["digest"], self.config.data)
+
+    @cached_property
+    def special(self) -> Any:
+        """Special token ids, as `benchmark.training.masking.SpecialTokens`."""
+        from benchmark.training.masking import SpecialTokens
+
+        v = self.data["vocabulary"]
+        return SpecialTokens(v["size"], v["pad_id"], v["cls_id"], v["sep_id"], v["mask_id"])
+
+    def rows(self, *names: str) -> Any:
+        """Token arrays by their place in the index, for example `rows("tasks", "glue_sst2_v1", "train")`."""
+        from tasks import arrays
+
+        entry: Any = self.data
+        for name in names:
+            entry = entry[name]
+        return arrays.load(self.workdir / "data" / entry)
+
+    def encoder(self, encoder: EncoderConfig) -> EncoderConfig:
+        """Checks that an architecture fits the vocabulary of the run."""
+        size = self.data["vocabulary"]["size"]
+        if encoder.vocab_size != size:
+            raise RunError(f"EncoderConfig.vocab_size = {encoder.vocab_size}: the vocabulary of this run has {size} tokens")
+        return encoder
+
+
+def data_stage(run: Run) -> dict[str, Any]:
+    """Makes token arrays, in a child process: TensorFlow never enters this one."""
+    from tasks.materialize import run_in_child
+
+    output = run.workdir / "data"
+    config_fingerprint = fingerprint(run.config.data)
+
+    def work() -> dict[str, Any]:
+        index = run_in_child(run.config.data.request(), output, run.progress)
+        return {"seconds": index["seconds"]}
+
+    return once(output / "stage.json", config_fingerprint, work, run.progress, "data")
+
+
+def teacher_stage(run: Run) -> dict[str, Any]:
+    """Pretrains the teacher and measures its masked-LM accuracy."""
+    config = run.config.teacher
+    encoder = run.encoder(config.encoder)
+    directory = run.workdir / "teacher"
+
+    def work() -> dict[str, Any]:
+        from benchmark.training import checkpoints
+        from benchmark.training.pretrain import evaluate_masked_lm, pretrain
+
+        train = run.rows("pretrain", "train")
+        params, _ = pretrain(encoder, config.pretrain, train, run.special, run.config.seed, directory, run.progress)
+        scores = evaluate_masked_lm(encoder, params, run.rows("pretrain", "validation"), run.special, config.pretrain.mask_rate)
+        checkpoints.save(directory / "params", params)
+        run.progress(f"teacher: masked-LM accuracy {scores['accuracy']:.2f} %")
+        return {
+            "masked_lm": scores,
+            "steps": config.pretrain.steps,
+            "tokens": _tokens(run, config.pretrain.steps, config.pretrain.batch_size, run.config.seed),
+            "encoder": to_dict(encoder),
+            "recipe": "masked_lm",
+        }
+
+    stage_fingerprint = fingerprint(run.data_fingerprint, config, run.config.seed)
+    return once(directory / "stage.json", stage_fingerprint, work, run.progress, "teacher")
+
+
+def _tokens(run: Run, steps: int, batch_size: int, seed: int) -> int:
+    """Tokens, without padding, that a training run of `steps` steps saw."""
+    import numpy as np
+
+    from tasks import arrays
+
+    rows = run.rows("pretrain", "train")
+    lengths = (np.asarray(rows.features["input_ids"]) != run.special.pad_id).sum(axis=1)
+    return int(sum(lengths[arrays.batch_indices(rows.num_rows, batch_size, step, seed)].sum() for step in range(steps)))
+
+
+def load_teacher(run: Run) -> Any:
+    """The teacher with its parameters, as `benchmark.distillation.distill.Teacher`."""
+    from benchmark.distillation.distill import Teacher
+
+    encoder = run.config.teacher.encoder
+    return Teacher(encoder, _load_params(run.workdir / "teacher", encoder))
+
+
+def _load_params(directory: Path, encoder: EncoderConfig) -> Any:
+    from benchmark.training import checkpoints
+    from benchmark.training.pretrain import init_params
+
+    return checkpoints.restore(directory / "params", init_params(encoder, 0))
+
+
+def _distilled(run: Run, teacher: Any, encoder: EncoderConfig, recipe: DistillConfig, directory: Path | None, name: str) -> Any:
+    """Distils one student; returns its parameters and what records say of them."""
+    from benchmark.distillation.distill import distill
+    from benchmark.training.pretrain import evaluate_masked_lm
+
+    seed, train = run.config.seed, run.rows("pretrain", "train")
+    params, steps = distill(
+        encoder, teacher, recipe, train, run.special, seed=seed, directory=directory, name=name, progress=run.progress
+    )
+    scores = evaluate_masked_lm(encoder, params, run.rows("pretrain", "validation"), run.special, recipe.mask_rate)
+    return params, {"masked_lm": scores, "steps": steps}
+
+
+def search_stage(run: Run) -> dict[str, Any]:
+    """Searches student architectures; every trial is a flash distillation with the same batches."""
+    from benchmark.search.journal import Journal
+    from benchmark.search.loop import found_systems, history, run_search
+
+    config, directory = run.config.search, run.workdir / "search"
+    teacher_fingerprint = read_json(run.workdir / "teacher" / "stage.json")["fingerprint"]
+    stage_fingerprint = fingerprint(teacher_fingerprint, config, run.config.distill, run.config.seed)
+
+    def work() -> dict[str, Any]:
+        teacher = load_teacher(run)
+        recipe = run.config.distill.scaled(config.flash_fraction)
+        quiet = Run(run.config, run.workdir, lambda line: None)
+
+        def evaluate(encoder: EncoderConfig, number: int) -> dict[str, float]:
+            run.encoder(encoder)
+            _, result = _distilled(quiet, teacher, encoder, recipe, None, f"trial {number}")
+            scores = result["masked_lm"]
+            return {k: scores[k] for k in ("accuracy", "accuracy_stderr", "loss")} | {"steps": result["steps"]}
+
+        trials = run_search(config, Journal(directory / "journal.jsonl"), evaluate, run.config.seed, run.progress)
+        write_json(directory / "history.json", history(config, trials, run.config.track))
+        found = found_systems(config, trials)
+        run.progress("search: found " + ", ".join(name for name, _ in found))
+        return {"found": {name: to_dict(encoder) for name, encoder in found}, "trials": len(trials)}
+
+    return once(directory / "stage.json", stage_fingerprint, work, run.progress, "search")
+
+
+def plan(run: Run) -> list[SystemPlan]:
+    """All systems of the run, in the order of the page: teacher, found students, baselines, control."""
+    students = run.workdir / "students"
+    path = run.workdir / "search" / "stage.json"
+    if not path.exists():
+        raise RunError(f"{path}: missing; run the stage 'search' first")
+    found = {name: encoder_from_dict(e) for name, e in read_json(path)["result"]["found"].items()}
+    systems = [SystemPlan("teacher", "Teacher", "teacher", run.config.teacher.encoder, run.workdir / "teacher")]
+    systems += [SystemPlan(n, f"Found {n.removeprefix('found-')}", "found", e, students / n) for n, e in found.items()]
+    systems += [SystemPlan(b.name, b.title, "baseline", b.encoder, students / b.name) for b in run.config.baselines]
+    if run.config.untrained_control:
+        encoder = next(iter(found.values()))
+        systems.append(SystemPlan("untrained", "Untrained control", "control", encoder, students / "untrained"))
+    return systems
+
+
+def distill_stage(run: Run) -> dict[str, Any]:
+    """Distils the found students and the baselines in full, all with one recipe, budget and order of batches."""
+    search_fingerprint = read_json(run.workdir / "search" / "stage.json")["fingerprint"]
+    recipe = run.config.distill
+    shared: dict[str, Any] = {}
+    seconds, reused = 0.0, True
+    for system in plan(run):
+        if system.kind == "teacher":
+            continue
+
+        def work(system: SystemPlan = system) -> dict[str, Any]:
+            from benchmark.training import checkpoints
+
+            encoder = run.encoder(system.encoder)
+            if system.kind == "control":
+                params, result = _untrained(run, encoder)
+            else:
+                if "teacher" not in shared:
+                    shared["teacher"] = load_teacher(run)
+                params, result = _distilled(run, shared["teacher"], encoder, recipe, system.directory, system.name)
+                result |= {"recipe": recipe.recipe, "tokens": _tokens(run, result["steps"], recipe.batch_size, run.config.seed)}
+            checkpoints.save(system.directory / "params", params)
+            run.progress(f"{system.name}: masked-LM accuracy {result['masked_lm']['accuracy']:.2f} %")
+            return {**result, "encoder": to_dict(encoder)}
+
+        stage_fingerprint = fingerprint(search_fingerprint, recipe, system.encoder, system.kind)
+        marker = once(system.directory / "stage.json", stage_fingerprint, work, run.progress, f"distill {system.name}")
+        seconds, reused = seconds + marker["seconds"], reused and marker["reused"]
+    return {"seconds": seconds, "reused": reused}
+
+
+def _untrained(run: Run, encoder: EncoderConfig) -> Any:
+    """The control: random parameters, which only fine-tuning will ever train."""
+    from benchmark.training.pretrain import evaluate_masked_lm, init_params
+
+    params = init_params(encoder, run.config.seed)
+    validation = run.rows("pretrain", "validation")
+    scores = evaluate_masked_lm(encoder, params, validation, run.special, run.config.distill.mask_rate)
+    return params, {"masked_lm": scores, "steps": 0, "tokens": 0, "recipe": "none"}
+
+
+def prediction_path(run: Run, system: str, task: str, seed: int) -> Path:
+    """Where the predictions of one fine-tuning run lie."""
+    return run.workdir / "evaluation" / system / task / f"seed{seed}.json"
+
+
+def finetune_stage(run: Run) -> dict[str, Any]:
+    """Fine-tunes every system on every task with every seed and writes its predictions on the validation split."""
+    seconds, reused = 0.0, True
+    for system in plan(run):
+        upstream = read_json(system.directory / "stage.json")["fingerprint"]
+        encoder_params = None
+        scores = []
+        for task in run.config.data.tasks:
+            for seed in run.config.finetune.seeds:
+                path = prediction_path(run, system.name, task, seed)
+
+                def work(system: SystemPlan = system, task: str = task, seed: int = seed) -> dict[str, Any]:
+                    nonlocal encoder_params
+                    if encoder_params is None:
+                        encoder_params = _load_params(system.directory, system.encoder)["encoder"]
+                    return _finetuned(run, system, encoder_params, task, seed)
+
+                stage_fingerprint = fingerprint(upstream, run.config.finetune, task, seed)
+                marker = once(path, stage_fingerprint, work, lambda line: None, path.stem)
+                seconds, reused = seconds + marker["seconds"], reused and marker["reused"]
+                scores.append(f"{task} {next(iter(marker['result']['scores'].values())):.1f}")
+        run.progress(f"finetune {system.name}: " + ("reused" if encoder_params is None else ", ".join(scores)))
+    return {"seconds": seconds, "reused": reused}
+
+
+def _finetuned(run: Run, system: SystemPlan, encoder_params: Any, task_name: str, seed: int) -> dict[str, Any]:
+    from benchmark.evaluation import finetune, score
+    from tasks import metrics
+    from tasks.catalogue import get_task
+
+    task, pad_id = get_task(task_name), run.special.pad_id
+    train, validation = run.rows("tasks", task_name, "train"), run.rows("tasks", task_name, "validation")
+    length = max(finetune.used_length(train, pad_id), finetune.used_length(validation, pad_id))
+    params = finetune.finetune(
+        system.encoder,
+        encoder_params,
+        task,
+        train,
+        length,
+        pad_id,
+        run.config.finetune,
+        seed,
+        f"{system.name} {task_name} seed {seed}",
+    )
+    outputs = finetune.predict(system.encoder, params, task, validation, length, pad_id)
+    references = score.load_references(task, validation)
+    predictions = score.to_predictions(task, outputs, validation, references)
+    scores = metrics.score(task_name, predictions, references)
+    return {"split": "validation", "scores": scores, "predictions": predictions}
+
+
+def latency_stage(run: Run) -> dict[str, Any]:
+    """Measures every architecture of the run on this machine, each interleaved with the frozen reference."""
+    from benchmark import manifest
+    from benchmark.hardware.latency import measure
+
+    # The untrained control has the architecture of a found student.
+    encoders = {system.name: system.encoder for system in plan(run) if system.kind != "control"}
+    directory = run.workdir / "latency"
+
+    def work() -> dict[str, Any]:
+        measured = measure(encoders, run.config.latency, run.progress)
+        samples = {
+            name: {
+                "samples_ns": m.samples_ns,
+                "reference_samples_ns": m.reference_samples_ns,
+                "warmup_calls": m.warmup_calls,
+            }
+            for name, m in measured.items()
+        }
+        return {"measurements": samples, "device": manifest.device_info()}
+
+    stage_fingerprint = fingerprint(run.config.latency, {name: to_dict(e) for name, e in encoders.items()})
+    return once(directory / "stage.json", stage_fingerprint, work, run.progress, "latency")

@@ -1,0 +1,1 @@
+"""Optimisers, train steps, the fit loop and checkpoints."""

@@ -1,0 +1,45 @@
+"""Initial parameters, drawn on the host: nothing is compiled, and the values do not depend on the backend."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmark.config import EncoderConfig
+
+
+def init_tree(model: nn.Module, encoder: EncoderConfig, seed: int, num_inputs: int) -> dict[str, Any]:
+    """Draws parameters as BERT does: weights from a normal distribution truncated at two standard deviations, norms at 1 and 0.
+
+    Each array has its own stream, keyed by the seed and by its path: parts that two models share start alike.
+
+    Args:
+        model: a module whose call takes `num_inputs` arrays of token ids.
+        encoder: gives the standard deviation, `initializer_range`.
+        seed: the seed.
+        num_inputs: number of positional inputs of the model's call.
+
+    Returns:
+        The parameter tree, float32.
+    """
+    ids = jnp.zeros((1, 8), jnp.int32)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), *[ids] * num_inputs)["params"]
+
+    def draw(path: Any, leaf: Any) -> np.ndarray:
+        name = path[-1].key
+        if name in ("bias", "scale"):
+            return np.full(leaf.shape, float(name == "scale"), np.float32)
+        stream = zlib.crc32("/".join(entry.key for entry in path).encode())
+        values = np.random.default_rng((seed, stream)).standard_normal(leaf.shape, np.float32)
+        # Values beyond two standard deviations are drawn anew until none is left, which is what truncation means.
+        rng = np.random.default_rng((seed, stream, 1))
+        while (outside := np.abs(values) > 2.0).any():
+            values[outside] = rng.standard_normal(int(outside.sum()), np.float32)
+        return values * np.float32(encoder.initializer_range)
+
+    return dict(jax.tree.map_with_path(draw, shapes))

@@ -1,0 +1,57 @@
+"""Optimisers without their learning rate, and the schedule that gives it.
+
+The learning rate enters a train step as an argument. One compiled step therefore serves every schedule, phase length, task and
+seed, and rates that differ between layers are a plain product.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import optax
+
+from benchmark.config import OptimizerConfig
+
+
+def _decayed(params: Any) -> Any:
+    """True for the parameters that weight decay applies to: neither biases nor norm gains, as in BERT."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key not in ("bias", "scale"), params)
+
+
+def make_direction(config: OptimizerConfig) -> optax.GradientTransformation:
+    """Builds the transformation from gradients to the update for learning rate 1.
+
+    Args:
+        config: AdamW (arXiv 1711.05101) or LAMB (arXiv 1904.00962; no trust ratio for biases and norms, as in MobileBERT's
+            released code), global-norm clipping first.
+
+    Returns:
+        An optax transformation; the caller multiplies its result by minus the learning rate.
+    """
+    steps = [
+        optax.clip_by_global_norm(config.clip_norm),
+        optax.scale_by_adam(b1=config.beta1, b2=config.beta2, eps=config.epsilon),
+        optax.add_decayed_weights(config.weight_decay, mask=_decayed),
+    ]
+    if config.name == "lamb":
+        steps.append(optax.masked(optax.scale_by_trust_ratio(), _decayed))
+    return optax.chain(*steps)
+
+
+def learning_rate(config: OptimizerConfig, step: int, total_steps: int) -> float:
+    """Learning rate of one step: linear warm-up, then linear decay to `end_factor` of the peak.
+
+    Args:
+        config: peak, warm-up fraction and end factor.
+        step: number of steps already done, from 0.
+        total_steps: length of the phase.
+
+    Returns:
+        The rate; the first step has one warm-up step's share, never 0.
+    """
+    warmup = int(config.warmup_fraction * total_steps)
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    progress = (step - warmup) / max(1, total_steps - warmup)
+    return config.learning_rate * (1.0 - (1.0 - config.end_factor) * progress)

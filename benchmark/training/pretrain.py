@@ -1,0 +1,130 @@
+"""Masked-LM pretraining from scratch, and the evaluation that every masked-LM accuracy of this project comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from benchmark.config import EncoderConfig, PretrainConfig
+from benchmark.models.heads import MaskedLM
+from benchmark.training.fit import FitReport, fit
+from benchmark.training.initial import init_tree
+from benchmark.training.masking import MaskedBatch, SpecialTokens, mask_tokens
+from benchmark.training.optimizers import learning_rate, make_direction
+from benchmark.training.state import init_state, make_train_step
+from tasks import arrays
+
+
+def init_params(encoder: EncoderConfig, seed: int) -> Any:
+    """Random parameters of an encoder with masked-LM head, as arrays of the host."""
+    return init_tree(MaskedLM(encoder), encoder, seed, num_inputs=4)
+
+
+def masked_lm_loss(encoder: EncoderConfig) -> Callable[..., Any]:
+    """Loss function of plain masked-LM training, for `make_train_step`."""
+    model = MaskedLM(encoder)
+
+    def loss(params: Any, b: MaskedBatch, settings: dict[str, Any]) -> tuple[jax.Array, dict[str, jax.Array]]:
+        del settings
+        logits, _ = model.apply({"params": params}, b.input_ids, b.attention_mask, jnp.zeros_like(b.input_ids), b.positions)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, b.labels)
+        total = jnp.maximum(b.weights.sum(), 1.0)
+        correct = (logits.argmax(-1) == b.labels) * b.weights
+        return (losses * b.weights).sum() / total, {"masked_lm_accuracy": correct.sum() / total}
+
+    return loss
+
+
+def pretrain(
+    encoder: EncoderConfig,
+    config: PretrainConfig,
+    rows: arrays.TokenArrays,
+    special: SpecialTokens,
+    seed: int,
+    directory: Path,
+    progress: Callable[[str], None],
+) -> tuple[Any, FitReport]:
+    """Trains an encoder from scratch on token rows.
+
+    Args:
+        encoder: architecture.
+        config: steps, batch size, optimiser.
+        rows: materialised `input_ids` `[rows, length]`.
+        special: ids of the vocabulary.
+        seed: seeds initial values, data order and masking.
+        directory: for checkpoints and metrics.
+        progress: receives progress lines.
+
+    Returns:
+        Parameters (encoder and masked-LM head) and the fit report.
+    """
+    key = jax.random.key(seed)
+    direction = make_direction(config.optimizer)
+    state = init_state(init_params(encoder, seed), direction)
+    step = make_train_step(masked_lm_loss(encoder), direction)
+
+    def inputs(number: int) -> tuple[Any, Any, dict[str, Any]]:
+        ids = take_rows(rows, config.batch_size, number, seed)
+        batch = mask_tokens(jax.random.fold_in(key, number), ids, special, config.mask_rate)
+        return batch, np.float32(learning_rate(config.optimizer, number, config.steps)), {}
+
+    state, report = fit(
+        state,
+        step,
+        inputs,
+        config.steps,
+        name="teacher",
+        directory=directory,
+        checkpoint_every=config.checkpoint_every,
+        progress=progress,
+    )
+    return state.params, report
+
+
+def take_rows(rows: arrays.TokenArrays, batch_size: int, step: int, seed: int) -> np.ndarray:
+    """Ids `[batch_size, length]` of one step, in the order that `seed` gives."""
+    indices = arrays.batch_indices(rows.num_rows, batch_size, step, seed)
+    return np.asarray(rows.features["input_ids"][indices]).astype(np.int32)
+
+
+@partial(jax.jit, static_argnums=0)
+def _evaluate_batch(encoder: EncoderConfig, params: Any, b: MaskedBatch) -> tuple[jax.Array, jax.Array, jax.Array]:
+    logits, _ = MaskedLM(encoder).apply(
+        {"params": params}, b.input_ids, b.attention_mask, jnp.zeros_like(b.input_ids), b.positions
+    )
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, b.labels)
+    correct = (logits.argmax(-1) == b.labels) * b.weights
+    return (losses * b.weights).sum(), correct.sum(), b.weights.sum()
+
+
+def evaluate_masked_lm(
+    encoder: EncoderConfig, params: Any, rows: arrays.TokenArrays, special: SpecialTokens, mask_rate: float, batch_size: int = 64
+) -> dict[str, float]:
+    """Masked-LM accuracy and loss on held-out rows; the masks are the same for every model.
+
+    Returns:
+        `accuracy` in percent, its standard error `accuracy_stderr` in percentage points (binomial), mean `loss` in nats, and
+        the number of `predictions`.
+    """
+    totals = np.zeros(3)
+    for number, start in enumerate(range(0, rows.num_rows, batch_size)):
+        ids = np.asarray(rows.features["input_ids"][start : start + batch_size]).astype(np.int32)
+        ids = np.pad(ids, ((0, batch_size - len(ids)), (0, 0)), constant_values=special.pad_id)
+        # A key that no training run uses: masks of the evaluation depend on the row alone.
+        key = jax.random.fold_in(jax.random.key(20220121), number)
+        batch = mask_tokens(key, ids, special, mask_rate)
+        totals += np.asarray([float(v) for v in _evaluate_batch(encoder, params, batch)])
+    accuracy = totals[1] / totals[2]
+    return {
+        "accuracy": float(100.0 * accuracy),
+        "accuracy_stderr": 100.0 * float(np.sqrt(accuracy * (1.0 - accuracy) / totals[2])),
+        "loss": float(totals[0] / totals[2]),
+        "predictions": int(totals[2]),
+    }

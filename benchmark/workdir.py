@@ -1,0 +1,100 @@
+"""A run's folder: the stage markers that make a run resumable, and the lock that keeps a second process out."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmark.config import RunConfig, fingerprint, to_dict
+from benchmark.records import write_text
+
+
+class RunError(RuntimeError):
+    """A run that cannot start or go on; the message is one line."""
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON atomically."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file of this run.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunError(f"{path}: damaged ({error}); remove it and run the same command again") from None
+
+
+def finished(path: Path, stage_fingerprint: str) -> dict[str, Any] | None:
+    """The marker at `path` if it belongs to the same settings, else None."""
+    if not path.exists():
+        return None
+    marker = read_json(path)
+    return marker if isinstance(marker, dict) and marker.get("fingerprint") == stage_fingerprint else None
+
+
+def once(
+    path: Path, stage_fingerprint: str, work: Callable[[], dict[str, Any]], progress: Callable[[str], None], name: str
+) -> dict[str, Any]:
+    """Does a piece of work unless its marker says that it was done with the same settings.
+
+    Args:
+        path: the marker; it is written last, so it stands for the whole work.
+        stage_fingerprint: of everything the work depends on.
+        work: returns what later stages need, as JSON.
+        progress: receives progress lines.
+        name: shown in progress lines.
+
+    Returns:
+        The marker: `result`, `seconds` and whether it was `reused`.
+    """
+    marker = finished(path, stage_fingerprint)
+    if marker is not None:
+        progress(f"{name}: reused")
+        return {**marker, "reused": True}
+    started = time.perf_counter()
+    result = work()
+    marker = {"fingerprint": stage_fingerprint, "result": result, "seconds": round(time.perf_counter() - started, 3)}
+    write_json(path, marker)
+    return {**marker, "reused": False}
+
+
+@contextmanager
+def locked(workdir: Path) -> Iterator[None]:
+    """Holds the folder's lock, which dies with the process.
+
+    Raises:
+        RunError: another process holds it.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (workdir / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunError(f"{workdir}: another process is running here; wait for it or choose another --workdir") from None
+        yield
+
+
+def declare(workdir: Path, config: RunConfig, gin_text: str, manifest: dict[str, Any]) -> None:
+    """Writes `config.gin`, `config.json` and `manifest.json` before any work starts.
+
+    Raises:
+        RunError: the folder holds a run of other settings.
+    """
+    settings = {"fingerprint": fingerprint(config), "config": to_dict(config)}
+    path = workdir / "config.json"
+    if path.exists() and read_json(path).get("fingerprint") != settings["fingerprint"]:
+        raise RunError(f"{workdir}: holds a run of other settings; choose another --workdir or remove it")
+    write_json(path, settings)
+    write_text(workdir / "config.gin", gin_text)
+    write_json(workdir / "manifest.json", manifest)

@@ -1,0 +1,50 @@
+"""Command line of the leaderboard: `python -m leaderboard build --results=DIR --out=DIR`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m leaderboard", description="Makes the leaderboard page.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    build = commands.add_parser("build", help="write index.html, records.csv and records.json")
+    build.add_argument("--results", type=Path, required=True, metavar="DIR", help="folder with results/*.json")
+    build.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    build.add_argument("--history", type=Path, metavar="FILE", help="search history (JSON) to show below the table")
+    build.add_argument("--title", default="AutoDistill-Bench leaderboard", help="heading of the page")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: words of the command line; None takes those of the process.
+
+    Returns:
+        0 when the page is written, 2 for bad input, with one line on standard error.
+    """
+    options = _parser().parse_args(arguments)
+    # Imported late: `--help` and a mistyped flag answer without pydantic and Jinja2.
+    from benchmark.records import RecordError
+    from leaderboard.build import build
+    from leaderboard.history import HistoryError, read_history
+    from leaderboard.load import load_records
+
+    try:
+        records = load_records(options.results)
+        history = read_history(options.history) if options.history else None
+        page = build(records, options.out, title=options.title, history=history)
+    except (RecordError, HistoryError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    print(f"{len(records)} records -> {page}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

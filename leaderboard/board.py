@@ -1,0 +1,264 @@
+"""The page's data: all that the browser shows, computed here so that the page itself only sorts, filters and draws."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from benchmark.records import LatencyBlock, Provenance, Record, RecordError
+from leaderboard.export import printable
+from leaderboard.rank import (
+    CONTENDERS,
+    Estimate,
+    LatencyGroup,
+    TaskKey,
+    common_tasks,
+    group_reference,
+    latency_blocks,
+    latency_groups,
+    masked_lm_estimate,
+    mean_estimate,
+    pareto_front,
+    primary_scores,
+    tie_places,
+)
+
+AXES = ("latency", "speedup")
+_BINS = 40
+_EMBEDDED_SOURCE = re.compile(r"\bsource\s*=\s*['\"]microworld['\"]")
+_SPELLINGS = {
+    "cola": "CoLA",
+    "sst2": "SST-2",
+    "mrpc": "MRPC",
+    "stsb": "STS-B",
+    "qqp": "QQP",
+    "mnli": "MNLI",
+    "qnli": "QNLI",
+    "rte": "RTE",
+    "wnli": "WNLI",
+    "ax": "AX",
+    "squad": "SQuAD",
+}
+
+
+@dataclass(frozen=True)
+class Quality:
+    """One score that the plot can show and ranks can follow; all are percentages, higher is better."""
+
+    key: str
+    label: str
+    description: str
+    family: str
+
+
+def task_label(task: str) -> str:
+    """The short name of a task: its official spelling where known, without suite and version."""
+    match = re.fullmatch(r"(?:glue_)?(.+?)(?:_v\d+)?", task)
+    name = match.group(1) if match else task
+    words = [_SPELLINGS.get(word, word.upper() if word in ("m", "mm") else word) for word in name.split("_")]
+    return " ".join(words)
+
+
+def board_data(records: Sequence[Record], title: str, history: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Computes what the page shows.
+
+    Args:
+        records: the records of one track and version.
+        title: heading of the page.
+        history: a validated search history as plain values, or None.
+
+    Returns:
+        Plain values, equal for equal records in any order.
+
+    Raises:
+        RecordError: no record, records of different tracks or versions, or a record that contradicts itself.
+    """
+    records = sorted(records, key=lambda record: record.id)
+    track, version = _one_track(records)
+    tasks = _task_qualities(records)
+    common = common_tasks(records)
+    averages = sorted({name for record in records for name in record.averages})
+    qualities = _qualities(tasks, common, averages)
+    scores = {record.id: _estimates(record, tasks, common) for record in records}
+    groups = latency_groups(records)
+    references = {group: group_reference(records, group) for group in groups}
+    return {
+        "title": printable(title),
+        "track": track,
+        "track_version": version,
+        "embedded_data": track.startswith("micro") or any(_is_embedded(record.provenance) for record in records),
+        "contenders": sorted(CONTENDERS),
+        "devices": _devices(records),
+        "qualities": [asdict(quality) for quality in qualities],
+        "common_tasks": [tasks[key].label for key in common],
+        "groups": [asdict(group) | {"key": group.key, "reference": references[group]} for group in groups],
+        "rows": [_row(record, scores[record.id], references) for record in records],
+        "places": {quality.key: _places(records, scores, quality.key) for quality in qualities},
+        "fronts": {group.key: _fronts(records, scores, qualities, group, references[group]) for group in groups},
+        "history": history,
+    }
+
+
+def _one_track(records: Sequence[Record]) -> tuple[str, str]:
+    if not records:
+        raise RecordError("a board needs at least one record")
+    tracks = sorted({(record.track, record.track_version) for record in records})
+    if len(tracks) > 1:
+        names = ", ".join(f"{track} {version}" for track, version in tracks)
+        raise RecordError(f"records of different tracks cannot share a board: {names}")
+    ids = Counter(record.id.casefold() for record in records)
+    for name, count in ids.items():
+        if count > 1:
+            raise RecordError(f"id = {name!r}: used by {count} records")
+    return tracks[0]
+
+
+def _is_embedded(provenance: Provenance | None) -> bool:
+    return provenance is not None and bool(_EMBEDDED_SOURCE.search(provenance.gin_text))
+
+
+def _devices(records: Iterable[Record]) -> list[str]:
+    """One line for each machine that results come from, the most frequent first."""
+    lines = Counter(
+        ", ".join(f"{name} {value}" for name, value in sorted(record.provenance.device.items()) if value is not None)
+        for record in records
+        if record.provenance and record.provenance.device
+    )
+    return [printable(line) for line in sorted(lines, key=lambda line: (-lines[line], line))]
+
+
+def _task_qualities(records: Iterable[Record]) -> dict[TaskKey, Quality]:
+    """One quality for each task score; labels grow until they differ."""
+    keys = sorted({key for record in records for key in primary_scores(record)})
+    spellings = {
+        key: (task_label(key.task), f"{task_label(key.task)} {key.split}", f"{key.task} {key.split} {key.metric}")
+        for key in keys
+    }
+    counts = Counter(spelling for options in spellings.values() for spelling in set(options))
+    qualities = {}
+    for key in keys:
+        label = next((spelling for spelling in spellings[key] if counts[spelling] == 1), key.key)
+        description = f"{key.task}, {key.metric} on {key.split}"
+        qualities[key] = Quality(key.key, printable(label), printable(description), "task")
+    return qualities
+
+
+def _qualities(tasks: Mapping[TaskKey, Quality], common: Sequence[TaskKey], averages: Sequence[str]) -> list[Quality]:
+    names = ", ".join(tasks[key].label for key in common)
+    mean = Quality("mean", "Mean score", f"plain mean of the tasks that every system has: {names or 'none'}", "mean")
+    masked = Quality(
+        "masked_lm_accuracy", "Masked-LM accuracy", "share of masked tokens predicted right, validation text", "masked"
+    )
+    return [
+        mean,
+        masked,
+        *tasks.values(),
+        *(Quality(f"average.{name}", printable(name), f"average {printable(name)}", "average") for name in averages),
+    ]
+
+
+def _estimates(record: Record, tasks: Iterable[TaskKey], common: Sequence[TaskKey]) -> dict[str, Estimate]:
+    """All scores of one record by quality key; what is missing is left out."""
+    own = primary_scores(record)
+    found = {"mean": mean_estimate(own, common), "masked_lm_accuracy": masked_lm_estimate(record)}
+    found |= {key.key: own.get(key) for key in tasks}
+    found |= {f"average.{name}": Estimate(value) for name, value in record.averages.items()}
+    return {key: estimate for key, estimate in found.items() if estimate is not None}
+
+
+def _places(records: Sequence[Record], scores: Mapping[str, Mapping[str, Estimate]], key: str) -> dict[str, Any]:
+    contenders = {r.id: scores[r.id][key] for r in records if r.system.kind in CONTENDERS and key in scores[r.id]}
+    return {name: [place.rank, place.tied] for name, place in tie_places(contenders).items()}
+
+
+def _fronts(
+    records: Sequence[Record],
+    scores: Mapping[str, Mapping[str, Estimate]],
+    qualities: Sequence[Quality],
+    group: LatencyGroup,
+    reference: str | None,
+) -> dict[str, dict[str, list[str]]]:
+    """The front of every pair of axes in one group: axis, then quality, then ids by rising cost."""
+    costs: dict[str, dict[str, float]] = {axis: {} for axis in AXES}
+    for record in records:
+        block = latency_blocks(record).get(group)
+        if block is None or record.system.kind not in CONTENDERS:
+            continue
+        costs["latency"][record.id] = block.latency_s
+        if block.speedup is not None and block.reference == reference:
+            costs["speedup"][record.id] = -block.speedup
+    return {
+        axis: {
+            quality.key: pareto_front(
+                {n: (cost, scores[n][quality.key].value) for n, cost in costs[axis].items() if quality.key in scores[n]}
+            )
+            for quality in qualities
+        }
+        for axis in AXES
+    }
+
+
+def _row(
+    record: Record, scores: Mapping[str, Estimate], references: Mapping[LatencyGroup, str | None]
+) -> dict[str, Any]:
+    value = record.model_dump(mode="json", include={"id", "trust", "tasks", "training", "provenance"})
+    system = record.system.model_dump(mode="json")
+    blocks = latency_blocks(record)
+    return value | {
+        "system": system | {"title": printable(record.system.title)},
+        "scores": {key: [estimate.value, *(estimate.interval or (None, None))] for key, estimate in scores.items()},
+        "latency": {group.key: _latency(block, references[group]) for group, block in blocks.items()},
+    }
+
+
+def _latency(block: LatencyBlock, reference: str | None) -> dict[str, Any]:
+    fields = {"latency_s", "reference", "speedup", "speedup_interval", "noise_floor", "details"}
+    value = block.model_dump(mode="json", include=fields)
+    return value | {
+        "comparable_speedup": block.speedup is not None and block.reference == reference,
+        "distribution": distribution(block.samples_ns, block.reference_samples_ns),
+    }
+
+
+def quantile(ordered: Sequence[int], fraction: float) -> int:
+    """The sample below or at which at least `fraction` of the samples lie (no interpolation: an upper bound)."""
+    return ordered[max(0, math.ceil(fraction * len(ordered)) - 1)]
+
+
+def distribution(samples_ns: Sequence[Sequence[int]], reference_ns: Sequence[Sequence[int]]) -> dict[str, Any] | None:
+    """Sums up latency samples: quantiles and a histogram, candidate and reference on the same bins.
+
+    The bins are equal in the logarithm and end at the 99th percentile, so that a few interruptions do not flatten the
+    rest; later samples are counted in the last bin.
+
+    Args:
+        samples_ns: samples of the candidate, one list for each process.
+        reference_ns: samples of the reference, likewise.
+
+    Returns:
+        Plain values, or None without samples.
+    """
+    own = sorted(sample for process in samples_ns for sample in process)
+    other = sorted(sample for process in reference_ns for sample in process)
+    if not own or own[0] <= 0 or (other and other[0] <= 0):
+        return None
+    low = min(series[0] for series in (own, other) if series)
+    high = max(quantile(series, 0.99) for series in (own, other) if series)
+    span = math.log(high / low) or 1.0
+    counts = []
+    for series in (own, other):
+        bins = Counter(min(_BINS - 1, max(0, int(math.log(sample / low) / span * _BINS))) for sample in series)
+        counts.append([bins[index] for index in range(_BINS)])
+    return {
+        "count": len(own),
+        "processes": [quantile(sorted(process), 0.5) for process in samples_ns if process],
+        "quantiles": [[fraction, quantile(own, fraction)] for fraction in (0.1, 0.5, 0.9, 0.99)],
+        "low": low,
+        "high": high,
+        "candidate": counts[0],
+        "reference": counts[1] if other else None,
+    }

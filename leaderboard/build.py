@@ -1,0 +1,103 @@
+"""Renders the board: one self-contained page, and the records as CSV and JSON beside it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from benchmark.records import Record, write_text
+from leaderboard.board import board_data
+from leaderboard.export import island_json, records_csv
+from leaderboard.history import parse_history
+
+_HERE = Path(__file__).parent
+_SCRIPTS = ("dom", "state", "chart", "plot", "table", "systems", "compare", "details", "search_history", "main")
+
+
+def _inline(text: str) -> tuple[Markup, str]:
+    """Text that goes between the tags of a style or script element, with the hash that lets it through the policy."""
+    if "</" in text:
+        raise ValueError("a style sheet or script that stands inside the page must not contain '</'")
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return Markup(text), f"'sha256-{digest}'"  # our own files, checked above
+
+
+def _script() -> str:
+    """All scripts as one: a single strict function scope, so that nothing becomes global."""
+    parts = [(_HERE / "static" / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS]
+    return '(() => {\n"use strict";\n' + "\n".join(parts) + "})();\n"
+
+
+def render(data: Mapping[str, Any]) -> str:
+    """Renders the page.
+
+    Args:
+        data: what `leaderboard.board.board_data` gives.
+
+    Returns:
+        HTML that needs no other file and no network; its policy allows just the style sheet and the script in it.
+    """
+    style, style_hash = _inline((_HERE / "static" / "page.css").read_text(encoding="utf-8"))
+    script, script_hash = _inline(_script())
+    policy = "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src {script_hash}",
+            f"style-src {style_hash}",
+            "img-src data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+        )
+    )
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("index.html").render(
+        data=data,
+        policy=policy,
+        style=style,
+        script=script,
+        island=Markup(island_json(data)),  # island_json leaves no character that HTML could read
+    )
+
+
+def build(records: Sequence[Record], out: Path, *, title: str, history: Mapping[str, Any] | None = None) -> Path:
+    """Writes the board of one track: `index.html`, `records.csv` and `records.json`.
+
+    Equal records give equal bytes, in whatever order they come.
+
+    Args:
+        records: the records of one track and version.
+        out: folder to write to; it is made where it is missing.
+        title: heading of the page.
+        history: search history to show (docs/leaderboard.md gives the format), or None.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        RecordError: the records cannot share a board.
+        HistoryError: the history does not follow its contract.
+    """
+    checked = parse_history(history).model_dump(mode="json") if history is not None else None
+    data = board_data(records, title, checked)
+    records = sorted(records, key=lambda record: record.id)
+    page = out / "index.html"
+    write_text(out / "records.csv", records_csv(records))
+    # One record a line: a change of one record is a change of one line.
+    lines = [json.dumps(record.model_dump(mode="json"), ensure_ascii=False, allow_nan=False) for record in records]
+    write_text(out / "records.json", "[\n" + ",\n".join(lines) + "\n]\n")
+    write_text(page, render(data))
+    return page

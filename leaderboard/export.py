@@ -1,0 +1,121 @@
+"""Text that leaves the board: JSON inside a page, CSV for spreadsheets, names on a screen.
+
+Names, titles and commands come from contributors; each function here makes one kind of output safe.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+from benchmark.records import Record
+from leaderboard.rank import (
+    Estimate,
+    LatencyGroup,
+    TaskKey,
+    common_tasks,
+    latency_blocks,
+    latency_groups,
+    masked_lm_estimate,
+    mean_estimate,
+    primary_scores,
+)
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+_REORDERING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+Cell = str | int | float | None
+
+
+def printable(text: str) -> str:
+    """Normalises a name and replaces what could hide or reorder characters on a screen by U+FFFD."""
+    shown = unicodedata.normalize("NFC", text)
+    hiding = ("Cc", "Cs", "Zl", "Zp")
+    return "".join("\ufffd" if unicodedata.category(c) in hiding or c in _REORDERING else c for c in shown)
+
+
+def island_json(value: Any) -> str:
+    """JSON that can stand inside a `script` element: nothing in it can end the element or open a comment.
+
+    Args:
+        value: plain values with finite numbers.
+
+    Returns:
+        JSON text, equal for equal values.
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def csv_text(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+    """RFC 4180 text in which no cell is a formula to a spreadsheet.
+
+    A text cell that starts like a formula gets an apostrophe in front; numbers stay numbers, negative ones too.
+
+    Args:
+        header: column names.
+        rows: cells; None is an empty cell.
+
+    Returns:
+        The text, lines ended by CR LF.
+    """
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\r\n")
+    for row in (header, *rows):
+        writer.writerow([_guarded(cell) for cell in row])
+    return stream.getvalue()
+
+
+def _guarded(cell: Cell) -> Cell:
+    if not isinstance(cell, str):
+        return cell
+    return "'" + cell if cell.lstrip(" ").startswith(_FORMULA_STARTS) else cell
+
+
+def _with_interval(estimate: Estimate | None) -> list[Cell]:
+    if estimate is None:
+        return [None, None, None]
+    return [estimate.value, *(estimate.interval or (None, None))]
+
+
+def records_csv(records: Sequence[Record]) -> str:
+    """One line for each record: identity, cost, masked-LM accuracy, mean, each task, each latency, with 95 % bounds.
+
+    Args:
+        records: the records, in the order of the lines.
+
+    Returns:
+        CSV text.
+    """
+    common, groups = common_tasks(records), latency_groups(records)
+    tasks = sorted({key for record in records for key in primary_scores(record)})
+    names = ["masked_lm_accuracy", "mean", *(key.key for key in tasks)]
+    header = ["id", "track", "track_version", "name", "title", "kind", "trust", "parameters", "flops"]
+    header += [name + end for name in names for end in ("", ".low", ".high")]
+    latency = ("latency_s", "speedup", "speedup.low", "speedup.high", "reference")
+    header += [f"{group.key}.{name}" for group in groups for name in latency]
+    return csv_text(header, [_csv_row(record, common, tasks, groups) for record in records])
+
+
+def _csv_row(
+    record: Record, common: Sequence[TaskKey], tasks: Sequence[TaskKey], groups: Sequence[LatencyGroup]
+) -> list[Cell]:
+    system, scores, blocks = record.system, primary_scores(record), latency_blocks(record)
+    row: list[Cell] = [record.id, record.track, record.track_version, system.name, system.title, system.kind]
+    row += [record.trust, system.parameters, system.flops]
+    row += _with_interval(masked_lm_estimate(record)) + _with_interval(mean_estimate(scores, common))
+    for key in tasks:
+        row += _with_interval(scores.get(key))
+    for group in groups:
+        block = blocks.get(group)
+        if block is None:
+            row += [None] * 5
+        else:
+            row += [block.latency_s, block.speedup, *(block.speedup_interval or (None, None)), block.reference]
+    return row

@@ -1,0 +1,149 @@
+"""The search history that a run hands to the page: one JSON file with every trial, validated when read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from benchmark.config import ConfigError, encoder_from_dict
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class HistoryError(ValueError):
+    """A search history that cannot be read; the message is one line naming field, value and what is accepted."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class AccuracyObjective(_Model):
+    """Masked-LM accuracy; the threshold is one side of the hypervolume's reference point."""
+
+    unit: Literal["percent"]
+    direction: Literal["maximize"]
+    threshold: Finite
+
+
+class LatencyObjective(_Model):
+    """Latency of the student, by the named method on the named chip."""
+
+    unit: Literal["s"]
+    direction: Literal["minimize"]
+    threshold: Finite
+    method: str
+    chip: str
+
+
+class Objectives(_Model):
+    """The two objectives of a search."""
+
+    accuracy: AccuracyObjective
+    latency: LatencyObjective
+
+
+class Trial(_Model):
+    """One trial; `hypervolume` is normalised and counts all trials up to this one."""
+
+    trial: int = Field(ge=0)
+    status: Literal["completed", "failed"]
+    generator: str
+    encoder: dict[str, int | float | str | bool | None]
+    parameters: int = Field(ge=0)
+    accuracy: Finite | None
+    accuracy_stderr: NotNegative | None
+    latency_s: Positive | None
+    on_front: bool
+    hypervolume: NotNegative
+    seconds: NotNegative
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Trial:
+        if self.status == "completed" and (self.accuracy is None or self.latency_s is None):
+            raise ValueError("a completed trial needs accuracy and latency_s")
+        if self.on_front and self.status == "failed":
+            raise ValueError("a failed trial cannot be on the front")
+        try:
+            encoder_from_dict(self.encoder)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+
+class History(_Model):
+    """All trials of one search, in the order in which they ended."""
+
+    schema_version: Literal[1]
+    track: str
+    algorithm: str
+    objectives: Objectives
+    trials: list[Trial]
+    search_fields: list[str]
+
+    @model_validator(mode="after")
+    def _fields_exist(self) -> History:
+        numbers = [trial.trial for trial in self.trials]
+        if len(set(numbers)) != len(numbers):
+            raise ValueError("trial numbers must be distinct")
+        for trial in self.trials:
+            missing = [name for name in self.search_fields if name not in trial.encoder]
+            if missing:
+                raise ValueError(f"trial {trial.trial}: encoder lacks the search field {missing[0]!r}")
+        return self
+
+
+def parse_history(value: Any, name: str = "history") -> History:
+    """Validates a search history.
+
+    Args:
+        value: the decoded JSON value.
+        name: file name for messages.
+
+    Raises:
+        HistoryError: it does not follow the contract.
+    """
+    try:
+        return History.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "history"
+        shown = repr(first.get("input"))
+        shown = shown if len(shown) <= 80 else shown[:77] + "..."
+        raise HistoryError(f"{name}: {field} = {shown}: {first['msg']}") from None
+
+
+def _no_constant(text: str) -> float:
+    raise ValueError(f"{text} is not a finite number")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise ValueError("a field is given twice")
+    return fields
+
+
+def read_history(path: Path) -> dict[str, Any]:
+    """Reads and validates a history file.
+
+    Args:
+        path: the JSON file.
+
+    Returns:
+        The history as plain values, which is what `leaderboard.build.build` takes.
+
+    Raises:
+        HistoryError: the file cannot be read or does not follow the contract.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        value = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique)
+    except (OSError, ValueError, RecursionError) as error:
+        raise HistoryError(f"{path}: cannot be read: {error}") from None
+    return parse_history(value, str(path)).model_dump(mode="json")

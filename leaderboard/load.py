@@ -1,0 +1,51 @@
+"""Reads the result records of one folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmark.records import Record, RecordError, read
+
+
+def record_files(directory: Path) -> list[Path]:
+    """Lists the record files of a run's folder or of a results folder, in name order.
+
+    Args:
+        directory: a folder that holds `results/*.json`, or the folder `results` itself.
+
+    Returns:
+        The files; hidden ones are left out, as they belong to a write in progress.
+
+    Raises:
+        RecordError: there is no such folder, or no record in it.
+    """
+    folder = directory / "results" if (directory / "results").is_dir() else directory
+    if not folder.is_dir():
+        raise RecordError(f"{directory}: not a folder")
+    files = sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))
+    if not files:
+        raise RecordError(f"{folder}: no record files (*.json)")
+    return files
+
+
+def load_records(directory: Path) -> list[Record]:
+    """Reads and validates every record of a folder.
+
+    Args:
+        directory: a folder that holds `results/*.json`, or the folder `results` itself.
+
+    Returns:
+        The records in the order of their ids, whatever the files are called.
+
+    Raises:
+        RecordError: a file is not a valid record, two records share an id (letter case aside), or there is none.
+    """
+    found: dict[str, tuple[Path, Record]] = {}
+    for path in record_files(directory):
+        record = read(path)
+        # Ids become fragments of addresses and file names, where some systems ignore letter case.
+        key = record.id.casefold()
+        if key in found:
+            raise RecordError(f"{path}: id = {record.id!r}: already used by {found[key][0]}")
+        found[key] = (path, record)
+    return [found[key][1] for key in sorted(found)]

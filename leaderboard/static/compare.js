@@ -1,0 +1,57 @@
+// Two systems side by side, inside the details of the first.
+
+const COMPARED_COSTS = [
+  ["Latency", (row) => currentBlock(row)?.latency_s ?? null, (value) => format.milliseconds(value) + " ms"],
+  ["Parameters", (row) => row.system.parameters, format.count],
+  ["FLOPs", (row) => row.system.flops, format.count],
+];
+
+// Intervals of two numbers that do not overlap tell them apart; ones that do overlap leave it open.
+function verdict(a, b) {
+  if (!isNumber(a[1]) || !isNumber(b[1])) return "";
+  return a[1] > b[2] || b[1] > a[2] ? "apart" : "overlap";
+}
+
+function scoreLines(row, other) {
+  return DATA.qualities.filter(({ key }) => row.scores[key] && other.scores[key]).map((quality) => {
+    const [a, b] = [row.scores[quality.key], other.scores[quality.key]];
+    const difference = a[0] - b[0];
+    const sign = difference > 0 ? "+" : difference < 0 ? "\u2212" : "";
+    return [quality.label, format.score(a[0]), format.score(b[0]), sign + Math.abs(difference).toFixed(1), verdict(a, b)];
+  });
+}
+
+function costLines(row, other) {
+  return COMPARED_COSTS.map(([label, value, write]) => [label, value(row), value(other), write])
+    .filter(([, a, b]) => isNumber(a) && isNumber(b) && b > 0)
+    .map(([label, a, b, write]) => [label, write(a), write(b), "\u00d7" + significant(a / b), ""]);
+}
+
+function comparisonTable(row, other) {
+  const heads = ["", row.system.title, other.system.title, "Difference", "Intervals"];
+  const lines = [...scoreLines(row, other), ...costLines(row, other)];
+  return element("div", { class: "table-scroll" }, element("table", { class: "small comparison" },
+    element("thead", {}, element("tr", {}, ...heads.map((text) => element("th", { scope: "col" }, element("bdi", { text }))))),
+    element("tbody", {}, ...lines.map(([label, ...cells]) => element("tr", {}, element("th", { scope: "row", text: label }),
+      ...cells.map((text, index) => element("td", { class: index < 3 ? "number" : "muted", text })))))));
+}
+
+function comparisonSection(row) {
+  const others = sortRows(DATA.rows.filter((other) => other !== row), nameColumn, false, systemTieBreak);
+  if (!others.length) return null;
+  const select = element("select", { id: "compare", "aria-label": "Compare with" },
+    element("option", { value: "", text: "Choose a system" }),
+    ...others.map((other) => element("option", { value: other.id, text: other.system.title })));
+  const result = element("div", { id: "comparison" });
+  const show = () => {
+    const other = ROWS.get(select.value);
+    result.replaceChildren(...(other ? [comparisonTable(row, other)] : []));
+  };
+  select.value = store.state.with === row.id ? "" : store.state.with;
+  select.onchange = () => {
+    store.set({ with: select.value });
+    show();
+  };
+  show();
+  return block("Compare with", select, result);
+}

@@ -1,0 +1,168 @@
+// The panel with everything about one system.
+
+function definitionList(pairs) {
+  const known = pairs.filter(([, value]) => value !== null && value !== undefined && value !== "");
+  return element("dl", { class: "pairs" }, ...known.map(([name, value]) =>
+    element("div", {}, element("dt", { text: name }), element("dd", {}, value instanceof Node ? value : String(value)))));
+}
+
+const block = (title, ...children) => element("section", {}, element("h3", { text: title }), ...children);
+
+function scoreTable(row) {
+  const lines = row.tasks.flatMap((task) => Object.entries(task.metrics).map(([metric, score]) => {
+    const primary = metric === task.primary_metric;
+    return element("tr", { class: primary ? "primary" : null },
+      element("th", { scope: "row" }, primary ? element("span", { text: task.task, title: `${task.split}, ${task.num_examples} examples` }) : ""),
+      element("td", { text: metric }),
+      element("td", { class: "number", text: format.score(score.value) }),
+      element("td", { class: "number", text: score.interval ? range(...score.interval, format.score) : MISSING }),
+      element("td", { class: "seeds", text: score.per_seed.map(format.score).join("  "), title: "seeds " + task.seeds.join(", ") }));
+  }));
+  const heads = ["Task", "Metric", "Median", "95 % interval", "Each seed"];
+  return element("div", { class: "table-scroll" }, element("table", { class: "small" },
+    element("thead", {}, element("tr", {}, ...heads.map((text) => element("th", { scope: "col", text })))),
+    element("tbody", {}, ...lines)));
+}
+
+function histogram(spread, label) {
+  const [width, height] = [420, 110];
+  const most = Math.max(...spread.candidate, ...(spread.reference || [0]));
+  const step = width / spread.candidate.length;
+  const bars = (counts, name) => counts.map((count, index) => shape("rect", {
+    class: name, x: index * step, width: Math.max(1, step - 1), y: height - (count / most) * height, height: (count / most) * height,
+  }));
+  const ms = (value) => format.milliseconds(value * 1e-9) + " ms";
+  return element("figure", { class: "histogram" },
+    shape("svg", { viewBox: `0 0 ${width} ${height + 18}`, role: "img", "aria-label": label },
+      ...bars(spread.reference || [], "bar reference"), ...bars(spread.candidate, "bar candidate"),
+      shape("line", { class: "base", x1: 0, x2: width, y1: height, y2: height }),
+      shape("text", { x: 0, y: height + 14, text: ms(spread.low) }),
+      shape("text", { x: width, y: height + 14, "text-anchor": "end", text: ms(spread.high) })),
+    element("figcaption", {}, element("span", { class: "swatch candidate" }), "this system",
+      ...(spread.reference ? [element("span", { class: "swatch reference" }), "reference"] : [])));
+}
+
+function latencySection(key, value) {
+  const group = GROUPS.get(key);
+  const spread = value.distribution;
+  const ms = (nanoseconds) => format.milliseconds(nanoseconds * 1e-9) + " ms";
+  const bounds = value.speedup_interval ? ` (${range(...value.speedup_interval, format.speedup)})` : "";
+  const pairs = [
+    ["Latency", format.milliseconds(value.latency_s) + " ms"],
+    ["Speed-up", value.speedup === null ? null : `${format.speedup(value.speedup)}${bounds} against ${value.reference}`],
+    ["Noise floor", isNumber(value.noise_floor) ? significant(value.noise_floor * 100) + " %" : null],
+  ];
+  if (spread) {
+    pairs.push(["Quantiles", spread.quantiles.map(([f, ns]) => `p${Math.round(f * 100)} ${ms(ns)}`).join(", ")]);
+    pairs.push(["Samples", `${spread.count}; median of each process ${spread.processes.map(ms).join(", ")}`]);
+  }
+  pairs.push(...Object.entries(value.details));
+  return element("div", { class: "latency" }, element("h4", { text: groupLabel(group) }), definitionList(pairs),
+    spread ? histogram(spread, "Distribution of latency samples") : null);
+}
+
+async function copyText(text, source, status) {
+  try {
+    await navigator.clipboard.writeText(text);
+    status.textContent = "Copied";
+  } catch {
+    // Without access to the clipboard, the text is at least marked for the reader's own copy key.
+    getSelection().selectAllChildren(source);
+    status.textContent = "Marked: press Ctrl+C";
+  }
+}
+
+function commandBlock(command) {
+  const source = element("pre", { class: "command", tabindex: 0, text: command });
+  const status = element("span", { class: "muted", role: "status" });
+  const button = element("button", { type: "button", id: "copy-command", text: "Copy", onclick: () => copyText(command, source, status) });
+  return [source, element("p", { class: "copy" }, button, status)];
+}
+
+function trainingPairs(training) {
+  const accuracy = training.masked_lm_accuracy;
+  return [
+    ["Recipe", training.recipe],
+    ["Teacher", training.teacher],
+    ["Steps", training.steps],
+    ["Tokens", format.count(training.tokens)],
+    ["Masked-LM accuracy", isNumber(accuracy) ? `${accuracy.toFixed(2)} %` : null],
+    ["Masked-LM predictions", training.masked_lm_predictions],
+    ["Masked-LM loss", isNumber(training.masked_lm_loss) ? training.masked_lm_loss.toFixed(4) : null],
+  ];
+}
+
+const joined = (values) => Object.entries(values).map(([name, value]) => `${name} ${value}`).join(", ");
+
+function provenanceNodes(provenance) {
+  return [
+    block("Reproduce", ...commandBlock(provenance.command)),
+    block("Provenance", definitionList([
+      ["Commit", provenance.git_commit + (provenance.git_dirty ? " (with uncommitted changes)" : "")],
+      ["Settings", element("code", { text: provenance.config_fingerprint })],
+      ["Device", joined(provenance.device)],
+      ["Versions", joined(provenance.versions)],
+      ["Vocabulary", element("code", { text: provenance.vocabulary_digest })],
+      ["Timing", joined(provenance.timing)],
+    ]), element("details", {}, element("summary", { text: "Data digests" }), definitionList(Object.entries(provenance.data_digests))),
+    element("details", {}, element("summary", { text: "Settings (gin)" }), element("pre", { tabindex: 0, text: provenance.gin_text }))),
+  ];
+}
+
+function headFacts(row) {
+  const place = placeOf(row);
+  const { system } = row;
+  return definitionList([
+    ["Kind", KINDS[system.kind].label],
+    ["Trust", row.trust],
+    ["Rank", place ? `${place[1] ? "= " : ""}${place[0]} by ${QUALITIES.get(store.state.y).label}` : "not ranked"],
+    ["Parameters", isNumber(system.parameters) ? `${format.count(system.parameters)} (${system.parameters})` : null],
+    ["FLOPs", isNumber(system.flops) ? `${format.count(system.flops)} at length ${system.flops_sequence_length}` : null],
+    ["Record", element("code", { text: row.id })],
+  ]);
+}
+
+function panelContent(row) {
+  const close = element("button", { type: "button", class: "close", "aria-label": "Close details", onclick: () => store.set({ open: "", with: "" }), text: "\u00d7" });
+  const head = element("header", {}, kindIcon(row.system.kind),
+    element("h2", { id: "details-title" }, element("bdi", { text: row.system.title })), close);
+  const encoder = row.system.encoder;
+  const parts = [head, headFacts(row)];
+  if (row.tasks.length) parts.push(block("Scores", scoreTable(row)));
+  const latencies = Object.entries(row.latency).sort(([a], [b]) => (b === store.state.group) - (a === store.state.group));
+  if (latencies.length) parts.push(block("Latency", ...latencies.map(([key, value]) => latencySection(key, value))));
+  parts.push(comparisonSection(row));
+  if (encoder) parts.push(block("Architecture", definitionList(Object.entries(encoder).map(([name, value]) => [name, value === null ? "none" : value]))));
+  if (row.training) parts.push(block("Training", definitionList(trainingPairs(row.training))));
+  if (row.provenance) parts.push(...provenanceNodes(row.provenance));
+  return parts.filter(Boolean);
+}
+
+function setUpDetails() {
+  const panel = byId("details");
+  let opener = null;
+  const show = (state) => {
+    if (!state.open) {
+      panel.hidden = true;
+      panel.replaceChildren();
+      if (opener && opener.isConnected) opener.focus();
+      opener = null;
+      return;
+    }
+    if (panel.hidden) opener = document.activeElement;
+    tooltip.hide();
+    panel.replaceChildren(...panelContent(ROWS.get(state.open)));
+    panel.hidden = false;
+    panel.scrollTop = 0;
+    panel.focus();
+  };
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    tooltip.hide();
+    if (store.state.open) store.set({ open: "", with: "" });
+  });
+  store.listen((state, before) => {
+    if (state.open !== before.open) show(state);
+  });
+  if (store.state.open) show(store.state);
+}

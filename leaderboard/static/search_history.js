@@ -1,0 +1,142 @@
+// The search history: every trial, the growth of the hypervolume, the table of trials.
+
+const GENERATOR_OUTLINES = ["circle", "square", "triangle", "diamond"];
+
+const generatorsOf = (trials) => [...new Set(trials.map((trial) => trial.generator))];
+
+// Beyond the fourth, generators share the last mark; the table still names them.
+const generatorIndex = (generators, name) => Math.min(generators.indexOf(name), GENERATOR_OUTLINES.length - 1);
+
+function trialLines(trial, fields) {
+  const spread = isNumber(trial.accuracy_stderr) ? " \u00b1 " + trial.accuracy_stderr.toFixed(2) : "";
+  return [
+    [`Trial ${trial.trial}`, "strong"],
+    [trial.generator + (trial.on_front ? ", on the front" : ""), "muted"],
+    [`Masked-LM accuracy ${isNumber(trial.accuracy) ? trial.accuracy.toFixed(2) : MISSING}${spread} %`, ""],
+    [`${format.milliseconds(trial.latency_s)} ms`, ""],
+    ...fields.map((field) => [`${field} ${trial.encoder[field]}`, "muted"]),
+  ];
+}
+
+function thresholdLines(box, scales, objectives) {
+  const lines = [];
+  const x = scales.x.at(objectives.latency.threshold * 1e3);
+  const y = scales.y.at(objectives.accuracy.threshold);
+  if (x > box.left && x < box.right) lines.push(shape("line", { x1: x, x2: x, y1: box.top, y2: box.bottom, class: "threshold" }));
+  if (y > box.top && y < box.bottom) lines.push(shape("line", { x1: box.left, x2: box.right, y1: y, y2: y, class: "threshold" }));
+  return lines;
+}
+
+function drawScatter(search) {
+  const container = byId("history-scatter");
+  const generators = generatorsOf(search.trials);
+  const drawn = search.trials.filter((trial) => trial.status === "completed");
+  if (!drawn.length) {
+    container.replaceChildren(element("p", { class: "empty", text: "No trial was completed." }));
+    return;
+  }
+  const box = chartBox(container, 0.72);
+  const scales = {
+    x: logScale(drawn.map((trial) => trial.latency_s * 1e3), box.left, box.right, 6),
+    y: linearScale(drawn.flatMap(({ accuracy, accuracy_stderr: error }) => [accuracy - (error || 0), accuracy + (error || 0)]), box.bottom, box.top),
+  };
+  const points = drawn.map((trial) => ({ trial, x: scales.x.at(trial.latency_s * 1e3), y: scales.y.at(trial.accuracy) }));
+  const marks = points.map(({ trial, x, y }) => {
+    const index = generatorIndex(generators, trial.generator);
+    const error = trial.accuracy_stderr
+      ? shape("line", { x1: x, x2: x, y1: scales.y.at(trial.accuracy - trial.accuracy_stderr), y2: scales.y.at(trial.accuracy + trial.accuracy_stderr), class: "interval" })
+      : null;
+    const lines = trialLines(trial, search.search_fields);
+    const mark = markPath(GENERATOR_OUTLINES[index], 5, { class: "mark " + (trial.on_front ? "solid" : "hollow"), transform: `translate(${x} ${y})` });
+    return withTooltip(shape("g", {
+      class: `point generator-${index}`, tabindex: 0, role: "img", "aria-label": lines.map(([text]) => text).join(", "),
+    }, error, shape("circle", { cx: x, cy: y, r: 10, class: "hit" }), mark), lines);
+  });
+  const front = points.filter(({ trial }) => trial.on_front);
+  container.replaceChildren(canvas(box, `Masked-LM accuracy against latency, ${plural(drawn.length, "trial")}`,
+    axisX(box, scales.x, "Latency in ms (log axis), better to the left"),
+    axisY(box, scales.y, "Masked-LM accuracy (%)"),
+    ...thresholdLines(box, scales, search.objectives),
+    shape("path", { d: frontPath(front, box, true), class: "front" }),
+    ...marks));
+}
+
+function drawVolume(search) {
+  const container = byId("history-volume");
+  if (!search.trials.length) return;
+  const box = chartBox(container, 0.72);
+  const count = search.trials.length;
+  const most = Math.max(...search.trials.map((trial) => trial.hypervolume));
+  const scales = {
+    x: linearScale([], box.left, box.right, { low: 0, high: Math.max(1, count), count: 6 }),
+    y: linearScale([0, most || 1], box.bottom, box.top, { low: 0, count: 5 }),
+  };
+  scales.x.ticks = scales.x.ticks.filter(Number.isInteger);
+  let path = `M${box.left},${scales.y.at(0)}`;
+  search.trials.forEach((trial, index) => {
+    path += `H${scales.x.at(index + 1)}V${scales.y.at(trial.hypervolume)}`;
+  });
+  container.replaceChildren(canvas(box, `Hypervolume after each of ${plural(count, "trial")}, at last ${format.fraction(most)}`,
+    axisX(box, scales.x, "Trials"),
+    axisY(box, scales.y, "Hypervolume (normalised)"),
+    shape("path", { d: path, class: "volume" })));
+}
+
+function trialColumns(search) {
+  const column = (key, label, title, write, first) => ({
+    ...numberColumn(key, label, title, (trial) => trial[key], write, first),
+  });
+  return [
+    { ...numberColumn("trial", "Trial", "Order of the trials", (trial) => trial.trial, format.plain), rowHead: true },
+    textColumn("status", "Status", "How the trial ended", (trial) => trial.status),
+    textColumn("generator", "Generator", "What proposed the architecture", (trial) => trial.generator),
+    ...search.search_fields.map((field) => numberColumn(field, field, "Architecture: " + field, (trial) => trial.encoder[field], format.plain)),
+    column("parameters", "Parameters", "Encoder with embeddings", format.count),
+    {
+      ...column("accuracy", "Masked-LM accuracy", "After flash distillation, with its standard error", format.score, "falling"),
+      cell: (trial) => [
+        element("span", { class: isNumber(trial.accuracy) ? null : "missing", text: isNumber(trial.accuracy) ? trial.accuracy.toFixed(2) : MISSING }),
+        isNumber(trial.accuracy_stderr) ? element("small", { class: "inline", text: "\u00b1" + trial.accuracy_stderr.toFixed(2) }) : null,
+      ],
+    },
+    column("latency_s", "Latency (ms)", "On the target hardware", format.milliseconds),
+    { ...textColumn("on_front", "Front", "Not dominated by another trial", (trial) => (trial.on_front ? "yes" : "")), first: "falling" },
+    column("hypervolume", "Hypervolume", "Normalised, of all trials up to this one", format.fraction, "falling"),
+    column("seconds", "Seconds", "Time of the trial", format.seconds),
+  ];
+}
+
+function historyNotes(search) {
+  const failed = search.trials.filter((trial) => trial.status === "failed").length;
+  const { accuracy, latency } = search.objectives;
+  byId("history-count").textContent = `${search.algorithm}, ${plural(search.trials.length, "trial")}${failed ? `, ${failed} failed` : ""}`;
+  byId("history-hint").textContent =
+    `Each trial is a short (flash) distillation. Latency: ${latency.method}, ${latency.chip}. Reference point of the hypervolume: `
+    + `${accuracy.threshold} % and ${format.milliseconds(latency.threshold)} ms. Filled marks: the front. Bars: one standard error.`;
+  byId("history-legend").replaceChildren(...generatorsOf(search.trials).slice(0, 4).map((name, index) =>
+    element("li", {}, shape("svg", { class: `icon generator-${index}`, viewBox: "-8 -8 16 16", "aria-hidden": "true" },
+      markPath(GENERATOR_OUTLINES[index], 5, { class: "mark solid" })), element("span", { text: name }))));
+}
+
+function setUpHistory() {
+  const search = DATA.history;
+  if (!search) return;
+  historyNotes(search);
+  const columns = trialColumns(search);
+  const table = createTable({
+    table: byId("trials"),
+    more: byId("more-trials"),
+    columns: () => columns,
+    rows: () => search.trials,
+    sort: () => store.state.trials,
+    onSort: (trials) => store.set({ trials }),
+    tieBreak: (a, b) => a.trial - b.trial,
+    empty: "No trials.",
+  });
+  table.draw();
+  store.listen((state, before) => {
+    if (state.trials !== before.trials) table.draw();
+  });
+  drawResponsive(byId("history-scatter"), () => drawScatter(search));
+  drawResponsive(byId("history-volume"), () => drawVolume(search));
+}

@@ -1,0 +1,122 @@
+// What the reader chose, kept in the address after '#', so that a link or a reload shows the same view.
+
+const DATA = JSON.parse(byId("data").textContent);
+const ROWS = new Map(DATA.rows.map((row) => [row.id, row]));
+const QUALITIES = new Map(DATA.qualities.map((quality) => [quality.key, quality]));
+const GROUPS = new Map(DATA.groups.map((group) => [group.key, group]));
+
+const AXES = {
+  latency: { label: "Latency", unit: "ms", better: "left" },
+  speedup: { label: "Speed-up", unit: "\u00d7", better: "right" },
+};
+
+function defaultQuality() {
+  const counts = DATA.qualities.map(({ key }) => DATA.rows.filter((row) => key in row.scores).length);
+  return counts[0] > 0 ? "mean" : DATA.qualities[counts.indexOf(Math.max(...counts))].key;
+}
+
+const DEFAULTS = Object.freeze({
+  y: defaultQuality(),
+  x: "latency",
+  group: DATA.groups.length ? DATA.groups[0].key : "",
+  sort: "rank",
+  q: "",
+  hide: "", // kinds that are filtered out, with commas
+  front: "",
+  complete: "",
+  cols: "", // columns that differ from the default set, with commas
+  open: "",
+  with: "", // the system that the open one is compared with
+  trials: "trial",
+});
+
+const ACCEPTED = {
+  y: (value) => QUALITIES.has(value),
+  x: (value) => Object.hasOwn(AXES, value),
+  group: (value) => GROUPS.has(value),
+  open: (value) => ROWS.has(value),
+  with: (value) => ROWS.has(value),
+};
+
+function readAddress() {
+  const given = new URLSearchParams(location.hash.slice(1));
+  const state = { ...DEFAULTS };
+  for (const name of Object.keys(DEFAULTS)) {
+    const value = given.get(name);
+    if (value !== null && (!ACCEPTED[name] || ACCEPTED[name](value))) state[name] = value;
+  }
+  return state;
+}
+
+function writeAddress(state) {
+  const changed = Object.entries(state).filter(([name, value]) => value !== DEFAULTS[name]);
+  const text = new URLSearchParams(changed).toString();
+  const target = location.pathname + location.search + (text ? "#" + text : "");
+  if (location.hash.slice(1) !== text) history.replaceState(null, "", target);
+}
+
+const store = {
+  state: readAddress(),
+  listeners: [],
+  listen(listener) {
+    this.listeners.push(listener);
+  },
+  set(patch) {
+    const before = this.state;
+    this.state = { ...before, ...patch };
+    writeAddress(this.state);
+    for (const listener of this.listeners) listener(this.state, before);
+  },
+};
+
+const splitList = (text) => new Set(text ? text.split(",") : []);
+
+function toggled(text, item) {
+  const items = splitList(text);
+  if (!items.delete(item)) items.add(item);
+  return [...items].sort().join(",");
+}
+
+// Numbers of one row under the current choices; null where there is none.
+const scoreOf = (row, key) => (row.scores[key] ? row.scores[key][0] : null);
+
+const latencyOf = (row, group) => row.latency[group] || null;
+
+function costOf(row, state) {
+  const block = latencyOf(row, state.group);
+  if (!block) return null;
+  if (state.x === "latency") return block.latency_s * 1e3;
+  return block.comparable_speedup ? block.speedup : null;
+}
+
+function frontOf(state) {
+  const group = DATA.fronts[state.group];
+  return group ? group[state.x][state.y] : [];
+}
+
+const hasSpeedup = (group) => DATA.rows.some((row) => latencyOf(row, group)?.comparable_speedup);
+
+function groupLabel(group) {
+  return `${group.method}, ${group.chip}, batch ${group.batch_size}, length ${group.sequence_length}, ${group.dtype}`;
+}
+
+function searchText(row) {
+  const encoder = row.system.encoder || {};
+  const training = row.training || {};
+  const words = [row.id, row.system.name, row.system.title, row.system.kind, row.trust, training.recipe, training.teacher];
+  for (const [name, value] of Object.entries(encoder)) words.push(name + "=" + value);
+  return words.filter(Boolean).join(" ").toLowerCase();
+}
+
+const SEARCH_TEXTS = new Map(DATA.rows.map((row) => [row.id, searchText(row)]));
+
+// Rows that pass the filters; every word of the search must occur.
+function matchingRows(state) {
+  const words = state.q.toLowerCase().split(/\s+/).filter(Boolean);
+  const hidden = splitList(state.hide);
+  const front = state.front ? new Set(frontOf(state)) : null;
+  return DATA.rows.filter((row) =>
+    !hidden.has(row.system.kind)
+    && (!front || front.has(row.id))
+    && words.every((word) => SEARCH_TEXTS.get(row.id).includes(word)));
+}

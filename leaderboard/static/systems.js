@@ -1,0 +1,254 @@
+// The table of systems: its columns, filters and downloads.
+
+function scoreCell(row, key) {
+  const score = row.scores[key];
+  if (!score) return [element("span", { class: "missing", text: MISSING })];
+  const bounds = range(score[1], score[2], format.score);
+  return [element("span", { text: format.score(score[0]) }), bounds ? element("small", { text: bounds }) : null];
+}
+
+function qualityColumn(quality, shown) {
+  return {
+    key: quality.key,
+    label: quality.label,
+    title: quality.description,
+    numeric: true,
+    shown,
+    first: "falling",
+    value: (row) => scoreOf(row, quality.key),
+    cell: (row) => scoreCell(row, quality.key),
+    export: (row) => (row.scores[quality.key] || [null, null, null]),
+    exportNames: [quality.key, quality.key + ".low", quality.key + ".high"],
+  };
+}
+
+function numberColumn(key, label, title, value, write, first = "rising") {
+  return {
+    key, label, title, numeric: true, shown: true, first, value,
+    cell: (row) => [element("span", { class: isNumber(value(row)) ? null : "missing", text: write(value(row)) })],
+  };
+}
+
+function textColumn(key, label, title, value, shown = true) {
+  return { key, label, title, shown, value, cell: (row) => [format.plain(value(row))] };
+}
+
+const placeOf = (row) => (DATA.places[store.state.y] || {})[row.id] || null;
+
+const rankColumn = {
+  key: "rank",
+  label: "Rank",
+  title: "Rank by the selected quality; = marks a shared rank",
+  numeric: true,
+  shown: true,
+  value: (row) => placeOf(row)?.[0] ?? null,
+  cell: (row) => {
+    const place = placeOf(row);
+    return [element("span", { class: place ? null : "missing", text: place ? (place[1] ? "= " : "") + place[0] : MISSING })];
+  },
+};
+
+function nameCell(row) {
+  const button = element("button", { type: "button", class: "name", "aria-haspopup": "dialog" },
+    kindIcon(row.system.kind), element("bdi", { text: row.system.title }));
+  const onFront = new Set(frontOf(store.state)).has(row.id);
+  const badge = onFront ? element("span", { class: "badge", title: "On the front of the plot above", text: "front" }) : null;
+  return [element("div", { class: "name-line" }, button, badge)];
+}
+
+const nameColumn = {
+  key: "name", label: "System", title: "Name of the system", shown: true, rowHead: true, className: "name-cell",
+  value: (row) => row.system.title,
+  cell: nameCell,
+  export: (row) => [row.id, row.system.title],
+  exportNames: ["id", "title"],
+};
+
+const currentBlock = (row) => latencyOf(row, store.state.group);
+
+const speedupOf = (row) => (currentBlock(row)?.comparable_speedup ? currentBlock(row).speedup : null);
+
+function speedupColumn() {
+  const reference = GROUPS.get(store.state.group)?.reference;
+  const bounds = (row) => (speedupOf(row) === null ? [] : currentBlock(row).speedup_interval || []);
+  return {
+    ...numberColumn("speedup", "Speed-up", `Against ${reference}, timed in the same process`, speedupOf, format.speedup, "falling"),
+    cell: (row) => {
+      const spread = range(...bounds(row), significant);
+      return [
+        element("span", { class: speedupOf(row) === null ? "missing" : null, text: format.speedup(speedupOf(row)) }),
+        spread ? element("small", { text: spread }) : null,
+      ];
+    },
+    export: (row) => [speedupOf(row), ...(bounds(row).length ? bounds(row) : [null, null])],
+    exportNames: ["speedup", "speedup.low", "speedup.high"],
+  };
+}
+
+const MANY_TASKS = 6;
+
+function allColumns() {
+  const of = (family) => DATA.qualities.filter((quality) => quality.family === family);
+  const tasks = of("task");
+  const encoder = (field) => (row) => (row.system.encoder ? row.system.encoder[field] : null);
+  return [
+    nameColumn,
+    rankColumn,
+    ...of("mean").map((quality) => qualityColumn(quality, true)),
+    numberColumn("latency", "Latency (ms)", "Median of one forward pass", (row) => currentBlock(row)?.latency_s ?? null, format.milliseconds),
+    speedupColumn(),
+    textColumn("kind", "Kind", "Found, baseline, teacher, control or reported", (row) => KINDS[row.system.kind].label),
+    textColumn("trust", "Trust", "Who vouches for the numbers", (row) => row.trust, false),
+    numberColumn("parameters", "Parameters", "Encoder with embeddings, without task heads", (row) => row.system.parameters, format.count),
+    numberColumn("flops", "FLOPs", "Matrix products of one forward pass", (row) => row.system.flops, format.count),
+    ...of("masked").map((quality) => qualityColumn(quality, true)),
+    ...tasks.map((quality) => qualityColumn(quality, tasks.length <= MANY_TASKS)),
+    ...of("average").map((quality) => qualityColumn(quality, false)),
+    ...["num_hidden_layers", "hidden_size", "intra_bottleneck_size", "num_attention_heads", "intermediate_size", "num_feedforward_networks"]
+      .map((field) => ({ ...numberColumn(field, field, "Architecture: " + field, encoder(field), format.plain), shown: false })),
+  ];
+}
+
+// The name, and the quality that ranks and plot go by, always stay in view.
+const isFixed = (column, state) => column.key === "name" || column.key === state.y;
+
+function visibleColumns(state) {
+  const changed = splitList(state.cols);
+  return allColumns().filter((column) => isFixed(column, state) || column.shown !== changed.has(column.key));
+}
+
+// Complete: no gap in any visible column of numbers, except the rank, which only contenders have.
+function tableRows(state) {
+  const rows = matchingRows(state);
+  if (!state.complete) return rows;
+  const needed = visibleColumns(state).filter((column) => column.numeric && column.key !== "rank");
+  return rows.filter((row) => needed.every((column) => !isMissing(column.value(row))));
+}
+
+// Equal values: lower latency first, then by id.
+function systemTieBreak(a, b) {
+  const [left, right] = [a, b].map((row) => currentBlock(row)?.latency_s ?? Infinity);
+  return (left === right ? 0 : left - right) || NAMES.compare(a.id, b.id);
+}
+
+function drawPicker(state) {
+  const shown = new Set(visibleColumns(state).map((column) => column.key));
+  const boxes = allColumns().filter((column) => column.key !== "name").map((column) =>
+    element("label", { class: "check" },
+      element("input", {
+        type: "checkbox",
+        "data-column": column.key,
+        checked: shown.has(column.key),
+        onchange: () => store.set({ cols: toggled(store.state.cols, column.key) }),
+      }),
+      column.label));
+  byId("column-list").replaceChildren(...boxes);
+}
+
+function drawKinds(state) {
+  const hidden = splitList(state.hide);
+  const kinds = Object.keys(KINDS).filter((kind) => DATA.rows.some((row) => row.system.kind === kind));
+  byId("kinds").replaceChildren(byId("kinds").querySelector("legend"), ...kinds.map((kind) =>
+    element("label", { class: "chip" },
+      element("input", {
+        type: "checkbox",
+        "data-kind": kind,
+        checked: !hidden.has(kind),
+        onchange: () => store.set({ hide: toggled(store.state.hide, kind) }),
+      }),
+      kindIcon(kind), KINDS[kind].label)));
+}
+
+// A text cell that starts like a formula gets an apostrophe, so that a spreadsheet shows it instead of running it.
+function csvCell(value) {
+  if (value === null || value === undefined) return "";
+  let text = String(value);
+  if (typeof value !== "number" && /^ *[=+\-@\t\r\n\uFF1D\uFF0B\uFF0D\uFF20]/.test(text)) text = "'" + text;
+  return /[",\r\n]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;
+}
+
+function exportTable() {
+  const columns = visibleColumns(store.state);
+  const names = columns.flatMap((column) => column.exportNames || [column.key]);
+  const { key, falling } = parseSort(store.state.sort);
+  const sorting = columns.find((column) => column.key === key) || nameColumn;
+  const rows = sortRows(tableRows(store.state), sorting, falling, systemTieBreak);
+  const lines = rows.map((row) => columns.flatMap((column) => (column.export ? column.export(row) : [column.value(row)])));
+  return { names, lines };
+}
+
+function downloadCsv() {
+  const { names, lines } = exportTable();
+  saveFile("leaderboard.csv", "text/csv;charset=utf-8", [names, ...lines].map((line) => line.map(csvCell).join(",") + "\r\n").join(""));
+}
+
+function downloadJson() {
+  const { names, lines } = exportTable();
+  const values = lines.map((line) => Object.fromEntries(names.map((name, index) => [name, line[index]])));
+  saveFile("leaderboard.json", "application/json", JSON.stringify(values, null, 1) + "\n");
+}
+
+function decorateRow(line, row) {
+  line.dataset.id = row.id;
+  line.className = "kind-" + row.system.kind + (store.state.open === row.id ? " open" : "");
+  line.addEventListener("click", () => {
+    // Selecting text in a row must not open it.
+    if (!String(getSelection())) store.set({ open: row.id });
+  });
+}
+
+function connectFilters() {
+  byId("search").oninput = (event) => store.set({ q: event.target.value });
+  byId("front-only").onchange = (event) => store.set({ front: event.target.checked ? "1" : "" });
+  byId("complete-only").onchange = (event) => store.set({ complete: event.target.checked ? "1" : "" });
+  byId("download-csv").onclick = downloadCsv;
+  byId("download-json").onclick = downloadJson;
+}
+
+function showFilters(state) {
+  if (byId("search").value !== state.q) byId("search").value = state.q;
+  byId("front-only").checked = Boolean(state.front);
+  byId("complete-only").checked = Boolean(state.complete);
+  for (const box of byId("kinds").querySelectorAll("input")) box.checked = !splitList(state.hide).has(box.dataset.kind);
+  const shown = new Set(visibleColumns(state).map((column) => column.key));
+  for (const box of byId("column-list").querySelectorAll("input")) {
+    box.checked = shown.has(box.dataset.column);
+    box.disabled = box.dataset.column === state.y;
+  }
+}
+
+function setUpSystems() {
+  const table = createTable({
+    table: byId("board"),
+    more: byId("more"),
+    columns: () => visibleColumns(store.state),
+    rows: () => tableRows(store.state),
+    sort: () => store.state.sort,
+    onSort: (sort) => store.set({ sort }),
+    tieBreak: systemTieBreak,
+    decorate: decorateRow,
+    empty: "No system matches.",
+  });
+  const draw = (state) => {
+    table.draw();
+    const count = byId("board").tBodies[0].querySelectorAll("tr[data-id]").length;
+    const matching = tableRows(state).length;
+    byId("count").textContent = matching === DATA.rows.length
+      ? plural(matching, "system")
+      : `${matching} of ${plural(DATA.rows.length, "system")}${count < matching ? `, first ${count} shown` : ""}`;
+  };
+  drawKinds(store.state);
+  drawPicker(store.state);
+  connectFilters();
+  showFilters(store.state);
+  draw(store.state);
+  store.listen((state, before) => {
+    const changed = Object.keys(state).filter((name) => state[name] !== before[name]);
+    if (changed.some((name) => !["open", "with", "trials"].includes(name))) {
+      showFilters(state);
+      draw(state);
+    } else if (changed.includes("open")) {
+      for (const line of byId("board").querySelectorAll("tr[data-id]")) line.classList.toggle("open", line.dataset.id === state.open);
+    }
+  });
+}

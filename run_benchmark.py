@@ -1,0 +1,230 @@
+"""Command line of AutoDistill-Bench: flags -> configuration -> pipeline -> leaderboard page -> exit code."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import re
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from benchmark.config import STAGES, ConfigError, fingerprint
+
+if TYPE_CHECKING:
+    from benchmark.config import RunConfig
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+EXAMPLES = """\
+examples:
+  python run_benchmark.py --gin_file=gin/quickstart.gin --workdir=runs/quickstart
+  python run_benchmark.py --gin_file=gin/quickstart.gin --gin.RunConfig.seed=1 --workdir=runs/seed1
+  python run_benchmark.py --gin_file=gin/quickstart.gin --dry_run
+
+Running the same command again continues where it stopped. Exit codes: 0 every stage ended well, 1 a stage failed,
+2 bad input (one line on standard error, nothing written), 130 interrupted.
+"""
+
+
+class UsageError(ValueError):
+    """A command line that cannot be used; the message is one line."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The flags; `--gin.NAME=VALUE` is taken out of the command line before they are read."""
+    parser = _Parser(
+        prog="python run_benchmark.py",
+        usage="%(prog)s --gin_file=FILE [--gin_file=FILE ...] [--gin.NAME=VALUE ...] [flags]",
+        description="Runs one track: data, teacher, search, distillation, fine-tuning, latency, records, page.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--gin_file", action="append", default=[], metavar="FILE", help="gin file; may be repeated, later ones win")
+    # Never parsed here; it stands for the help text.
+    add("--gin.NAME", action="append", metavar="VALUE", help="set a macro or Class.field after all gin files", dest="_")
+    add(
+        "--gin_search_paths",
+        action="append",
+        default=[],
+        metavar="DIR[,DIR]",
+        help="further folders in which gin files and what they include are looked for",
+    )
+    add("--workdir", type=Path, metavar="DIR", help="folder of the run (default: runs/<track>)")
+    stages = f"comma-separated, any of {', '.join(STAGES)} (default: all)"
+    add("--stages", default=",".join(STAGES), metavar="LIST", help=stages)
+    add("--dry_run", action="store_true", help="print the configuration, its fingerprint and the stages, and stop")
+    return parser
+
+
+def parse_flags(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Splits the command line into flags and gin bindings.
+
+    Args:
+        words: the command line without the program.
+
+    Returns:
+        The flags, and the bindings as `NAME=VALUE`.
+
+    Raises:
+        UsageError: a flag that does not exist or lacks its value.
+    """
+    bindings = [w.removeprefix("--gin.") for w in words if w.startswith("--gin.")]
+    parser = make_parser()
+    flags, unknown = parser.parse_known_args([w for w in words if not w.startswith("--gin.")])
+    if unknown:
+        known = [option for action in parser._actions for option in action.option_strings]
+        hint = _nearest(unknown[0].partition("=")[0], known)
+        raise UsageError(f"unknown argument {unknown[0]!r}{hint}; accepted: {', '.join(known)}")
+    return flags, bindings
+
+
+def parse_stages(text: str) -> tuple[str, ...]:
+    """Reads the value of `--stages`; the result is in the order of the pipeline.
+
+    Raises:
+        UsageError: a name that is not a stage, or none at all.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in STAGES:
+            raise UsageError(f"--stages: unknown stage {name!r}{_nearest(name, STAGES)}; accepted: {', '.join(STAGES)}")
+    if not names:
+        raise UsageError(f"--stages: expected at least one of {', '.join(STAGES)}")
+    return tuple(stage for stage in STAGES if stage in names)
+
+
+def tree_lines(value: Any, name: str = "", indent: int = 0) -> Iterator[str]:
+    """Writes a configuration as indented lines, one for each field."""
+    start = "  " * indent + (f"{name}: " if name else "")
+    yield f"{start}{type(value).__name__}"
+    for field in dataclasses.fields(value):
+        inner = getattr(value, field.name)
+        if dataclasses.is_dataclass(inner):
+            yield from tree_lines(inner, field.name, indent + 1)
+        elif isinstance(inner, tuple) and inner and dataclasses.is_dataclass(inner[0]):
+            for index, item in enumerate(inner):
+                yield from tree_lines(item, f"{field.name}[{index}]", indent + 1)
+        else:
+            yield "  " * (indent + 1) + f"{field.name} = {inner!r}"
+
+
+def choose_workdir(given: Path | None, config: RunConfig) -> Path:
+    """The folder of the run.
+
+    Raises:
+        UsageError: something other than a folder stands there, or the track's name cannot name a folder.
+    """
+    if given is None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", config.track):
+        raise UsageError(f"RunConfig.track = {config.track!r} cannot name a folder: give --workdir=DIR")
+    workdir = given or Path("runs") / config.track
+    for path in (workdir, *workdir.parents):
+        if path.exists():
+            if not path.is_dir():
+                raise UsageError(f"--workdir={workdir}: {path} is not a folder")
+            break
+    return workdir
+
+
+def publish(config: RunConfig, workdir: Path) -> Path:
+    """Builds the leaderboard page of a run from its records and its search history.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        ValueError: records or history that cannot be shown; one line.
+    """
+    from leaderboard.build import build
+    from leaderboard.history import read_history
+    from leaderboard.load import load_records
+
+    history = workdir / "search" / "history.json"
+    title = f"AutoDistill-Bench, track {config.track} {config.track_version}"
+    records = load_records(workdir / "results")
+    return build(records, workdir / "site", title=title, history=read_history(history) if history.exists() else None)
+
+
+def execute(config: RunConfig, workdir: Path, stages: tuple[str, ...], gin_text: str, command: str) -> int:
+    """Runs the stages; imports what they need only now.
+
+    Returns:
+        The exit code.
+    """
+    from tasks.errors import DataError
+
+    # Publishing alone reads records, and so needs none of the numerical packages.
+    if stages != ("publish",):
+        from benchmark import pipeline
+
+        try:
+            code = pipeline.run(config, workdir, stages, gin_text=gin_text, command=command)
+        except (pipeline.RunError, ConfigError, DataError) as error:
+            raise UsageError(str(error)) from error
+        if code:
+            return code
+    if "publish" in stages:
+        from benchmark.records import RecordError
+        from leaderboard.history import HistoryError
+
+        try:
+            print(f"page: {publish(config, workdir)}")
+        except (RecordError, HistoryError) as error:
+            raise UsageError(str(error)) from error
+    return 0
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Runs one command line.
+
+    Args:
+        words: the words after the program's name; None takes those of the process.
+
+    Returns:
+        The exit code; see `EXAMPLES`.
+    """
+    words = list(sys.argv[1:] if words is None else words)
+    command = shlex.join(["python", "run_benchmark.py", *words])
+    try:
+        flags, bindings = parse_flags(words)
+        stages = parse_stages(flags.stages)
+        from benchmark.gin_loader import load
+
+        search_paths = [path for value in flags.gin_search_paths for path in value.split(",") if path]
+        config, gin_text = load(flags.gin_file, bindings, search_paths)
+        workdir = choose_workdir(flags.workdir, config)
+        if flags.dry_run:
+            print("\n".join(tree_lines(config)))
+            print(f"fingerprint: {fingerprint(config)}\nworkdir: {workdir}\nstages: {', '.join(stages)}")
+            return 0
+        return execute(config, workdir, stages, gin_text, command)
+    except ValueError as error:
+        from benchmark.bindings import GinError
+
+        if not isinstance(error, UsageError | GinError | ConfigError):
+            raise
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print(f"interrupted; the same command continues: {command}", file=sys.stderr)
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""Reads pretraining corpora as documents: lists of sentences.
+
+Four formats are told apart by their content: WikiExtractor output (`<doc ...>` ... `</doc>`), WikiText (` = Title = `
+headings), tar archives of one-book files, and plain text (one document per file). Reading streams: a consumer that
+stops early never unpacks the rest. Documents are kept apart, because a training row must not cross them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import re
+import tarfile
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+from pathlib import Path
+
+from tasks.errors import DataError
+from tasks.readers import open_binary, read_lines
+
+# A sentence ends at . ! or ?, closing quotes included, before a space and something that opens a new one ...
+_SENTENCE_END = re.compile(r"""[.!?]["'”’)\]]? (?=["'“‘(\[]?[A-Z0-9])""")
+# ... unless what ends there is an initial or one of the commonest abbreviations.
+_ABBREVIATION = re.compile(r"(?:^|[\s.(])(?:[A-Z]|Mr|Mrs|Ms|Dr|St|vs|No)\. $")
+_WIKITEXT_HEADING = re.compile(r"^ ?(=(?: =)*) (\S.*\S|\S) \1 ?$")
+_HEAD_LINES = 50
+# A single book is far below this; the limit bounds memory for a corpus that is one endless plain file.
+MAX_DOCUMENT_LINES = 200_000
+
+
+def split_sentences(text: str) -> list[str]:
+    """Splits a paragraph into sentences with one regular expression.
+
+    Args:
+      text: a paragraph; line breaks and runs of white space count as one space.
+
+    Returns:
+      its sentences, none empty.
+    """
+    text = " ".join(text.split())
+    sentences = []
+    start = 0
+    for match in _SENTENCE_END.finditer(text):
+        end = match.end()
+        if not _ABBREVIATION.search(text, max(0, end - 6), end):
+            sentences.append(text[start : end - 1])
+            start = end
+    if start < len(text):
+        sentences.append(text[start:])
+    return sentences
+
+
+def corpus_files(path: Path) -> list[Path]:
+    """Lists the files of a corpus.
+
+    Args:
+      path: a file, or a folder of files (as WikiExtractor writes).
+
+    Returns:
+      the files in the order in which they are read.
+
+    Raises:
+      DataError: if there is nothing to read.
+    """
+    if path.is_file():
+        return [path]
+    files = sorted(entry for entry in path.rglob("*") if entry.is_file()) if path.is_dir() else []
+    if not files:
+        raise DataError(
+            f"{path} is missing: it should hold pretraining text (WikiExtractor, WikiText or plain text, a tar of plain"
+            f" text files, or a folder of such files; .gz and .xz are read too)"
+        )
+    return files
+
+
+def read_documents(path: Path | str) -> Iterator[list[str]]:
+    """Reads the documents of a pretraining corpus, in file order.
+
+    Args:
+      path: a file or a folder of files.
+
+    Yields:
+      the sentences of one document; never an empty list. Headings stay, as sentences of their own; the titles of
+      WikiExtractor and WikiText documents do not.
+
+    Raises:
+      DataError: if there is no such file, it is no UTF-8 text, or it holds no document.
+    """
+    empty = True
+    for file in corpus_files(Path(path)):
+        for document in _read_file(file):
+            if document:
+                empty = False
+                yield document
+    if empty:
+        raise DataError(f"{path}: no documents; pretraining text is expected")
+
+
+def _read_file(path: Path) -> Iterator[list[str]]:
+    if ".tar" in path.suffixes[-2:]:
+        yield from _read_archive(path)
+        return
+    lines = read_lines(path)
+    head = list(islice(lines, _HEAD_LINES))
+    everything = chain(head, lines)
+    filled = [line for line in head if line.strip()]
+    if filled and filled[0].startswith("<doc"):
+        yield from _read_wikiextractor(everything, path)
+    elif filled and _WIKITEXT_HEADING.match(filled[0]):
+        yield from _read_wikitext(everything)
+    else:
+        yield from _read_plain(everything)
+
+
+def _read_archive(path: Path) -> Iterator[list[str]]:
+    """Reads a tar archive of text files, one document each, in archive order."""
+    try:
+        with open_binary(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+            for member in archive:
+                file = archive.extractfile(member) if member.isfile() else None
+                if file is None:
+                    continue
+                try:
+                    text = file.read().decode("utf-8-sig")
+                except UnicodeDecodeError as error:
+                    raise DataError(
+                        f"{path}: member {member.name}: byte {error.start} is not UTF-8; UTF-8 text is expected"
+                    ) from error
+                yield from _read_plain(text.split("\n"))
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, lzma.LZMAError) as error:
+        raise DataError(f"{path}: damaged or wrongly named archive ({error})") from error
+
+
+def _read_wikiextractor(lines: Iterable[str], path: Path) -> Iterator[list[str]]:
+    """Reads `<doc>` elements: the title on the first line, then one paragraph per line."""
+    sentences: list[str] = []
+    inside = title_is_next = False
+    for number, line in enumerate(lines, start=1):
+        if line.startswith("<doc "):
+            inside, title_is_next, sentences = True, True, []
+        elif line.startswith("</doc>"):
+            if not inside:
+                raise DataError(f"{path}: line {number}: </doc> without <doc>")
+            inside = False
+            yield sentences
+        elif inside and line.strip():
+            if not title_is_next:
+                sentences.extend(split_sentences(line))
+            title_is_next = False
+    if inside:
+        raise DataError(f"{path}: the last <doc> is not closed: the file is cut off")
+
+
+def _read_wikitext(lines: Iterable[str]) -> Iterator[list[str]]:
+    """Reads WikiText: a heading of level one opens a document, a paragraph is one line."""
+    sentences: list[str] = []
+    for line in lines:
+        heading = _WIKITEXT_HEADING.match(line)
+        if heading and heading.group(1) == "=":
+            yield sentences
+            sentences = []
+        elif heading:
+            sentences.append(heading.group(2))
+        else:
+            sentences.extend(split_sentences(line))
+    yield sentences
+
+
+def _read_plain(lines: Iterable[str]) -> Iterator[list[str]]:
+    """Reads plain text: blank lines end paragraphs, the lines of a paragraph are joined."""
+    sentences: list[str] = []
+    paragraph: list[str] = []
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            paragraph.append(line)
+        elif paragraph:
+            sentences.extend(split_sentences(" ".join(paragraph)))
+            paragraph = []
+        if number % MAX_DOCUMENT_LINES == 0:
+            sentences.extend(split_sentences(" ".join(paragraph)))
+            yield sentences
+            sentences, paragraph = [], []
+    sentences.extend(split_sentences(" ".join(paragraph)))
+    yield sentences

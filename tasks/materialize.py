@@ -1,0 +1,347 @@
+"""Turns official files into token arrays on disk, once.
+
+Every array directory is named by a digest of everything that shapes its content (source files, vocabulary, lengths, the
+version of this code), so a directory with the right name is the right data, and runs share them. A directory is built
+beside its place and moved there when complete; a run that is killed, or that runs beside another, harms nothing.
+
+TensorFlow is imported only when something has to be built, and `run_in_child` keeps it out of the caller's process.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tasks import arrays, child, corpora, readers, vocabulary
+from tasks.array_writer import array_directory, built_beside, write_atomically
+from tasks.catalogue import TaskInfo, get_task
+from tasks.errors import DataError
+from tasks.preprocessors import token_id_dtype
+from tasks.request import MaterializeRequest
+
+if TYPE_CHECKING:
+    from tasks.spans import SpanConfig
+
+__all__ = ["DATA_FILE", "MaterializeRequest", "materialize", "run_in_child"]
+
+DATA_FILE = "data.json"
+# Raised whenever the same sources give other arrays; directories of older versions are then left alone.
+FORMAT_VERSION = 1
+_ROWS_PER_BATCH = 2048
+
+Progress = Callable[[str], None]
+
+
+class _BuildNeededError(Exception):
+    """Something is not there yet, and this call was asked not to build."""
+
+
+@dataclass
+class _Run:
+    """What the steps of one call share."""
+
+    request: MaterializeRequest
+    output: Path
+    root: Path
+    progress: Progress
+    may_build: bool = True
+    source_files: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def require_build(self) -> None:
+        """Stops a call that may only reuse."""
+        if not self.may_build:
+            raise _BuildNeededError
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[step] = round(self.seconds.get(step, 0.0) + time.perf_counter() - start, 3)
+
+    def source(self, path: Path) -> str:
+        """Digests a source file or folder, and notes it for `data.json`."""
+        digests = []
+        for file in corpora.corpus_files(path):
+            name = os.path.relpath(file, self.root)
+            if name not in self.source_files:
+                self.source_files[name] = {"sha256": readers.sha256_file(file), "bytes": file.stat().st_size}
+            digests.append([name, self.source_files[name]["sha256"]])
+        return _digest(digests)
+
+
+def _digest(*parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def materialize(request: MaterializeRequest, output: Path, progress: Progress = lambda line: None) -> dict[str, Any]:
+    """Makes the vocabulary and the token arrays of a request, except those that are there already.
+
+    Args:
+      request: what to make.
+      output: the folder for the result; it is created.
+      progress: gets one line per finished step.
+
+    Returns:
+      the content of `output/data.json`, which is written last: `vocabulary`, `pretrain`, `tasks`, `source_files`,
+      `request`, `seconds` (time per step). Its paths are relative to `output`.
+
+    Raises:
+      DataError: if a file is missing or is not what it should be.
+    """
+    return _materialize(_Run(request, output, _root_path(request, output), progress))
+
+
+def run_in_child(request: MaterializeRequest, output: Path, progress: Progress = lambda line: None) -> dict[str, Any]:
+    """Does what `materialize` does, but builds in a child process, so that TensorFlow stays out of this one.
+
+    Args:
+      request: what to make.
+      output: the folder for the result; it is created.
+      progress: gets one line per finished step.
+
+    Returns:
+      the content of `output/data.json`. Where everything is there already, no process is started.
+
+    Raises:
+      DataError: the child's, unchanged.
+    """
+    try:
+        return _materialize(_Run(request, output, _root_path(request, output), progress, may_build=False))
+    except _BuildNeededError:
+        return child.run(request, output, progress)
+
+
+def _materialize(run: _Run) -> dict[str, Any]:
+    """Serves a request step by step."""
+    request, output = run.request, run.output
+    output.mkdir(parents=True, exist_ok=True)
+    _generate_microworld(run)
+    words = _vocabulary(run)
+    data = {
+        "vocabulary": {
+            **{field: value for field, value in vars(words).items() if field != "path"},
+            "path": words.path.name,
+        },
+        "pretrain": _pretraining(run, words),
+        "tasks": {name: _task(run, get_task(name), words) for name in request.tasks},
+        "source_files": run.source_files,
+        "request": dataclasses.asdict(request),
+        "seconds": run.seconds,
+    }
+    data = json.loads(json.dumps(data))
+    if not run.seconds:
+        # Nothing was built: the times of the run that did build are worth more than none.
+        data["seconds"] = _seconds_of_earlier_run(output)
+    write_atomically(output / DATA_FILE, (json.dumps(data, indent=1, sort_keys=True) + "\n").encode())
+    return data
+
+
+def _seconds_of_earlier_run(output: Path) -> dict[str, float]:
+    try:
+        return dict(json.loads((output / DATA_FILE).read_text(encoding="utf-8"))["seconds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _root_path(request: MaterializeRequest, output: Path) -> Path:
+    """Says where the data root is, or will be once the microworld is generated."""
+    if request.source == "files":
+        return Path(request.directory)
+    from tasks import microworld
+
+    # Its own source is part of the name: another generator makes other data.
+    package = Path(microworld.__file__).parent
+    code = [readers.sha256_file(path) for path in sorted(package.rglob("*.py"))]
+    key = _digest(request.microworld_seed, request.microworld_scale, code)
+    return (Path(request.directory) if request.directory else output / "microworld") / key
+
+
+def _generate_microworld(run: _Run) -> None:
+    """Generates the microworld if it is the source and is not there."""
+    request = run.request
+    if request.source != "microworld" or run.root.is_dir():
+        return
+    run.require_build()
+    from tasks import microworld
+
+    with run.timed("microworld"), built_beside(run.root) as temporary:
+        microworld.generate(temporary, seed=request.microworld_seed, scale=request.microworld_scale)
+    run.progress(f"microworld: generated in {run.seconds['microworld']:.1f} s")
+
+
+def _corpus_path(run: _Run, corpus: str) -> Path:
+    return run.root / corpus
+
+
+def _vocabulary(run: _Run) -> vocabulary.Vocabulary:
+    """Trains or copies the vocabulary to `output/vocabulary-<digest>.txt`."""
+    request = run.request
+    if request.vocabulary != "train":
+        given = vocabulary.load(run.root / request.vocabulary)
+        if given.size != request.vocabulary_size:
+            raise DataError(
+                f"vocabulary {given.path} has {given.size} tokens; vocabulary_size says {request.vocabulary_size}"
+            )
+        run.source(given.path)
+        target = run.output / f"vocabulary-{given.digest[:12]}.txt"
+        write_atomically(target, given.path.read_bytes())
+        return vocabulary.load(target)
+    corpora_digests = [run.source(_corpus_path(run, corpus)) for corpus in request.pretrain_corpora]
+    key = _digest(vocabulary.TRAINER_VERSION, request.vocabulary_size, corpora_digests)
+    target = run.output / f"vocabulary-{key}.txt"
+    if not target.is_file():
+        run.require_build()
+        with run.timed("vocabulary"):
+            documents = (
+                sentence
+                for corpus in request.pretrain_corpora
+                for document in corpora.read_documents(_corpus_path(run, corpus))
+                for sentence in document
+            )
+            tokens = vocabulary.train_wordpiece(documents, request.vocabulary_size)
+            write_atomically(target, "".join(f"{token}\n" for token in tokens).encode())
+        run.progress(f"vocabulary: {len(tokens):,} tokens trained in {run.seconds['vocabulary']:.1f} s")
+    return vocabulary.load(target)
+
+
+def _seqio_tasks(run: _Run) -> Any:
+    """Imports `tasks.seqio_tasks`, the slow import, when the first array has to be built."""
+    run.require_build()
+    with run.timed("import_tensorflow"):
+        from tasks import seqio_tasks
+
+        return seqio_tasks
+
+
+def _pretraining(run: _Run, words: vocabulary.Vocabulary) -> dict[str, str]:
+    """Builds the pretraining rows of both splits."""
+    request = run.request
+    length, held_out = request.pretrain_length, request.validation_rows
+    corpora_digests = [run.source(_corpus_path(run, corpus)) for corpus in request.pretrain_corpora]
+    shared = [FORMAT_VERSION, words.digest, length]
+    train_key = [*shared, corpora_digests, request.pretrain_rates, request.pretrain_max_rows]
+    if not request.pretrain_validation:
+        targets = {
+            "train": run.output / f"pretrain-train-{_digest(*train_key, held_out)}",
+            "validation": run.output / f"pretrain-validation-{_digest(*train_key, held_out)}",
+        }
+        if not all(map(arrays.is_complete, targets.values())):
+            _build_pretraining(run, words, request.pretrain_corpora, request.pretrain_rates, targets)
+        return {split: path.name for split, path in targets.items()}
+    digest = run.source(_corpus_path(run, request.pretrain_validation))
+    train = run.output / f"pretrain-train-{_digest(*train_key)}"
+    validation = run.output / f"pretrain-validation-{_digest(*shared, digest, held_out)}"
+    if not arrays.is_complete(train):
+        _build_pretraining(run, words, request.pretrain_corpora, request.pretrain_rates, {"train": train})
+    if not arrays.is_complete(validation):
+        _build_pretraining(run, words, (request.pretrain_validation,), (1.0,), {"validation": validation})
+    return {"train": train.name, "validation": validation.name}
+
+
+def _build_pretraining(
+    run: _Run,
+    words: vocabulary.Vocabulary,
+    names: tuple[str, ...],
+    rates: tuple[float, ...],
+    targets: Mapping[str, Path],
+) -> None:
+    """Reads rows of a mixture into the targets; where there are both, validation gets the last rows."""
+    request = run.request
+    seqio_tasks = _seqio_tasks(run)
+    held_out = request.validation_rows if len(targets) == 2 else 0
+    limit = request.validation_rows if "train" not in targets else request.pretrain_max_rows
+    limit = limit + held_out if limit else 0
+    paths = [_corpus_path(run, name) for name in names]
+    with run.timed("pretrain"):
+        mixture = seqio_tasks.register_pretraining(paths, rates, words, request.pretrain_length)
+        stream = (batch["input_ids"] for batch in seqio_tasks.rows(mixture, "train", _ROWS_PER_BATCH))
+        first = next(iter(targets))
+        pending = np.zeros((0, request.pretrain_length), np.int32)
+        total = 0
+        with array_directory(targets[first], {"input_ids": token_id_dtype(words.size)}) as writer:
+            for batch in stream:
+                batch = batch[: limit - total] if limit else batch
+                total += len(batch)
+                # The last rows are held back, because only the end of the stream tells which they are.
+                pending = np.concatenate([pending, batch])
+                ready = len(pending) - held_out
+                if ready > 0:
+                    writer.append({"input_ids": pending[:ready]})
+                    pending = pending[ready:]
+                if limit and total >= limit:
+                    break
+            if not writer.num_rows or total < held_out:
+                raise DataError(
+                    f"{', '.join(map(str, paths))}: {total:,} rows of {request.pretrain_length} tokens; more than"
+                    f" validation_rows ({held_out:,}) are needed"
+                )
+            rows = writer.num_rows
+        if held_out:
+            with array_directory(targets["validation"], {"input_ids": token_id_dtype(words.size)}) as writer:
+                writer.append({"input_ids": pending})
+    parts = ", ".join(f"{name} {rows if name == first else held_out:,}" for name in targets)
+    run.progress(f"pretrain: {parts} rows of {request.pretrain_length} in {run.seconds['pretrain']:.1f} s")
+
+
+def _task(run: _Run, info: TaskInfo, words: vocabulary.Vocabulary) -> dict[str, str]:
+    """Builds the arrays of every split of a task whose file is there; train and validation must be."""
+    directories = {}
+    config = run.request.span_config() if info.kind == "span" else None
+    for split in info.split_stems:
+        path = readers.task_file(info, run.root, split)
+        if path is None:
+            if split == "test":
+                continue
+            path = readers.require_task_file(info, run.root, split)
+        shape = dataclasses.asdict(config) if config else run.request.task_length
+        key = _digest(FORMAT_VERSION, info.name, split, run.source(path), words.digest, shape)
+        target = run.output / f"{info.name}-{split}-{key}"
+        if not arrays.is_complete(target):
+            _build_task(run, info, split, words, config, target)
+        directories[split] = target.name
+    return directories
+
+
+def _build_task(
+    run: _Run, info: TaskInfo, split: str, words: vocabulary.Vocabulary, config: SpanConfig | None, target: Path
+) -> None:
+    """Reads one split through SeqIO into token arrays."""
+    seqio_tasks = _seqio_tasks(run)
+    dtypes: dict[str, Any] = {"input_ids": token_id_dtype(words.size), "token_type_ids": np.uint8}
+    start = time.perf_counter()
+    with run.timed(info.name):
+        if config:
+            name = seqio_tasks.register_span_task(info.name, run.root, words, config)
+            dtypes |= dict.fromkeys(("start_position", "end_position", "example_index", "offsets"), np.int32)
+            dtypes["is_max_context"] = np.uint8
+        else:
+            name = seqio_tasks.register_task(info.name, run.root, words, run.request.task_length)
+            dtypes |= {"label": np.float32 if info.kind == "regression" else np.int32, "index": np.int32}
+        with array_directory(target, dtypes) as writer:
+            for batch in seqio_tasks.rows(name, split, _ROWS_PER_BATCH):
+                writer.append(batch)
+            if config:
+                _write_examples(writer.directory, info, run.root, split)
+            rows = writer.num_rows
+    run.progress(f"{info.name}: {split} {rows:,} rows in {time.perf_counter() - start:.1f} s")
+
+
+def _write_examples(directory: Path, info: TaskInfo, root: Path, split: str) -> None:
+    """Writes the examples beside the arrays: answers are cut from their contexts."""
+    with (directory / arrays.EXAMPLES_FILE).open("w", encoding="utf-8") as file:
+        for example in readers.read_examples(info, root, split):
+            del example["idx"]
+            file.write(json.dumps(example, ensure_ascii=False) + "\n")

@@ -1,0 +1,345 @@
+"""The pretraining corpus: short documents that reveal classes, polarity, synonyms, opposites and facts of the world.
+
+Every document has one subject. Reviews keep one polarity, so that polar words of one side meet. Kind documents define a
+thing and use the frames of its kind. Scene documents tell a scene twice, draw a conclusion or ask about it, which shows
+synonyms in aligned positions. Fact documents state facts of the world and ask for them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Iterator
+
+from tasks.microworld import grammar, lexicon, opinions, pairs, questions, scenes
+from tasks.microworld.picker import CORPUS
+from tasks.microworld.world import Fact, World, ask, state
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Document:
+    """One document.
+
+    Attributes:
+      title: Its title.
+      sentences: Its sentences.
+    """
+
+    title: str
+    sentences: tuple[str, ...]
+
+    def words(self) -> int:
+        """Count the words.
+
+        Returns:
+          The number of words of the text, without the title.
+        """
+        return sum(sentence.count(" ") + 1 for sentence in self.sentences)
+
+
+def documents(seed: int, name: str, world: World, words: int) -> Iterator[Document]:
+    """Make documents until a number of words is reached.
+
+    Args:
+      seed: The seed.
+      name: Name of the file, so that files differ.
+      world: The world.
+      words: Number of words of all documents.
+
+    Yields:
+      The documents.
+    """
+    rng = random.Random(f"{seed}/corpus/{name}")
+    makers = [maker for maker, share in _SHARES for _ in range(share)]
+    while words > 0:
+        document = rng.choice(makers)(rng, world)
+        words -= document.words()
+        yield document
+
+
+def _review(rng: random.Random, world: World) -> Document:
+    """One opinion about one thing, with reasons."""
+    thing = rng.choice(lexicon.REVIEWED)
+    good = rng.random() < 0.5
+    lines = [opinions.reason(rng, CORPUS, thing, good=good)]
+    for _ in range(rng.randint(4, 6)):
+        draw = rng.random()
+        if draw < 0.62:
+            lines.append(opinions.judge(rng, CORPUS, thing, good=good))
+        elif draw < 0.74:
+            lines.append(opinions.reason(rng, CORPUS, thing, good=good))
+        elif draw < 0.9:
+            lines.append(opinions.negated(rng, CORPUS, thing, good=good))
+        else:
+            lines.append(opinions.contrast(rng, CORPUS, thing, good=good))
+    return Document(f"The {thing}", tuple(scenes.sentence(line) for line in lines))
+
+
+def _verdicts(rng: random.Random, world: World) -> Document:
+    """Opinions of both sides, each with its verdict, so that only the opinion explains the verdict."""
+    lines = []
+    for _ in range(rng.randint(4, 6)):
+        good = rng.random() < 0.5
+        verdict = "good" if good else "bad"
+        frame = rng.choice(("{o}, so it was {v}.", "{o}. In short, it was {v}.", "it was {v} because {o}."))
+        lines.append(scenes.sentence(frame.format(o=opinions.opinion(rng, CORPUS, good=good), v=verdict), ""))
+    return Document("Opinions", tuple(lines))
+
+
+def _kinds(rng: random.Random, world: World) -> Document:
+    """Things of many kinds, each with its kind, so that only the thing explains the kind."""
+    lines = []
+    for _ in range(rng.randint(5, 7)):
+        kind = rng.choice(tuple(lexicon.KINDS))
+        member = CORPUS.word(rng, lexicon.KINDS[kind])
+        name = CORPUS.word(rng, lexicon.NAMES)
+        verb = CORPUS.wording(rng, CORPUS.sense(rng, lexicon.GENERAL_VERBS))
+        a_member, a_kind = lexicon.article(member), lexicon.article(kind)
+        frames = (
+            f"{a_member} is {a_kind}.",
+            f"{name} {verb} {a_member}, so {name} {verb} {a_kind}.",
+            f"the {kind} was {a_member}.",
+            f"{lexicon.plural(member)} are {lexicon.plural(kind)}.",
+            f"{a_member} {rng.choice(lexicon.KIND_FACTS[kind])}.",
+        )
+        lines.append(scenes.sentence(rng.choice(frames), ""))
+    return Document("Things", tuple(lines))
+
+
+def _kind(rng: random.Random, world: World) -> Document:
+    """What a thing is, what it does, and what follows."""
+    kind = rng.choice(tuple(lexicon.KINDS))
+    other = rng.choice([k for k in lexicon.KINDS if k != kind])
+    member = CORPUS.word(rng, lexicon.KINDS[kind])
+    mate = CORPUS.other(rng, lexicon.KINDS[kind], (member,))
+    a_member, a_kind, many, mates = (
+        lexicon.article(member), lexicon.article(kind), lexicon.plural(member), lexicon.plural(mate)
+    )  # fmt: skip
+    facts = lexicon.KIND_FACTS[kind]
+    name = CORPUS.word(rng, lexicon.NAMES)
+    verb = CORPUS.wording(rng, CORPUS.sense(rng, lexicon.GENERAL_VERBS))
+    lines = [
+        f"{a_member} is a kind of {kind}.",
+        f"the {member} {rng.choice(facts)}.",
+        f"like every {kind}, {lexicon.article(mate)} {rng.choice(facts)}.",
+        f"{many} and {mates} are {lexicon.plural(kind)}.",
+        f"{a_member} {rng.choice(facts)} because it is {a_kind}.",
+        f"{name} {verb} {a_member}, so {name} {verb} {a_kind}.",
+        f"{a_member} is not {lexicon.article(other)}, it is {a_kind}.",
+        f"the {kind} was {lexicon.article(member)}.",
+        f"is {a_member} {lexicon.article(other)}? No, {a_member} is {a_kind}.",
+        f"is {a_member} {a_kind}? Yes, {a_member} is {a_kind}.",
+        f"these {many} are {lexicon.plural(kind)} and this {mate} is {a_kind}.",
+    ]
+    chosen = rng.sample(lines, rng.randint(5, 7))
+    return Document(scenes.sentence(member, ""), tuple(scenes.sentence(line, "") for line in chosen))
+
+
+def _scene(rng: random.Random, world: World) -> Document:
+    """Two or three scenes, each told again, concluded from, or asked about."""
+    lines: list[str] = []
+    title = ""
+    for _ in range(rng.randint(2, 3)):
+        first = scenes.make(rng, CORPUS, member=0.2, person=0.08)
+        title = title or first.agent
+        passive = rng.random() < 0.25
+        lines.append(scenes.sentence(scenes.tell(first, passive=passive, fronted=rng.random() < 0.2)))
+        draw = rng.random()
+        if draw < 0.55:
+            again = pairs.paraphrase(rng, CORPUS, first, rng.randint(1, 3))
+            told = scenes.tell(again, passive=passive if rng.random() < 0.8 else not passive)
+            lines.append(rng.choice(("in other words, ", "that is, ", "this means that ", "")) + told + ".")
+            lines[-1] = scenes.sentence(lines[-1], "")
+        elif draw < 0.8:
+            same = rng.random() < 0.5
+            make = pairs.paraphrase if same else pairs.near_copy
+            second = make(rng, CORPUS, first, rng.randint(1, 2))
+            verdict = "yes, it is the same" if same else "no, it is different"
+            lines.append(f"Is it the same that {scenes.tell(second, passive=passive)}?")
+            lines.append(scenes.sentence(verdict))
+        else:
+            again = pairs.paraphrase(rng, CORPUS, first, 2)
+            kind: questions.Kind = "where" if first.place and rng.random() < 0.5 else "who"
+            lines.append(questions.ask_scene(rng, again, kind, definite=True))
+            last = pairs.paraphrase(rng, CORPUS, first, 1)
+            lines.append(scenes.sentence(scenes.tell(last, passive=rng.random() < 0.3)))
+    return Document(title, tuple(lines))
+
+
+def _inference(rng: random.Random, world: World) -> Document:
+    """Claims that follow from a sentence, contradict it, or stay open."""
+    lines: list[str] = []
+    genre = rng.choice(tuple(GENRES))
+    for _ in range(rng.randint(2, 3)):
+        claim = scenes.make(rng, CORPUS, kind=0.4, member=0.3)
+        label = rng.choice(("entailment", "entailment", "contradiction", "neutral"))
+        given = pairs.premise(rng, CORPUS, claim, label)
+        lines.append(in_genre(rng, scenes.tell(given), genre))
+        told = scenes.tell(claim)
+        if label == "entailment" and rng.random() < 0.6:
+            lines.append(scenes.sentence(f"so {told}"))
+        else:
+            lines.append(f"Is it true that {told}?")
+            verdict = {
+                "entailment": "yes, it is true",
+                "contradiction": "no, it is false",
+                "neutral": "maybe, it is open",
+            }
+            lines.append(scenes.sentence(verdict[label]))
+    return Document(genre.capitalize(), tuple(lines))
+
+
+def _sense(rng: random.Random, world: World) -> Document:
+    """Synonyms and opposites of one word."""
+    trait = rng.choice(tuple(lexicon.QUALITIES))
+    verb = rng.choice(tuple(lexicon.VERBS))
+    noun = rng.choice(tuple(lexicon.OBJECTS))
+    good, bad = CORPUS.wording(rng, trait), CORPUS.wording(rng, lexicon.OPPOSITE[trait])
+    again = CORPUS.synonym(rng, trait, good)
+    thing, thing_again = rng.sample(lexicon.OBJECTS[noun], 2)
+    done, done_again = rng.sample(lexicon.VERBS[verb], 2)
+    undone = CORPUS.wording(rng, lexicon.OPPOSITE[verb])
+    name = CORPUS.word(rng, lexicon.NAMES)
+    lines = [
+        f"the {thing} was {good}, so it was {again}.",
+        f"the {thing} was not {bad}, it was {good}.",
+        f"{lexicon.article(thing)} is the same as {lexicon.article(thing_again)}.",
+        f"{lexicon.article(good)} {thing} is {lexicon.article(again)} {thing_again}.",
+        f"{name} {done} the {thing}, that is, {name} {done_again} the {thing_again}.",
+        f"{name} {done} the {thing}, but never {undone} the {thing_again}.",
+        f"{good} means {again}, and {done} means {done_again}.",
+        f"{good} is the opposite of {bad}.",
+        f"these {lexicon.plural(thing)} were {good}, and this {thing_again} was {again}.",
+    ]
+    chosen = rng.sample(lines, rng.randint(5, 6))
+    return Document(scenes.sentence(good, ""), tuple(scenes.sentence(line, "") for line in chosen))
+
+
+def _cues(rng: random.Random, world: World) -> Document:
+    """Sentences with a phrase that goes with one sense, whichever synonym words it."""
+    lines = []
+    for _ in range(rng.randint(4, 6)):
+        name = CORPUS.word(rng, lexicon.NAMES)
+        noun = rng.choice(tuple(lexicon.OBJECTS))
+        thing = CORPUS.wording(rng, noun)
+        draw = rng.random()
+        if draw < 0.08:
+            verb = rng.choice(tuple(lexicon.PERSON_VERBS))
+            other = CORPUS.other(rng, lexicon.NAMES, (name,))
+            lines.append(f"{name} {CORPUS.wording(rng, verb)} {other} {lexicon.VERB_CUES[verb]}.")
+        elif draw < 0.4:
+            verb = rng.choice(tuple(lexicon.VERBS))
+            lines.append(f"{name} {CORPUS.wording(rng, verb)} the {thing} {lexicon.VERB_CUES[verb]}.")
+        elif draw < 0.7:
+            lines.append(f"the {thing} {lexicon.OBJECT_CUES[noun]}.")
+        else:
+            trait = rng.choice(tuple(lexicon.QUALITIES))
+            lines.append(f"the {thing} was {CORPUS.wording(rng, trait)} like {lexicon.QUALITY_CUES[trait]}.")
+    return Document("Sayings", tuple(scenes.sentence(line, "") for line in lines))
+
+
+def _people(rng: random.Random, world: World) -> Document:
+    """Sentences about many people whose pronouns only the name explains."""
+    lines = []
+    for _ in range(rng.randint(4, 6)):
+        name = CORPUS.word(rng, lexicon.NAMES)
+        she, her, self_ = ("she", "her", "herself") if name in lexicon.FEMALE else ("he", "his", "himself")
+        verb = CORPUS.wording(rng, rng.choice(tuple(lexicon.PERSON_VERBS)))
+        thing = CORPUS.wording(rng, rng.choice(tuple(lexicon.OBJECTS)))
+        frames = (
+            f"{name} {verb} {self_}.",
+            f"{name} is {'a woman' if she == 'she' else 'a man'}.",
+            f"{name} lost {her} {thing} and {she} found it.",
+            state(rng, next(fact for fact in world.people[name] if fact.relation == "job")),
+        )
+        lines.append(rng.choice(frames))
+    return Document("People", tuple(scenes.sentence(line, "") for line in lines))
+
+
+def _facts(rng: random.Random, world: World) -> Document:
+    """Facts about one person, town or company, then questions with answers."""
+    group = rng.choice((world.people, world.people, world.people, world.towns, world.towns, world.companies))
+    subject = rng.choice(tuple(group))
+    facts = rng.sample(group[subject], rng.randint(3, 4))
+    lines = [_with_pronoun(rng, state(rng, fact), fact, index) for index, fact in enumerate(facts)]
+    for fact in rng.sample(facts, rng.randint(1, 2)):
+        lines += [ask(rng, fact), state(rng, fact)]
+    return Document(subject, tuple(lines))
+
+
+def _grammar(rng: random.Random, world: World) -> Document:
+    """Sentences with agreement and reflexive pronouns about one person."""
+    name = CORPUS.word(rng, lexicon.NAMES)
+    she, her, self_ = ("she", "her", "herself") if name in lexicon.FEMALE else ("he", "his", "himself")
+    person_verbs = [CORPUS.wording(rng, sense) for sense in lexicon.PERSON_VERBS]
+    thing = CORPUS.wording(rng, rng.choice(tuple(lexicon.OBJECTS)))
+    lines = [
+        f"{name} {rng.choice(person_verbs)} {self_}.",
+        f"{name} said that {she} lost {her} {thing}.",
+        f"{she} {rng.choice(person_verbs)} {self_} near the {rng.choice(lexicon.SITES)}.",
+        f"{name} is {'a woman' if she == 'she' else 'a man'} and {she} {rng.choice(person_verbs)} {self_}.",
+        f"the {lexicon.plural(rng.choice(lexicon.SITES))} were near the {rng.choice(lexicon.SITES)}.",
+    ]
+    chosen = [scenes.sentence(line, "") for line in lines]
+    chosen += [grammar.acceptability(rng, CORPUS, acceptable=True) for _ in range(2)]
+    rng.shuffle(chosen)
+    return Document(name, tuple(chosen))
+
+
+def _with_pronoun(rng: random.Random, text: str, fact: Fact, index: int) -> str:
+    """Replace a subject that was named before and begins the sentence by a pronoun."""
+    if index == 0 or not text.startswith(fact.subject + " ") or rng.random() < 0.4:
+        return text
+    return pronoun(fact.subject).capitalize() + text[len(fact.subject) :]
+
+
+def pronoun(subject: str) -> str:
+    """Give the pronoun of an entity.
+
+    Args:
+      subject: First name, town or company.
+
+    Returns:
+      "she", "he" or "it".
+    """
+    return "she" if subject in lexicon.FEMALE else "he" if subject in lexicon.MALE else "it"
+
+
+# Frames that mark the genre of a text; {} is a clause. The last two are the mismatched genres of MNLI.
+GENRES: dict[str, tuple[str, ...]] = {
+    "fiction": ("{}.", "once {}.", "one day {}."),
+    "travel": ("{}.", "on the tour {}.", "during the trip {}."),
+    "government": ("{}.", "the report says that {}.", "it is recorded that {}."),
+    "letters": ("dear friend, {}.", "i write to you that {}.", "with best wishes, {}."),
+    "telephone": ("well, {}, you know.", "yeah, {}.", "uh, i heard that {}."),
+}
+
+
+def in_genre(rng: random.Random, clause: str, genre: str) -> str:
+    """Put a clause into a sentence of a genre.
+
+    Args:
+      rng: Source of randomness.
+      clause: The clause.
+      genre: A key of `GENRES`.
+
+    Returns:
+      The sentence.
+    """
+    return scenes.sentence(rng.choice(GENRES[genre]).format(clause), "")
+
+
+# Relative frequency of each kind of document.
+_SHARES = (
+    (_review, 3),
+    (_verdicts, 4),
+    (_kind, 1),
+    (_kinds, 3),
+    (_scene, 7),
+    (_inference, 4),
+    (_sense, 1),
+    (_cues, 4),
+    (_facts, 7),
+    (_people, 1),
+    (_grammar, 1),
+)

@@ -1,0 +1,152 @@
+"""The configuration tree: types, limits, fingerprints."""
+
+import dataclasses
+import json
+import pickle
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmark.config import (
+    STAGES,
+    BaselineConfig,
+    ChipConfig,
+    ConfigError,
+    DataConfig,
+    DistillConfig,
+    EncoderConfig,
+    FinetuneConfig,
+    LatencyConfig,
+    OptimizerConfig,
+    PretrainConfig,
+    RunConfig,
+    SearchConfig,
+    SearchSpace,
+    TeacherConfig,
+    canonical_json,
+    encoder_from_dict,
+    fingerprint,
+    to_dict,
+)
+
+
+def run_config(**changes: Any) -> RunConfig:
+    optimizer, encoder = OptimizerConfig(), EncoderConfig()
+    values: dict[str, Any] = {
+        "track": "test",
+        "data": DataConfig(),
+        "teacher": TeacherConfig(encoder=encoder, pretrain=PretrainConfig(optimizer=optimizer)),
+        "search": SearchConfig(space=SearchSpace(base=encoder), chip=ChipConfig()),
+        "distill": DistillConfig(transfer_optimizer=optimizer, distill_optimizer=optimizer),
+        "finetune": FinetuneConfig(optimizer=optimizer),
+        "latency": LatencyConfig(reference=encoder),
+    }
+    return RunConfig(**(values | changes))
+
+
+@pytest.mark.parametrize(
+    ("cls", "field", "value", "accepted"),
+    [
+        (EncoderConfig, "hidden_size", "four", "int >= 1"),
+        (EncoderConfig, "hidden_size", 1.5, "int >= 1"),
+        (EncoderConfig, "hidden_size", True, "int >= 1"),
+        (EncoderConfig, "hidden_size", None, "int >= 1"),
+        (EncoderConfig, "hidden_size", 0, "int >= 1"),
+        (EncoderConfig, "trigram_input", 1, "bool"),
+        (EncoderConfig, "hidden_act", "swish", "str in {relu, gelu, gelu_new}"),
+        (EncoderConfig, "intra_bottleneck_size", "x", "int or None >= 1"),
+        (EncoderConfig, "layer_norm_eps", float("nan"), "float >= 0.0"),
+        (OptimizerConfig, "learning_rate", float("inf"), "float >= 0.0"),
+        (OptimizerConfig, "warmup_fraction", 1.5, "float >= 0.0 <= 1.0"),
+        (DataConfig, "tasks", "glue_sst2_v1", "a sequence of str values"),
+        (DataConfig, "tasks", (), "at least one task name"),
+        (DataConfig, "pretrain_rates", (1.0, 2.0), "one rate for each"),
+        (DataConfig, "source", "files", None),
+        (SearchSpace, "hidden_size", (256, 128), None),
+    ],
+)
+def test_bad_value_is_refused_by_name(cls: type, field: str, value: Any, accepted: str | None) -> None:
+    required = {"base": EncoderConfig()} if cls is SearchSpace else {}
+    with pytest.raises(ConfigError) as caught:
+        cls(**required, **{field: value})
+    assert "\n" not in str(caught.value)
+    assert caught.value.selector.startswith(f"{cls.__name__}.")
+    if accepted is not None:
+        assert caught.value.selector == f"{cls.__name__}.{field}"
+        assert accepted in caught.value.accepted
+
+
+def test_only_int_to_float_and_list_to_tuple_convert() -> None:
+    assert isinstance(OptimizerConfig(learning_rate=1).learning_rate, float)
+    optimizer = OptimizerConfig()
+    assert FinetuneConfig(seeds=[3, 4], optimizer=optimizer).seeds == (3, 4)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError):
+        FinetuneConfig(seeds=[3, "4"], optimizer=optimizer)  # type: ignore[arg-type]
+
+
+def test_nested_parts_are_checked_by_type() -> None:
+    with pytest.raises(ConfigError, match=r"RunConfig\.teacher"):
+        run_config(teacher=EncoderConfig())
+
+
+def test_checks_between_parts() -> None:
+    with pytest.raises(ConfigError, match="divisor"):
+        EncoderConfig(num_attention_heads=3)
+    with pytest.raises(ConfigError, match=r"DataConfig\.task_length = 1000"):
+        run_config(data=DataConfig(task_length=1000))
+    twice = (BaselineConfig(name="a", title="A", encoder=EncoderConfig()),) * 2
+    with pytest.raises(ConfigError, match="distinct names"):
+        run_config(baselines=twice)
+
+
+def test_values_are_frozen_hashable_and_pickle() -> None:
+    config = run_config()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.seed = 1  # type: ignore[misc]
+    assert hash(config) == hash(run_config())
+    assert pickle.loads(pickle.dumps(config)) == config
+
+
+@given(seed=st.integers(0, 2**31), rate=st.floats(0, 1), name=st.text(max_size=20))
+def test_fingerprint_depends_on_values_only(seed: int, rate: float, name: str) -> None:
+    optimizer = OptimizerConfig(learning_rate=rate)
+    one = run_config(track=name, seed=seed, finetune=FinetuneConfig(optimizer=optimizer))
+    two = run_config(finetune=FinetuneConfig(optimizer=optimizer), seed=seed, track=name)
+    assert fingerprint(one) == fingerprint(two)
+    assert fingerprint(one) != fingerprint(dataclasses.replace(one, seed=seed + 1))
+    assert json.loads(canonical_json(one)) == to_dict(one)
+
+
+def test_fingerprint_ignores_the_order_of_keys_and_keeps_that_of_values() -> None:
+    assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+    assert fingerprint(1, 2) != fingerprint(2, 1)
+    assert fingerprint((1, 2)) == fingerprint([1, 2])
+
+
+def test_fingerprint_of_a_value_never_changes() -> None:
+    # Results of published runs are found by their fingerprint: a change here makes them strangers.
+    expected = "05fd345fab61917f53d854ef40bd254efdcf1f0324240e6acdc2fda503688770"
+    assert fingerprint({"a": [1, 2.5, None, True, "é"]}) == expected
+
+
+def test_encoder_round_trip_and_unknown_field() -> None:
+    encoder = EncoderConfig(hidden_size=256, intra_bottleneck_size=None, num_feedforward_networks=1)
+    assert encoder_from_dict(json.loads(json.dumps(to_dict(encoder)))) == encoder
+    with pytest.raises(ConfigError, match=r"EncoderConfig\.width = 3"):
+        encoder_from_dict({"width": 3})
+
+
+def test_scaled_recipe_keeps_at_least_one_step() -> None:
+    optimizer = OptimizerConfig()
+    recipe = DistillConfig(
+        layer_steps=100, distill_steps=500, transfer_optimizer=optimizer, distill_optimizer=optimizer
+    )
+    assert (recipe.scaled(0.05).layer_steps, recipe.scaled(0.05).distill_steps) == (5, 25)
+    assert (recipe.scaled(0.0001).layer_steps, recipe.scaled(0.0001).distill_steps) == (1, 1)
+    assert dataclasses.replace(recipe, layer_steps=0).scaled(0.5).layer_steps == 0
+
+
+def test_stages_are_those_of_the_contract() -> None:
+    assert STAGES == ("data", "teacher", "search", "distill", "finetune", "latency", "record", "publish")

@@ -1,0 +1,187 @@
+"""Imports go one way, and each heavy package has its place (docs/architecture.md, section 2)."""
+
+import ast
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+OURS = ("run_benchmark", "leaderboard", "baselines", "benchmark", "tasks")
+
+# A module may import what begins with one of the listed names; the entry with the longest matching name counts.
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "run_benchmark": ("leaderboard", "benchmark", "tasks"),
+    "leaderboard": ("leaderboard", "benchmark.records", "benchmark.config", "tasks.catalogue"),
+    "baselines": ("baselines", "benchmark.records", "benchmark.config", "tasks.catalogue"),
+    "benchmark": ("benchmark.config", "benchmark.records"),
+    # Only inside a method that hands the data settings to the tasks.
+    "benchmark.config": ("tasks.request",),
+    "benchmark.records": (),
+    "benchmark.manifest": (),
+    "benchmark.bindings": ("benchmark.config",),
+    "benchmark.gin_loader": ("benchmark.config", "benchmark.bindings", "tasks.catalogue", "tasks.errors"),
+    "benchmark.models": ("benchmark.config", "benchmark.models"),
+    "benchmark.hardware": ("benchmark.config", "benchmark.records", "benchmark.models", "benchmark.hardware"),
+    "benchmark.training": ("benchmark.config", "benchmark.models", "benchmark.training", "tasks"),
+    "benchmark.distillation": (
+        "benchmark.config",
+        "benchmark.models",
+        "benchmark.training",
+        "benchmark.distillation",
+        "tasks",
+    ),
+    "benchmark.evaluation": (
+        "benchmark.config",
+        "benchmark.records",
+        "benchmark.models",
+        "benchmark.training",
+        "benchmark.evaluation",
+        "tasks",
+    ),
+    "benchmark.search": (
+        "benchmark.config",
+        "benchmark.records",
+        "benchmark.models",
+        "benchmark.training",
+        "benchmark.distillation",
+        "benchmark.hardware",
+        "benchmark.search",
+        "tasks",
+    ),
+    "benchmark.workdir": ("benchmark.config", "benchmark.records"),
+    "benchmark.stages": ("benchmark", "tasks"),
+    "benchmark.pipeline": ("benchmark", "baselines.catalogue", "tasks"),
+    "tasks": ("tasks",),
+    # The command line of the tasks reads a gin file, and is imported by nobody.
+    "tasks.__main__": ("tasks", "benchmark.gin_loader", "benchmark.config"),
+}
+
+# Package -> the modules that may import it.
+HOMES: dict[str, tuple[str, ...]] = {
+    "gin": ("benchmark.gin_loader",),
+    "ax": ("benchmark.search.ax_search",),
+    "tensorflow": ("tasks.seqio_tasks",),
+    "tensorflow_text": ("tasks.seqio_tasks",),
+    "tensorflow_datasets": ("tasks.seqio_tasks",),
+    "seqio": ("tasks.seqio_tasks",),
+    "t5": ("tasks.seqio_tasks",),
+    # Ax computes with torch, and its threads are capped there.
+    "torch": ("benchmark.search.ax_search", "benchmark.models.huggingface"),
+    "transformers": ("benchmark.models.huggingface",),
+}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def sources() -> dict[str, Path]:
+    files = [ROOT / "run_benchmark.py"]
+    for name in OURS[1:]:
+        files += (ROOT / name).rglob("*.py")
+    return {module_name(path): path for path in sorted(files)}
+
+
+def imports(module: str, tree: ast.AST, is_package: bool) -> Iterator[tuple[int, str]]:
+    """Every imported name, wherever in the file it stands: `from a.b import c` gives `a.b.c`, which may be a module."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            parts = module.split(".")
+            base = ".".join(parts[: len(parts) - node.level + is_package]) if node.level else ""
+            source = ".".join(p for p in (base, node.module) if p)
+            for alias in node.names:
+                yield node.lineno, f"{source}.{alias.name}"
+
+
+def within(name: str, prefix: str) -> bool:
+    return name == prefix or name.startswith(prefix + ".")
+
+
+def violations(module: str, tree: ast.AST, is_package: bool = False) -> list[str]:
+    allowed = ALLOWED[max((k for k in ALLOWED if within(module, k)), key=len)]
+    found = []
+    for line, name in imports(module, tree, is_package):
+        top = name.split(".")[0]
+        if top in OURS and not any(within(name, prefix) for prefix in allowed):
+            found.append(
+                f"{module}:{line}: imports {name}; it may import only {', '.join(allowed) or 'nothing of ours'}"
+            )
+        if top in HOMES and not any(within(module, home) for home in HOMES[top]):
+            found.append(f"{module}:{line}: imports {name}; only {', '.join(HOMES[top])} may")
+    return found
+
+
+def test_imports_go_one_way() -> None:
+    found = []
+    for module, path in sources().items():
+        found += violations(module, ast.parse(path.read_text(encoding="utf-8")), path.name == "__init__.py")
+    assert not found, "\n" + "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("module", "code"),
+    [
+        ("tasks.readers", "import leaderboard"),
+        ("tasks.readers", "def f():\n    from benchmark.config import RunConfig"),
+        ("benchmark.models.encoder", "from benchmark import pipeline"),
+        ("benchmark.models.encoder", "from ..training import fit"),
+        ("benchmark.search.loop", "import leaderboard.build"),
+        ("benchmark.records", "from benchmark.config import to_dict"),
+        ("leaderboard.build", "from benchmark.models import formulas"),
+        ("benchmark.training.fit", "import tensorflow as tf"),
+        ("benchmark.pipeline", "import gin"),
+        ("benchmark.search.loop", "from ax.api.client import Client"),
+    ],
+)
+def test_a_planted_import_is_found(module: str, code: str) -> None:
+    assert violations(module, ast.parse(code))
+
+
+def test_an_allowed_import_is_not_reported() -> None:
+    assert not violations("benchmark.pipeline", ast.parse("from benchmark.search import loop\nimport tasks.readers"))
+    assert not violations("benchmark.models", ast.parse("from .encoder import Encoder"), is_package=True)
+
+
+def test_no_python_under_gin() -> None:
+    # An __init__.py there would turn the folder into a package that hides the one that is installed.
+    assert [str(p) for p in (ROOT / "gin").rglob("*") if p.is_file() and p.suffix != ".gin"] == []
+
+
+def test_packages_are_listed() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    existing = {module_name(path) for path in sources().values() if path.name == "__init__.py"}
+    assert set(listed) == existing
+    assert not any(within(name, "gin") for name in listed)
+
+
+LIGHT = [
+    "benchmark.config",
+    "benchmark.gin_loader",
+    "benchmark.manifest",
+    "benchmark.records",
+    "leaderboard.build",
+    "tasks.catalogue",
+    "tasks.readers",
+]
+
+
+def test_light_modules_stay_light() -> None:
+    code = (
+        f"import sys, {', '.join(LIGHT)}\n"
+        "heavy = ('jax', 'flax', 'tensorflow', 'torch', 'seqio', 't5', 'ax', 'transformers')\n"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment, timeout=120
+    )
+    assert result.stdout.strip() == "[]"

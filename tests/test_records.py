@@ -1,0 +1,282 @@
+"""Records: what is written can be read, and what is wrong is refused in one line."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmark.config import EncoderConfig, to_dict
+from benchmark.records import (
+    LatencyBlock,
+    MetricScore,
+    Provenance,
+    Record,
+    RecordError,
+    System,
+    TaskScore,
+    Training,
+    comparable,
+    parse,
+    read,
+    write,
+    write_text,
+)
+
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+POSITIVE = st.floats(min_value=1e-9, max_value=1e9)
+NAMES = st.from_regex(r"[a-z0-9][a-z0-9_.-]{0,20}", fullmatch=True)
+TEXTS = st.text(max_size=30)
+
+METRICS = st.builds(
+    MetricScore,
+    value=NUMBERS,
+    per_seed=st.lists(NUMBERS, min_size=1, max_size=3),
+    interval=st.none() | st.tuples(NUMBERS, NUMBERS).map(lambda pair: (min(pair), max(pair))),
+)
+TASKS = st.builds(
+    lambda metrics, task, count, seeds: TaskScore(
+        task=task,
+        split="validation",
+        primary_metric=min(metrics),
+        metrics=metrics,
+        num_examples=count,
+        seeds=seeds,
+    ),
+    metrics=st.dictionaries(NAMES, METRICS, min_size=1, max_size=2),
+    task=NAMES,
+    count=st.integers(1, 10**6),
+    seeds=st.lists(st.integers(0, 99), min_size=1, max_size=3),
+)
+LATENCIES = st.builds(
+    LatencyBlock,
+    method=st.sampled_from(["measured", "compiled", "roofline", "reported"]),
+    chip=TEXTS,
+    batch_size=st.integers(1, 512),
+    sequence_length=st.integers(1, 512),
+    dtype=st.sampled_from(["float32", "bfloat16"]),
+    latency_s=POSITIVE,
+    speedup=st.none() | POSITIVE,
+    speedup_interval=st.none() | st.tuples(NUMBERS, NUMBERS),
+    samples_ns=st.lists(st.lists(st.integers(0, 10**12), max_size=3), max_size=2),
+    details=st.dictionaries(TEXTS, st.none() | st.booleans() | st.integers() | NUMBERS | TEXTS, max_size=2),
+)
+RECORDS = st.builds(
+    Record,
+    id=NAMES,
+    track=TEXTS,
+    track_version=st.just("0.1"),
+    trust=st.sampled_from(["self-reported", "reproduced"]),
+    system=st.builds(
+        System,
+        name=NAMES,
+        title=st.text(min_size=1, max_size=80),
+        kind=st.sampled_from(["found", "baseline", "teacher", "control"]),
+        encoder=st.just(to_dict(EncoderConfig())),
+        parameters=st.integers(0, 10**10),
+        flops=st.none() | st.integers(0, 10**15),
+        flops_sequence_length=st.none() | st.integers(1, 512),
+    ),
+    tasks=st.lists(TASKS, max_size=2),
+    averages=st.dictionaries(NAMES, NUMBERS, max_size=2),
+    latency=st.lists(LATENCIES, max_size=2),
+    training=st.builds(
+        Training,
+        recipe=TEXTS,
+        teacher=st.none() | TEXTS,
+        steps=st.integers(0, 10**7),
+        tokens=st.integers(0, 10**12),
+        masked_lm_accuracy=st.none() | st.floats(0, 100),
+    ),
+    provenance=st.builds(
+        Provenance,
+        command=TEXTS,
+        config_fingerprint=TEXTS,
+        gin_text=TEXTS,
+        git_commit=TEXTS,
+        git_dirty=st.booleans(),
+        versions=st.dictionaries(TEXTS, TEXTS, max_size=2),
+        device=st.dictionaries(TEXTS, st.none() | st.booleans() | st.integers() | NUMBERS | TEXTS, max_size=2),
+        data_digests=st.dictionaries(TEXTS, TEXTS, max_size=2),
+        vocabulary_digest=TEXTS,
+        timing=st.dictionaries(TEXTS, TEXTS | st.integers() | NUMBERS, max_size=2),
+    ),
+)
+
+
+def example() -> dict[str, Any]:
+    return {
+        "schema_version": 1,
+        "id": "test-teacher",
+        "track": "test",
+        "track_version": "0.1",
+        "trust": "self-reported",
+        "system": {
+            "name": "teacher",
+            "title": "Teacher",
+            "kind": "teacher",
+            "encoder": to_dict(EncoderConfig()),
+            "parameters": 1000,
+            "flops": 2000,
+            "flops_sequence_length": 128,
+        },
+        "tasks": [
+            {
+                "task": "glue_sst2_v1",
+                "split": "validation",
+                "primary_metric": "accuracy",
+                "metrics": {"accuracy": {"value": 90.5, "per_seed": [90.0, 90.5, 91.0], "interval": [88.0, 92.0]}},
+                "num_examples": 872,
+                "seeds": [0, 1, 2],
+                "predictions": ["evaluation/teacher/glue_sst2_v1.0.json"],
+            }
+        ],
+        "averages": {},
+        "latency": [
+            {
+                "method": method,
+                "chip": "cpu",
+                "batch_size": 1,
+                "sequence_length": 128,
+                "dtype": "float32",
+                "latency_s": 0.01,
+            }
+            for method in ("measured", "roofline")
+        ],
+        "training": {"recipe": "pretrain", "teacher": None, "steps": 10, "tokens": 100},
+        "provenance": {
+            "command": "python run_benchmark.py",
+            "config_fingerprint": "0" * 64,
+            "gin_text": "",
+            "git_commit": "unknown",
+            "git_dirty": True,
+            "versions": {"jax": "0.10.2"},
+            "device": {"platform": "cpu"},
+            "data_digests": {},
+            "vocabulary_digest": "",
+            "timing": {"teacher_s": 1.5},
+        },
+    }
+
+
+@given(record=RECORDS)
+def test_round_trip(record: Record, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.getbasetemp() / "round_trip.json"
+    write(path, record)
+    assert read(path) == record
+    assert comparable(read(path)) == comparable(record)
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    record = example()
+    target: Any = record
+    *parents, last = path.split(".")
+    for name in parents:
+        target = target[int(name) if isinstance(target, list) else name]
+    if value is ...:
+        del target[last]
+    else:
+        target[last] = value
+    return record
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "named"),
+    [
+        ("schema_version", 2, "schema_version = 2"),
+        ("schema_version", True, "schema_version = True"),
+        ("schema_version", "1", "schema_version = '1'"),
+        ("schema_version", ..., "schema_version = None"),
+        ("id", "../up", "id"),
+        ("id", "A b", "id"),
+        ("extra", 1, "extra"),
+        ("system.extra", 1, "system.extra"),
+        ("system.kind", "best", "system.kind"),
+        ("system.name", "", "system.name"),
+        ("system.parameters", -1, "system.parameters"),
+        ("system.parameters", "1000", "system.parameters"),
+        ("system.parameters", 1.0, "system.parameters"),
+        ("tasks.0.num_examples", 0, "tasks.0.num_examples"),
+        ("tasks.0.primary_metric", "f1", "tasks.0"),
+        ("tasks.0.metrics.accuracy.per_seed", [], "per_seed"),
+        ("tasks.0.metrics.accuracy.interval", [92.0, 88.0], "interval must rise"),
+        ("tasks.0.metrics.accuracy.interval", [88.0], "interval"),
+        ("latency.0.latency_s", 0, "latency.0.latency_s"),
+        ("latency.0.method", "guessed", "latency.0.method"),
+        ("training", None, "training and provenance are required"),
+        ("provenance", ..., "provenance"),
+    ],
+)
+def test_bad_value_is_refused_in_one_line(path: str, value: Any, named: str) -> None:
+    with pytest.raises(RecordError) as caught:
+        parse(json.dumps(changed(path, value)), "file.json")
+    message = str(caught.value)
+    assert message.startswith("file.json: ")
+    assert named in message
+    assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        "3",
+        '{"schema_version": 1, "schema_version": 1}',
+        json.dumps(example()).replace("90.5", "NaN"),
+        json.dumps(example()).replace("90.5", "Infinity"),
+        json.dumps(example()).replace("90.5", "-Infinity"),
+        json.dumps(example()).replace("90.5", "1e999"),
+        json.dumps(example()).replace('"split": "validation"', '"split": "validation", "split": "test"'),
+        "[" * 100_000,
+    ],
+    ids=range(12),
+)
+def test_text_that_is_not_strict_json_is_refused(text: str) -> None:
+    with pytest.raises(RecordError) as caught:
+        parse(text, "file.json")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_unreadable_files_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "bytes.json").write_bytes(b"\xff\xfe\x00")
+    for name in ("bytes.json", "missing.json", "."):
+        with pytest.raises(RecordError, match="cannot be read"):
+            read(tmp_path / name)
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "deep" / "record.json"
+    write_text(path, "old")
+
+    def fail(descriptor: int) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="no space left"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    monkeypatch.undo()
+    write_text(path, "new")
+    assert path.read_text() == "new"
+
+
+def test_comparable_leaves_out_the_clock_and_nothing_else() -> None:
+    one = example()
+    two = copy.deepcopy(one)
+    two["latency"][0]["latency_s"] = 0.5
+    two["provenance"]["timing"] = {"teacher_s": 9.0}
+    two["provenance"]["command"] = "python run_benchmark.py --workdir=elsewhere"
+    assert comparable(parse(json.dumps(one))) == comparable(parse(json.dumps(two)))
+    for path, value in [
+        ("tasks.0.metrics.accuracy.value", 90.6),
+        ("latency.1.latency_s", 0.5),
+        ("system.parameters", 1001),
+        ("provenance.git_commit", "other"),
+    ]:
+        assert comparable(parse(json.dumps(changed(path, value)))) != comparable(parse(json.dumps(one)))

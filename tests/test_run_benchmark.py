@@ -1,0 +1,178 @@
+"""The command line: flags, exit codes, one line on standard error, nothing written for bad input."""
+
+import os
+import subprocess
+import sys
+import time
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import run_benchmark
+from benchmark.config import STAGES, ConfigError, fingerprint
+from benchmark.gin_loader import load
+from tests.test_gin_loader import RUN
+
+ROOT = Path(__file__).resolve().parent.parent
+HEAVY = ("jax", "flax", "tensorflow", "torch", "seqio", "t5", "ax", "pandas", "transformers", "orbax")
+
+
+def call(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    script = [sys.executable, str(ROOT / "run_benchmark.py"), *words]
+    return subprocess.run(script, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "run.gin").write_text(RUN)
+    return tmp_path
+
+
+def test_help_is_quick_and_complete(folder: Path) -> None:
+    start = time.process_time()
+    result = call("--help", cwd=folder)
+    assert result.returncode == 0
+    for flag in ("--gin_file", "--gin.NAME", "--gin_search_paths", "--workdir", "--stages", "--dry_run", "examples:"):
+        assert flag in result.stdout
+    assert time.process_time() - start < 5
+
+
+def test_dry_run_shows_tree_fingerprint_and_stages_and_writes_nothing(folder: Path) -> None:
+    result = call("--gin_file=run.gin", "--gin.SEED=5", "--stages=latency,data", "--dry_run", cwd=folder)
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert lines[0] == "RunConfig"
+    assert "  seed = 5" in lines
+    assert "    encoder: EncoderConfig" in lines
+    assert "  baselines[1]: BaselineConfig" in lines
+    expected = fingerprint(load([str(folder / "run.gin")], ["SEED=5"]).config)
+    assert lines[-3:] == [f"fingerprint: {expected}", f"workdir: {Path('runs/test')}", "stages: data, latency"]
+    assert [p.name for p in folder.iterdir()] == ["run.gin"]
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        ([], ["--gin_file"]),
+        (["--gin_file=none.gin"], ["none.gin", "no such file"]),
+        (["--gin_file=run.gin", "--gin.SEED=-1"], ["--gin.SEED", "expected int >= 0"]),
+        (["--gin_file=run.gin", "--gin.SED=1"], ["unused macro", "did you mean 'SEED'?"]),
+        (["--gin_file=run.gin", "--gin.EncoderConfig.hidden_size='a b'"], ["expected int >= 1"]),
+        (["--gin_file=run.gin", "--stages=data,serch"], ["'serch'", "did you mean 'search'?"]),
+        (["--gin_file=run.gin", "--stages=,"], ["at least one"]),
+        (["--gin_file=run.gin", "--work_dir=x"], ["'--work_dir=x'", "did you mean '--workdir'?"]),
+        (["--gin_file=run.gin", "--gin_fil=x"], ["did you mean '--gin_file'?"]),
+        (["--gin_file=run.gin", "extra"], ["unknown argument 'extra'"]),
+        (["--gin_file"], ["--gin_file", "expected one argument"]),
+        (["--gin_file=run.gin", "--workdir=run.gin/deep"], ["run.gin is not a folder"]),
+        (["--gin_file=run.gin", "--gin.RunConfig.track='../up'"], ["RunConfig.track = '../up'", "--workdir"]),
+    ],
+)
+def test_bad_input_in_process(
+    folder: Path,
+    words: list[str],
+    parts: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(folder)
+    assert run_benchmark.main(words) == run_benchmark.BAD_INPUT
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    for part in parts:
+        assert part in err
+    assert [p.name for p in folder.iterdir()] == ["run.gin"]
+
+
+@pytest.mark.parametrize("words", [["--gin_file=none.gin"], ["--gin_file=run.gin", "--gin.SEED='x'"], ["--stage=a"]])
+def test_bad_input_from_the_shell(folder: Path, words: list[str]) -> None:
+    result = call(*words, "--workdir=out", cwd=folder)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert len(result.stderr.splitlines()) == 1
+    assert [p.name for p in folder.iterdir()] == ["run.gin"]
+
+
+@pytest.fixture
+def pipeline(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """A stand-in for benchmark.pipeline that notes how it was called."""
+    module = types.ModuleType("benchmark.pipeline")
+    module.calls = []  # type: ignore[attr-defined]
+    module.outcome = 0  # type: ignore[attr-defined]
+
+    class RunError(Exception):
+        pass
+
+    def run(config: Any, workdir: Path, stages: tuple[str, ...], *, gin_text: str, command: str) -> int:
+        module.calls.append((config, workdir, stages, gin_text, command))
+        if isinstance(module.outcome, BaseException):
+            raise module.outcome
+        return module.outcome
+
+    module.RunError, module.run = RunError, run  # type: ignore[attr-defined]
+    import benchmark
+
+    monkeypatch.setitem(sys.modules, "benchmark.pipeline", module)
+    monkeypatch.setattr(benchmark, "pipeline", module, raising=False)
+    return module
+
+
+def test_pipeline_gets_what_was_asked_for(
+    folder: Path, pipeline: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    words = ["--gin_file=run.gin", "--gin.RunConfig.track='a b'", "--workdir=out", "--stages=search,data"]
+    assert run_benchmark.main(words) == 0
+    ((config, workdir, stages, gin_text, command),) = pipeline.calls
+    assert (config.track, workdir, stages) == ("a b", Path("out"), ("data", "search"))
+    assert "RunConfig.track = 'a b'" in gin_text
+    assert command.startswith("python run_benchmark.py --gin_file=run.gin '--gin.RunConfig.track=")
+    assert "page:" not in capsys.readouterr().out
+
+
+def test_exit_codes_of_the_pipeline(
+    folder: Path, pipeline: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tasks.errors import DataError
+
+    monkeypatch.chdir(folder)
+    words = ["--gin_file=run.gin", "--stages=data"]
+    for error in (pipeline.RunError("one\ntwo"), ConfigError("A.b", 1, "2"), DataError("no file")):
+        pipeline.outcome = error
+        assert run_benchmark.main(words) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+    pipeline.outcome = 1
+    assert run_benchmark.main(words) == 1
+    pipeline.outcome = KeyboardInterrupt()
+    assert run_benchmark.main(words) == 130
+    assert "the same command continues: python run_benchmark.py --gin_file=run.gin" in capsys.readouterr().err
+    pipeline.outcome = ValueError("a bug is shown with its traceback")
+    with pytest.raises(ValueError, match="bug"):
+        run_benchmark.main(words)
+
+
+def test_publishing_alone_needs_no_pipeline(
+    folder: Path, pipeline: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    assert run_benchmark.main(["--gin_file=run.gin", "--stages=publish"]) == 2
+    assert "results" in capsys.readouterr().err
+    assert pipeline.calls == []
+
+
+def test_default_is_every_stage() -> None:
+    flags, bindings = run_benchmark.parse_flags(["--gin.A=1", "--gin_file=x", "--gin.B.c=' --d'"])
+    assert run_benchmark.parse_stages(flags.stages) == STAGES
+    assert bindings == ["A=1", "B.c=' --d'"]
+
+
+@pytest.mark.parametrize("module", ["run_benchmark", "benchmark.gin_loader", "benchmark.manifest", "benchmark.records"])
+def test_front_end_loads_nothing_heavy(module: str) -> None:
+    code = f"import sys, {module}; print(sorted(set(sys.modules) & set({HEAVY!r})))"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment, timeout=120
+    )
+    assert result.stdout.strip() == "[]"

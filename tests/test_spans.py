@@ -1,0 +1,191 @@
+"""Windows over contexts and answers from logits, against plain loops written after BERT's description."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks import spans, vocabulary
+from tasks.catalogue import get_task
+from tasks.readers import read_examples
+
+WORDS = ["who", "sat", "the", "cat", "on", "a", "mat", "##s", ".", "?", "cafe"]
+CONTEXT = "The cats sat on a mat. A café-cat sat on the mats."
+CONFIG = spans.SpanConfig(length=14, stride=4, max_query_length=3)
+
+
+@pytest.fixture(scope="session")
+def words(tmp_path_factory):
+    path = tmp_path_factory.mktemp("vocabulary") / "vocab.txt"
+    vocabulary.write([*vocabulary.SPECIAL_TOKENS, *WORDS, "-"], path)
+    return vocabulary.load(path), vocabulary.tokenizer(path)
+
+
+def make(index, answer="", context=CONTEXT, question="Who sat on the mats?"):
+    start = context.index(answer) if answer else -1
+    return {
+        "idx": index,
+        "id": f"q{index}",
+        "question": question,
+        "context": context,
+        "answer_start": start,
+        "answer_end": start + len(answer) if answer else -1,
+    }
+
+
+@given(st.integers(0, 60), st.integers(1, 20), st.integers(1, 25))
+def test_windows_cover_everything(num_tokens, room, stride):
+    bounds = spans.window_bounds(num_tokens, room, stride)
+    covered = {token for start, end in bounds for token in range(start, end)}
+    assert covered == set(range(num_tokens))
+    assert all(end - start <= room for start, end in bounds)
+    assert bounds[-1][1] == num_tokens
+    assert all(later[0] - earlier[0] == min(room, stride) for earlier, later in zip(bounds, bounds[1:], strict=False))
+
+
+@given(st.integers(1, 60), st.integers(1, 20), st.integers(1, 20))
+def test_max_context_equals_berts_loop(num_tokens, room, stride):
+    bounds = spans.window_bounds(num_tokens, room, stride)
+    found = spans.max_context(bounds, num_tokens)
+    for token in range(num_tokens):
+        best_score, best = None, None
+        for window, (start, end) in enumerate(bounds):
+            if start <= token < end:
+                score = min(token - start, end - 1 - token) + 0.01 * (end - start)
+                if best_score is None or score > best_score + 1e-9:
+                    best_score, best = score, window
+        assert found[token] == best
+
+
+def test_rows_of_one_example(words):
+    loaded, tokenizer = words
+    rows = spans.encode_examples(tokenizer, loaded, [make(7, "cats")], CONFIG)
+    tokens = [*vocabulary.SPECIAL_TOKENS, *WORDS, "-"]
+    first = [tokens[index] for index in rows["input_ids"][0]]
+    assert first[:6] == ["[CLS]", "who", "sat", "on", "[SEP]", "the"]
+    assert first[-1] == "[SEP]"
+    assert rows["token_type_ids"][0].tolist() == [0] * 5 + [1] * 9
+    assert (rows["start_position"][0], rows["end_position"][0]) == (6, 7)
+    assert set(rows["example_index"]) == {7}
+    assert rows["offsets"][0, :5].tolist() == [[-1, -1]] * 5
+    assert rows["offsets"].shape == (*rows["input_ids"].shape, 2)
+
+
+@pytest.mark.parametrize("answer", ["cats", "cat", "The cats sat", "café", "mats.", "on a mat", "at", "."])
+def test_labels_point_at_the_answer_wherever_it_fits(words, answer):
+    loaded, tokenizer = words
+    rows = spans.encode_examples(tokenizer, loaded, [make(0, answer)], CONFIG)
+    start = CONTEXT.index(answer)
+    for row in range(len(rows["input_ids"])):
+        offsets, first, last = rows["offsets"][row], rows["start_position"][row], rows["end_position"][row]
+        if first:
+            assert offsets[first, 0] <= start < offsets[first, 1]
+            assert offsets[last, 0] < start + len(answer) <= offsets[last, 1]
+        else:
+            assert last == 0
+            inside = offsets[offsets[:, 0] >= 0]
+            assert not (inside[0, 0] <= start and start + len(answer) <= inside[-1, 1])
+    assert (rows["start_position"] > 0).any()
+
+
+def test_every_context_token_is_max_context_in_one_window(words):
+    loaded, tokenizer = words
+    rows = spans.encode_examples(tokenizer, loaded, [make(0)], CONFIG)
+    chosen = rows["offsets"][rows["is_max_context"] > 0]
+    every = np.array(tokenizer.encode(CONTEXT, add_special_tokens=False).offsets)
+    assert sorted(map(tuple, chosen)) == sorted(map(tuple, every))
+
+
+def test_empty_context(words):
+    loaded, tokenizer = words
+    rows = spans.encode_examples(tokenizer, loaded, [make(0, context=" ")], CONFIG)
+    assert len(rows["input_ids"]) == 1
+    answers = spans.decode_answers(np.zeros((1, 14)), np.zeros((1, 14)), rows, [make(0, context=" ")])
+    assert answers["q0"]["text"] == ""
+
+
+def naive_answers(start_logits, end_logits, rows, examples, n_best, max_length):
+    """The best answer of every example by plain loops."""
+    answers = {}
+    for number, example in enumerate(examples):
+        best, null = (-np.inf, ""), np.inf
+        for row in np.flatnonzero(rows["example_index"] == number):
+            null = min(null, start_logits[row, 0] + end_logits[row, 0])
+            starts = sorted(range(start_logits.shape[1]), key=lambda i: -start_logits[row, i])[:n_best]  # noqa: B023
+            ends = sorted(range(end_logits.shape[1]), key=lambda i: -end_logits[row, i])[:n_best]  # noqa: B023
+            for start in starts:
+                for end in ends:
+                    first, last = rows["offsets"][row, start], rows["offsets"][row, end]
+                    if first[0] < 0 or last[0] < 0 or not rows["is_max_context"][row, start]:
+                        continue
+                    if not 1 <= end - start + 1 <= max_length:
+                        continue
+                    score = start_logits[row, start] + end_logits[row, end]
+                    if score > best[0]:
+                        best = (score, example["context"][first[0] : last[1]])
+        answers[example["id"]] = {"text": best[1], "score": best[0], "null_score": null}
+    return answers
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 14), st.integers(1, 6), st.booleans())
+def test_decoding_equals_plain_loops(words, seed, n_best, max_length, ties):
+    loaded, tokenizer = words
+    examples = [make(0), make(1, context="A cat sat on a mat."), make(2, context="The cat.", question="?")]
+    rows = spans.encode_examples(tokenizer, loaded, examples, CONFIG)
+    rng = np.random.default_rng(seed)
+    start, end = rng.normal(size=(2, *rows["input_ids"].shape))
+    if ties:
+        start, end = start.round(), end.round()
+    found = spans.decode_answers(start, end, rows, examples, n_best, max_length)
+    assert found == naive_answers(start, end, rows, examples, n_best, max_length)
+
+
+def test_right_logits_give_the_answer_back(words):
+    loaded, tokenizer = words
+    examples = [make(0, "cats"), make(1, "café")]
+    rows = spans.encode_examples(tokenizer, loaded, examples, CONFIG)
+    shape = rows["input_ids"].shape
+    start, end = np.zeros(shape), np.zeros(shape)
+    start[np.arange(shape[0]), rows["start_position"]] = 5
+    end[np.arange(shape[0]), rows["end_position"]] = 5
+    # Windows without the answer point at [CLS], which is no context token.
+    answers = spans.decode_answers(start, end, rows, examples)
+    assert (answers["q0"]["text"], answers["q1"]["text"]) == ("cats", "café")
+
+
+def test_null_threshold(words):
+    loaded, tokenizer = words
+    examples = [make(0, context="The cat.")]
+    rows = spans.encode_examples(tokenizer, loaded, examples, CONFIG)
+    start, end = np.zeros((2, *rows["input_ids"].shape))
+    start[:, 0] = end[:, 0] = 2
+    plain = spans.decode_answers(start, end, rows, examples)["q0"]
+    assert plain["text"]
+    assert (plain["score"], plain["null_score"]) == (0.0, 4.0)
+    assert spans.decode_answers(start, end, rows, examples, null_threshold=3.9)["q0"]["text"] == ""
+    assert spans.decode_answers(start, end, rows, examples, null_threshold=4.0)["q0"]["text"] == plain["text"]
+
+
+@pytest.mark.real_data
+def test_labels_give_real_answers_back(data_root):
+    """Perfect logits give almost full marks; what is lost are answers inside a token, such as 8 in 18."""
+    from tasks import metrics
+
+    loaded = vocabulary.load(data_root / "vocab" / "bert-base-uncased.txt")
+    tokenizer = vocabulary.tokenizer(loaded)
+    examples = list(read_examples(get_task("squad_v1_1_v1"), data_root, "validation"))[:1000]
+    for example in examples:
+        answer = example["answers"][0]
+        example["answer_start"] = answer["answer_start"]
+        example["answer_end"] = answer["answer_start"] + len(answer["text"])
+    config = spans.SpanConfig(length=384, stride=128, max_query_length=64)
+    rows = spans.encode_examples(tokenizer, loaded, examples, config)
+    shape = rows["input_ids"].shape
+    start, end = np.zeros((2, *shape), np.float32)
+    start[np.arange(shape[0]), rows["start_position"]] = 5
+    end[np.arange(shape[0]), rows["end_position"]] = 5
+    answers = spans.decode_answers(start, end, rows, examples, max_answer_length=64)
+    scores = metrics.score("squad_v1_1_v1", {key: value["text"] for key, value in answers.items()}, examples)
+    assert scores["exact_match"] > 98.5
+    assert scores["f1"] > 98.5
