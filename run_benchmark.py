@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
-import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -129,10 +128,8 @@ def choose_workdir(given: Path | None, config: RunConfig) -> Path:
     """The folder of the run.
 
     Raises:
-        UsageError: something other than a folder stands there, or the track's name cannot name a folder.
+        UsageError: something other than a folder stands there.
     """
-    if given is None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", config.track):
-        raise UsageError(f"RunConfig.track = {config.track!r} cannot name a folder: give --workdir=DIR")
     workdir = given or Path("runs") / config.track
     for path in (workdir, *workdir.parents):
         if path.exists():

@@ -1,139 +1,54 @@
 """Every setting of a run, as one tree of frozen dataclasses.
 
-The tree is built by `benchmark.gin_loader` from gin files, and by tests directly. It imports the standard library alone, so
-that the command line can refuse bad input before anything heavy is loaded. Each field carries its own limits in its metadata
-(`at_least`, `at_most`, `choices`); `_Checked.__post_init__` applies types and limits to every class alike.
+The tree is built by `benchmark.gin_loader` from gin files, and by tests directly. It imports the standard library
+alone, so that the command line can refuse bad input before anything heavy is loaded. What the classes share, the checks
+of types and limits above all, is in `benchmark.settings`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-import math
 import os
-import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from benchmark.settings import Checked, ConfigError, canonical_json, fingerprint, setting, to_dict
 
 if TYPE_CHECKING:
     from tasks.request import MaterializeRequest
 
+__all__ = [
+    "STAGES",
+    "BaselineConfig",
+    "ChipConfig",
+    "ConfigError",
+    "DataConfig",
+    "DistillConfig",
+    "EncoderConfig",
+    "FinetuneConfig",
+    "LatencyConfig",
+    "OptimizerConfig",
+    "PretrainConfig",
+    "RunConfig",
+    "SearchConfig",
+    "SearchSpace",
+    "TeacherConfig",
+    "canonical_json",
+    "encoder_from_dict",
+    "fingerprint",
+    "to_dict",
+]
+
 STAGES = ("data", "teacher", "search", "distill", "finetune", "latency", "record", "publish")
 
-
-class ConfigError(ValueError):
-    """A setting that cannot be used.
-
-    Attributes:
-        selector: `Class.field`, as it is written in a gin file.
-        value: the value that was refused.
-        accepted: what would have been accepted, in words.
-    """
-
-    def __init__(self, selector: str, value: Any, accepted: str) -> None:
-        self.selector, self.value, self.accepted = selector, value, accepted
-        super().__init__(f"{selector} = {value!r}: expected {accepted}")
-
-
-def setting(
-    default: Any = dataclasses.MISSING,
-    *,
-    at_least: float | None = None,
-    at_most: float | None = None,
-    choices: Sequence[Any] | None = None,
-) -> Any:
-    """Declares a field with limits; for a tuple field the limits hold for each element.
-
-    Args:
-        default: default value; without it the field must be given.
-        at_least: smallest accepted number.
-        at_most: largest accepted number.
-        choices: the accepted values.
-
-    Returns:
-        A dataclass field.
-    """
-    metadata = {"at_least": at_least, "at_most": at_most, "choices": tuple(choices) if choices else None}
-    return dataclasses.field(default=default, metadata=metadata)
-
-
-def _describe(kind: Any) -> str:
-    origin = typing.get_origin(kind)
-    if origin is tuple:
-        return f"a sequence of {_describe(typing.get_args(kind)[0])} values"
-    if origin in (types.UnionType, typing.Union):
-        return " or ".join(_describe(k) for k in typing.get_args(kind))
-    if kind is type(None):
-        return "None"
-    return "@" + kind.__name__ + "()" if dataclasses.is_dataclass(kind) else kind.__name__
-
-
-def _coerce(value: Any, kind: Any) -> Any:
-    """Returns `value` as `kind`; raises TypeError where it is something else. Only int to float and list to tuple convert."""
-    origin = typing.get_origin(kind)
-    if origin in (types.UnionType, typing.Union):
-        for option in typing.get_args(kind):
-            try:
-                return _coerce(value, option)
-            except TypeError:
-                continue
-        raise TypeError
-    if origin is tuple:
-        if isinstance(value, str) or not isinstance(value, Sequence):
-            raise TypeError
-        return tuple(_coerce(v, typing.get_args(kind)[0]) for v in value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise TypeError
-    if kind is float and not math.isfinite(value):
-        raise TypeError
-    return value
+# A name that is part of file names and record ids; a record's system name allows no other characters.
+NAME = r"[a-z0-9][a-z0-9_.-]{0,59}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Checked:
-    def __post_init__(self) -> None:
-        hints = typing.get_type_hints(type(self))
-        for field in dataclasses.fields(self):
-            selector, value = f"{type(self).__name__}.{field.name}", getattr(self, field.name)
-            limits = field.metadata
-            accepted = _describe(hints[field.name])
-            if limits.get("choices"):
-                accepted += " in {" + ", ".join(map(str, limits["choices"])) + "}"
-            if limits.get("at_least") is not None:
-                accepted += f" >= {limits['at_least']}"
-            if limits.get("at_most") is not None:
-                accepted += f" <= {limits['at_most']}"
-            try:
-                value = _coerce(value, hints[field.name])
-            except TypeError:
-                raise ConfigError(selector, value, accepted) from None
-            for item in value if isinstance(value, tuple) else (value,):
-                if item is None:
-                    continue
-                if (
-                    (limits.get("choices") and item not in limits["choices"])
-                    or (limits.get("at_least") is not None and not item >= limits["at_least"])
-                    or (limits.get("at_most") is not None and not item <= limits["at_most"])
-                ):
-                    raise ConfigError(selector, value, accepted)
-            object.__setattr__(self, field.name, value)
-        self.check()
-
-    def check(self) -> None:
-        """Checks what holds between fields; a class overrides it where there is something to check."""
-
-    def refuse(self, field: str, accepted: str) -> typing.NoReturn:
-        """Raises ConfigError for one of this object's fields."""
-        raise ConfigError(f"{type(self).__name__}.{field}", getattr(self, field), accepted)
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncoderConfig(_Checked):
+class EncoderConfig(Checked):
     """Architecture of one encoder; the names are those of the Hugging Face BERT and MobileBERT configurations.
 
     `intra_bottleneck_size=None` gives a plain BERT layer. The defaults are MobileBERT's (arXiv 2004.02984, its released
@@ -169,6 +84,7 @@ class EncoderConfig(_Checked):
         return self.intra_size // self.num_attention_heads
 
     def check(self) -> None:
+        """Refuses widths that do not go together."""
         if self.intra_size % self.num_attention_heads:
             self.refuse("num_attention_heads", f"a divisor of the layer's inner width {self.intra_size}")
         if self.intra_bottleneck_size is None and self.num_feedforward_networks != 1:
@@ -178,7 +94,7 @@ class EncoderConfig(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimizerConfig(_Checked):
+class OptimizerConfig(Checked):
     """Optimiser and learning-rate schedule: linear warm-up, then linear decay to `end_factor` of the peak.
 
     No weight decay on biases and normalisation parameters, as in BERT and MobileBERT.
@@ -196,11 +112,11 @@ class OptimizerConfig(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig(_Checked):
+class DataConfig(Checked):
     """Where text comes from and what token arrays are made of it.
 
-    `directory` holds the official files (`glue/`, `squad/`, `pretrain/`, `vocab/`); environment variables in it are expanded
-    when the run starts, so that the same settings have the same fingerprint on every machine.
+    `directory` holds the official files (`glue/`, `squad/`, `pretrain/`, `vocab/`); environment variables in it are
+    expanded when the run starts, so that the same settings have the same fingerprint on every machine.
     """
 
     source: str = setting("microworld", choices=("microworld", "files"))
@@ -222,6 +138,7 @@ class DataConfig(_Checked):
     max_query_length: int = setting(24, at_least=4)
 
     def check(self) -> None:
+        """Refuses missing or unequal lists, and files without a folder."""
         if len(self.pretrain_rates) != len(self.pretrain_corpora):
             self.refuse("pretrain_rates", f"one rate for each of the {len(self.pretrain_corpora)} pretrain_corpora")
         if self.source == "files" and not self.directory:
@@ -245,7 +162,7 @@ class DataConfig(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainConfig(_Checked):
+class PretrainConfig(Checked):
     """Masked-LM training from scratch: dynamic masking, a fixed number of predictions for each sequence."""
 
     steps: int = setting(1000, at_least=1)
@@ -256,7 +173,7 @@ class PretrainConfig(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TeacherConfig(_Checked):
+class TeacherConfig(Checked):
     """The teacher: its architecture and its own pretraining."""
 
     encoder: EncoderConfig = setting()
@@ -264,12 +181,12 @@ class TeacherConfig(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistillConfig(_Checked):
-    """MobileBERT's recipe: progressive layer-wise transfer, then masked-LM distillation (arXiv 2004.02984, released code).
+class DistillConfig(Checked):
+    """MobileBERT's recipe: progressive layer-wise transfer, then masked-LM distillation (arXiv 2004.02984).
 
-    The weights are those of the released code; `layer_steps` counts for each layer, `distill_steps` for the second phase.
-    `one_program` compiles both phases into one program, whose second phase computes transfer terms of weight 0: it pays where
-    compiling takes longer than training, as in a search over tiny students.
+    The weights are those of the released code; `layer_steps` counts for each layer, `distill_steps` for the second
+    phase. `one_program` compiles both phases into one program, whose second phase computes transfer terms of weight 0:
+    it pays where compiling takes longer than training, as in a search over tiny students.
     """
 
     recipe: str = setting("mobilebert", choices=("mobilebert",))
@@ -289,13 +206,16 @@ class DistillConfig(_Checked):
     checkpoint_every: int = setting(500, at_least=1)
 
     def check(self) -> None:
+        """Refuses one program for two optimisers that differ."""
         schedule = ("learning_rate", "warmup_fraction", "end_factor")
         both = [
             {f.name: getattr(o, f.name) for f in dataclasses.fields(o) if f.name not in schedule}
             for o in (self.transfer_optimizer, self.distill_optimizer)
         ]
         if self.one_program and both[0] != both[1]:
-            self.refuse("one_program", "False where the optimisers of the two phases differ in more than their schedule")
+            self.refuse(
+                "one_program", "False where the optimisers of the two phases differ in more than their schedule"
+            )
 
     def scaled(self, fraction: float) -> DistillConfig:
         """The same recipe with every phase `fraction` as long (at least one step): flash distillation."""
@@ -306,10 +226,11 @@ class DistillConfig(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChipConfig(_Checked):
+class ChipConfig(Checked):
     """Figures of one chip for the roofline estimate; every shipped file under gin/hardware/ names their sources.
 
-    `tile` is the granularity to which each axis of a matrix product is padded; `op_overhead_s` the fixed cost of one operation.
+    `tile` is the granularity to which each axis of a matrix product is padded; `op_overhead_s` the fixed cost of one
+    operation.
     """
 
     name: str = setting("cpu_2core")
@@ -323,8 +244,8 @@ class ChipConfig(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchSpace(_Checked):
-    """The student architectures of a track: every combination of the listed values around `base`, less the invalid ones."""
+class SearchSpace(Checked):
+    """The student architectures of a track: all valid combinations of the listed values around `base`."""
 
     base: EncoderConfig = setting()
     num_hidden_layers: tuple[int, ...] = setting((24,), at_least=1)
@@ -344,6 +265,7 @@ class SearchSpace(_Checked):
     )
 
     def check(self) -> None:
+        """Refuses empty, repeated or unordered values."""
         for name in self.FIELDS:
             values = getattr(self, name)
             if not values or tuple(sorted(set(values))) != values:
@@ -351,17 +273,19 @@ class SearchSpace(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchConfig(_Checked):
+class SearchConfig(Checked):
     """The multi-objective search: masked-LM accuracy up, latency down.
 
-    `accuracy_threshold` (percent) and `latency_threshold_s` (seconds) are the reference point of the hypervolume; a student
-    worse than either does not count. `flash_fraction` shortens the full distillation for each trial.
+    `accuracy_threshold` (percent) and `latency_threshold_s` (seconds) are the reference point of the hypervolume; a
+    student worse than either does not count. `flash_fraction` shortens the full distillation for each trial.
+    `parallel_trials` are proposed and run together, in threads of one process.
     """
 
     space: SearchSpace = setting()
     algorithm: str = setting("ax", choices=("ax", "random"))
     num_trials: int = setting(8, at_least=1)
     num_initial_trials: int = setting(4, at_least=1)
+    parallel_trials: int = setting(1, at_least=1)
     flash_fraction: float = setting(0.05, at_least=1e-4, at_most=1.0)
     accuracy_threshold: float = setting(0.0, at_least=0.0, at_most=100.0)
     latency_threshold_s: float = setting(1.0, at_least=0.0)
@@ -373,17 +297,17 @@ class SearchConfig(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaselineConfig(_Checked):
+class BaselineConfig(Checked):
     """A baseline that goes through the same recipe, data and budget as the found students."""
 
-    name: str = setting()
+    name: str = setting(pattern=NAME)
     title: str = setting()
     encoder: EncoderConfig = setting()
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneConfig(_Checked):
-    """Fine-tuning: one learning rate and number of epochs for all tasks, at least `min_steps` steps, one run for each seed."""
+class FinetuneConfig(Checked):
+    """Fine-tuning: one rate and number of epochs for all tasks, at least `min_steps` steps, a run for each seed."""
 
     seeds: tuple[int, ...] = setting((0, 1, 2), at_least=0)
     epochs: float = setting(3.0, at_least=0.01)
@@ -392,12 +316,13 @@ class FinetuneConfig(_Checked):
     optimizer: OptimizerConfig = setting()
 
     def check(self) -> None:
+        """Refuses repeated seeds."""
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             self.refuse("seeds", "distinct seeds, at least one")
 
 
 @dataclass(frozen=True, kw_only=True)
-class LatencyConfig(_Checked):
+class LatencyConfig(Checked):
     """Measured latency: candidate and frozen reference interleaved (ABBA) in each of `processes` fresh processes."""
 
     reference: EncoderConfig = setting()
@@ -411,10 +336,14 @@ class LatencyConfig(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig(_Checked):
-    """One experiment; the root that a gin file configures."""
+class RunConfig(Checked):
+    """One experiment; the root that a gin file configures.
 
-    track: str = setting()
+    `untrained_control` adds the first found architecture with random parameters, which only fine-tuning trains.
+    `parallel_systems` are distilled or fine-tuned at the same time, in threads: small models leave cores idle.
+    """
+
+    track: str = setting(pattern=NAME)
     track_version: str = setting("0.1")
     seed: int = setting(0, at_least=0)
     data: DataConfig = setting()
@@ -425,8 +354,10 @@ class RunConfig(_Checked):
     latency: LatencyConfig = setting()
     baselines: tuple[BaselineConfig, ...] = setting(())
     untrained_control: bool = setting(False)
+    parallel_systems: int = setting(1, at_least=1)
 
     def check(self) -> None:
+        """Refuses equal names and rows longer than the models' positions."""
         names = [b.name for b in self.baselines]
         if len(set(names)) != len(names) or {"teacher", "untrained"} & set(names):
             self.refuse("baselines", "distinct names other than 'teacher' and 'untrained'")
@@ -434,23 +365,6 @@ class RunConfig(_Checked):
         for name in ("pretrain_length", "task_length", "span_length"):
             if getattr(self.data, name) > limit:
                 self.data.refuse(name, f"at most max_position_embeddings = {limit}")
-
-
-def to_dict(config: Any) -> Any:
-    """Turns a configuration into plain dictionaries, lists and scalars, ready for JSON."""
-    if dataclasses.is_dataclass(config):
-        return {f.name: to_dict(getattr(config, f.name)) for f in dataclasses.fields(config)}
-    return [to_dict(v) for v in config] if isinstance(config, tuple | list) else config
-
-
-def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no spaces: equal configurations give equal text on every machine."""
-    return json.dumps(to_dict(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def fingerprint(*values: Any) -> str:
-    """SHA-256, in hexadecimal, of the canonical JSON of the given configurations or plain values."""
-    return hashlib.sha256(canonical_json(list(values)).encode()).hexdigest()
 
 
 def encoder_from_dict(values: Mapping[str, Any]) -> EncoderConfig:

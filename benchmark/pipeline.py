@@ -1,4 +1,4 @@
-"""The pipeline: the stages in order, each skipped where its output with the same settings exists, then records and a summary."""
+"""The pipeline: the stages in order, each skipped where its output exists, then records and a summary."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WORK: dict[str, Callable[[stages.Run], dict[str, Any]]] = {
 
 
 def run(config: RunConfig, workdir: Path, wanted: tuple[str, ...], *, gin_text: str, command: str) -> int:
-    """Runs the wanted stages (all but `publish`, which is the script's) and prints where the time went and what was found.
+    """Runs the wanted stages (but `publish`, which is the script's) and prints where time went and what was found.
 
     Args:
         config: the settings.
@@ -205,14 +205,18 @@ def _summary(context: stages.Run, timing: dict[str, float], reused: list[str]) -
         return
     rows = [records.read(path) for path in paths]
     tasks = [t.task for t in rows[0].tasks]
-    line(f"{'system':<22} {'parameters':>10} {'ms':>7} {'speed-up':>8} {'MLM %':>6} " + " ".join(f"{t[:13]:>13}" for t in tasks))
+    line(
+        f"{'system':<22} {'parameters':>10} {'ms':>7} {'speed-up':>8} {'MLM %':>6} "
+        + " ".join(f"{t[:13]:>13}" for t in tasks)
+    )
     for r in sorted(rows, key=lambda r: -(r.training.masked_lm_accuracy or 0) if r.training else 0):
         measured = r.latency[0]
         scores = [t.metrics[t.primary_metric] for t in r.tasks]
-        cells = " ".join(f"{s.value:6.1f} +-{(s.interval[1] - s.interval[0]) / 2:4.1f}" if s.interval else "" for s in scores)
-        mlm = r.training.masked_lm_accuracy if r.training else None
-        line(
-            f"{r.system.name:<22} {r.system.parameters or 0:>10,} {measured.latency_s * 1e3:7.2f} {measured.speedup or 0:8.2f} "
-            f"{mlm or 0:6.2f} {cells}"
+        cells = " ".join(
+            f"{s.value:6.1f} +-{(s.interval[1] - s.interval[0]) / 2:4.1f}" if s.interval else "" for s in scores
         )
-
+        mlm = (r.training.masked_lm_accuracy if r.training else None) or 0.0
+        line(
+            f"{r.system.name:<22} {r.system.parameters or 0:>10,} {measured.latency_s * 1e3:7.2f}"
+            f" {measured.speedup or 0:8.2f} {mlm:6.2f} {cells}"
+        )

@@ -1,8 +1,8 @@
 """The result record: one JSON file for each system of a run, validated when written and when read.
 
-Numbers are finite; unknown fields are refused; `schema_version` says how to read a file. Everything that depends on the clock
-(latency samples, stage times, dates) sits in `latency` and in `provenance.timing`, so that two runs of the same settings give
-equal records in all other fields (`comparable` below).
+Numbers are finite; unknown fields are refused; `schema_version` says how to read a file. Everything that depends on the
+clock (latency samples, stage times, dates) sits in `latency` and in `provenance.timing`, so that two runs of the same
+settings give equal records in all other fields (`comparable` below).
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ class _Model(BaseModel):
 class System(_Model):
     """Who was measured: architecture, size and cost.
 
-    `encoder` holds the fields of `EncoderConfig` (null only for reported systems outside the family). `parameters` counts the
-    encoder with embeddings and without task heads; `flops` the matrix products of one forward pass at `flops_sequence_length`.
+    `encoder` holds the fields of `EncoderConfig` (null only for reported systems outside the family). `parameters`
+    counts the encoder with embeddings and without task heads; `flops` the matrix products of one forward pass at
+    `flops_sequence_length`.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,79}$")
@@ -88,8 +89,8 @@ class TaskScore(_Model):
 class LatencyBlock(_Model):
     """One latency: never compare blocks that differ in method, chip, batch size, sequence length or dtype.
 
-    `latency_s` is the median of all samples for `measured` and the estimate otherwise. `speedup` compares with the frozen
-    reference that was interleaved with the candidate (median of per-pair ratios, 95 % interval over processes).
+    `latency_s` is the median of all samples for `measured` and the estimate otherwise. `speedup` compares with the
+    frozen reference that was interleaved with the candidate (median of per-pair ratios, 95 % interval over processes).
     """
 
     method: Literal["measured", "compiled", "roofline", "reported"]
@@ -142,7 +143,7 @@ class Provenance(_Model):
 class Record(_Model):
     """One system in one track."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,159}$")
     track: str
     track_version: str
@@ -194,7 +195,8 @@ def parse(text: str, name: str = "record") -> Record:
         return Record.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "record"
+        # Names of unknown fields come from the file: control characters in them would reach the reader's terminal.
+        field = "".join(c if c.isprintable() else repr(c)[1:-1] for c in ".".join(map(str, first["loc"]))) or "record"
         shown = repr(first.get("input"))
         shown = shown if len(shown) <= 80 else shown[:77] + "..."
         raise RecordError(f"{name}: {field} = {shown}: {first['msg']}") from None
@@ -209,7 +211,7 @@ def read(path: Path) -> Record:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file so that a reader, or a run after a crash, sees the old content or the new one and nothing between."""
+    """Writes a file so that a reader, even after a crash, sees the old content or the new one and nothing between."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with temporary.open("w", encoding="utf-8") as file:
@@ -234,5 +236,3 @@ def comparable(record: Record) -> dict[str, Any]:
     if value["provenance"]:
         value["provenance"] = {k: v for k, v in value["provenance"].items() if k not in ("timing", "command")}
     return value
-
-

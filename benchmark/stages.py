@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.config import DistillConfig, EncoderConfig, RunConfig, encoder_from_dict, fingerprint, to_dict
-from benchmark.workdir import RunError, once, read_json, write_json
+from benchmark.parallel import map_threads
+from benchmark.workdir import RunError, finished, once, read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,9 @@ class Run:
         """Checks that an architecture fits the vocabulary of the run."""
         size = self.data["vocabulary"]["size"]
         if encoder.vocab_size != size:
-            raise RunError(f"EncoderConfig.vocab_size = {encoder.vocab_size}: the vocabulary of this run has {size} tokens")
+            raise RunError(
+                f"EncoderConfig.vocab_size = {encoder.vocab_size}: the vocabulary of this run has {size} tokens"
+            )
         return encoder
 
 
@@ -96,7 +99,9 @@ def teacher_stage(run: Run) -> dict[str, Any]:
 
         train = run.rows("pretrain", "train")
         params, _ = pretrain(encoder, config.pretrain, train, run.special, run.config.seed, directory, run.progress)
-        scores = evaluate_masked_lm(encoder, params, run.rows("pretrain", "validation"), run.special, config.pretrain.mask_rate)
+        scores = evaluate_masked_lm(
+            encoder, params, run.rows("pretrain", "validation"), run.special, config.pretrain.mask_rate
+        )
         checkpoints.save(directory / "params", params)
         run.progress(f"teacher: masked-LM accuracy {scores['accuracy']:.2f} %")
         return {
@@ -137,7 +142,9 @@ def _load_params(directory: Path, encoder: EncoderConfig) -> Any:
     return checkpoints.restore(directory / "params", init_params(encoder, 0))
 
 
-def _distilled(run: Run, teacher: Any, encoder: EncoderConfig, recipe: DistillConfig, directory: Path | None, name: str) -> Any:
+def _distilled(
+    run: Run, teacher: Any, encoder: EncoderConfig, recipe: DistillConfig, directory: Path | None, name: str
+) -> Any:
     """Distils one student; returns its parameters and what records say of them."""
     from benchmark.distillation.distill import distill
     from benchmark.training.pretrain import evaluate_masked_lm
@@ -199,31 +206,37 @@ def distill_stage(run: Run) -> dict[str, Any]:
     """Distils the found students and the baselines in full, all with one recipe, budget and order of batches."""
     search_fingerprint = read_json(run.workdir / "search" / "stage.json")["fingerprint"]
     recipe = run.config.distill
-    shared: dict[str, Any] = {}
-    seconds, reused = 0.0, True
-    for system in plan(run):
-        if system.kind == "teacher":
-            continue
+    students = [system for system in plan(run) if system.kind != "teacher"]
+    fingerprints = {s.name: fingerprint(search_fingerprint, recipe, s.encoder, s.kind) for s in students}
+    done = all(finished(s.directory / "stage.json", fingerprints[s.name]) for s in students)
+    teacher = None if done else load_teacher(run)
 
-        def work(system: SystemPlan = system) -> dict[str, Any]:
+    def distilled(system: SystemPlan) -> dict[str, Any]:
+        def work() -> dict[str, Any]:
             from benchmark.training import checkpoints
 
             encoder = run.encoder(system.encoder)
             if system.kind == "control":
                 params, result = _untrained(run, encoder)
             else:
-                if "teacher" not in shared:
-                    shared["teacher"] = load_teacher(run)
-                params, result = _distilled(run, shared["teacher"], encoder, recipe, system.directory, system.name)
-                result |= {"recipe": recipe.recipe, "tokens": _tokens(run, result["steps"], recipe.batch_size, run.config.seed)}
+                params, result = _distilled(run, teacher, encoder, recipe, system.directory, system.name)
+                result |= {
+                    "recipe": recipe.recipe,
+                    "tokens": _tokens(run, result["steps"], recipe.batch_size, run.config.seed),
+                }
             checkpoints.save(system.directory / "params", params)
             run.progress(f"{system.name}: masked-LM accuracy {result['masked_lm']['accuracy']:.2f} %")
             return {**result, "encoder": to_dict(encoder)}
 
-        stage_fingerprint = fingerprint(search_fingerprint, recipe, system.encoder, system.kind)
-        marker = once(system.directory / "stage.json", stage_fingerprint, work, run.progress, f"distill {system.name}")
-        seconds, reused = seconds + marker["seconds"], reused and marker["reused"]
-    return {"seconds": seconds, "reused": reused}
+        marker = system.directory / "stage.json"
+        return once(marker, fingerprints[system.name], work, run.progress, f"distill {system.name}")
+
+    return _together(map_threads(distilled, students, run.config.parallel_systems))
+
+
+def _together(markers: list[dict[str, Any]]) -> dict[str, Any]:
+    """Sums up the markers of a stage's parts."""
+    return {"seconds": sum(m["seconds"] for m in markers), "reused": all(m["reused"] for m in markers)}
 
 
 def _untrained(run: Run, encoder: EncoderConfig) -> Any:
@@ -243,27 +256,27 @@ def prediction_path(run: Run, system: str, task: str, seed: int) -> Path:
 
 def finetune_stage(run: Run) -> dict[str, Any]:
     """Fine-tunes every system on every task with every seed and writes its predictions on the validation split."""
-    seconds, reused = 0.0, True
-    for system in plan(run):
-        upstream = read_json(system.directory / "stage.json")["fingerprint"]
-        encoder_params = None
-        scores = []
-        for task in run.config.data.tasks:
-            for seed in run.config.finetune.seeds:
-                path = prediction_path(run, system.name, task, seed)
+    return _together(map_threads(lambda system: _finetuned_system(run, system), plan(run), run.config.parallel_systems))
 
-                def work(system: SystemPlan = system, task: str = task, seed: int = seed) -> dict[str, Any]:
-                    nonlocal encoder_params
-                    if encoder_params is None:
-                        encoder_params = _load_params(system.directory, system.encoder)["encoder"]
-                    return _finetuned(run, system, encoder_params, task, seed)
 
-                stage_fingerprint = fingerprint(upstream, run.config.finetune, task, seed)
-                marker = once(path, stage_fingerprint, work, lambda line: None, path.stem)
-                seconds, reused = seconds + marker["seconds"], reused and marker["reused"]
-                scores.append(f"{task} {next(iter(marker['result']['scores'].values())):.1f}")
-        run.progress(f"finetune {system.name}: " + ("reused" if encoder_params is None else ", ".join(scores)))
-    return {"seconds": seconds, "reused": reused}
+def _finetuned_system(run: Run, system: SystemPlan) -> dict[str, Any]:
+    upstream = read_json(system.directory / "stage.json")["fingerprint"]
+    parameters: list[Any] = []
+    markers, scores = [], []
+    for task in run.config.data.tasks:
+        for seed in run.config.finetune.seeds:
+
+            def work(task: str = task, seed: int = seed) -> dict[str, Any]:
+                if not parameters:
+                    parameters.append(_load_params(system.directory, system.encoder)["encoder"])
+                return _finetuned(run, system, parameters[0], task, seed)
+
+            path = prediction_path(run, system.name, task, seed)
+            stage_fingerprint = fingerprint(upstream, run.config.finetune, task, seed)
+            markers.append(once(path, stage_fingerprint, work, lambda line: None, path.stem))
+            scores.append(f"{task} {next(iter(markers[-1]['result']['scores'].values())):.1f}")
+    run.progress(f"finetune {system.name}: " + (", ".join(scores) if parameters else "reused"))
+    return _together(markers)
 
 
 def _finetuned(run: Run, system: SystemPlan, encoder_params: Any, task_name: str, seed: int) -> dict[str, Any]:

@@ -81,7 +81,9 @@ def locked(workdir: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise RunError(f"{workdir}: another process is running here; wait for it or choose another --workdir") from None
+            raise RunError(
+                f"{workdir}: another process is running here; wait for it or choose another --workdir"
+            ) from None
         yield
 
 

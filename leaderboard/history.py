@@ -62,6 +62,7 @@ class Trial(_Model):
     on_front: bool
     hypervolume: NotNegative
     seconds: NotNegative
+    suggest_seconds: NotNegative = 0.0
 
     @model_validator(mode="after")
     def _consistent(self) -> Trial:

@@ -83,7 +83,7 @@ def test_scopes_macros_and_nesting(run_file: Path) -> None:
 
 
 def test_text_gives_the_same_run_without_noise(run_file: Path) -> None:
-    loaded = load(["run.gin"], ["SEED=7", "RunConfig.baselines=()", f"RunConfig.track={'x' * 200!r}"])
+    loaded = load(["run.gin"], ["SEED=7", "RunConfig.baselines=()", f"LatencyConfig.reference_name={'x' * 200!r}"])
     Path("again.gin").write_text(loaded.text)
     assert load(["again.gin"]) == loaded
     assert "#" not in loaded.text

@@ -20,13 +20,22 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "baselines": ("baselines", "benchmark.records", "benchmark.config", "tasks.catalogue"),
     "benchmark": ("benchmark.config", "benchmark.records"),
     # Only inside a method that hands the data settings to the tasks.
-    "benchmark.config": ("tasks.request",),
+    "benchmark.config": ("benchmark.settings", "tasks.request"),
+    "benchmark.settings": (),
     "benchmark.records": (),
+    "benchmark.parallel": (),
     "benchmark.manifest": (),
     "benchmark.bindings": ("benchmark.config",),
     "benchmark.gin_loader": ("benchmark.config", "benchmark.bindings", "tasks.catalogue", "tasks.errors"),
     "benchmark.models": ("benchmark.config", "benchmark.models"),
-    "benchmark.hardware": ("benchmark.config", "benchmark.records", "benchmark.models", "benchmark.hardware"),
+    "benchmark.hardware": (
+        "benchmark.config",
+        "benchmark.records",
+        "benchmark.models",
+        # Values of weights for a measurement, drawn without a compile.
+        "benchmark.training.initial",
+        "benchmark.hardware",
+    ),
     "benchmark.training": ("benchmark.config", "benchmark.models", "benchmark.training", "tasks"),
     "benchmark.distillation": (
         "benchmark.config",
@@ -45,6 +54,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "benchmark.search": (
         "benchmark.config",
+        "benchmark.parallel",
         "benchmark.records",
         "benchmark.models",
         "benchmark.training",

@@ -53,7 +53,7 @@ HEADERS = {
     "sentence2_parse sentence1 sentence2",
 }
 # Every open-class word but plurals occurs at least this often in the corpus.
-MINIMUM_COUNT = 80
+MINIMUM_COUNT = 60
 
 Example = tuple[str, str, str]
 
@@ -338,7 +338,7 @@ def test_words_held_out_of_training_occur_in_the_corpus(full: pathlib.Path) -> N
     assert min(rare.values()) >= MINIMUM_COUNT
     assert len(counts) < 1_000
     unseen = {word.lower() for word in lexicon.UNSEEN}
-    assert len(unseen) > 150
+    assert len(unseen) > 100
     for task in LAYOUTS:
         train, dev = (
             {token for first, second, _ in _examples(full, task, split) for token in _tokens(f"{first} {second}")}
@@ -350,7 +350,7 @@ def test_words_held_out_of_training_occur_in_the_corpus(full: pathlib.Path) -> N
         # Names of towns and companies are values of facts in QNLI, and "found" stands in a frame of SST-2.
         if task != "QNLI":
             assert not (train - {"found"}) & unseen
-    for word in ("tulip", "terrible", "wonderful"):
+    for word in ("pine", "terrible", "wonderful"):
         assert word in unseen
 
 
@@ -386,13 +386,13 @@ def _word_count_accuracy(directory: pathlib.Path, task: str, *, second_only: boo
 @pytest.mark.parametrize(
     ("task", "majority", "ceiling"),
     [
-        ("SST-2", 0.52, 0.77),  # 0.729: only the adjectives seen in training help
-        ("CoLA", 0.70, 0.80),  # 0.737
-        ("MRPC", 0.66, 0.70),  # 0.623, second side 0.618
-        ("QQP", 0.60, 0.65),  # 0.555, second side 0.550
-        ("QNLI", 0.50, 0.57),  # 0.504, second side 0.513
-        ("RTE", 0.50, 0.60),  # 0.537, second side 0.524
-        ("MNLI", 0.34, 0.45),  # 0.357, second side 0.338
+        ("SST-2", 0.52, 0.80),  # 0.756: only words seen in training help
+        ("CoLA", 0.70, 0.80),  # 0.753
+        ("MRPC", 0.66, 0.70),  # 0.643, second side 0.653
+        ("QQP", 0.60, 0.65),  # 0.545, second side 0.573
+        ("QNLI", 0.50, 0.57),  # 0.513, second side 0.492
+        ("RTE", 0.50, 0.57),  # 0.522, second side 0.509
+        ("MNLI", 0.34, 0.45),  # 0.353, second side 0.321
     ],
 )
 def test_counting_words_is_not_enough(full: pathlib.Path, task: str, majority: float, ceiling: float) -> None:

@@ -67,7 +67,7 @@ def test_dry_run_shows_tree_fingerprint_and_stages_and_writes_nothing(folder: Pa
         (["--gin_file=run.gin", "extra"], ["unknown argument 'extra'"]),
         (["--gin_file"], ["--gin_file", "expected one argument"]),
         (["--gin_file=run.gin", "--workdir=run.gin/deep"], ["run.gin is not a folder"]),
-        (["--gin_file=run.gin", "--gin.RunConfig.track='../up'"], ["RunConfig.track = '../up'", "--workdir"]),
+        (["--gin_file=run.gin", "--gin.RunConfig.track='../up'"], ["RunConfig.track", "'../up'", "str matching"]),
     ],
 )
 def test_bad_input_in_process(
@@ -123,11 +123,11 @@ def test_pipeline_gets_what_was_asked_for(
     folder: Path, pipeline: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(folder)
-    words = ["--gin_file=run.gin", "--gin.RunConfig.track='a b'", "--workdir=out", "--stages=search,data"]
+    words = ["--gin_file=run.gin", "--gin.RunConfig.track='two_words'", "--workdir=out", "--stages=search,data"]
     assert run_benchmark.main(words) == 0
     ((config, workdir, stages, gin_text, command),) = pipeline.calls
-    assert (config.track, workdir, stages) == ("a b", Path("out"), ("data", "search"))
-    assert "RunConfig.track = 'a b'" in gin_text
+    assert (config.track, workdir, stages) == ("two_words", Path("out"), ("data", "search"))
+    assert "RunConfig.track = 'two_words'" in gin_text
     assert command.startswith("python run_benchmark.py --gin_file=run.gin '--gin.RunConfig.track=")
     assert "page:" not in capsys.readouterr().out
 

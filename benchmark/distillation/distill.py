@@ -1,7 +1,7 @@
 """MobileBERT's recipe: progressive layer-wise transfer, then masked-LM distillation.
 
-A phase compiles once for an architecture: which layers are transferred, and at which rate each parameter moves, are arguments of
-the step. The teacher's forward pass is a program of its own, shared by all students of a process.
+A phase compiles once for an architecture: which layers are transferred, and at which rate each parameter moves, are
+arguments of the step. The teacher's forward pass is a program of its own, shared by all students of a process.
 """
 
 from __future__ import annotations
@@ -124,8 +124,8 @@ def init_student(student: EncoderConfig, teacher: Teacher, seed: int, copy_embed
     """Random student; embedding parameters are the teacher's wherever the shapes agree, if asked for.
 
     Returns:
-        `student`: parameters with masked-LM head; `projection`: a map from the student's to the teacher's width for the feature
-        losses, only where the widths differ (it is dropped after distillation).
+        `student`: parameters with masked-LM head; `projection`: a map from the student's to the teacher's width for the
+        feature losses, only where the widths differ (it is dropped after distillation).
     """
     params = init_params(student, seed)
     if copy_embeddings:
@@ -149,7 +149,7 @@ def _at(source: Any, path: Any, leaf: jax.Array) -> jax.Array:
 
 
 def _transfer_rates(params: Any, stage: int, layers: int) -> Any:
-    """Factors of the learning rate in a transfer stage: layers up to `stage` (and the projection) move, all else stands still."""
+    """Learning-rate factors of a transfer stage: layers up to `stage` and the projection move, nothing else."""
     moving = (np.arange(layers) <= stage).astype(np.float32)
 
     def factor(path: Any, leaf: Any) -> np.ndarray:

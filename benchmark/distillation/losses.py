@@ -1,7 +1,7 @@
 """Distillation losses as pure functions.
 
-All take whole stacks of layers, `[layers, batch, length, ...]`, and return one number for each layer, so that a recipe chooses
-layers by weights. `mask` is 1 for tokens and 0 for padding, `[batch, length]`; padded positions never matter.
+All take whole stacks of layers, `[layers, batch, length, ...]`, and return one number for each layer, so that a recipe
+chooses layers by weights. `mask` is 1 for tokens and 0 for padding, `[batch, length]`; padded positions never matter.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ def feature_variance_loss(student: jax.Array, teacher: jax.Array, mask: jax.Arra
 
 
 def attention_loss(student_scores: jax.Array, teacher_scores: jax.Array, mask: jax.Array) -> jax.Array:
-    """Cross-entropy of attention distributions, `-sum_k softmax(teacher)_k log softmax(student)_k`, the mean over heads and queries.
+    """Cross-entropy `-sum_k softmax(teacher)_k log softmax(student)_k` of attention, the mean over heads and queries.
 
-    This is the Kullback-Leibler divergence of MobileBERT's paper plus a constant of the teacher, as in its released code. Where
-    the numbers of heads differ, probabilities are averaged over heads on both sides.
+    This is the Kullback-Leibler divergence of MobileBERT's paper plus a constant of the teacher, as in its released
+    code. Where the numbers of heads differ, probabilities are averaged over heads on both sides.
 
     Args:
         student_scores: scores before the softmax, padded keys at about -1e9, `[layers, batch, heads, length, length]`.
@@ -69,9 +69,13 @@ def attention_loss(student_scores: jax.Array, teacher_scores: jax.Array, mask: j
 
 
 def mixed_masked_lm_loss(
-    student_logits: jax.Array, teacher_logits: jax.Array, labels: jax.Array, weights: jax.Array, ground_truth_ratio: float
+    student_logits: jax.Array,
+    teacher_logits: jax.Array,
+    labels: jax.Array,
+    weights: jax.Array,
+    ground_truth_ratio: float,
 ) -> jax.Array:
-    """Cross-entropy against `ratio * one-hot + (1 - ratio) * softmax(teacher)` at temperature 1 (MobileBERT, released code).
+    """Cross-entropy against `ratio * one-hot + (1 - ratio) * softmax(teacher)` at temperature 1 (MobileBERT's code).
 
     Args:
         student_logits: `[batch, predictions, vocab]`.

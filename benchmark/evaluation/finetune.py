@@ -1,4 +1,4 @@
-"""Fine-tuning and prediction of one task: token arrays in, predictions out. Scoring is `benchmark.evaluation.score`'s job."""
+"""Fine-tuning and prediction of one task: token arrays in, outputs out; `benchmark.evaluation.score` scores them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from benchmark.training.state import init_state, make_train_step
 from tasks import arrays
 from tasks.catalogue import TaskInfo
 
-CLASS_OUTPUTS = 3  # every classification head has room for GLUE's largest label set, so that tasks share one compiled program
+CLASS_OUTPUTS = (
+    3  # every classification head has room for GLUE's largest label set, so that tasks share one compiled program
+)
 
 
 def _model(encoder: EncoderConfig, kind: str) -> SequenceModel | SpanModel:
@@ -31,7 +33,7 @@ def _model(encoder: EncoderConfig, kind: str) -> SequenceModel | SpanModel:
 
 
 def label_bias(task: TaskInfo) -> np.ndarray:
-    """0 for the labels a task has and -1e9 for unused outputs, `[CLASS_OUTPUTS]`: softmax and gradient ignore the latter."""
+    """0 for the labels a task has and -1e9 for unused outputs, which softmax and gradient ignore: `[CLASS_OUTPUTS]`."""
     return np.where(np.arange(CLASS_OUTPUTS) < task.num_labels, 0.0, -1e9).astype(np.float32)
 
 

@@ -1,9 +1,9 @@
 """Measured latency of encoders on this machine, against a frozen reference that is interleaved with each of them.
 
-The parent starts fresh child processes one after the other. Each child compiles candidate and reference ahead of time, warms
-both up until they no longer get faster, then times them in the order candidate, reference, reference, candidate (ABBA), with a
-fresh input for every call. All samples are kept. In the same way the reference is timed against itself (A/A), which gives the
-noise floor of the machine at that moment.
+The parent starts fresh child processes one after the other. Each child compiles candidate and reference ahead of time,
+warms both up until they no longer get faster, then times them in the order candidate, reference, reference, candidate
+(ABBA), with a fresh input for every call. All samples are kept. In the same way the reference is timed against itself
+(A/A), which gives the noise floor of the machine at that moment.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def pair_ratios(candidate: Sequence[int], reference: Sequence[int]) -> np.ndarra
 def speedup(measurement: Measurement) -> tuple[float, tuple[float, float]]:
     """Speed-up over the reference and its 95 % interval.
 
-    The estimate is the geometric mean over processes of each process's median pair ratio; the interval is Student's t over the
-    logarithms of those medians. With one process the interval spans the quartiles of its pair ratios instead.
+    The estimate is the geometric mean over processes of each process's median pair ratio; the interval is Student's t
+    over the logarithms of those medians. With one process the interval spans the quartiles of its pair ratios instead.
 
     Returns:
         The estimate, and lower and upper end.
@@ -112,7 +112,9 @@ def measure(
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise LatencyError(f"latency: the measuring process took more than timeout_s = {config.timeout_s:g} s") from None
+            raise LatencyError(
+                f"latency: the measuring process took more than timeout_s = {config.timeout_s:g} s"
+            ) from None
         if child.returncode:
             last = (child.stderr.strip().splitlines() or ["no message"])[-1]
             raise LatencyError(f"latency: the measuring process ended with code {child.returncode}: {last}")
@@ -134,14 +136,16 @@ def _executable(encoder: EncoderConfig, config: LatencyConfig) -> Callable[[int]
     import jax.numpy as jnp
 
     from benchmark.models.encoder import Encoder
+    from benchmark.training.initial import init_tree
 
     shape = (config.batch_size, config.sequence_length)
     ones = jnp.ones(shape, jnp.int32)
     # Unrolled layers: what a server would run; the latency of a model does not depend on the values of its weights.
     model = Encoder(encoder, unroll=encoder.num_hidden_layers)
-    params = jax.jit(model.init)(jax.random.key(0), ones, ones, ones * 0)
+    params = jax.device_put({"params": init_tree(model, encoder, 0, num_inputs=3)})
     forward = jax.jit(lambda p, ids: model.apply(p, ids, ones, ones * 0).last_hidden_state)
-    inputs = [jax.random.randint(jax.random.key(i), shape, 0, encoder.vocab_size) for i in range(16)]
+    ids = np.random.default_rng(0).integers(0, encoder.vocab_size, (16, *shape), dtype=np.int32)
+    inputs = [jax.device_put(row) for row in ids]
     compiled = forward.lower(params, inputs[0]).compile()
 
     def run(i: int) -> int:
@@ -153,7 +157,7 @@ def _executable(encoder: EncoderConfig, config: LatencyConfig) -> Callable[[int]
 
 
 def warm_up(run: Callable[[int], int], max_seconds: float = 10.0) -> int:
-    """Calls until two blocks of ten in a row improve by less than 5 % (at least 20 calls); returns the number of calls."""
+    """Calls until two blocks of ten in a row improve by less than 5 %, at least 20 times; returns how often."""
     best, calm, calls, started = float("inf"), 0, 0, time.perf_counter()
     while calls < 20 or (calm < 2 and time.perf_counter() - started < max_seconds):
         median = float(np.median([run(calls + i) for i in range(10)]))

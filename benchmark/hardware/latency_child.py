@@ -1,4 +1,4 @@
-"""The process that `benchmark.hardware.latency.measure` starts: a request on standard input, samples on standard output."""
+"""The process that `benchmark.hardware.latency.measure` starts: a request on stdin, samples on stdout."""
 
 import sys
 

@@ -1,7 +1,8 @@
 """Roofline latency: pure arithmetic over the matrix products of an encoder and the figures of a chip.
 
-Each product costs the larger of its arithmetic at peak rate, with every axis padded to the chip's tile, and its traffic at
-memory bandwidth, plus a fixed overhead for each operation. Where all weights fit on the chip, they are read from there.
+Each product costs the larger of its arithmetic at peak rate, with every axis padded to the chip's tile, and its traffic
+at memory bandwidth, plus a fixed overhead for each operation. Where all weights fit on the chip, they are read from
+there.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from benchmark.models.formulas import MatrixProduct, matrix_products, num_parame
 
 @dataclass(frozen=True)
 class RooflineEstimate:
-    """An estimate in seconds, and how much of it each limit binds: `arithmetic_s + traffic_s + overhead_s == latency_s`."""
+    """An estimate in seconds, the sum of its parts by the limit that binds: arithmetic, traffic, overhead."""
 
     latency_s: float
     arithmetic_s: float
@@ -29,8 +30,8 @@ def _padded(size: int, tile: int) -> int:
 
 def _cost(product: MatrixProduct, chip: ChipConfig, bandwidth: float) -> tuple[float, float]:
     m, k, n = (_padded(size, chip.tile) for size in (product.m, product.k, product.n))
-    arithmetic = 2.0 * product.count * m * k * n / chip.peak_flops
-    values = product.count * (product.m * product.k + product.k * product.n + product.m * product.n)
+    arithmetic = 2.0 * product.copies * m * k * n / chip.peak_flops
+    values = product.copies * (product.m * product.k + product.k * product.n + product.m * product.n)
     return arithmetic, values * chip.bytes_per_value / bandwidth
 
 
@@ -56,6 +57,6 @@ def estimate(encoder: EncoderConfig, chip: ChipConfig, batch_size: int, sequence
         else:
             traffic_s += traffic
         # Products over the heads of a layer are one batched operation for the chip's scheduler.
-        batched = encoder.num_hidden_layers if product.name in ("scores", "context") else product.count
+        batched = encoder.num_hidden_layers if product.name in ("scores", "context") else product.copies
         overhead_s += batched * chip.op_overhead_s
     return RooflineEstimate(arithmetic_s + traffic_s + overhead_s, arithmetic_s, traffic_s, overhead_s)

@@ -1,9 +1,9 @@
 """One Flax encoder for BERT, DistilBERT, TinyBERT, MiniLM, MobileBERT, IB-BERT and every searched student.
 
-The wiring follows BERT (arXiv 1810.04805) and MobileBERT's released layer (arXiv 2004.02984, figure 1 and table 1). Layers run
-under one `nn.scan`, so that compile time does not grow with depth and the parameters of a layer kind are one array with a
-leading layer axis. Inside a layer activations are two-dimensional, `[batch * length, width]`, which is the shape that matrix
-products like best on every backend.
+The wiring follows BERT (arXiv 1810.04805) and MobileBERT's released layer (arXiv 2004.02984, figure 1 and table 1).
+Layers run under one `nn.scan`, so that compile time does not grow with depth and the parameters of a layer kind are one
+array with a leading layer axis. Inside a layer activations are two-dimensional, `[batch * length, width]`, which is the
+shape that matrix products like best on every backend.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import jax.numpy as jnp
 
 from benchmark.config import EncoderConfig
 
-NEGATIVE = -1e9  # added to the score of a padded key; large enough to vanish in the softmax, small enough to stay finite
+NEGATIVE = (
+    -1e9
+)  # added to the score of a padded key; large enough to vanish in the softmax, small enough to stay finite
 
 ACTIVATIONS = {
     "relu": jax.nn.relu,
@@ -32,7 +34,8 @@ class EncoderOutput(NamedTuple):
         last_hidden_state: output of the last layer, `[batch, length, hidden]`.
         embeddings: output of the embedding layer, `[batch, length, hidden]`.
         hidden_states: outputs of all layers, `[layers, batch, length, hidden]`, or None where they were not asked for.
-        attention_scores: scores before the softmax, padded keys at about -1e9, `[layers, batch, heads, length, length]`, or None.
+        attention_scores: scores before the softmax, padded keys at about -1e9,
+            `[layers, batch, heads, length, length]`, or None.
     """
 
     last_hidden_state: jax.Array
@@ -83,7 +86,7 @@ def standardize(x: jax.Array, epsilon: float) -> jax.Array:
 
 
 class Embeddings(nn.Module):
-    """Word (optionally trigram), position and type embeddings, then a norm: `[batch, length] -> [batch, length, hidden]`."""
+    """Word (or trigram), position and type embeddings, then a norm: `[batch, length] -> [batch, length, hidden]`."""
 
     config: EncoderConfig
 
@@ -120,7 +123,9 @@ class EncoderLayer(nn.Module):
     output_attentions: bool
 
     @nn.compact
-    def __call__(self, hidden: jax.Array, bias: jax.Array) -> tuple[jax.Array, tuple[jax.Array | None, jax.Array | None]]:
+    def __call__(
+        self, hidden: jax.Array, bias: jax.Array
+    ) -> tuple[jax.Array, tuple[jax.Array | None, jax.Array | None]]:
         """Applies the layer.
 
         Args:
@@ -174,8 +179,8 @@ class EncoderLayer(nn.Module):
 class Encoder(nn.Module):
     """Embeddings and layers.
 
-    `unroll` lays that many layers out in a row in the compiled program (all of them for the fastest inference of shallow
-    models); parameters and results are the same.
+    `unroll` lays that many layers out in a row in the compiled program (all of them for the fastest inference of
+    shallow models); parameters and results are the same.
     """
 
     config: EncoderConfig

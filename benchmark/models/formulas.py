@@ -1,4 +1,4 @@
-"""Closed formulas for parameters and matrix-product FLOPs of an encoder; tests hold them equal to the initialised tree."""
+"""Closed formulas for the parameters and matrix-product FLOPs of an encoder, equal to the initialised tree."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from benchmark.config import EncoderConfig
 
 
 class MatrixProduct(NamedTuple):
-    """`count` products of `[m, k]` by `[k, n]`; `weights` says whether the right side is a parameter."""
+    """`copies` products of `[m, k]` by `[k, n]`; `weights` says whether the right side is a parameter."""
 
     name: str
-    count: int
+    copies: int
     m: int
     k: int
     n: int
@@ -20,7 +20,7 @@ class MatrixProduct(NamedTuple):
     @property
     def flops(self) -> int:
         """Two operations for each multiply-add."""
-        return 2 * self.count * self.m * self.k * self.n
+        return 2 * self.copies * self.m * self.k * self.n
 
 
 def _dense_shapes(c: EncoderConfig) -> list[tuple[str, int, int, bool]]:
@@ -60,7 +60,7 @@ def num_parameters(c: EncoderConfig) -> int:
 
 
 def matrix_products(c: EncoderConfig, batch_size: int, sequence_length: int) -> list[MatrixProduct]:
-    """Every matrix product of one forward pass, in order; those of a layer once, with `count` over all layers."""
+    """Every matrix product of one forward pass, in order; those of a layer once, with `copies` over all layers."""
     tokens, layers = batch_size * sequence_length, c.num_hidden_layers
     products = []
     if _embedding_inputs(c):

@@ -47,7 +47,7 @@ class MaskedLM(nn.Module):
         output_hidden_states: bool = False,
         output_attentions: bool = False,
     ) -> tuple[jax.Array, EncoderOutput]:
-        """Returns logits `[batch, predictions, vocab]` at `positions` `[batch, predictions]`, and the encoder's output."""
+        """Gives logits `[batch, predictions, vocab]` at `positions` `[batch, predictions]`, and the encoder output."""
         encoder = Encoder(self.config, name="encoder")
         output = encoder(
             input_ids,

@@ -1,8 +1,8 @@
 """Suggestions by Ax: Bayesian optimisation of masked-LM accuracy against latency. The only importer of ax.
 
-A suggestion is a pure function of the settings, the seed and the observations: each call builds a fresh client, attaches every
-observation and asks once. A search that was killed therefore goes on exactly as it would have, and no generator state needs
-saving.
+A suggestion is a pure function of the settings, the seed and the observations: each call builds a fresh client,
+attaches every observation and asks once. A search that was killed therefore goes on exactly as it would have, and no
+generator state needs saving.
 """
 
 from __future__ import annotations
@@ -15,25 +15,42 @@ from typing import Any
 from benchmark.config import SearchConfig
 from benchmark.search.space import Point, searched_fields
 
-_BATCH = 4  # asked for at once, so that a repeated or invalid first suggestion need not end in a random point
+_SPARE = 2  # asked for beyond what is needed, so that a repeated or invalid suggestion need not end in a filler point
 
 
-def suggest(config: SearchConfig, observations: Sequence[tuple[Point, float, float, float]], seed: int) -> list[Point]:
+def preload() -> None:
+    """Imports Ax and its optimiser, which takes seconds; a search does it beside its first trials."""
+    import ax.api.client
+    import botorch.acquisition.multi_objective.logei as logei
+
+    # BoTorch would compile a C++ kernel with the machine's compiler at the first suggestion: a minute for nothing at
+    # our sizes, and results that depend on the compiler. There is no public switch for it.
+    logei._load_attempted = True
+    del ax
+    for name in list(logging.root.manager.loggerDict):
+        if name.split(".")[0] == "ax":
+            logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def suggest(
+    config: SearchConfig, observations: Sequence[tuple[Point, float, float, float]], seed: int, count: int
+) -> list[Point]:
     """Asks Ax for the next points, best first.
 
     Args:
         config: space, thresholds and algorithm settings.
         observations: point, accuracy in percent, its standard error, latency in seconds; failed trials are left out.
         seed: seeds Ax and torch.
+        count: points wanted.
 
     Returns:
-        A few points; the caller takes the first that is valid and new.
+        A few more points than `count`; the caller takes the first that are valid and new.
     """
+    preload()
     import torch
     from ax.api.client import Client
     from ax.api.configs import ChoiceParameterConfig
 
-    logging.getLogger("ax").setLevel(logging.ERROR)
     # More threads make the small matrices of the Gaussian process slower, many times so on a busy machine.
     torch.set_num_threads(1)
     torch.manual_seed(seed)
@@ -59,6 +76,8 @@ def suggest(config: SearchConfig, observations: Sequence[tuple[Point, float, flo
         client.configure_generation_strategy(method="fast", initialization_budget=0, torch_device="cpu")
         for point, accuracy, stderr, latency_s in observations:
             trial = client.attach_trial(dict(point))
-            client.complete_trial(trial, raw_data={"accuracy": (accuracy, stderr), "latency_ms": (latency_s * 1e3, 0.0)})
-        trials = client.get_next_trials(max_trials=_BATCH)
+            client.complete_trial(
+                trial, raw_data={"accuracy": (accuracy, stderr), "latency_ms": (latency_s * 1e3, 0.0)}
+            )
+        trials = client.get_next_trials(max_trials=count + _SPARE)
     return [{name: int(value) for name, value in parameters.items()} for parameters in trials.values()]

@@ -1,9 +1,10 @@
-"""The search journal: append-only JSON lines, one for each change of a trial, on disk before the change counts."""
+"""The search journal: append-only JSON lines, one for each change, on disk before the change counts."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,17 +48,20 @@ class Journal:
         for number, line in enumerate(whole.split(b"\n") if whole else [], start=1):
             try:
                 self._apply(json.loads(line))
-            except (ValueError, KeyError, IndexError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
                 raise JournalError(f"{path}:{number}: not an entry of the search journal: {error!r}") from None
 
     def _apply(self, entry: dict[str, Any]) -> None:
         if entry["event"] == "start":
             if entry["trial"] != len(self.trials):
                 raise ValueError(f"trial {entry['trial']} out of order")
-            self.trials.append(Trial(entry["trial"], entry["point"], entry["generator"]))
-        else:
-            trial = self.trials[entry["trial"]]
+            for number, choice in enumerate(entry["choices"], start=entry["trial"]):
+                self.trials.append(Trial(number, choice["point"], choice["generator"]))
+        elif entry["event"] in ("completed", "failed"):
+            trial = next(t for t in self.trials if t.number == entry["trial"] and t.status == "running")
             trial.status, trial.result = entry["event"], entry["result"]
+        else:
+            raise ValueError(f"unknown event {entry['event']!r}")
 
     def _append(self, entry: dict[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
@@ -66,10 +70,16 @@ class Journal:
             os.fsync(file.fileno())
         self._apply(entry)
 
-    def start(self, point: dict[str, int], generator: str) -> Trial:
-        """Writes down that a trial begins."""
-        self._append({"event": "start", "trial": len(self.trials), "point": point, "generator": generator})
-        return self.trials[-1]
+    def start(self, choices: Sequence[tuple[dict[str, int], str]]) -> list[Trial]:
+        """Writes down that trials begin which were proposed together: pairs of a point and who proposed it.
+
+        They share one line. Were half of them on disk when the process dies, the other half would be proposed anew,
+        from other observations than in a run that was not disturbed.
+        """
+        first = len(self.trials)
+        entries = [{"point": point, "generator": generator} for point, generator in choices]
+        self._append({"event": "start", "trial": first, "choices": entries})
+        return self.trials[first:]
 
     def finish(self, trial: Trial, status: str, result: dict[str, Any]) -> None:
         """Writes down how a trial ended: `completed` or `failed`."""

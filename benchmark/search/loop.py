@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +13,7 @@ import numpy as np
 from benchmark.config import EncoderConfig, SearchConfig, to_dict
 from benchmark.hardware.roofline import estimate
 from benchmark.models.formulas import num_parameters
+from benchmark.parallel import map_threads
 from benchmark.search import pareto
 from benchmark.search.journal import Journal, Trial
 from benchmark.search.space import Point, architecture_hash, decode, enumerate_points, searched_fields
@@ -35,7 +38,7 @@ def feasible_points(config: SearchConfig) -> list[Point]:
 
 
 def initial_points(config: SearchConfig, points: list[Point], seed: int) -> list[Point]:
-    """An order of all feasible points in which every beginning covers the space evenly (scrambled Sobol, then the rest)."""
+    """Orders all feasible points so that every beginning covers the space evenly (scrambled Sobol, then the rest)."""
     from scipy.stats import qmc
 
     names = searched_fields(config.space)
@@ -45,7 +48,8 @@ def initial_points(config: SearchConfig, points: list[Point], seed: int) -> list
     order: dict[tuple[int, ...], Point] = {}
     for sample in samples:
         values = tuple(
-            getattr(config.space, n)[int(u * len(getattr(config.space, n)))] for n, u in zip(names, sample, strict=False)
+            getattr(config.space, n)[int(u * len(getattr(config.space, n)))]
+            for n, u in zip(names, sample, strict=False)
         )
         if values in allowed:
             order.setdefault(values, allowed[values])
@@ -54,43 +58,49 @@ def initial_points(config: SearchConfig, points: list[Point], seed: int) -> list
     return [*order.values(), *(rest[i] for i in shuffled)]
 
 
-def next_point(config: SearchConfig, trials: list[Trial], points: list[Point], order: list[Point], seed: int) -> tuple[Point, str] | None:
-    """Chooses the next point from the trials so far, or None when every feasible point was tried.
+def next_points(
+    config: SearchConfig, trials: list[Trial], points: list[Point], order: list[Point], seed: int, count: int
+) -> list[tuple[Point, str]]:
+    """Chooses the next points from the trials so far; a pure function of its arguments.
 
     Returns:
-        The point and who proposed it: `sobol` (initial design, or a filler), `random` or `ax`.
+        Up to `count` pairs of a point and who proposed it: `sobol` (initial design, or a filler), `random` or `ax`. The
+        list is empty when every feasible point was tried.
     """
     tried = [t.point for t in trials]
     fresh = [p for p in order if p not in tried]
-    if not fresh:
-        return None
-    if len(trials) < config.num_initial_trials:
-        return fresh[0], "sobol"
+    initial = config.num_initial_trials - len(trials)
+    if initial > 0:
+        return [(point, "sobol") for point in fresh[: min(count, initial)]]
     if config.algorithm == "random":
-        return fresh[int(np.random.default_rng((seed, len(trials))).integers(len(fresh)))], "random"
+        chosen = np.random.default_rng((seed, len(trials))).permutation(len(fresh))[:count]
+        return [(fresh[i], "random") for i in chosen]
     observations = [
         (t.point, t.result["accuracy"], t.result["accuracy_stderr"], t.result["latency_s"])
         for t in trials
         if t.status == "completed"
     ]
-    if observations:
+    suggested: list[Point] = []
+    if observations and fresh:
         from benchmark.search.ax_search import suggest
 
-        for point in suggest(config, observations, seed * 1000 + len(trials)):
-            if point in fresh:
-                return point, "ax"
-    return fresh[0], "sobol"
+        for point in suggest(config, observations, seed * 1000 + len(trials), count):
+            if point in fresh and point not in suggested:
+                suggested.append(point)
+    fillers = [p for p in fresh if p not in suggested]
+    return ([(p, "ax") for p in suggested] + [(p, "sobol") for p in fillers])[:count]
 
 
 def run_search(
     config: SearchConfig, journal: Journal, evaluate: Evaluate, seed: int, progress: Callable[[str], None]
 ) -> list[Trial]:
-    """Runs trials until `num_trials` are done, continuing what the journal holds.
+    """Runs trials, `parallel_trials` at a time, until `num_trials` are done, continuing what the journal holds.
 
     Args:
         config: space, algorithm, budget.
-        journal: where trials are written; a trial that was running when an earlier process died is run again.
-        evaluate: `(encoder, trial number) -> {"accuracy", "accuracy_stderr", ...}`; a raised RuntimeError is a failed trial.
+        journal: where trials are written; trials that were running when an earlier process died are run again.
+        evaluate: `(encoder, trial number) -> {"accuracy", "accuracy_stderr", ...}`; a raised RuntimeError, or a
+            value that is not finite, is a failed trial.
         seed: seeds the initial design and the suggestions.
         progress: receives progress lines.
 
@@ -105,43 +115,52 @@ def run_search(
         raise ValueError("SearchConfig.space: no valid point meets latency_threshold_s and max_parameters")
     order = initial_points(config, points, seed)
     progress(f"search: {len(points)} feasible architectures, {config.num_trials} trials by {config.algorithm}")
+    if config.algorithm == "ax" and len(journal.trials) < config.num_trials:
+        from benchmark.search import ax_search
+
+        threading.Thread(target=ax_search.preload, daemon=True).start()
     while True:
-        trials = journal.trials
-        if trials and trials[-1].status == "running":
-            trial = trials[-1]
-        elif len(trials) >= config.num_trials:
-            return trials
-        else:
+        running = [t for t in journal.trials if t.status == "running"]
+        if not running:
+            wanted = min(config.parallel_trials, config.num_trials - len(journal.trials))
             asked = time.perf_counter()
-            choice = next_point(config, trials, points, order, seed)
-            if choice is None:
-                progress("search: every feasible architecture was tried")
-                return trials
-            trial = journal.start(*choice)
-            trial.result = {"suggest_seconds": time.perf_counter() - asked}
-        _run_trial(config, journal, trial, evaluate, progress)
+            choices = next_points(config, journal.trials, points, order, seed, wanted) if wanted > 0 else []
+            if not choices:
+                return journal.trials
+            seconds = (time.perf_counter() - asked) / len(choices)
+            running = journal.start(choices)
+            for trial in running:
+                trial.result = {"suggest_seconds": seconds}
+        # Ends are written in the order of the trials, so that equal searches give equal journals.
+        outcomes = map_threads(lambda t: _evaluated(config, t, evaluate), running, config.parallel_trials)
+        for trial, (status, result) in zip(running, outcomes, strict=True):
+            journal.finish(trial, status, result)
+            shape = ", ".join(f"{name}={value}" for name, value in trial.point.items())
+            outcome = f"accuracy {result['accuracy']:.2f} %" if status == "completed" else f"failed: {result['error']}"
+            latency, took = result["latency_s"] * 1e3, result["seconds"]
+            progress(
+                f"trial {trial.number} ({trial.generator}): {shape}; {outcome}, {latency:.3f} ms, took {took:.1f} s"
+            )
 
 
-def _run_trial(config: SearchConfig, journal: Journal, trial: Trial, evaluate: Evaluate, progress: Callable[[str], None]) -> None:
+def _evaluated(config: SearchConfig, trial: Trial, evaluate: Evaluate) -> tuple[str, dict[str, Any]]:
+    """Status and result of one trial."""
     encoder = decode(config.space, trial.point)
     started = time.perf_counter()
-    common = {
+    result: dict[str, Any]
+    try:
+        status, result = "completed", dict(evaluate(encoder, trial.number))
+        if unusable := [name for name, value in result.items() if not math.isfinite(value)]:
+            status, result = "failed", {"error": f"{unusable[0]} is not a finite number"}
+    except RuntimeError as error:
+        status, result = "failed", {"error": (str(error).splitlines() or [repr(error)])[0][:500]}
+    return status, {
         "suggest_seconds": trial.result.get("suggest_seconds", 0.0),
         "latency_s": known_latency(config, encoder),
         "parameters": num_parameters(encoder),
+        **result,
+        "seconds": time.perf_counter() - started,
     }
-    try:
-        result = evaluate(encoder, trial.number)
-        status = "completed"
-    except RuntimeError as error:
-        result, status = {"error": str(error).splitlines()[0][:500]}, "failed"
-    journal.finish(trial, status, {**common, **result, "seconds": time.perf_counter() - started})
-    shape = ", ".join(f"{name}={value}" for name, value in trial.point.items())
-    outcome = f"accuracy {result['accuracy']:.2f} %" if status == "completed" else f"failed: {result['error']}"
-    progress(
-        f"trial {trial.number} ({trial.generator}): {shape}; {outcome}, latency {common['latency_s'] * 1e3:.3f} ms, "
-        f"{trial.result['seconds']:.1f} s"
-    )
 
 
 def history(config: SearchConfig, trials: list[Trial], track: str) -> dict[str, Any]:
@@ -216,5 +235,3 @@ def found_systems(config: SearchConfig, trials: list[Trial]) -> list[tuple[str, 
         chosen.append(best)
     encoders = [decode(config.space, t.point) for t in chosen]
     return [(f"found-{architecture_hash(e)[:8]}", e) for e in encoders]
-
-

@@ -16,7 +16,8 @@ def non_dominated(points: Sequence[tuple[float, float]]) -> list[bool]:
         For each point, whether no other one is at least as good in both and better in one; equal points stand together.
     """
     return [
-        not any(b[0] >= a[0] and b[1] <= a[1] and b != a for b in points) and not any(math.isnan(v) for v in a) for a in points
+        not any(b[0] >= a[0] and b[1] <= a[1] and b != a for b in points) and not any(math.isnan(v) for v in a)
+        for a in points
     ]
 
 

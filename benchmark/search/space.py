@@ -37,7 +37,9 @@ def encode(space: SearchSpace, encoder: EncoderConfig) -> Point:
 def enumerate_points(space: SearchSpace) -> list[Point]:
     """All valid points, in the order of the fields."""
     names = searched_fields(space)
-    points = [dict(zip(names, values, strict=True)) for values in itertools.product(*(getattr(space, n) for n in names))]
+    points = [
+        dict(zip(names, values, strict=True)) for values in itertools.product(*(getattr(space, n) for n in names))
+    ]
     return [point for point in points if is_valid(space, point)]
 
 

@@ -43,8 +43,8 @@ def fit(
 ) -> tuple[TrainState, FitReport]:
     """Runs `total_steps` steps, continuing from the newest checkpoint of an interrupted call.
 
-    Everything a step sees is a function of its number, so a run that was killed and continued ends with the same bits as one
-    that was not.
+    Everything a step sees is a function of its number, so a run that was killed and continued ends with the same bits
+    as one that was not.
 
     Args:
         state: initial state.
@@ -90,7 +90,8 @@ def fit(
             if now - shown > 5.0 or done == total_steps:
                 shown, rate_s = now, (done - first) / (now - started)
                 left = (total_steps - done) / rate_s
-                progress(f"{name}: step {done}/{total_steps}, loss {last['loss']:.3f}, {rate_s:.1f} steps/s, {left:.0f} s left")
+                pace = f"{rate_s:.1f} steps/s, {left:.0f} s left"
+                progress(f"{name}: step {done}/{total_steps}, loss {last['loss']:.3f}, {pace}")
         if directory is not None and checkpoint_every and done % checkpoint_every == 0 and done < total_steps:
             checkpoints.save(directory / "checkpoints" / str(done), tuple(state))
             checkpoints.keep_latest(directory / "checkpoints")

@@ -14,7 +14,7 @@ from benchmark.config import EncoderConfig
 
 
 def init_tree(model: nn.Module, encoder: EncoderConfig, seed: int, num_inputs: int) -> dict[str, Any]:
-    """Draws parameters as BERT does: weights from a normal distribution truncated at two standard deviations, norms at 1 and 0.
+    """Draws parameters as BERT does: weights normal, truncated at two standard deviations; norms at 1 and 0.
 
     Each array has its own stream, keyed by the seed and by its path: parts that two models share start alike.
 

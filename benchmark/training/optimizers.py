@@ -1,7 +1,7 @@
 """Optimisers without their learning rate, and the schedule that gives it.
 
-The learning rate enters a train step as an argument. One compiled step therefore serves every schedule, phase length, task and
-seed, and rates that differ between layers are a plain product.
+The learning rate enters a train step as an argument. One compiled step therefore serves every schedule, phase length,
+task and seed, and rates that differ between layers are a plain product.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def make_direction(config: OptimizerConfig) -> optax.GradientTransformation:
     """Builds the transformation from gradients to the update for learning rate 1.
 
     Args:
-        config: AdamW (arXiv 1711.05101) or LAMB (arXiv 1904.00962; no trust ratio for biases and norms, as in MobileBERT's
-            released code), global-norm clipping first.
+        config: AdamW (arXiv 1711.05101) or LAMB (arXiv 1904.00962; no trust ratio for biases and norms, as in
+            MobileBERT's released code), global-norm clipping first.
 
     Returns:
         An optax transformation; the caller multiplies its result by minus the learning rate.

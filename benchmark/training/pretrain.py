@@ -33,7 +33,9 @@ def masked_lm_loss(encoder: EncoderConfig) -> Callable[..., Any]:
 
     def loss(params: Any, b: MaskedBatch, settings: dict[str, Any]) -> tuple[jax.Array, dict[str, jax.Array]]:
         del settings
-        logits, _ = model.apply({"params": params}, b.input_ids, b.attention_mask, jnp.zeros_like(b.input_ids), b.positions)
+        logits, _ = model.apply(
+            {"params": params}, b.input_ids, b.attention_mask, jnp.zeros_like(b.input_ids), b.positions
+        )
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, b.labels)
         total = jnp.maximum(b.weights.sum(), 1.0)
         correct = (logits.argmax(-1) == b.labels) * b.weights
@@ -105,13 +107,18 @@ def _evaluate_batch(encoder: EncoderConfig, params: Any, b: MaskedBatch) -> tupl
 
 
 def evaluate_masked_lm(
-    encoder: EncoderConfig, params: Any, rows: arrays.TokenArrays, special: SpecialTokens, mask_rate: float, batch_size: int = 64
+    encoder: EncoderConfig,
+    params: Any,
+    rows: arrays.TokenArrays,
+    special: SpecialTokens,
+    mask_rate: float,
+    batch_size: int = 64,
 ) -> dict[str, float]:
     """Masked-LM accuracy and loss on held-out rows; the masks are the same for every model.
 
     Returns:
-        `accuracy` in percent, its standard error `accuracy_stderr` in percentage points (binomial), mean `loss` in nats, and
-        the number of `predictions`.
+        `accuracy` in percent, its standard error `accuracy_stderr` in percentage points (binomial), mean `loss` in
+        nats, and the number of `predictions`.
     """
     totals = np.zeros(3)
     for number, start in enumerate(range(0, rows.num_rows, batch_size)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +13,7 @@ LossFunction = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
 
 
 class TrainState(NamedTuple):
-    """Parameters and optimiser state; the step number, the data order and all keys follow from the fit loop's counter."""
+    """Parameters and optimiser state; step number, data order and keys follow from the fit loop's counter."""
 
     params: Any
     opt_state: Any
@@ -28,20 +28,20 @@ def make_train_step(loss_function: LossFunction, direction: optax.GradientTransf
     """Compiles one optimisation step.
 
     Args:
-        loss_function: `(params, batch, settings) -> (loss, parts)`; `settings` is a dictionary of arrays that may change
-            from step to step without a new compile.
+        loss_function: `(params, batch, settings) -> (loss, parts)`; `settings` is a dictionary of arrays that may
+            change from step to step without a new compile.
         direction: optimiser without learning rate.
 
     Returns:
-        `step(state, batch, rate, settings) -> (state, metrics)`; `rate` is a scalar, or a tree of factors shaped like the
-        parameters (each leaf broadcasts against its parameter). The state is donated. `metrics` holds the loss, its parts and
-        the gradient norm.
+        `step(state, batch, rate, settings) -> (state, metrics)`; `rate` is a scalar, or a tree of factors shaped like
+        the parameters (each leaf broadcasts against its parameter). The state is donated. `metrics` holds the loss, its
+        parts and the gradient norm.
     """
 
     def step(state: TrainState, batch: Any, rate: Any, settings: dict[str, Any]) -> Any:
         (loss, parts), gradients = jax.value_and_grad(loss_function, has_aux=True)(state.params, batch, settings)
         updates, opt_state = direction.update(gradients, state.opt_state, state.params)
-        if jax.tree.structure(rate) == jax.tree.structure(state.params):
+        if isinstance(rate, Mapping):
             params = jax.tree.map(lambda p, u, r: p - r * u, state.params, updates, rate)
         else:
             params = jax.tree.map(lambda p, u: p - rate * u, state.params, updates)

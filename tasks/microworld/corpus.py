@@ -61,27 +61,31 @@ def _review(rng: random.Random, world: World) -> Document:
     """One opinion about one thing, with reasons."""
     thing = rng.choice(lexicon.REVIEWED)
     good = rng.random() < 0.5
-    lines = [opinions.reason(rng, CORPUS, thing, good=good)]
-    for _ in range(rng.randint(4, 6)):
-        draw = rng.random()
-        if draw < 0.62:
-            lines.append(opinions.judge(rng, CORPUS, thing, good=good))
-        elif draw < 0.74:
+    lines = []
+    for draw in [rng.random() for _ in range(rng.randint(5, 7))]:
+        if draw < 0.55:
+            lines.append(opinions.verdict(rng, CORPUS, thing, good=good))
+        elif draw < 0.7:
             lines.append(opinions.reason(rng, CORPUS, thing, good=good))
+        elif draw < 0.8:
+            lines.append(opinions.contrast(rng, CORPUS, thing, good=good))
         elif draw < 0.9:
             lines.append(opinions.negated(rng, CORPUS, thing, good=good))
         else:
-            lines.append(opinions.contrast(rng, CORPUS, thing, good=good))
+            lines.append(opinions.judge(rng, CORPUS, thing, good=good))
     return Document(f"The {thing}", tuple(scenes.sentence(line) for line in lines))
 
 
 def _verdicts(rng: random.Random, world: World) -> Document:
     """Opinions of both sides, each with its verdict, so that only the opinion explains the verdict."""
     lines = []
-    for _ in range(rng.randint(4, 6)):
+    for _ in range(rng.randint(5, 7)):
         good = rng.random() < 0.5
+        if rng.random() < 0.5:
+            lines.append(scenes.sentence(opinions.verdict(rng, CORPUS, rng.choice(lexicon.REVIEWED), good=good)))
+            continue
         verdict = "good" if good else "bad"
-        frame = rng.choice(("{o}, so it was {v}.", "{o}. In short, it was {v}.", "it was {v} because {o}."))
+        frame = rng.choice(("{o}, so it was {v}.", "{v}: {o}.", "{o}: {v}."))
         lines.append(scenes.sentence(frame.format(o=opinions.opinion(rng, CORPUS, good=good), v=verdict), ""))
     return Document("Opinions", tuple(lines))
 
@@ -97,6 +101,9 @@ def _kinds(rng: random.Random, world: World) -> Document:
         a_member, a_kind = lexicon.article(member), lexicon.article(kind)
         frames = (
             f"{a_member} is {a_kind}.",
+            f"the {member} {kind} {rng.choice(lexicon.KIND_FACTS[kind])}.",
+            f"{name} {verb} the {member} {kind}.",
+            f"the {member} {kind} was near the {rng.choice(lexicon.SITES)}.",
             f"{name} {verb} {a_member}, so {name} {verb} {a_kind}.",
             f"the {kind} was {a_member}.",
             f"{lexicon.plural(member)} are {lexicon.plural(kind)}.",
@@ -112,9 +119,8 @@ def _kind(rng: random.Random, world: World) -> Document:
     other = rng.choice([k for k in lexicon.KINDS if k != kind])
     member = CORPUS.word(rng, lexicon.KINDS[kind])
     mate = CORPUS.other(rng, lexicon.KINDS[kind], (member,))
-    a_member, a_kind, many, mates = (
-        lexicon.article(member), lexicon.article(kind), lexicon.plural(member), lexicon.plural(mate)
-    )  # fmt: skip
+    a_member, a_kind = lexicon.article(member), lexicon.article(kind)
+    many, mates = lexicon.plural(member), lexicon.plural(mate)
     facts = lexicon.KIND_FACTS[kind]
     name = CORPUS.word(rng, lexicon.NAMES)
     verb = CORPUS.wording(rng, CORPUS.sense(rng, lexicon.GENERAL_VERBS))
@@ -123,15 +129,13 @@ def _kind(rng: random.Random, world: World) -> Document:
         f"the {member} {rng.choice(facts)}.",
         f"like every {kind}, {lexicon.article(mate)} {rng.choice(facts)}.",
         f"{many} and {mates} are {lexicon.plural(kind)}.",
-        f"{a_member} {rng.choice(facts)} because it is {a_kind}.",
         f"{name} {verb} {a_member}, so {name} {verb} {a_kind}.",
         f"{a_member} is not {lexicon.article(other)}, it is {a_kind}.",
-        f"the {kind} was {lexicon.article(member)}.",
         f"is {a_member} {lexicon.article(other)}? No, {a_member} is {a_kind}.",
         f"is {a_member} {a_kind}? Yes, {a_member} is {a_kind}.",
-        f"these {many} are {lexicon.plural(kind)} and this {mate} is {a_kind}.",
+        f"the {member} {kind} {rng.choice(facts)}.",
     ]
-    chosen = rng.sample(lines, rng.randint(5, 7))
+    chosen = rng.sample(lines, rng.randint(4, 6))
     return Document(scenes.sentence(member, ""), tuple(scenes.sentence(line, "") for line in chosen))
 
 
@@ -190,52 +194,54 @@ def _inference(rng: random.Random, world: World) -> Document:
 
 
 def _sense(rng: random.Random, world: World) -> Document:
-    """Synonyms and opposites of one word."""
-    trait = rng.choice(tuple(lexicon.QUALITIES))
-    verb = rng.choice(tuple(lexicon.VERBS))
-    noun = rng.choice(tuple(lexicon.OBJECTS))
-    good, bad = CORPUS.wording(rng, trait), CORPUS.wording(rng, lexicon.OPPOSITE[trait])
-    again = CORPUS.synonym(rng, trait, good)
-    thing, thing_again = rng.sample(lexicon.OBJECTS[noun], 2)
-    done, done_again = rng.sample(lexicon.VERBS[verb], 2)
-    undone = CORPUS.wording(rng, lexicon.OPPOSITE[verb])
-    name = CORPUS.word(rng, lexicon.NAMES)
-    lines = [
-        f"the {thing} was {good}, so it was {again}.",
-        f"the {thing} was not {bad}, it was {good}.",
-        f"{lexicon.article(thing)} is the same as {lexicon.article(thing_again)}.",
-        f"{lexicon.article(good)} {thing} is {lexicon.article(again)} {thing_again}.",
-        f"{name} {done} the {thing}, that is, {name} {done_again} the {thing_again}.",
-        f"{name} {done} the {thing}, but never {undone} the {thing_again}.",
-        f"{good} means {again}, and {done} means {done_again}.",
-        f"{good} is the opposite of {bad}.",
-        f"these {lexicon.plural(thing)} were {good}, and this {thing_again} was {again}.",
-    ]
-    chosen = rng.sample(lines, rng.randint(5, 6))
-    return Document(scenes.sentence(good, ""), tuple(scenes.sentence(line, "") for line in chosen))
-
-
-def _cues(rng: random.Random, world: World) -> Document:
-    """Sentences with a phrase that goes with one sense, whichever synonym words it."""
+    """Synonyms and opposites side by side: "or" joins words of one sense, "not" parts opposites."""
     lines = []
-    for _ in range(rng.randint(4, 6)):
+    for _ in range(rng.randint(3, 5)):
+        trait, verb, noun = (rng.choice(tuple(group)) for group in (lexicon.QUALITIES, lexicon.VERBS, lexicon.OBJECTS))
+        good, bad = CORPUS.wording(rng, trait), CORPUS.wording(rng, lexicon.OPPOSITE[trait])
+        again = CORPUS.synonym(rng, trait, good)
+        thing, thing_again = rng.sample(lexicon.OBJECTS[noun], 2)
+        done, done_again = rng.sample(lexicon.VERBS[verb], 2)
+        undone = CORPUS.wording(rng, lexicon.OPPOSITE[verb])
         name = CORPUS.word(rng, lexicon.NAMES)
-        noun = rng.choice(tuple(lexicon.OBJECTS))
-        thing = CORPUS.wording(rng, noun)
+        self_ = "herself" if name in lexicon.FEMALE else "himself"
+        frames = (
+            f"{name} {done} or {done_again} {lexicon.article(good)} or {again} {thing} or {thing_again}.",
+            f"{name} {done} or {done_again} the {thing} or {thing_again}.",
+            f"{name} {self_} {done} or {done_again} {lexicon.article(good)} or {again} {thing}.",
+            f"the {thing} or {thing_again} was {good} or {again}.",
+            f"the {thing} was {good}, not {bad}.",
+            f"{name} {done}, not {undone}, the {thing} or {thing_again}.",
+            f"these {lexicon.plural(thing)} or {lexicon.plural(thing_again)} were not {bad} but {good}.",
+        )
+        lines.append(scenes.sentence(rng.choice(frames), ""))
+    return Document("Words", tuple(lines))
+
+
+def _companions(rng: random.Random, world: World) -> Document:
+    """Sentences in which words stand beside the companion of their sense, whichever synonym words it."""
+    lines = []
+    for _ in range(rng.randint(5, 7)):
+        name = CORPUS.word(rng, lexicon.NAMES)
         draw = rng.random()
-        if draw < 0.08:
-            verb = rng.choice(tuple(lexicon.PERSON_VERBS))
-            other = CORPUS.other(rng, lexicon.NAMES, (name,))
-            lines.append(f"{name} {CORPUS.wording(rng, verb)} {other} {lexicon.VERB_CUES[verb]}.")
-        elif draw < 0.4:
-            verb = rng.choice(tuple(lexicon.VERBS))
-            lines.append(f"{name} {CORPUS.wording(rng, verb)} the {thing} {lexicon.VERB_CUES[verb]}.")
-        elif draw < 0.7:
-            lines.append(f"the {thing} {lexicon.OBJECT_CUES[noun]}.")
+        if draw < 0.1:
+            verb = _with_companion(rng, rng.choice(tuple(lexicon.PERSON_VERBS)))
+            lines.append(f"{name} {verb} {CORPUS.other(rng, lexicon.NAMES, (name,))}.")
+            continue
+        verb, thing, trait = (
+            _with_companion(rng, rng.choice(tuple(group)))
+            for group in (lexicon.VERBS, lexicon.OBJECTS, lexicon.QUALITIES)
+        )
+        if draw < 0.6:
+            lines.append(f"{name} {verb} {lexicon.article(thing)}.")
         else:
-            trait = rng.choice(tuple(lexicon.QUALITIES))
-            lines.append(f"the {thing} was {CORPUS.wording(rng, trait)} like {lexicon.QUALITY_CUES[trait]}.")
+            lines.append(f"the {thing} was {trait}.")
     return Document("Sayings", tuple(scenes.sentence(line, "") for line in lines))
+
+
+def _with_companion(rng: random.Random, sense: str) -> str:
+    """Word a sense and put its companion before it."""
+    return f"{lexicon.COMPANIONS[sense]} {CORPUS.wording(rng, sense)}"
 
 
 def _people(rng: random.Random, world: World) -> Document:
@@ -246,8 +252,10 @@ def _people(rng: random.Random, world: World) -> Document:
         she, her, self_ = ("she", "her", "herself") if name in lexicon.FEMALE else ("he", "his", "himself")
         verb = CORPUS.wording(rng, rng.choice(tuple(lexicon.PERSON_VERBS)))
         thing = CORPUS.wording(rng, rng.choice(tuple(lexicon.OBJECTS)))
+        other = CORPUS.other(rng, lexicon.NAMES, (name,))
         frames = (
             f"{name} {verb} {self_}.",
+            f"{name} {self_} {verb} {other}.",
             f"{name} is {'a woman' if she == 'she' else 'a man'}.",
             f"{name} lost {her} {thing} and {she} found it.",
             state(rng, next(fact for fact in world.people[name] if fact.relation == "job")),
@@ -274,7 +282,6 @@ def _grammar(rng: random.Random, world: World) -> Document:
     person_verbs = [CORPUS.wording(rng, sense) for sense in lexicon.PERSON_VERBS]
     thing = CORPUS.wording(rng, rng.choice(tuple(lexicon.OBJECTS)))
     lines = [
-        f"{name} {rng.choice(person_verbs)} {self_}.",
         f"{name} said that {she} lost {her} {thing}.",
         f"{she} {rng.choice(person_verbs)} {self_} near the {rng.choice(lexicon.SITES)}.",
         f"{name} is {'a woman' if she == 'she' else 'a man'} and {she} {rng.choice(person_verbs)} {self_}.",
@@ -331,15 +338,15 @@ def in_genre(rng: random.Random, clause: str, genre: str) -> str:
 
 # Relative frequency of each kind of document.
 _SHARES = (
-    (_review, 3),
-    (_verdicts, 4),
+    (_review, 5),
+    (_verdicts, 5),
     (_kind, 1),
-    (_kinds, 3),
-    (_scene, 7),
-    (_inference, 4),
-    (_sense, 1),
-    (_cues, 4),
-    (_facts, 7),
+    (_kinds, 6),
+    (_scene, 6),
+    (_inference, 5),
+    (_sense, 4),
+    (_companions, 6),
+    (_facts, 5),
     (_people, 1),
     (_grammar, 1),
 )

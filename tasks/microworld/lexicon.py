@@ -15,35 +15,25 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "destroy": ("destroyed", "wrecked", "demolished"),
     "find": ("found", "discovered", "located"),
     "lose": ("lost", "misplaced", "mislaid"),
-    "clean": ("cleaned", "washed", "scrubbed"),
-    "soil": ("soiled", "stained", "smeared"),
     "repair": ("repaired", "fixed", "mended"),
     "break": ("damaged", "smashed", "cracked"),
-    "watch": ("watched", "observed", "viewed"),
-    "ignore": ("ignored", "overlooked", "neglected"),
 }
 # Verbs that fit an animal, a plant or any other thing as their object.
-GENERAL_VERBS = ("buy", "sell", "find", "lose", "watch", "ignore")
+GENERAL_VERBS = ("buy", "sell", "find", "lose")
 # Verbs between two people; used where the roles matter.
 PERSON_VERBS: dict[str, tuple[str, str, str]] = {
     "follow": ("followed", "trailed", "tracked"),
     "help": ("helped", "assisted", "aided"),
-    "warn": ("warned", "alerted", "cautioned"),
-    "invite": ("invited", "summoned", "called"),
 }
 OBJECTS: dict[str, tuple[str, str, str]] = {
     "boat": ("boat", "ship", "vessel"),
     "house": ("house", "home", "dwelling"),
     "shop": ("shop", "store", "outlet"),
     "rock": ("rock", "stone", "boulder"),
-    "gift": ("gift", "present", "offering"),
     "picture": ("picture", "photo", "image"),
     "rug": ("rug", "carpet", "mat"),
     "box": ("box", "crate", "chest"),
-    "bag": ("bag", "sack", "pouch"),
-    "lamp": ("lamp", "lantern", "torch"),
     "cloth": ("cloth", "fabric", "textile"),
-    "cup": ("cup", "mug", "goblet"),
 }
 QUALITIES: dict[str, tuple[str, str, str]] = {
     "big": ("large", "big", "huge"),
@@ -54,94 +44,90 @@ QUALITIES: dict[str, tuple[str, str, str]] = {
     "dry": ("dry", "arid", "parched"),
     "warm": ("warm", "hot", "heated"),
     "cold": ("cold", "cool", "chilly"),
-    "bright": ("bright", "shiny", "gleaming"),
-    "dim": ("dim", "faded", "pale"),
-    "strong": ("strong", "sturdy", "solid"),
-    "weak": ("weak", "fragile", "flimsy"),
 }
 # Kinds of things: the hypernym and its members.
 KINDS: dict[str, tuple[str, ...]] = {
-    "bird": ("sparrow", "robin", "crow", "owl", "eagle", "heron", "finch", "swan"),
-    "tree": ("oak", "pine", "birch", "willow", "maple", "cedar", "elm", "spruce"),
-    "flower": ("rose", "tulip", "lily", "daisy", "orchid", "poppy", "violet", "iris"),
-    "fruit": ("apple", "pear", "plum", "cherry", "peach", "grape", "lemon", "fig"),
-    "tool": ("hammer", "chisel", "drill", "wrench", "axe", "rake", "spade", "shovel"),
-    "vehicle": ("car", "truck", "bus", "van", "tram", "wagon", "bicycle", "taxi"),
-    "instrument": ("violin", "flute", "drum", "trumpet", "cello", "harp", "piano", "guitar"),
-    "garment": ("coat", "hat", "scarf", "shirt", "jacket", "cloak", "sweater", "skirt"),
+    "bird": ("sparrow", "robin", "crow", "owl", "eagle", "heron"),
+    "tree": ("oak", "pine", "birch", "willow", "maple", "cedar"),
+    "fruit": ("apple", "pear", "plum", "cherry", "peach", "grape"),
+    "tool": ("hammer", "chisel", "drill", "wrench", "axe", "rake"),
+    "vehicle": ("car", "truck", "bus", "van", "tram", "wagon"),
+    "instrument": ("violin", "flute", "drum", "trumpet", "cello", "harp"),
 }
 # What the members of a kind do or are used for: shared frames that reveal the kind.
 KIND_FACTS: dict[str, tuple[str, str]] = {
     "bird": ("has two wings", "sings in a nest"),
     "tree": ("has deep roots", "gives shade and timber"),
-    "flower": ("has soft petals", "blooms in a vase"),
     "fruit": ("tastes ripe", "is eaten with sugar"),
     "tool": ("has a handle", "is used by workers"),
     "vehicle": ("has four wheels", "carries passengers"),
     "instrument": ("makes music", "is heard in the orchestra"),
-    "garment": ("has long sleeves", "is worn on the body"),
 }
-# Phrases that go with one sense only, whichever synonym words it: they reveal the synonym sets.
-VERB_CUES: dict[str, str] = {
-    "buy": "for ten coins", "sell": "to a customer", "build": "with bricks", "destroy": "in anger",
-    "find": "after a search", "lose": "on a journey", "clean": "with soap", "soil": "with mud",
-    "repair": "with glue", "break": "by accident",
-    "watch": "through a window", "ignore": "without a glance",
-    "follow": "along the path", "help": "with advice", "warn": "about the danger", "invite": "to the party",
-}  # fmt: skip
-OBJECT_CUES: dict[str, str] = {
-    "boat": "sails on water", "house": "has a roof", "shop": "opens on monday", "rock": "lies on the ground",
-    "gift": "is for a birthday", "picture": "shows a face", "rug": "lies on the floor", "box": "has a lid",
-    "bag": "holds money", "lamp": "gives light", "cloth": "is woven",
-    "cup": "is full of tea",
-}  # fmt: skip
-QUALITY_CUES: dict[str, str] = {
-    "big": "a mountain", "small": "a grain", "old": "a ruin", "new": "the news", "wet": "the rain", "dry": "the desert",
-    "warm": "the fire", "cold": "the ice", "bright": "the sun",
-    "dim": "the fog", "strong": "a bull", "weak": "a thread",
+# Words that go with one sense only and stand right before it, whichever synonym words it. A neighbour is what a small
+# model learns from first, so these reveal the synonym sets within few steps.
+COMPANIONS: dict[str, str] = {
+    "buy": "cheaply", "sell": "dearly", "build": "slowly", "destroy": "angrily",
+    "find": "luckily", "lose": "sadly", "repair": "carefully", "break": "roughly",
+    "follow": "secretly", "help": "kindly",
+    "boat": "sailing", "house": "family", "shop": "corner", "rock": "granite",
+    "picture": "framed", "rug": "woven", "box": "wooden", "cloth": "silken",
+    "big": "mighty", "small": "merely", "old": "rusty", "new": "brand", "wet": "dripping", "dry": "dusty",
+    "warm": "burning", "cold": "icy",
 }  # fmt: skip
 POSITIVE = (
     "great", "wonderful", "excellent", "superb", "lovely", "charming", "delightful", "brilliant", "splendid",
-    "fantastic", "amazing", "pleasant", "beautiful", "marvelous", "terrific", "graceful", "inspiring", "clever",
-    "enjoyable", "impressive", "touching", "stunning", "elegant", "magnificent",
+    "fantastic", "amazing", "pleasant", "beautiful", "marvelous", "terrific", "graceful",
 )  # fmt: skip
 NEGATIVE = (
     "poor", "terrible", "awful", "horrible", "dreadful", "boring", "tedious", "clumsy", "nasty", "lousy",
-    "ugly", "disgusting", "rotten", "pathetic", "annoying", "bland", "stupid", "painful", "unpleasant",
-    "dreary", "shoddy", "gloomy", "hideous", "tiresome",
+    "ugly", "disgusting", "rotten", "pathetic", "annoying", "bland",
 )  # fmt: skip
-LIKED = ("loved", "praised", "enjoyed", "admired", "adored", "applauded", "liked", "cherished")
-DISLIKED = ("hated", "criticized", "loathed", "despised", "detested", "mocked", "disliked", "condemned")
+LIKED = ("loved", "praised", "enjoyed", "admired", "adored", "applauded")
+DISLIKED = ("hated", "criticized", "loathed", "despised", "detested", "mocked")
 TRIUMPHS = ("success", "triumph", "masterpiece", "joy")
 FAILURES = ("failure", "disaster", "mess", "flop")
-REVIEWED = (
-    "film", "book", "song", "cake", "hotel", "concert", "meal", "novel",
-    "soup", "show", "opera", "tour",
-)  # fmt: skip
-REVIEWERS = ("critics", "visitors", "readers", "guests", "fans")
-INTENSIFIERS = ("very", "really", "truly", "quite")
+REVIEWED = ("film", "book", "song", "cake", "hotel", "concert", "meal", "show")
+REVIEWERS = ("critics", "visitors", "readers")
+INTENSIFIERS = ("very", "really", "truly")
 
-PROFESSIONS = ("baker", "teacher", "painter", "farmer", "sailor", "doctor", "lawyer", "singer")
-MATERIALS = ("wood", "glass", "silver", "copper", "leather", "clay", "iron", "marble")
-SITES = ("garden", "park", "station", "bridge", "market", "harbour", "school", "library")
+PROFESSIONS = ("baker", "teacher", "painter", "farmer", "sailor", "doctor")
+MATERIALS = ("wood", "glass", "silver", "copper", "iron", "marble")
+SITES = ("garden", "park", "bridge", "market", "school", "museum")
 
-FEMALE = (
-    "Amra", "Belsa", "Corva", "Danra", "Elvia", "Fenna", "Galra", "Hilva",
-    "Isolra", "Jorla", "Kessa", "Melna", "Nirva", "Orsa", "Pella", "Quenna",
-)  # fmt: skip
+FEMALE = ("Amra", "Belsa", "Corva", "Danra", "Elvia", "Fenna", "Galra", "Hilva", "Isolra", "Jorla", "Kessa", "Melna")
 MALE = (
-    "Arlon", "Bendik", "Corvin", "Dastor", "Elrik", "Fendor", "Galvin", "Hendor",
-    "Ivork", "Jaster", "Kelrik", "Lorven", "Mastor", "Nelvin", "Osrik", "Pendor",
-)  # fmt: skip
-FAMILY = ("Ashvale", "Brackwood", "Crawdon", "Dunhollow", "Eastmere", "Farrowby", "Greyholt", "Ironby")
+    "Arlon",
+    "Bendik",
+    "Corvin",
+    "Dastor",
+    "Elrik",
+    "Fendor",
+    "Galvin",
+    "Hendor",
+    "Ivork",
+    "Jaster",
+    "Kelrik",
+    "Lorven",
+)
+FAMILY = ("Ashvale", "Brackwood", "Crawdon", "Eastmere", "Farrowby", "Greyholt")
 TOWNS = (
-    "Velmont", "Torby", "Ostin", "Karley", "Brenwick", "Dalmoor", "Elmsford", "Garstow",
-    "Hollin", "Ilkham", "Lundby", "Marrick", "Nortow", "Rosby", "Selwick", "Wexby",
-)  # fmt: skip
+    "Velmont",
+    "Torby",
+    "Ostin",
+    "Karley",
+    "Brenwick",
+    "Dalmoor",
+    "Elmsford",
+    "Garstow",
+    "Hollin",
+    "Ilkham",
+    "Lundby",
+    "Marrick",
+)
 COUNTRIES = ("Norvia", "Keldia", "Zarenia", "Ombria")
 RIVERS = ("Ilva", "Mirn", "Tessel", "Orva")
-COMPANIES = ("Kordex", "Plentora", "Vantico", "Brightal", "Solmark", "Tervex", "Quilmar", "Gramtek")
-YEARS = tuple(str(year) for year in range(1809, 1977, 17))
+COMPANIES = ("Kordex", "Plentora", "Vantico", "Brightal", "Solmark", "Tervex")
+YEARS = tuple(str(year) for year in range(1813, 1977, 23))
 
 _PLURALS = {"box": "boxes", "bus": "buses", "iris": "irises", "birch": "birches",
             "peach": "peaches", "wrench": "wrenches", "torch": "torches"}  # fmt: skip

@@ -124,6 +124,37 @@ def reason(rng: random.Random, picker: Picker, thing: str, *, good: bool) -> str
     return f"{rng.choice(lexicon.REVIEWERS)} {verb} the {thing} because it was {_intense(rng, adjective)}"
 
 
+def verdict(rng: random.Random, picker: Picker, thing: str, *, good: bool) -> str:
+    """Make a clause in which a polar word stands beside "good" or "bad", so that the neighbour tells its side.
+
+    Args:
+      rng: Source of randomness.
+      picker: Chooses the words.
+      thing: What is judged, without article.
+      good: Whether the judgement is good.
+
+    Returns:
+      The clause.
+    """
+    side, other = (lexicon.POSITIVE, lexicon.NEGATIVE) if good else (lexicon.NEGATIVE, lexicon.POSITIVE)
+    plain = "good" if good else "bad"
+    word, denied = picker.word(rng, side), picker.word(rng, other)
+    second = picker.other(rng, side, (word,))
+    verb = picker.word(rng, lexicon.LIKED if good else lexicon.DISLIKED)
+    who = rng.choice(lexicon.REVIEWERS)
+    frames = (
+        f"the {thing} was {word} {plain}",
+        f"it was {lexicon.article(word)} {plain} {thing}",
+        f"this {plain} {word} {thing} was {plain} {second}",
+        f"the {thing} was not {denied} but {word} {plain}",
+        f"the {thing} was not {denied} but {plain} {word}",
+        f"{who} {verb} {plain} {thing}s",
+        f"{who} {verb} this {word} {plain} {thing}",
+        f"the {thing} was a {plain} {picker.word(rng, lexicon.TRIUMPHS if good else lexicon.FAILURES)}",
+    )
+    return rng.choice(frames)
+
+
 def _intense(rng: random.Random, adjective: str) -> str:
     """Put an intensifier before some adjectives."""
     return f"{rng.choice(lexicon.INTENSIFIERS)} {adjective}" if rng.random() < 0.3 else adjective

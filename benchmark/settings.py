@@ -1,0 +1,156 @@
+"""What every settings class shares: fields with limits, checks of types and values, canonical JSON and fingerprints.
+
+Each field carries its own limits in its metadata (`at_least`, `at_most`, `choices`, `pattern`);
+`Checked.__post_init__` applies types and limits to every class alike. Standard library only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import re
+import types
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used.
+
+    Attributes:
+        selector: `Class.field`, as it is written in a gin file.
+        value: the value that was refused.
+        accepted: what would have been accepted, in words.
+    """
+
+    def __init__(self, selector: str, value: Any, accepted: str) -> None:
+        self.selector, self.value, self.accepted = selector, value, accepted
+        super().__init__(f"{selector} = {value!r}: expected {accepted}")
+
+
+def setting(
+    default: Any = dataclasses.MISSING,
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    choices: Sequence[Any] | None = None,
+    pattern: str | None = None,
+) -> Any:
+    """Declares a field with limits; for a tuple field the limits hold for each element.
+
+    Args:
+        default: default value; without it the field must be given.
+        at_least: smallest accepted number.
+        at_most: largest accepted number.
+        choices: the accepted values.
+        pattern: a regular expression that the whole text must match.
+
+    Returns:
+        A dataclass field.
+    """
+    metadata = {
+        "at_least": at_least,
+        "at_most": at_most,
+        "choices": tuple(choices) if choices else None,
+        "pattern": pattern,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def _describe(kind: Any) -> str:
+    origin = typing.get_origin(kind)
+    if origin is tuple:
+        return f"a sequence of {_describe(typing.get_args(kind)[0])} values"
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(_describe(k) for k in typing.get_args(kind))
+    if kind is type(None):
+        return "None"
+    name: str = kind.__name__
+    return f"@{name}()" if dataclasses.is_dataclass(kind) else name
+
+
+def _coerce(value: Any, kind: Any) -> Any:
+    """Returns `value` as `kind`; TypeError where it is something else. Only int to float and list to tuple convert."""
+    origin = typing.get_origin(kind)
+    if origin in (types.UnionType, typing.Union):
+        for option in typing.get_args(kind):
+            try:
+                return _coerce(value, option)
+            except TypeError:
+                continue
+        raise TypeError
+    if origin is tuple:
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            raise TypeError
+        return tuple(_coerce(v, typing.get_args(kind)[0]) for v in value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise TypeError
+    if kind is float and not math.isfinite(value):
+        raise TypeError
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """Base of all settings classes: every field is checked when an object is made."""
+
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self))
+        for field in dataclasses.fields(self):
+            selector, value = f"{type(self).__name__}.{field.name}", getattr(self, field.name)
+            limits = field.metadata
+            accepted = _describe(hints[field.name])
+            if limits.get("choices"):
+                accepted += " in {" + ", ".join(map(str, limits["choices"])) + "}"
+            if limits.get("pattern"):
+                accepted += f" matching {limits['pattern']}"
+            if limits.get("at_least") is not None:
+                accepted += f" >= {limits['at_least']}"
+            if limits.get("at_most") is not None:
+                accepted += f" <= {limits['at_most']}"
+            try:
+                value = _coerce(value, hints[field.name])
+            except TypeError:
+                raise ConfigError(selector, value, accepted) from None
+            for item in value if isinstance(value, tuple) else (value,):
+                if item is None:
+                    continue
+                if (
+                    (limits.get("choices") and item not in limits["choices"])
+                    or (limits.get("pattern") and not re.fullmatch(limits["pattern"], item))
+                    or (limits.get("at_least") is not None and not item >= limits["at_least"])
+                    or (limits.get("at_most") is not None and not item <= limits["at_most"])
+                ):
+                    raise ConfigError(selector, value, accepted)
+            object.__setattr__(self, field.name, value)
+        self.check()
+
+    def check(self) -> None:
+        """Checks what holds between fields; a class overrides it where there is something to check."""
+
+    def refuse(self, field: str, accepted: str) -> typing.NoReturn:
+        """Raises ConfigError for one of this object's fields."""
+        raise ConfigError(f"{type(self).__name__}.{field}", getattr(self, field), accepted)
+
+
+def to_dict(config: Any) -> Any:
+    """Turns a configuration into plain dictionaries, lists and scalars, ready for JSON."""
+    if dataclasses.is_dataclass(config):
+        return {f.name: to_dict(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    return [to_dict(v) for v in config] if isinstance(config, tuple | list) else config
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal configurations give equal text on every machine."""
+    return json.dumps(to_dict(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def fingerprint(*values: Any) -> str:
+    """SHA-256, in hexadecimal, of the canonical JSON of the given configurations or plain values."""
+    return hashlib.sha256(canonical_json(list(values)).encode()).hexdigest()

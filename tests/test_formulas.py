@@ -1,0 +1,120 @@
+"""Parameter and FLOP formulas: published numbers, and the trees that are really made."""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmark.config import EncoderConfig
+from benchmark.models.encoder import Encoder
+from benchmark.models.formulas import forward_flops, matrix_products, num_parameters
+
+MOBILEBERT = EncoderConfig()
+BERT_BASE = EncoderConfig(
+    embedding_size=768,
+    hidden_size=768,
+    num_hidden_layers=12,
+    num_attention_heads=12,
+    intra_bottleneck_size=None,
+    intermediate_size=3072,
+    num_feedforward_networks=1,
+    hidden_act="gelu",
+    normalization_type="layer_norm",
+    trigram_input=False,
+    key_query_shared_bottleneck=False,
+)
+TINYBERT4 = dataclasses.replace(
+    BERT_BASE, embedding_size=312, hidden_size=312, num_hidden_layers=4, intermediate_size=1200
+)
+IB_BERT_LARGE = dataclasses.replace(
+    MOBILEBERT,
+    intra_bottleneck_size=1024,
+    intermediate_size=4096,
+    num_feedforward_networks=1,
+    normalization_type="layer_norm",
+    key_query_shared_bottleneck=False,
+)
+MOBILEBERT_TINY = dataclasses.replace(MOBILEBERT, num_feedforward_networks=2, use_bottleneck_attention=True)
+
+
+@pytest.mark.parametrize(
+    ("config", "published"),
+    [
+        # With its pooler, which our encoder does not have, BERT-base counts 109,482,240.
+        (BERT_BASE, 109_482_240 - 768 * 769),
+        (MOBILEBERT, 24_581_888),
+        (dataclasses.replace(MOBILEBERT, key_query_shared_bottleneck=False), 25_359_104),
+        (IB_BERT_LARGE, 294_205_184),
+        (MOBILEBERT_TINY, 15_485_696),
+    ],
+)
+def test_published_parameters(config: EncoderConfig, published: int) -> None:
+    assert num_parameters(config) == published
+
+
+@pytest.mark.parametrize(
+    ("config", "billions"),
+    [(BERT_BASE, 22.35), (MOBILEBERT, 5.39), (MOBILEBERT_TINY, 3.07), (TINYBERT4, 1.25)],
+)
+def test_known_flops_at_128_tokens(config: EncoderConfig, billions: float) -> None:
+    assert round(forward_flops(config, 1, 128) / 1e9, 2) == billions
+
+
+@st.composite
+def encoders(draw: st.DrawFn) -> EncoderConfig:
+    heads, head_size = draw(st.integers(1, 4)), draw(st.integers(1, 8))
+    bottleneck, intra = draw(st.booleans()), heads * head_size
+    hidden = draw(st.integers(1, 48)) if bottleneck else intra
+    return EncoderConfig(
+        vocab_size=draw(st.integers(8, 100)),
+        embedding_size=draw(st.integers(1, hidden)),
+        hidden_size=hidden,
+        num_hidden_layers=draw(st.integers(1, 5)),
+        num_attention_heads=heads,
+        intra_bottleneck_size=intra if bottleneck else None,
+        intermediate_size=draw(st.integers(1, 40)),
+        num_feedforward_networks=draw(st.integers(1, 4)) if bottleneck else 1,
+        trigram_input=draw(st.booleans()),
+        key_query_shared_bottleneck=draw(st.booleans()),
+        use_bottleneck_attention=draw(st.booleans()),
+        max_position_embeddings=draw(st.integers(8, 64)),
+        type_vocab_size=draw(st.integers(1, 4)),
+    )
+
+
+def abstract_parameters(config: EncoderConfig) -> Any:
+    ids = jnp.zeros((1, 8), jnp.int32)
+    return jax.eval_shape(Encoder(config).init, jax.random.key(0), ids, ids, ids)["params"]
+
+
+@settings(max_examples=25)
+@given(config=encoders())
+def test_formulas_equal_the_tree(config: EncoderConfig) -> None:
+    params = abstract_parameters(config)
+    assert num_parameters(config) == sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+    # Every kernel is the right side of one product for each of its layers, and nothing else is.
+    kernels = [leaf.shape for path, leaf in jax.tree.leaves_with_path(params) if path[-1].key == "kernel"]
+    products = [p for p in matrix_products(config, 2, 8) if p.weights]
+    assert sum(p.copies * p.k * p.n for p in products) == sum(math.prod(shape) for shape in kernels)
+
+
+@settings(max_examples=25)
+@given(config=encoders(), batch=st.integers(1, 4), length=st.integers(1, 64))
+def test_flops_grow_with_the_batch(config: EncoderConfig, batch: int, length: int) -> None:
+    assert forward_flops(config, batch, length) == batch * forward_flops(config, 1, length)
+    deeper = dataclasses.replace(config, num_hidden_layers=config.num_hidden_layers + 1)
+    assert forward_flops(deeper, batch, length) > forward_flops(config, batch, length)
+
+
+def test_flops_by_hand() -> None:
+    config = dataclasses.replace(
+        BERT_BASE, embedding_size=4, hidden_size=4, num_hidden_layers=1, num_attention_heads=2, intermediate_size=6
+    )
+    # Query, key, value, output; the feed-forward's two; scores and context over both heads, for 3 tokens.
+    multiply_adds = 4 * 3 * 4 * 4 + 2 * 3 * 4 * 6 + 2 * 2 * 3 * 3 * 2
+    assert forward_flops(config, 1, 3) == 2 * multiply_adds
