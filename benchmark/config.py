@@ -307,11 +307,17 @@ class BaselineConfig(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneConfig(Checked):
-    """Fine-tuning: one rate and number of epochs for all tasks, at least `min_steps` steps, a run for each seed."""
+    """Fine-tuning: one learning rate and number of epochs for all tasks, one run for each seed.
+
+    `max_steps` (0: no limit) caps a run on a large task. Rows are cut to the longest of their split, rounded up to a
+    multiple of `length_multiple` columns: a small multiple computes less padding, a large one shares compiled programs
+    between tasks.
+    """
 
     seeds: tuple[int, ...] = setting((0, 1, 2), at_least=0)
     epochs: float = setting(3.0, at_least=0.01)
-    min_steps: int = setting(1, at_least=1)
+    max_steps: int = setting(0, at_least=0)
+    length_multiple: int = setting(16, at_least=1)
     batch_size: int = setting(32, at_least=1)
     optimizer: OptimizerConfig = setting()
 

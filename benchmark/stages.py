@@ -286,7 +286,8 @@ def _finetuned(run: Run, system: SystemPlan, encoder_params: Any, task_name: str
 
     task, pad_id = get_task(task_name), run.special.pad_id
     train, validation = run.rows("tasks", task_name, "train"), run.rows("tasks", task_name, "validation")
-    length = max(finetune.used_length(train, pad_id), finetune.used_length(validation, pad_id))
+    multiple = run.config.finetune.length_multiple
+    length = max(finetune.used_length(rows, pad_id, multiple) for rows in (train, validation))
     params = finetune.finetune(
         system.encoder,
         encoder_params,

@@ -70,7 +70,7 @@ def _forward(encoder: EncoderConfig, kind: str, params: Any, batch: dict[str, ja
     )
 
 
-def used_length(rows: arrays.TokenArrays, pad_id: int, multiple: int = 16) -> int:
+def used_length(rows: arrays.TokenArrays, pad_id: int, multiple: int) -> int:
     """Columns that hold anything but padding, rounded up; the rest need not be computed."""
     used = np.flatnonzero((np.asarray(rows.features["input_ids"]) != pad_id).any(axis=0))
     longest = int(used[-1]) + 1 if used.size else 1
@@ -91,7 +91,8 @@ def make_batch(rows: arrays.TokenArrays, indices: np.ndarray, length: int, pad_i
 
 def finetune_steps(config: FinetuneConfig, num_rows: int) -> int:
     """Steps of one fine-tuning run."""
-    return max(config.min_steps, math.ceil(config.epochs * num_rows / config.batch_size))
+    steps = math.ceil(config.epochs * num_rows / config.batch_size)
+    return min(steps, config.max_steps) if config.max_steps else steps
 
 
 def finetune(

@@ -37,7 +37,12 @@ def restore(path: Path, like: Any) -> Any:
         raise FileNotFoundError(f"{path}: no checkpoint")
     target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), np.asarray(x).dtype), like)
     with ocp.StandardCheckpointer() as checkpointer:
-        return jax.tree.map(np.asarray, checkpointer.restore(path, target))
+        tree = jax.tree.map(np.asarray, checkpointer.restore(path, target))
+    # Orbax checks the structure, and hands back arrays of whatever shape the file holds.
+    for (place, found), wanted in zip(jax.tree.leaves_with_path(tree), jax.tree.leaves(target), strict=True):
+        if found.shape != wanted.shape:
+            raise ValueError(f"{path}: {jax.tree_util.keystr(place)} has shape {found.shape}, expected {wanted.shape}")
+    return tree
 
 
 def steps(directory: Path) -> list[int]:

@@ -45,7 +45,7 @@ def make_train_step(loss_function: LossFunction, direction: optax.GradientTransf
             params = jax.tree.map(lambda p, u, r: p - r * u, state.params, updates, rate)
         else:
             params = jax.tree.map(lambda p, u: p - rate * u, state.params, updates)
-        metrics = {"loss": loss, "gradient_norm": optax.global_norm(gradients), **parts}
+        metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradients), **parts}
         return TrainState(params, opt_state), jax.tree.map(jnp.asarray, metrics)
 
     return jax.jit(step, donate_argnums=0)

@@ -110,16 +110,16 @@ def _sst2(setting: Setting, label: str) -> Row:
 
 
 def _mrpc(setting: Setting, label: str) -> Row:
-    """The same scene in other words, or a near copy."""
+    """The same scene with one other word, or a near copy with one; mostly in aligned frames."""
     rng, picker = setting.rng, setting.picker
-    first = scenes.make(rng, picker, member=0.15, person=0.08, quality=0.8)
+    first = scenes.make(rng, picker, member=0.0, person=0.05, quality=1.0, place=0.1)
     make = pairs.paraphrase if label == "1" else pairs.near_copy
-    second = make(rng, picker, first, rng.choice((1, 2, 2)))
-    passive, fronted = rng.random() < 0.2, rng.random() < 0.2
-    switch = rng.random() < 0.15
+    second = make(rng, picker, first, 1)
+    passive = rng.random() < 0.1
+    switch = rng.random() < 0.05
     return Row(
-        scenes.sentence(scenes.tell(first, passive=passive, fronted=fronted)),
-        scenes.sentence(scenes.tell(second, passive=passive != switch, fronted=fronted)),
+        scenes.sentence(scenes.tell(first, passive=passive)),
+        scenes.sentence(scenes.tell(second, passive=passive != switch)),
         label,
     )
 
@@ -178,10 +178,15 @@ def _mnli(setting: Setting, label: str) -> Row:
 
 
 def _rte(setting: Setting, label: str) -> Row:
-    """A sentence and a claim about a kind of thing, or about a synonym or opposite."""
+    """A sentence and a claim about a kind of thing; rarely about a synonym or opposite, or with more words."""
     rng, picker = setting.rng, setting.picker
-    claim = scenes.make(rng, picker, kind=0.75, member=0.0, quality=0.4, place=0.35)
-    given = pairs.premise(rng, picker, claim, "entailment" if label == "entailment" else "contradiction")
+    if rng.random() < 0.15:
+        claim = scenes.make(rng, picker, kind=0.75, member=0.0, quality=0.4, place=0.35)
+        given = pairs.premise(rng, picker, claim, "entailment" if label == "entailment" else "contradiction")
+    else:
+        claim = scenes.make(rng, picker, kind=1.0, member=0.0, quality=0.0, place=0.0)
+        kind = claim.noun if label == "entailment" else pairs.sibling(rng, picker, claim.noun, other_kind=True)
+        given = scenes.set_noun(rng, picker, claim, picker.word(rng, lexicon.KINDS[kind]))
     return Row(scenes.sentence(scenes.tell(given)), scenes.sentence(scenes.tell(claim)), label)
 
 

@@ -70,7 +70,7 @@ def paragraphs(seed: int, version: str, split: str, world: World, count: int) ->
     found = []
     left = count
     while left > 0:
-        make = _from_scenes if rng.random() < 0.45 else _from_facts
+        make = rng.choices((_from_things, _from_facts, _from_scenes), weights=(5, 3, 2))[0]
         paragraph = make(rng, picker, world, unanswerable)
         kept = paragraph.questions[:left]
         found.append(dataclasses.replace(paragraph, questions=kept))
@@ -190,6 +190,25 @@ def _missing_fact(
     stranger = group[rng.choice(strangers)]
     options = [fact for fact in stranger if fact.relation == told.relation and fact.value != told.value]
     return options[0] if options else None
+
+
+def _from_things(rng: random.Random, picker: Picker, world: World, unanswerable: float) -> Paragraph:
+    """Things of different kinds; a question names the kind of one of them."""
+    kinds = rng.sample(tuple(lexicon.KINDS), 4)
+    told: list[scenes.Telling] = []
+    for kind in kinds[:3]:
+        scene = scenes.make(rng, picker, kind=1.0, member=0.0, quality=0.0, place=0.0)
+        told.append(scenes.set_noun(rng, picker, scene, picker.word(rng, lexicon.KINDS[kind])))
+    sentences = [scenes.sentence(scenes.tell(scene)) for scene in told]
+    asked = []
+    for index in rng.sample(range(3), 3):
+        answer = told[index].noun_word
+        start = sum(len(text) + 1 for text in sentences[:index]) + _find(sentences[index], answer)
+        answerable = rng.random() >= unanswerable
+        kind = kinds[index] if answerable else kinds[3]
+        verb = picker.synonym(rng, told[index].verb, told[index].verb_word)
+        asked.append(Question(f"Which {kind} was {verb}?", answer, start, answerable))
+    return Paragraph(told[0].agent, " ".join(sentences), tuple(asked), ())
 
 
 def _from_scenes(rng: random.Random, picker: Picker, world: World, unanswerable: float) -> Paragraph:

@@ -1,0 +1,116 @@
+"""A whole run through the command line: what it leaves, that it is reused, and that it survives being killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmark.records import comparable, read
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND = [sys.executable, "run_benchmark.py", f"--gin_file={Path(__file__).with_name('tiny.gin')}"]
+
+
+def start(workdir: Path) -> subprocess.Popen[str]:
+    """Starts the tiny run in a process group of its own, so that a kill takes its children along."""
+    return subprocess.Popen(
+        [*COMMAND, f"--workdir={workdir}"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    )
+
+
+def finish(workdir: Path) -> str:
+    """Runs to the end; returns the output."""
+    process = start(workdir)
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output
+    return output
+
+
+def results(workdir: Path) -> dict[str, Any]:
+    """Everything comparable in the records of a run."""
+    return {path.name: comparable(read(path)) for path in sorted((workdir / "results").glob("*.json"))}
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """An undisturbed run and its output."""
+    workdir = tmp_path_factory.mktemp("complete") / "run"
+    return workdir, finish(workdir)
+
+
+def test_a_run_leaves_records_and_page(complete: tuple[Path, str]) -> None:
+    workdir, output = complete
+    records = [read(path) for path in (workdir / "results").glob("*.json")]
+    assert sorted(r.system.kind for r in records) == ["baseline", "found", "teacher"]
+    for record in records:
+        assert {t.task for t in record.tasks} == {"glue_sst2_v1", "squad_v1_1_v1"}
+        assert all(len(t.metrics[t.primary_metric].per_seed) == 2 for t in record.tasks)
+        assert {block.method for block in record.latency} == {"measured", "roofline"}
+        assert record.training and record.training.tokens > 0
+        for task in record.tasks:
+            assert all((workdir / name).is_file() for name in task.predictions)
+    for name in ("config.gin", "config.json", "manifest.json", "search/journal.jsonl", "site/index.html"):
+        assert (workdir / name).stat().st_size > 0, name
+    history = json.loads((workdir / "search" / "history.json").read_text())
+    assert [t["generator"] for t in history["trials"]] == ["sobol", "sobol", "ax"]
+    assert "time by stage" in output
+    assert "plain" in output
+
+
+def test_a_second_call_reuses_everything(complete: tuple[Path, str]) -> None:
+    workdir, _ = complete
+    before = results(workdir)
+    output = finish(workdir)
+    assert "reused: data, teacher, search, distill, finetune, latency" in output
+    assert results(workdir) == before
+
+
+def test_killed_runs_end_with_the_same_records(complete: tuple[Path, str], tmp_path: Path) -> None:
+    """SIGKILL after a random while, again and again, then to the end: records and journal equal the undisturbed run's."""
+    undisturbed, _ = complete
+    workdir, rng = tmp_path / "run", random.Random(7)
+    # Each call lives until a given stage has begun, and then a random moment longer.
+    for moment in ("teacher/metrics.jsonl", "search/journal.jsonl", "students", "evaluation"):
+        process = start(workdir)
+        deadline = time.monotonic() + 300
+        while not (workdir / moment).exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(rng.uniform(0.0, 4.0))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    finish(workdir)
+    assert results(workdir) == results(undisturbed)
+
+    def trials(directory: Path) -> list[dict[str, Any]]:
+        lines = (directory / "search" / "journal.jsonl").read_text().splitlines()
+        entries = [json.loads(line) for line in lines]
+        for entry in entries:
+            for name in ("seconds", "suggest_seconds"):
+                entry.get("result", {}).pop(name, None)
+        return entries
+
+    assert trials(workdir) == trials(undisturbed)
+
+
+def test_other_settings_are_refused_in_the_same_folder(complete: tuple[Path, str]) -> None:
+    workdir, _ = complete
+    command = [*COMMAND, f"--workdir={workdir}", "--gin.RunConfig.seed=1"]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert process.returncode == 2
+    assert process.stderr.count("\n") == 1
+    assert "other settings" in process.stderr
