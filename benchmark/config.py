@@ -307,15 +307,15 @@ class BaselineConfig(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneConfig(Checked):
-    """Fine-tuning: one learning rate and number of epochs for all tasks, one run for each seed.
+    """Fine-tuning: one learning rate for all tasks, one run for each seed.
 
-    `max_steps` (0: no limit) caps a run on a large task. Rows are cut to the longest of their split, rounded up to a
+    `epochs` holds one number for all tasks, or one for each of `DataConfig.tasks` in their order. `max_steps` (0: no limit) caps a run on a large task. Rows are cut to the longest of their split, rounded up to a
     multiple of `length_multiple` columns: a small multiple computes less padding, a large one shares compiled programs
     between tasks.
     """
 
     seeds: tuple[int, ...] = setting((0, 1, 2), at_least=0)
-    epochs: float = setting(3.0, at_least=0.01)
+    epochs: tuple[float, ...] = setting((3.0,), at_least=0.01)
     max_steps: int = setting(0, at_least=0)
     length_multiple: int = setting(16, at_least=1)
     batch_size: int = setting(32, at_least=1)
@@ -325,6 +325,8 @@ class FinetuneConfig(Checked):
         """Refuses repeated seeds."""
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             self.refuse("seeds", "distinct seeds, at least one")
+        if not self.epochs:
+            self.refuse("epochs", "one number, or one for each task")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -367,6 +369,8 @@ class RunConfig(Checked):
         names = [b.name for b in self.baselines]
         if len(set(names)) != len(names) or {"teacher", "untrained"} & set(names):
             self.refuse("baselines", "distinct names other than 'teacher' and 'untrained'")
+        if len(self.finetune.epochs) not in (1, len(self.data.tasks)):
+            self.finetune.refuse("epochs", f"one number, or one for each of the {len(self.data.tasks)} tasks")
         limit = min(self.teacher.encoder.max_position_embeddings, self.search.space.base.max_position_embeddings)
         for name in ("pretrain_length", "task_length", "span_length"):
             if getattr(self.data, name) > limit:

@@ -286,7 +286,8 @@ def _finetuned(run: Run, system: SystemPlan, encoder_params: Any, task_name: str
 
     task, pad_id = get_task(task_name), run.special.pad_id
     train, validation = run.rows("tasks", task_name, "train"), run.rows("tasks", task_name, "validation")
-    multiple = run.config.finetune.length_multiple
+    multiple, all_epochs = run.config.finetune.length_multiple, run.config.finetune.epochs
+    epochs = all_epochs[run.config.data.tasks.index(task_name) if len(all_epochs) > 1 else 0]
     length = max(finetune.used_length(rows, pad_id, multiple) for rows in (train, validation))
     params = finetune.finetune(
         system.encoder,
@@ -296,6 +297,7 @@ def _finetuned(run: Run, system: SystemPlan, encoder_params: Any, task_name: str
         length,
         pad_id,
         run.config.finetune,
+        epochs,
         seed,
         f"{system.name} {task_name} seed {seed}",
     )

@@ -95,7 +95,7 @@ def declare(workdir: Path, config: RunConfig, gin_text: str, manifest: dict[str,
     """
     settings = {"fingerprint": fingerprint(config), "config": to_dict(config)}
     path = workdir / "config.json"
-    if path.exists() and read_json(path).get("fingerprint") != settings["fingerprint"]:
+    if path.exists() and finished(path, settings["fingerprint"]) is None:
         raise RunError(f"{workdir}: holds a run of other settings; choose another --workdir or remove it")
     write_json(path, settings)
     write_text(workdir / "config.gin", gin_text)

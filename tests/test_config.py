@@ -150,3 +150,18 @@ def test_scaled_recipe_keeps_at_least_one_step() -> None:
 
 def test_stages_are_those_of_the_contract() -> None:
     assert STAGES == ("data", "teacher", "search", "distill", "finetune", "latency", "record", "publish")
+
+
+@pytest.mark.parametrize("name", ["", "A", "a b", "../up", ".a", "a/b", "a\n", "x" * 61])
+def test_names_that_become_files_are_refused(name: str) -> None:
+    for make in (
+        lambda: run_config(track=name),
+        lambda: BaselineConfig(name=name, title="A", encoder=EncoderConfig()),
+    ):
+        with pytest.raises(ConfigError, match=r"expected str matching \[a-z0-9\]"):
+            make()
+
+
+@pytest.mark.parametrize("name", ["a", "micro", "mobilebert-24x512_v1.0", "x" * 60])
+def test_names_that_become_files_are_accepted(name: str) -> None:
+    assert run_config(track=name).track == name

@@ -1,6 +1,8 @@
 """Distillation: the layer map, the student's start, which parameters move, and a resume to the same bits."""
 
 import dataclasses
+import importlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,13 @@ import numpy as np
 import pytest
 
 from benchmark.config import DistillConfig, EncoderConfig, OptimizerConfig
-from benchmark.distillation import distill as module
 from benchmark.distillation.distill import Teacher, distill, init_student, uniform_layer_map
 from benchmark.training.masking import SpecialTokens
 from benchmark.training.pretrain import init_params
 from tasks.arrays import TokenArrays
+
+# For its imports, which tests replace.
+module: Any = importlib.import_module(distill.__module__)
 
 SPECIAL = SpecialTokens(vocab_size=40, pad_id=0, cls_id=2, sep_id=3, mask_id=4)
 STUDENT = EncoderConfig(
@@ -66,13 +70,14 @@ def rows() -> TokenArrays:
 
 @pytest.fixture(scope="module", autouse=True)
 def compile_once() -> Any:
-    """Equal losses and optimisers share one compiled step: these tests run the same student many times."""
+    """Losses that differ in the number of steps alone share one compiled step: many tests run the same student."""
     steps: dict[Any, Any] = {}
     original, losses = module.make_train_step, module.distillation_loss
 
-    def remembered_loss(*arguments: Any, **options: Any) -> Any:
-        loss = losses(*arguments, **options)
-        loss.key = (arguments, tuple(options.items()))
+    def remembered_loss(student: EncoderConfig, layer_map: Any, config: DistillConfig, **options: Any) -> Any:
+        loss: Any = losses(student, layer_map, config, **options)
+        same = dataclasses.replace(config, layer_steps=0, distill_steps=1, checkpoint_every=1)
+        loss.key = (student, layer_map, same, tuple(options.items()))
         return loss
 
     def remembered_step(loss: Any, direction: Any) -> Any:
@@ -191,10 +196,8 @@ def test_layers_above_the_stage_stand_still(
 
 
 def test_distilling_lowers_the_loss(teacher: Teacher, rows: TokenArrays, tmp_path: Path) -> None:
-    import json
-
     # One phase is checked at a time: the losses of different transfer stages do not compare.
-    longer = dataclasses.replace(RECIPE, layer_steps=60, distill_steps=100)
+    longer = dataclasses.replace(RECIPE, layer_steps=60, distill_steps=100, checkpoint_every=1000)
     run(longer, teacher, rows, tmp_path)
     for phase in ("transfer", "distillation"):
         lines = (tmp_path / phase / "metrics.jsonl").read_text().splitlines()

@@ -93,6 +93,11 @@ def hugging_face(config: EncoderConfig) -> Any:
         )
         own = {name: getattr(config, name) for name in names}
         model = transformers.MobileBertForMaskedLM(transformers.MobileBertConfig(**shared, **own))
+        if not (config.key_query_shared_bottleneck or config.use_bottleneck_attention):
+            # Hugging Face feeds these the layer's whole input, as the paper does, but makes them too narrow for it.
+            for layer in model.mobilebert.encoder.layer:
+                layer.attention.self.query = torch.nn.Linear(config.hidden_size, config.intra_size)
+                layer.attention.self.key = torch.nn.Linear(config.hidden_size, config.intra_size)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

@@ -280,3 +280,10 @@ def test_comparable_leaves_out_the_clock_and_nothing_else() -> None:
         ("provenance.git_commit", "other"),
     ]:
         assert comparable(parse(json.dumps(changed(path, value)))) != comparable(parse(json.dumps(one)))
+
+
+@pytest.mark.parametrize("name", ["\x1b[2J", "two\nlines", "\u202e"])
+def test_names_of_unknown_fields_are_shown_without_control_characters(name: str) -> None:
+    with pytest.raises(RecordError) as caught:
+        parse(json.dumps({**example(), name: 1}))
+    assert str(caught.value).isprintable()

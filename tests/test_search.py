@@ -93,7 +93,7 @@ def test_feasible_points_keep_both_limits() -> None:
     latencies = sorted(known_latency(CONFIG, decode(SPACE, p)) for p in enumerate_points(SPACE))
     config = dataclasses.replace(CONFIG, latency_threshold_s=latencies[10], max_parameters=9000)
     points = feasible_points(config)
-    assert 0 < len(points) < 10
+    assert 0 < len(points) <= 10
     for point in enumerate_points(SPACE):
         encoder = decode(SPACE, point)
         wanted = known_latency(config, encoder) < latencies[10] and num_parameters(encoder) <= 9000
@@ -227,7 +227,8 @@ def stable(path: Path) -> list[Any]:
 
 
 def points_of(trials: list[Trial]) -> list[tuple[int, ...]]:
-    return [tuple(t.point.values()) for t in trials]
+    # The journal sorts names, so a point that was read back lists its values in another order.
+    return [tuple(value for _, value in sorted(t.point.items())) for t in trials]
 
 
 def test_no_point_is_tried_twice_until_the_space_is_empty(tmp_path: Path) -> None:

@@ -89,9 +89,9 @@ def make_batch(rows: arrays.TokenArrays, indices: np.ndarray, length: int, pad_i
     return batch
 
 
-def finetune_steps(config: FinetuneConfig, num_rows: int) -> int:
+def finetune_steps(config: FinetuneConfig, epochs: float, num_rows: int) -> int:
     """Steps of one fine-tuning run."""
-    steps = math.ceil(config.epochs * num_rows / config.batch_size)
+    steps = math.ceil(epochs * num_rows / config.batch_size)
     return min(steps, config.max_steps) if config.max_steps else steps
 
 
@@ -103,6 +103,7 @@ def finetune(
     length: int,
     pad_id: int,
     config: FinetuneConfig,
+    epochs: float,
     seed: int,
     name: str,
 ) -> Any:
@@ -115,7 +116,8 @@ def finetune(
         rows: materialised training rows.
         length: columns to use, as `used_length` gives them.
         pad_id: id of padding.
-        config: epochs, batch size, optimiser.
+        config: batch size, optimiser, limit of steps.
+        epochs: passes over the rows.
         seed: seeds head and data order.
         name: shown in errors.
 
@@ -126,7 +128,7 @@ def finetune(
     params = init_tree(_model(encoder, task.kind), encoder, seed, num_inputs=3)
     # A copy: the train step donates its state, and the caller's parameters serve other seeds and tasks.
     params["encoder"] = jax.tree.map(jnp.array, encoder_params)
-    total = finetune_steps(config, rows.num_rows)
+    total = finetune_steps(config, epochs, rows.num_rows)
     settings = {"label_bias": label_bias(task)} if task.kind == "classification" else {}
 
     def inputs(number: int) -> tuple[Any, Any, dict[str, Any]]:

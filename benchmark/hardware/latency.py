@@ -67,11 +67,9 @@ def speedup(measurement: Measurement) -> tuple[float, tuple[float, float]]:
 
 def noise_floor(measurement: Measurement) -> float:
     """Half-width of the central 95 % of log median ratios of the reference against itself, by bootstrap over pairs."""
-    ratios = np.log(
-        np.concatenate(
-            [pair_ratios(c, r) for c, r in zip(measurement.samples_ns, measurement.reference_samples_ns, strict=True)]
-        )
-    )
+    pairs = zip(measurement.samples_ns, measurement.reference_samples_ns, strict=True)
+    # Sorted, so that the draws do not depend on the order of the processes.
+    ratios = np.sort(np.log(np.concatenate([pair_ratios(c, r) for c, r in pairs])))
     draws = np.random.default_rng(0).choice(ratios, (500, len(ratios)))
     low, high = np.quantile(np.median(draws, axis=1), [0.025, 0.975])
     return float(max(abs(low), abs(high)))
@@ -118,7 +116,10 @@ def measure(
         if child.returncode:
             last = (child.stderr.strip().splitlines() or ["no message"])[-1]
             raise LatencyError(f"latency: the measuring process ended with code {child.returncode}: {last}")
-        results.append(json.loads(child.stdout.splitlines()[-1]))
+        try:
+            results.append(json.loads(child.stdout.splitlines()[-1]))
+        except (IndexError, ValueError):
+            raise LatencyError("latency: the measuring process gave no samples") from None
         progress(f"latency: process {process + 1}/{config.processes} in {time.perf_counter() - started:.1f} s")
     return {
         name: Measurement(

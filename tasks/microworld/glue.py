@@ -110,16 +110,25 @@ def _sst2(setting: Setting, label: str) -> Row:
 
 
 def _mrpc(setting: Setting, label: str) -> Row:
-    """The same scene with one other word, or a near copy with one; mostly in aligned frames."""
+    """Two tellings that differ in one word, a synonym or not; mostly the object, in aligned frames."""
     rng, picker = setting.rng, setting.picker
-    first = scenes.make(rng, picker, member=0.0, person=0.05, quality=1.0, place=0.1)
-    make = pairs.paraphrase if label == "1" else pairs.near_copy
-    second = make(rng, picker, first, 1)
+    if rng.random() < 0.15:
+        first = scenes.make(rng, picker, member=0.0, person=0.2, quality=0.8, place=0.2)
+        second = (pairs.paraphrase if label == "1" else pairs.near_copy)(rng, picker, first, 1)
+    else:
+        first = scenes.make(rng, picker, member=0.0, quality=0.0, place=0.0)
+        slot = "noun" if rng.random() < 0.8 else "verb"
+        if label == "1":
+            second = scenes.reword(rng, picker, first, (slot,))
+        elif slot == "noun":
+            second = scenes.set_noun(rng, picker, first, pairs.sibling(rng, picker, first.noun, other_kind=True))
+        else:
+            verb = picker.sense(rng, tuple(lexicon.VERBS), (first.verb,))
+            second = scenes.set_verb(rng, picker, first, verb)
     passive = rng.random() < 0.1
-    switch = rng.random() < 0.05
     return Row(
         scenes.sentence(scenes.tell(first, passive=passive)),
-        scenes.sentence(scenes.tell(second, passive=passive != switch)),
+        scenes.sentence(scenes.tell(second, passive=passive)),
         label,
     )
 

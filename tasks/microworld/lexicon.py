@@ -185,16 +185,12 @@ def article(phrase: str) -> str:
 def _unseen_words() -> frozenset[str]:
     """Decide which words the train files never show.
 
-    Of the synonym sets every fourth pair of opposites is held out whole and of every other set one word (its rank
-    rotates), so that half of the words are unseen, common and rare ones alike. Of plain lists every second word is.
+    Of every synonym set one word is held out (its rank rotates, so that common and rare words are), of plain lists
+    every second word.
     """
     unseen: list[str] = []
     for senses in (VERBS, QUALITIES, OBJECTS, PERSON_VERBS):
-        for index, words in enumerate(senses.values()):
-            if index // 2 % 4 == 3:
-                unseen += words
-            else:
-                unseen.append(words[index % 3])
+        unseen += [words[index % 3] for index, words in enumerate(senses.values())]
     polar = (POSITIVE, NEGATIVE, LIKED, DISLIKED, TRIUMPHS, FAILURES)
     for group in (*polar, FEMALE, MALE, TOWNS, COMPANIES, RIVERS, COUNTRIES, *KINDS.values()):
         unseen += group[1::2]
