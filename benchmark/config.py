@@ -309,9 +309,10 @@ class BaselineConfig(Checked):
 class FinetuneConfig(Checked):
     """Fine-tuning: one learning rate for all tasks, one run for each seed.
 
-    `epochs` holds one number for all tasks, or one for each of `DataConfig.tasks` in their order. `max_steps` (0: no limit) caps a run on a large task. Rows are cut to the longest of their split, rounded up to a
-    multiple of `length_multiple` columns: a small multiple computes less padding, a large one shares compiled programs
-    between tasks.
+    `epochs` holds one number for all tasks, or one for each of `DataConfig.tasks` in their order. `max_steps` (0: no
+    limit) caps a run on a large task. Rows are cut to the longest of their split, rounded up to a multiple of
+    `length_multiple` columns: a small multiple computes less padding, a large one shares compiled programs between
+    tasks.
     """
 
     seeds: tuple[int, ...] = setting((0, 1, 2), at_least=0)

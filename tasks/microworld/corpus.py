@@ -104,7 +104,7 @@ def _kinds(rng: random.Random, world: World) -> Document:
             f"the {member} {kind} {rng.choice(lexicon.KIND_FACTS[kind])}.",
             f"{name} {verb} the {member} {kind}.",
             f"the {member} {kind} was near the {rng.choice(lexicon.SITES)}.",
-            f"{name} {verb} {a_member}, so {name} {verb} {a_kind}.",
+            f"{rng.choice((name, 'everybody'))} {verb} {a_member}, so {name} {verb} {a_kind}.",
             f"the {kind} was {a_member}.",
             f"{lexicon.plural(member)} are {lexicon.plural(kind)}.",
             f"{a_member} {rng.choice(lexicon.KIND_FACTS[kind])}.",

@@ -9,7 +9,9 @@ from tasks.microworld import lexicon, scenes
 from tasks.microworld.picker import Picker
 
 _QUALITIES = tuple(lexicon.QUALITIES)
-_EDITS = ("agreement", "reflexive", "order", "category", "number", "doubled", "missing")
+# Two determiners in a row are an error that a model can learn from the task's own training rows; they come twice as often as
+# the others, so that a model without pretraining is better than chance and still far from a pretrained one.
+_EDITS = ("agreement", "reflexive", "order", "category", "number", "doubled", "missing", "determiners", "determiners")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -141,6 +143,12 @@ def _missing(rng: random.Random, picker: Picker) -> Acceptable:
     return Acceptable(tuple(words), "missing", rng.choice((1, 2)), ())
 
 
+def _determiners(rng: random.Random, picker: Picker) -> Acceptable:
+    """A noun has one determiner."""
+    words, _ = _scene_words(rng, picker)
+    return Acceptable(tuple(words), "determiners", 2, (words[2], rng.choice(("the", "this", "a"))))
+
+
 _PATTERNS = {
     "agreement": _agreement,
     "reflexive": _reflexive,
@@ -149,4 +157,5 @@ _PATTERNS = {
     "number": _number,
     "doubled": _doubled,
     "missing": _missing,
+    "determiners": _determiners,
 }

@@ -81,7 +81,7 @@ def test_a_second_call_reuses_everything(complete: tuple[Path, str]) -> None:
 
 
 def test_killed_runs_end_with_the_same_records(complete: tuple[Path, str], tmp_path: Path) -> None:
-    """SIGKILL after a random while, again and again, then to the end: records and journal equal the undisturbed run's."""
+    """SIGKILL after a random while, again and again, then to the end: records and journal are the undisturbed run's."""
     undisturbed, _ = complete
     workdir, rng = tmp_path / "run", random.Random(7)
     # Each call lives until a given stage has begun, and then a random moment longer.
