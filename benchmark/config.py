@@ -51,6 +51,8 @@ NAME = r"[a-z0-9][a-z0-9_.-]{0,59}"
 class EncoderConfig(Checked):
     """Architecture of one encoder; the names are those of the Hugging Face BERT and MobileBERT configurations.
 
+    `position_initializer` is where the trained position table starts: at random, as in BERT, or at sinusoids (arXiv
+    1706.03762) times `initializer_range`, from which tiny models learn to attend by distance much sooner.
     `intra_bottleneck_size=None` gives a plain BERT layer. The defaults are MobileBERT's (arXiv 2004.02984, its released
     configuration).
     """
@@ -72,6 +74,7 @@ class EncoderConfig(Checked):
     type_vocab_size: int = setting(2, at_least=1)
     layer_norm_eps: float = setting(1e-12, at_least=0.0)
     initializer_range: float = setting(0.02, at_least=0.0)
+    position_initializer: str = setting("normal", choices=("normal", "sinusoidal"))
 
     @property
     def intra_size(self) -> int:

@@ -113,7 +113,7 @@ def teacher_stage(run: Run) -> dict[str, Any]:
         }
 
     stage_fingerprint = fingerprint(run.data_fingerprint, config, run.config.seed)
-    return once(directory / "stage.json", stage_fingerprint, work, run.progress, "teacher")
+    return once(directory / "stage.json", stage_fingerprint, work, run.progress, "teacher", directory=directory)
 
 
 def _tokens(run: Run, steps: int, batch_size: int, seed: int) -> int:
@@ -183,7 +183,7 @@ def search_stage(run: Run) -> dict[str, Any]:
         run.progress("search: found " + ", ".join(name for name, _ in found))
         return {"found": {name: to_dict(encoder) for name, encoder in found}, "trials": len(trials)}
 
-    return once(directory / "stage.json", stage_fingerprint, work, run.progress, "search")
+    return once(directory / "stage.json", stage_fingerprint, work, run.progress, "search", directory=directory)
 
 
 def plan(run: Run) -> list[SystemPlan]:
@@ -228,8 +228,8 @@ def distill_stage(run: Run) -> dict[str, Any]:
             run.progress(f"{system.name}: masked-LM accuracy {result['masked_lm']['accuracy']:.2f} %")
             return {**result, "encoder": to_dict(encoder)}
 
-        marker = system.directory / "stage.json"
-        return once(marker, fingerprints[system.name], work, run.progress, f"distill {system.name}")
+        marker, name = system.directory / "stage.json", f"distill {system.name}"
+        return once(marker, fingerprints[system.name], work, run.progress, name, directory=system.directory)
 
     return _together(map_threads(distilled, students, run.config.parallel_systems))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,7 +45,13 @@ def finished(path: Path, stage_fingerprint: str) -> dict[str, Any] | None:
 
 
 def once(
-    path: Path, stage_fingerprint: str, work: Callable[[], dict[str, Any]], progress: Callable[[str], None], name: str
+    path: Path,
+    stage_fingerprint: str,
+    work: Callable[[], dict[str, Any]],
+    progress: Callable[[str], None],
+    name: str,
+    *,
+    directory: Path | None = None,
 ) -> dict[str, Any]:
     """Does a piece of work unless its marker says that it was done with the same settings.
 
@@ -54,6 +61,8 @@ def once(
         work: returns what later stages need, as JSON.
         progress: receives progress lines.
         name: shown in progress lines.
+        directory: where the work keeps what an interrupted call continues from; it is emptied first when that belongs to
+            other inputs (another fingerprint).
 
     Returns:
         The marker: `result`, `seconds` and whether it was `reused`.
@@ -63,6 +72,11 @@ def once(
         progress(f"{name}: reused")
         return {**marker, "reused": True}
     started = time.perf_counter()
+    if directory is not None:
+        begun = directory / "begun.json"
+        if directory.exists() and finished(begun, stage_fingerprint) is None:
+            shutil.rmtree(directory)
+        write_json(begun, {"fingerprint": stage_fingerprint})
     result = work()
     marker = {"fingerprint": stage_fingerprint, "result": result, "seconds": round(time.perf_counter() - started, 3)}
     write_json(path, marker)

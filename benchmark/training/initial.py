@@ -13,6 +13,13 @@ import numpy as np
 from benchmark.config import EncoderConfig
 
 
+def sinusoids(length: int, width: int) -> np.ndarray:
+    """Position table of arXiv 1706.03762, section 3.5: sine in even channels, cosine in odd ones, `[length, width]`."""
+    channels = np.arange(width)
+    angles = np.arange(length)[:, None] / 10000.0 ** (channels // 2 * 2 / width)
+    return np.where(channels % 2 == 0, np.sin(angles), np.cos(angles)).astype(np.float32)
+
+
 def init_tree(model: nn.Module, encoder: EncoderConfig, seed: int, num_inputs: int) -> dict[str, Any]:
     """Draws parameters as BERT does: weights normal, truncated at two standard deviations; norms at 1 and 0.
 
@@ -34,6 +41,8 @@ def init_tree(model: nn.Module, encoder: EncoderConfig, seed: int, num_inputs: i
         name = path[-1].key
         if name in ("bias", "scale"):
             return np.full(leaf.shape, float(name == "scale"), np.float32)
+        if name == "position_embeddings" and encoder.position_initializer == "sinusoidal":
+            return sinusoids(*leaf.shape) * np.float32(encoder.initializer_range)
         stream = zlib.crc32("/".join(entry.key for entry in path).encode())
         values = np.random.default_rng((seed, stream)).standard_normal(leaf.shape, np.float32)
         # Values beyond two standard deviations are drawn anew until none is left, which is what truncation means.

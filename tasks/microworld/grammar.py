@@ -11,7 +11,10 @@ from tasks.microworld.picker import Picker
 _QUALITIES = tuple(lexicon.QUALITIES)
 # Two determiners in a row are an error that a model can learn from the task's own training rows; they come twice as often as
 # the others, so that a model without pretraining is better than chance and still far from a pretrained one.
-_EDITS = ("agreement", "reflexive", "order", "category", "number", "doubled", "missing", "determiners", "determiners")
+_EDITS = (
+    *("agreement", "reflexive", "order", "category", "number", "doubled", "missing"),
+    *("determiners", "determiners"),
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
