@@ -16,7 +16,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from tasks import microworld
-from tasks.microworld import glue, lexicon, squad, write
+from tasks.microworld import glue, grammar, lexicon, squad, write
 from tasks.microworld.world import RELATIONS, make_world
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -346,7 +346,8 @@ def test_words_held_out_of_training_occur_in_the_corpus(full: pathlib.Path) -> N
             for split in ("train", _dev(task))
         )
         new = dev - train
-        assert all(counts[token] > 0 for token in dev | train)
+        # The errors of CoLA are made of words that nobody writes.
+        assert all(counts[token] > 0 for token in (dev | train) - set(grammar._OVER_REGULAR.values()))
         assert len(new & classes.keys()) >= 25
         # Names of towns and companies are values of facts in QNLI, and "found" stands in a frame of SST-2.
         if task != "QNLI":

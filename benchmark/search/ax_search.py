@@ -20,8 +20,13 @@ _SPARE = 2  # asked for beyond what is needed, so that a repeated or invalid sug
 
 def preload() -> None:
     """Imports Ax and its optimiser, which takes seconds; a search does it beside its first trials."""
-    import ax.api.client
-    import botorch.acquisition.multi_objective.logei as logei
+    # Ax sets up its own loggers while it is imported, and the first one speaks at once.
+    logging.disable(logging.INFO)
+    try:
+        import ax.api.client
+        import botorch.acquisition.multi_objective.logei as logei
+    finally:
+        logging.disable(logging.NOTSET)
 
     # BoTorch would compile a C++ kernel with the machine's compiler at the first suggestion: a minute for nothing at
     # our sizes, and results that depend on the compiler. There is no public switch for it.

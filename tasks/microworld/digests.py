@@ -2,9 +2,9 @@
 
 # ruff: noqa: E501
 DIGESTS: dict[str, str] = {
-    "glue/CoLA/dev.tsv": "8523e54d4f89d3aedadc6d59563ff4c0b9ec56249c4e754d6d40fb976f4df8ad",
-    "glue/CoLA/test.tsv": "80662b86a697cf7f68061b16cc4e001ce26e5fe1271a0e2f7e8b44150c4b17bf",
-    "glue/CoLA/train.tsv": "6e33777714851ad8a43c5c39d69e5744e388904c6a5a580e4931856e435de19c",
+    "glue/CoLA/dev.tsv": "789767151f2b9146965e7e921ea90e9f719278b42a81913274c22e21f81f4941",
+    "glue/CoLA/test.tsv": "9666aa65428ebee0aa505b50180d55adedb38a4e88aa38b2667135b6ec9a7036",
+    "glue/CoLA/train.tsv": "b58688cd5e410c8bbbafce26e5314541553bc46f3fee254985b641f685c395da",
     "glue/MNLI/dev_matched.tsv": "1b58f77f3a15e6dc92eb111b246a8edfcf256f480309e1abfc72936e4872ed72",
     "glue/MNLI/dev_mismatched.tsv": "5ca1741c1840d078c4885d8f7f859279f01b48dcda0d2561aefb743ceb25a90b",
     "glue/MNLI/test_matched.tsv": "98d14dc4f3658061f214272c61e3611f64aa43abcc99c03e9b6adb7833c3278c",
@@ -28,8 +28,8 @@ DIGESTS: dict[str, str] = {
     "glue/STS-B/dev.tsv": "6a26ca078e15e325bcf5df99f827979ba58086500ad4c7c505547e23f8c2b370",
     "glue/STS-B/test.tsv": "dd318beb42bb85f65c61bb21fc0ad57cab16d820861716c2e0103f0ac70fb154",
     "glue/STS-B/train.tsv": "27f7870cd1730920570d5a51c861dff1c248eb8dbe31630fa180fcea0ee00b3e",
-    "pretrain/microworld/corpus.wikiextractor.txt": "56dc3a89863039196c1e3b24d9c3c3830f7f39165729675b34d44996a84402ff",
-    "pretrain/microworld/validation.wikiextractor.txt": "dc7bf78c6b939cb8746f9c7d4a4cf6b2a8593306a4b3c66a60b3d6849dfafd61",
+    "pretrain/microworld/corpus.wikiextractor.txt": "8c0115b56ec3a065bebc3be9b67747ec28b3bfc6153147eeea847ba323d232c1",
+    "pretrain/microworld/validation.wikiextractor.txt": "e5e2d2ebfc3c107835cb0de0d330809356a27c5d0325f50c46d2f3c798e5cf17",
     "squad/dev-v1.1.json": "8cc56b3f07ca1d2aab9023993bad00bdbdb1a828eb48617f651c32d08d2377bd",
     "squad/dev-v2.0.json": "c3539c1a553b0137c3b838e669f00483b2a57b15fd86e23b598693d0f411e7f8",
     "squad/train-v1.1.json": "db41fb24c959f560272a9ea0f96e092bb6fb7c7a5a3a9cc13c2dbfaf49728434",

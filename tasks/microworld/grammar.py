@@ -9,12 +9,10 @@ from tasks.microworld import lexicon, scenes
 from tasks.microworld.picker import Picker
 
 _QUALITIES = tuple(lexicon.QUALITIES)
-# Two determiners in a row are an error that a model can learn from the task's own training rows; they come twice as often as
+# An over-regular past tense is an error that a model can learn from the task's own training rows; it comes twice as often as
 # the others, so that a model without pretraining is better than chance and still far from a pretrained one.
-_EDITS = (
-    *("agreement", "reflexive", "order", "category", "number", "doubled", "missing"),
-    *("determiners", "determiners"),
-)
+_EDITS = ("agreement", "reflexive", "order", "category", "number", "doubled", "missing", "tense", "tense")
+_OVER_REGULAR = {"sold": "selled", "bought": "buyed", "found": "finded", "lost": "losed", "built": "builded"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -146,10 +144,12 @@ def _missing(rng: random.Random, picker: Picker) -> Acceptable:
     return Acceptable(tuple(words), "missing", rng.choice((1, 2)), ())
 
 
-def _determiners(rng: random.Random, picker: Picker) -> Acceptable:
-    """A noun has one determiner."""
+def _tense(rng: random.Random, picker: Picker) -> Acceptable:
+    """An irregular verb has its own past tense."""
     words, _ = _scene_words(rng, picker)
-    return Acceptable(tuple(words), "determiners", 2, (words[2], rng.choice(("the", "this", "a"))))
+    while words[1] not in _OVER_REGULAR:
+        words, _ = _scene_words(rng, picker)
+    return Acceptable(tuple(words), "tense", 1, (_OVER_REGULAR[words[1]],))
 
 
 _PATTERNS = {
@@ -160,5 +160,5 @@ _PATTERNS = {
     "number": _number,
     "doubled": _doubled,
     "missing": _missing,
-    "determiners": _determiners,
+    "tense": _tense,
 }
