@@ -16,9 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 RECORDED = ROOT / "tests" / "data" / "quickstart"
 OWN = ROOT / "runs" / "quickstart" / "results"
 
-# The score of the best answer that ignores the input, in percent: the majority label of the development set (for Matthews
-# correlation, 0 by definition, and for SQuAD the mean F1 of a word of the paragraph
-# drawn at random, 6.8, rounded up).
+# The score of an answer that ignores the input, in percent: the majority label of the development set (for Matthews
+# correlation 0 by definition), and for SQuAD the F1 of a random word of the paragraph (6.8, rounded up).
 CHANCE = {"glue_sst2_v1": 52.0, "glue_cola_v1": 0.0, "glue_rte_v1": 50.0, "squad_v1_1_v1": 10.0}
 
 
