@@ -61,8 +61,8 @@ def once(
         work: returns what later stages need, as JSON.
         progress: receives progress lines.
         name: shown in progress lines.
-        directory: where the work keeps what an interrupted call continues from; it is emptied first when that belongs to
-            other inputs (another fingerprint).
+        directory: where the work keeps what an interrupted call continues from; it is emptied first when that belongs
+            to other inputs (another fingerprint).
 
     Returns:
         The marker: `result`, `seconds` and whether it was `reused`.

@@ -1,7 +1,7 @@
 """The micro tasks tell systems apart: teacher > trained student > untrained student > chance, outside their intervals.
 
-The records under `tests/data/quickstart` are those of one `make quickstart`; where this checkout holds a finished quickstart of
-its own, its records must show the same.
+The records under `tests/data/quickstart` are those of one `make quickstart`; where this checkout holds a finished
+quickstart of its own, its records must show the same.
 """
 
 from __future__ import annotations

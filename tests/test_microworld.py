@@ -389,11 +389,11 @@ def _word_count_accuracy(directory: pathlib.Path, task: str, *, second_only: boo
     ("task", "majority", "ceiling"),
     [
         ("SST-2", 0.52, 0.80),  # 0.756: only words seen in training help
-        ("CoLA", 0.70, 0.83),  # 0.787
+        ("CoLA", 0.70, 0.80),  # 0.766
         ("MRPC", 0.66, 0.70),  # 0.648, second side 0.656
         ("QQP", 0.60, 0.65),  # 0.538, second side 0.547
         ("QNLI", 0.50, 0.57),  # 0.485, second side 0.500
-        ("RTE", 0.50, 0.69),  # 0.662, of which the items on everybody and nobody give 0.65; second side 0.49
+        ("RTE", 0.50, 0.69),  # 0.662, of which the items on everybody and nobody give 0.65; second side 0.487
         ("MNLI", 0.34, 0.45),  # 0.387, second side 0.339
     ],
 )

@@ -9,8 +9,8 @@ from tasks.microworld import lexicon, scenes
 from tasks.microworld.picker import Picker
 
 _QUALITIES = tuple(lexicon.QUALITIES)
-# An over-regular past tense is an error that a model can learn from the task's own training rows; it comes twice as often as
-# the others, so that a model without pretraining is better than chance and still far from a pretrained one.
+# An over-regular past tense is an error that a model can learn from the task's own training rows; it comes twice as
+# often as the others, so that a model without pretraining is better than chance and still far from a pretrained one.
 _EDITS = ("agreement", "reflexive", "order", "category", "number", "doubled", "missing", "tense", "tense")
 _OVER_REGULAR = {"sold": "selled", "bought": "buyed", "found": "finded", "lost": "losed", "built": "builded"}
 
