@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from benchmark import manifest, records, stages
 from benchmark.config import STAGES, RunConfig, fingerprint, to_dict
+from benchmark.errors import StageError
 from benchmark.models.formulas import forward_flops, num_parameters
 from benchmark.workdir import RunError, declare, locked, read_json
 
@@ -35,7 +37,7 @@ def run(config: RunConfig, workdir: Path, wanted: tuple[str, ...], *, gin_text: 
         command: the command line, for the records.
 
     Returns:
-        0.
+        0, or 1 when a stage failed, with one line on standard error; the same command tries that stage again.
 
     Raises:
         RunError: the folder belongs to other settings or to a running process, or a stage's input is missing.
@@ -57,7 +59,11 @@ def run(config: RunConfig, workdir: Path, wanted: tuple[str, ...], *, gin_text: 
             if name == "record":
                 record_stage(context, gin_text, command)
             else:
-                outcome = WORK[name](context)
+                try:
+                    outcome = WORK[name](context)
+                except StageError as error:
+                    print(f"error: stage {name}: {error}", file=sys.stderr, flush=True)  # noqa: T201
+                    return 1
                 if outcome["reused"]:
                     reused.append(name)
             timing[name] = time.perf_counter() - stage_started

@@ -28,10 +28,12 @@ def read_json(path: Path) -> Any:
     """Reads a JSON file of this run.
 
     Raises:
-        RunError: the file is damaged.
+        RunError: the file is missing or damaged.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{path}: missing; run the earlier stages first (--stages)") from None
     except ValueError as error:
         raise RunError(f"{path}: damaged ({error}); remove it and run the same command again") from None
 

@@ -24,6 +24,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "benchmark.settings": (),
     "benchmark.records": (),
     "benchmark.parallel": (),
+    "benchmark.errors": (),
     "benchmark.manifest": (),
     "benchmark.bindings": ("benchmark.config",),
     "benchmark.gin_loader": ("benchmark.config", "benchmark.bindings", "tasks.catalogue", "tasks.errors"),
@@ -34,9 +35,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "benchmark.models",
         # Values of weights for a measurement, drawn without a compile.
         "benchmark.training.initial",
+        "benchmark.errors",
         "benchmark.hardware",
     ),
-    "benchmark.training": ("benchmark.config", "benchmark.models", "benchmark.training", "tasks"),
+    "benchmark.training": ("benchmark.config", "benchmark.errors", "benchmark.models", "benchmark.training", "tasks"),
     "benchmark.distillation": (
         "benchmark.config",
         "benchmark.models",
@@ -54,6 +56,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "benchmark.search": (
         "benchmark.config",
+        "benchmark.errors",
         "benchmark.parallel",
         "benchmark.records",
         "benchmark.models",

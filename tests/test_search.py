@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.config import ChipConfig, EncoderConfig, SearchConfig, SearchSpace
+from benchmark.errors import StageError
 from benchmark.models.formulas import num_parameters
 from benchmark.search.journal import Journal, JournalError, Trial
 from benchmark.search.loop import (
@@ -98,7 +99,7 @@ def test_feasible_points_keep_both_limits() -> None:
         encoder = decode(SPACE, point)
         wanted = known_latency(config, encoder) < latencies[10] and num_parameters(encoder) <= 9000
         assert (point in points) == wanted
-    with pytest.raises(ValueError, match="no valid point"):
+    with pytest.raises(StageError, match="no valid point"):
         run_search(dataclasses.replace(CONFIG, max_parameters=1), Journal(Path("unused")), accuracy, 0, quiet)
 
 
@@ -359,7 +360,7 @@ def test_found_systems_are_front_members() -> None:
         assert {encoder for _, encoder in found} == {decode(SPACE, t.point) for t in wanted}
         assert all(name == f"found-{architecture_hash(encoder)[:8]}" for name, encoder in found)
     assert found_systems(CONFIG, trials)[0][1] == decode(SPACE, trials[2].point)
-    with pytest.raises(ValueError, match="no trial completed"):
+    with pytest.raises(StageError, match="no trial completed"):
         found_systems(CONFIG, trials[-1:])
 
 

@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 
 from benchmark.config import EncoderConfig, LatencyConfig, encoder_from_dict, to_dict
+from benchmark.errors import StageError
 
 _ROOT = Path(__file__).resolve().parents[2]
 
 
-class LatencyError(RuntimeError):
+class LatencyError(StageError):
     """A measurement that could not be made; the message is one line."""
 
 

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmark.errors import StageError
 
-class JournalError(ValueError):
+
+class JournalError(StageError):
     """A journal that cannot be continued; the message is one line naming file and line."""
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.config import EncoderConfig, SearchConfig, to_dict
+from benchmark.errors import StageError
 from benchmark.hardware.roofline import estimate
 from benchmark.models.formulas import num_parameters
 from benchmark.parallel import map_threads
@@ -108,11 +109,11 @@ def run_search(
         All trials.
 
     Raises:
-        ValueError: no point of the space is feasible.
+        StageError: no point of the space is feasible.
     """
     points = feasible_points(config)
     if not points:
-        raise ValueError("SearchConfig.space: no valid point meets latency_threshold_s and max_parameters")
+        raise StageError("SearchConfig.space: no valid point meets latency_threshold_s and max_parameters")
     order = initial_points(config, points, seed)
     progress(f"search: {len(points)} feasible architectures, {config.num_trials} trials by {config.algorithm}")
     if config.algorithm == "ax" and len(journal.trials) < config.num_trials:
@@ -215,11 +216,11 @@ def found_systems(config: SearchConfig, trials: list[Trial]) -> list[tuple[str, 
         At most `num_found` pairs of name (`found-<hash>`) and architecture; fewer where the front is smaller.
 
     Raises:
-        ValueError: no trial completed.
+        StageError: no trial completed.
     """
     completed = [t for t in trials if t.status == "completed"]
     if not completed:
-        raise ValueError("search: no trial completed, nothing to distil")
+        raise StageError("search: no trial completed, nothing to distil")
     points = [(t.result["accuracy"], t.result["latency_s"]) for t in completed]
     front = [t for t, member in zip(completed, pareto.non_dominated(points), strict=True) if member]
     chosen: list[Trial] = []

@@ -12,11 +12,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from benchmark.errors import StageError
 from benchmark.training import checkpoints
 from benchmark.training.state import TrainState
 
 
-class DivergedError(RuntimeError):
+class DivergedError(StageError):
     """Training met a non-finite loss; the message names step and run."""
 
 
