@@ -182,7 +182,9 @@ def _read_wikiextractor(lines: Iterable[str], path: Path) -> Iterator[list[str]]
     for number, line in enumerate(lines, start=1):
         if line.startswith("<doc "):
             if inside:
-                raise DataError(f"{path}: line {number}: <doc> inside <doc>; </doc> is expected before the next article")
+                raise DataError(
+                    f"{path}: line {number}: <doc> inside <doc>; </doc> is expected before the next article"
+                )
             inside, title_is_next, sentences = True, True, []
         elif line.startswith("</doc>"):
             if not inside:

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from tasks.errors import DataError, nearest_match_hint
-
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainingTask:
@@ -53,18 +51,13 @@ PRETRAINING_TASKS: Mapping[str, PretrainingTask] = MappingProxyType(
 )
 
 
-def get_pretraining_task(name: str) -> PretrainingTask:
-    """Looks a pretraining task up.
+def pretraining_task(sentence_pairs: bool) -> PretrainingTask:
+    """Gives the newest version of a pretraining task.
 
     Args:
-      name: its versioned name, such as `pretrain_mlm_v1`.
+      sentence_pairs: whether rows are pairs with a next-sentence label.
 
     Returns:
-      the entry of `PRETRAINING_TASKS`.
-
-    Raises:
-      DataError: if there is no such task; the message names the nearest ones.
+      an entry of `PRETRAINING_TASKS`.
     """
-    if name not in PRETRAINING_TASKS:
-        raise DataError(f"unknown pretraining task '{name}': {nearest_match_hint(name, PRETRAINING_TASKS)}")
-    return PRETRAINING_TASKS[name]
+    return PRETRAINING_TASKS["pretrain_mlm_nsp_v1" if sentence_pairs else "pretrain_mlm_v1"]

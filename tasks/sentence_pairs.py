@@ -79,7 +79,7 @@ def pair_rows(
     texts: Sequence[str],
     documents: Sequence[int],
     length: int,
-    seed: tuple[int, int],
+    seed: tuple[int, ...],
 ) -> dict[str, np.ndarray]:
     """Makes the rows of one block.
 
