@@ -185,7 +185,7 @@ def _permuted(positions: np.ndarray, num_rows: int, seed: int, epoch: int) -> np
     while len(pending):
         left, right = np.divmod(values[pending], width)
         for key in _round_keys(seed, epoch):
-            left, right = right, (left + _scrambled(right ^ key)) % width
+            left, right = right, (left + _scrambled(right ^ key) % width) % width
         values[pending] = left * width + right
         pending = pending[values[pending] >= num_rows]
     return values.astype(np.int64)

@@ -62,7 +62,7 @@ def teacher_outputs(encoder: EncoderConfig, params: Any, batch: MaskedBatch) -> 
         {"params": params},
         batch.input_ids,
         batch.attention_mask,
-        jnp.zeros_like(batch.input_ids),
+        batch.token_type_ids,
         batch.positions,
         output_hidden_states=True,
         output_attentions=True,
@@ -94,7 +94,7 @@ def distillation_loss(
             {"params": params["student"]},
             b.input_ids,
             b.attention_mask,
-            jnp.zeros_like(b.input_ids),
+            b.token_type_ids,
             b.positions,
             output_hidden_states=transfer,
             output_attentions=transfer,
@@ -182,7 +182,7 @@ def distill(
         student: architecture.
         teacher: the teacher.
         config: the recipe, already scaled for a flash distillation.
-        rows: materialised `input_ids` `[rows, length]`.
+        rows: materialised `input_ids`, and `token_type_ids` where rows are sentence pairs, `[rows, length]`.
         special: ids of the vocabulary.
         seed: seeds initial values, data order and masking.
         directory: for checkpoints, phase results and metrics; None keeps nothing.
@@ -206,8 +206,8 @@ def distill(
         return make_train_step(loss, direction), direction
 
     def batch(number: int) -> Any:
-        ids = take_rows(rows, config.batch_size, number, seed)
-        masked = mask_tokens(jax.random.fold_in(mask_key, number), ids, special, config.mask_rate)
+        ids, types = take_rows(rows, config.batch_size, number, seed)
+        masked = mask_tokens(jax.random.fold_in(mask_key, number), ids, special, config.mask_rate, types)
         return masked, teacher_outputs(teacher.encoder, teacher.params, masked)
 
     # One program for both phases where asked for; the optimisers differ only in what a program does not hold.
