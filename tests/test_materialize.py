@@ -235,7 +235,8 @@ def test_data_stage_finds_a_flipped_bit(root, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "run_in_child", materialize)
     fields = dataclasses.asdict(make_request(root, tasks=("glue_stsb_v1",)))
     data = DataConfig(**{**{name: fields[name] for name in fields if name != "processes"}, "max_query_length": 6})
-    config = dataclasses.replace(load_run_config(["gin/quickstart.gin"], []), data=data)
+    config = load_run_config(["gin/quickstart.gin"], [])
+    config = dataclasses.replace(config, data=data, finetune=dataclasses.replace(config.finetune, epochs=(1.0,)))
     lines = []
     run = stages.Run(config, tmp_path, lines.append)
     assert not stages.data_stage(run)["reused"]
