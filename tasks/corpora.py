@@ -125,22 +125,26 @@ def read_parts(path: Path | str) -> Iterator[Part]:
       DataError: if there is no such file, it is no UTF-8 text, or it holds no document.
     """
     number = 0
-    for file in corpus_files(Path(path)):
-        for document in _read_file(file):
-            sentences = iter(document)
+    for document in _read_files(Path(path)):
+        sentences = iter(document)
+        part = list(islice(sentences, MAX_PART_SENTENCES))
+        if not part:
+            continue
+        while part:
+            yield Part(number, part)
             part = list(islice(sentences, MAX_PART_SENTENCES))
-            if not part:
-                continue
-            while part:
-                yield Part(number, part)
-                part = list(islice(sentences, MAX_PART_SENTENCES))
-            number += 1
+        number += 1
     if not number:
         raise DataError(f"{path}: no documents; pretraining text is expected")
 
 
+def _read_files(path: Path) -> Iterator[Iterable[str]]:
+    """Reads the documents of a file or folder; each must be used up before the next is asked for."""
+    for file in corpus_files(path):
+        yield from _read_file(file)
+
+
 def _read_file(path: Path) -> Iterator[Iterable[str]]:
-    """Reads the documents of one file; each must be used up before the next is asked for."""
     if ".tar" in path.suffixes[-2:]:
         yield from _read_archive(path)
         return

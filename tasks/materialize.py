@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -227,13 +227,13 @@ def _vocabulary(run: _Run) -> vocabulary.Vocabulary:
     if not target.is_file():
         run.require_build()
         with run.timed("vocabulary"):
-            documents = (
+            sentences = (
                 sentence
                 for corpus in request.pretrain_corpora
-                for document in corpora.read_documents(_corpus_path(run, corpus))
-                for sentence in document
+                for part in corpora.read_parts(_corpus_path(run, corpus))
+                for sentence in part.sentences
             )
-            tokens = vocabulary.train_wordpiece(documents, request.vocabulary_size)
+            tokens = vocabulary.train_wordpiece(sentences, request.vocabulary_size)
             write_atomically(target, "".join(f"{token}\n" for token in tokens).encode())
         run.progress(f"vocabulary: {len(tokens):,} tokens trained in {run.seconds['vocabulary']:.1f} s")
     return vocabulary.load(target)
@@ -341,7 +341,7 @@ def _task(run: _Run, info: TaskInfo, words: vocabulary.Vocabulary) -> dict[str, 
         key = _digest(FORMAT_VERSION, info.name, split, run.source(path), words.digest, shape)
         target = run.output / f"{info.name}-{split}-{key}"
         if not upkeep.usable(target, run.progress):
-            _build_task(run, info, split, words, config, target, path)
+            _build_task(run, info, split, words, config, target, [path])
         directories[split] = target.name
     return directories
 
@@ -353,13 +353,13 @@ def _build_task(
     words: vocabulary.Vocabulary,
     config: SpanConfig | None,
     target: Path,
-    source: Path,
+    sources: Sequence[Path],
 ) -> None:
     """Reads one split through SeqIO into token arrays."""
     seqio_tasks = _seqio_tasks(run)
     dtypes: dict[str, Any] = {"input_ids": token_id_dtype(words.size), "token_type_ids": np.uint8}
     start = time.perf_counter()
-    meter = Meter(f"{info.name} {split}", [source], 0, run.show)
+    meter = Meter(f"{info.name} {split}", sources, 0, run.show)
     with run.timed(info.name):
         if config:
             name = seqio_tasks.register_span_task(info.name, run.root, words, config)
