@@ -11,7 +11,7 @@ import os
 import shutil
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 LOCK_FILE = ".lock"
@@ -29,8 +29,10 @@ def one_builder(folder: Path, waiting: Callable[[], None] = lambda: None) -> Ite
       when this process holds the lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK_FILE).open("w") as file:
+    with ExitStack() as stack:
+        # Where nothing may be written, nothing is built: what is there can be used without a lock.
         with suppress(OSError):
+            file = stack.enter_context((folder / LOCK_FILE).open("w"))
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -105,7 +105,9 @@ def display(progress: Progress) -> Iterator[Show]:
     from rich.progress import Progress as Bars
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeRemainingColumn())
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+    # Lines on standard output that goes to a file stay there.
+    together = sys.stdout.isatty()
+    with Bars(*columns, console=Console(stderr=True), transient=True, redirect_stdout=together) as bars:
         bar = bars.add_task("", total=None, text="", visible=False)
 
         def show(state: State) -> None:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,8 @@ def remove_leftovers(output: Path, index: dict[str, Any]) -> None:
         if entry.is_dir() and (entry / arrays.META_FILE).is_file():
             locks.remove_unused(entry)
         elif entry.is_file() and (_VOCABULARY.fullmatch(entry.name) or _TEMPORARY.fullmatch(entry.name)):
-            entry.unlink(missing_ok=True)
+            with suppress(OSError):
+                entry.unlink()
 
 
 def remove_half_built(folder: Path) -> None:

@@ -40,7 +40,7 @@ def interleaved(benchmark):
     ratios counts.
     """
 
-    def measure(ours, peer, rounds=7):
+    def measure(ours, peer, rounds=5):
         seconds = {"ours": [], "peer": []}
 
         def timed(name, function):
