@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart small test check site clean
+.PHONY: help setup quickstart small test check bench site clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,12 @@ check: setup  ## check format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+bench: setup  ## measure speed and memory against peers (idle machine, about 5 minutes; JSON in runs/bench)
+	@mkdir -p runs/bench
+	@test -n "$$AUTODISTILL_DATA" || echo "AUTODISTILL_DATA is not set: the embedded data set is measured"
+	$(BIN)/python -m pytest -q tests/performance -o addopts=--strict-markers --benchmark-only \
+		--benchmark-columns=median,iqr,rounds --benchmark-json=runs/bench/bench.json
 
 site: setup  ## build the page again from the records of the quickstart
 	$(BIN)/python run_benchmark.py --gin_file=gin/quickstart.gin --workdir=runs/quickstart --stages=publish

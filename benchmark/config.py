@@ -133,6 +133,8 @@ class DataConfig(Checked):
     pretrain_validation: str = setting("pretrain/microworld/validation.wikiextractor.txt")
     pretrain_length: int = setting(64, at_least=8)
     pretrain_max_rows: int = setting(0, at_least=0)
+    sentence_pairs: bool = setting(False)
+    pretrain_seed: int = setting(0, at_least=0)
     validation_rows: int = setting(512, at_least=1)
     tasks: tuple[str, ...] = setting(("glue_sst2_v1",))
     task_length: int = setting(48, at_least=8)

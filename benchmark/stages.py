@@ -75,16 +75,20 @@ class Run:
 
 def data_stage(run: Run) -> dict[str, Any]:
     """Makes token arrays, in a child process: TensorFlow never enters this one."""
+    from tasks import upkeep
     from tasks.materialize import run_in_child
 
     output = run.workdir / "data"
-    config_fingerprint = fingerprint(run.config.data)
+    marker, config_fingerprint = output / "stage.json", fingerprint(run.config.data)
+    if finished(marker, config_fingerprint) and not upkeep.intact(output):
+        # Something on the disk has changed since: the stage finds out what, says so and builds that part again.
+        marker.unlink()
 
     def work() -> dict[str, Any]:
         index = run_in_child(run.config.data.request(), output, run.progress)
         return {"seconds": index["seconds"]}
 
-    return once(output / "stage.json", config_fingerprint, work, run.progress, "data")
+    return once(marker, config_fingerprint, work, run.progress, "data")
 
 
 def teacher_stage(run: Run) -> dict[str, Any]:

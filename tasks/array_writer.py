@@ -13,8 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from tasks.arrays import META_FILE, is_complete
+from tasks import locks
+from tasks.arrays import META_FILE, damage
 from tasks.errors import DataError
+
+BUILDING = ".building-"
 
 
 @contextmanager
@@ -28,17 +31,18 @@ def built_beside(target: Path) -> Iterator[Path]:
       an empty folder beside it.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.parent / f".building-{target.name}-{secrets.token_hex(4)}"
+    temporary = target.parent / f"{BUILDING}{target.name}-{secrets.token_hex(4)}"
     temporary.mkdir()
-    try:
-        yield temporary
+    with locks.held_alone(temporary):
         try:
-            temporary.rename(target)
-        except OSError:
-            if not target.is_dir():
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            yield temporary
+            try:
+                temporary.rename(target)
+            except OSError:
+                if not target.is_dir():
+                    raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_atomically(target: Path, content: bytes) -> None:
@@ -60,13 +64,13 @@ def array_directory(target: Path, dtypes: Mapping[str, Any]) -> Iterator[ArrayWr
     """Gives a writer whose files become the directory `target` when the block ends well.
 
     Args:
-      target: the place; something incomplete in it is removed.
+      target: the place; something damaged in it is removed.
       dtypes: feature -> type in which it is stored.
 
     Yields:
       a writer; further files may be put into its `directory`.
     """
-    if target.is_dir() and not is_complete(target):
+    if target.is_dir() and damage(target):
         shutil.rmtree(target)
     with built_beside(target) as temporary:
         writer = ArrayWriter(temporary, {name: np.dtype(dtype) for name, dtype in dtypes.items()})
@@ -109,7 +113,7 @@ class ArrayWriter:
             raise DataError(f"{self.directory}: features of a batch differ in their number of rows: {sorted(rows)}")
         for name, file in self._files.items():
             self._shapes[name] = batch[name].shape[1:]
-            file.write(np.ascontiguousarray(batch[name], self._dtypes[name]).tobytes())
+            file.write(np.ascontiguousarray(batch[name], self._dtypes[name]).data)
         self.num_rows += rows.pop()
 
     def close(self) -> None:

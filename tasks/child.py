@@ -50,13 +50,19 @@ def environment(threads: int) -> dict[str, str]:
     }
 
 
-def run(request: MaterializeRequest, output: Path, progress: Callable[[str], None]) -> dict[str, Any]:
+def run(
+    request: MaterializeRequest,
+    output: Path,
+    progress: Callable[[str], None],
+    show: Callable[[dict[str, Any]], None] = lambda state: None,
+) -> dict[str, Any]:
     """Runs the child and waits for it.
 
     Args:
       request: what to make.
       output: the folder for the result.
       progress: gets the lines of the child's progress as they come.
+      show: gets the fields of `tasks.progress.State`, a few times a second during long steps.
 
     Returns:
       the content of `data.json`.
@@ -83,6 +89,8 @@ def run(request: MaterializeRequest, output: Path, progress: Callable[[str], Non
                 answer = json.loads(line)
                 if "progress" in answer:
                     progress(answer["progress"])
+                elif "state" in answer:
+                    show(answer["state"])
                 elif "error" in answer:
                     raise DataError(answer["error"])
                 else:
@@ -120,9 +128,16 @@ def main() -> None:
     message = json.load(sys.stdin)
     try:
         request = MaterializeRequest.from_dict(message["request"])
-        say(result=materialize(request, Path(message["output"]), lambda line: say(progress=line)))
+        output = Path(message["output"])
+        result = materialize(
+            request, output, lambda line: say(progress=line), lambda state: say(state=dataclasses.asdict(state))
+        )
+        say(result=result)
     except DataError as error:
         say(error=str(error))
+    except OSError as error:
+        # A full disk, a folder that may not be written: the system's words say it, a trace of our code adds nothing.
+        say(error=f"{error.filename or message['output']}: {error.strerror or error}")
 
 
 if __name__ == "__main__":

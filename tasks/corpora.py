@@ -12,6 +12,7 @@ import lzma
 import re
 import tarfile
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
@@ -24,8 +25,23 @@ _SENTENCE_END = re.compile(r"""[.!?]["'”’)\]]? (?=["'“‘(\[]?[A-Z0-9])"""
 _ABBREVIATION = re.compile(r"(?:^|[\s.(])(?:[A-Z]|Mr|Mrs|Ms|Dr|St|vs|No)\. $")
 _WIKITEXT_HEADING = re.compile(r"^ ?(=(?: =)*) (\S.*\S|\S) \1 ?$")
 _HEAD_LINES = 50
-# A single book is far below this; the limit bounds memory for a corpus that is one endless plain file.
-MAX_DOCUMENT_LINES = 200_000
+# Bounds memory where a plain file is one endless paragraph; no paragraph that somebody wrote comes near.
+_MAX_PARAGRAPH_LINES = 100_000
+# A whole book at once would make a batch of millions of words, of which a request for few rows uses little.
+MAX_PART_SENTENCES = 1000
+
+
+@dataclass(frozen=True)
+class Part:
+    """Sentences of one document that follow each other; long documents come in several parts.
+
+    Attributes:
+      document: the number of the document in its corpus, from 0.
+      sentences: 1 to `MAX_PART_SENTENCES` sentences.
+    """
+
+    document: int
+    sentences: list[str]
 
 
 def split_sentences(text: str) -> list[str]:
@@ -86,17 +102,49 @@ def read_documents(path: Path | str) -> Iterator[list[str]]:
     Raises:
       DataError: if there is no such file, it is no UTF-8 text, or it holds no document.
     """
-    empty = True
-    for file in corpus_files(Path(path)):
-        for document in _read_file(file):
-            if document:
-                empty = False
-                yield document
-    if empty:
+    sentences: list[str] = []
+    current = 0
+    for part in read_parts(path):
+        if part.document != current:
+            yield sentences
+            sentences, current = [], part.document
+        sentences.extend(part.sentences)
+    yield sentences
+
+
+def read_parts(path: Path | str) -> Iterator[Part]:
+    """Reads a pretraining corpus in parts of bounded size, however long its documents are.
+
+    Args:
+      path: a file or a folder of files.
+
+    Yields:
+      the parts of the documents, in file order. Joined, they are what `read_documents` gives.
+
+    Raises:
+      DataError: if there is no such file, it is no UTF-8 text, or it holds no document.
+    """
+    number = 0
+    for document in _read_files(Path(path)):
+        sentences = iter(document)
+        part = list(islice(sentences, MAX_PART_SENTENCES))
+        if not part:
+            continue
+        while part:
+            yield Part(number, part)
+            part = list(islice(sentences, MAX_PART_SENTENCES))
+        number += 1
+    if not number:
         raise DataError(f"{path}: no documents; pretraining text is expected")
 
 
-def _read_file(path: Path) -> Iterator[list[str]]:
+def _read_files(path: Path) -> Iterator[Iterable[str]]:
+    """Reads the documents of a file or folder; each must be used up before the next is asked for."""
+    for file in corpus_files(path):
+        yield from _read_file(file)
+
+
+def _read_file(path: Path) -> Iterator[Iterable[str]]:
     if ".tar" in path.suffixes[-2:]:
         yield from _read_archive(path)
         return
@@ -109,10 +157,10 @@ def _read_file(path: Path) -> Iterator[list[str]]:
     elif filled and _WIKITEXT_HEADING.match(filled[0]):
         yield from _read_wikitext(everything)
     else:
-        yield from _read_plain(everything)
+        yield _read_plain(everything)
 
 
-def _read_archive(path: Path) -> Iterator[list[str]]:
+def _read_archive(path: Path) -> Iterator[Iterable[str]]:
     """Reads a tar archive of text files, one document each, in archive order."""
     try:
         with open_binary(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
@@ -126,7 +174,7 @@ def _read_archive(path: Path) -> Iterator[list[str]]:
                     raise DataError(
                         f"{path}: member {member.name}: byte {error.start} is not UTF-8; UTF-8 text is expected"
                     ) from error
-                yield from _read_plain(text.split("\n"))
+                yield _read_plain(text.split("\n"))
     except (tarfile.TarError, EOFError, gzip.BadGzipFile, lzma.LZMAError) as error:
         raise DataError(f"{path}: damaged or wrongly named archive ({error})") from error
 
@@ -137,6 +185,10 @@ def _read_wikiextractor(lines: Iterable[str], path: Path) -> Iterator[list[str]]
     inside = title_is_next = False
     for number, line in enumerate(lines, start=1):
         if line.startswith("<doc "):
+            if inside:
+                raise DataError(
+                    f"{path}: line {number}: <doc> inside <doc>; </doc> is expected before the next article"
+                )
             inside, title_is_next, sentences = True, True, []
         elif line.startswith("</doc>"):
             if not inside:
@@ -166,19 +218,13 @@ def _read_wikitext(lines: Iterable[str]) -> Iterator[list[str]]:
     yield sentences
 
 
-def _read_plain(lines: Iterable[str]) -> Iterator[list[str]]:
-    """Reads plain text: blank lines end paragraphs, the lines of a paragraph are joined."""
-    sentences: list[str] = []
+def _read_plain(lines: Iterable[str]) -> Iterator[str]:
+    """Reads the sentences of a plain text: blank lines end paragraphs, the lines of a paragraph are joined."""
     paragraph: list[str] = []
-    for number, line in enumerate(lines, start=1):
+    for line in lines:
         if line.strip():
             paragraph.append(line)
-        elif paragraph:
-            sentences.extend(split_sentences(" ".join(paragraph)))
+        if paragraph and (not line.strip() or len(paragraph) == _MAX_PARAGRAPH_LINES):
+            yield from split_sentences(" ".join(paragraph))
             paragraph = []
-        if number % MAX_DOCUMENT_LINES == 0:
-            sentences.extend(split_sentences(" ".join(paragraph)))
-            yield sentences
-            sentences, paragraph = [], []
-    sentences.extend(split_sentences(" ".join(paragraph)))
-    yield sentences
+    yield from split_sentences(" ".join(paragraph))

@@ -2,7 +2,9 @@
 
 Every array directory is named by a digest of everything that shapes its content (source files, vocabulary, lengths, the
 version of this code), so a directory with the right name is the right data, and runs share them. A directory is built
-beside its place and moved there when complete; a run that is killed, or that runs beside another, harms nothing.
+beside its place and moved there when complete; a run that is killed, or that runs beside another, harms nothing. One
+process builds in a folder at a time, and what it is about to reuse it reads first and compares with its digest
+(`tasks.upkeep`).
 
 TensorFlow is imported only when something has to be built, and `run_in_child` keeps it out of the caller's process.
 """
@@ -14,7 +16,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,24 +24,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tasks import arrays, child, corpora, readers, vocabulary
+from tasks import arrays, child, corpora, locks, readers, upkeep, vocabulary
 from tasks.array_writer import array_directory, built_beside, write_atomically
 from tasks.catalogue import TaskInfo, get_task
 from tasks.errors import DataError
 from tasks.preprocessors import token_id_dtype
+from tasks.pretraining import pretraining_task
+from tasks.progress import Meter, Progress, Show, State, display, lines
 from tasks.request import MaterializeRequest
+from tasks.upkeep import DATA_FILE
 
 if TYPE_CHECKING:
     from tasks.spans import SpanConfig
 
 __all__ = ["DATA_FILE", "MaterializeRequest", "materialize", "run_in_child"]
 
-DATA_FILE = "data.json"
 # Raised whenever the same sources give other arrays; directories of older versions are then left alone.
 FORMAT_VERSION = 1
 _ROWS_PER_BATCH = 2048
-
-Progress = Callable[[str], None]
 
 
 class _BuildNeededError(Exception):
@@ -54,6 +56,7 @@ class _Run:
     output: Path
     root: Path
     progress: Progress
+    show: Show = lambda state: None
     may_build: bool = True
     source_files: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -86,22 +89,28 @@ def _digest(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def materialize(request: MaterializeRequest, output: Path, progress: Progress = lambda line: None) -> dict[str, Any]:
+def materialize(
+    request: MaterializeRequest,
+    output: Path,
+    progress: Progress = lambda line: None,
+    show: Show | None = None,
+) -> dict[str, Any]:
     """Makes the vocabulary and the token arrays of a request, except those that are there already.
 
     Args:
       request: what to make.
       output: the folder for the result; it is created.
       progress: gets one line per finished step.
+      show: gets the state of long steps; by default `progress` gets a line about them now and then.
 
     Returns:
-      the content of `output/data.json`, which is written last: `vocabulary`, `pretrain`, `tasks`, `source_files`,
-      `request`, `seconds` (time per step). Its paths are relative to `output`.
+      the content of `output/data.json`, which is written last: `vocabulary`, `pretrain_task`, `pretrain`, `tasks`,
+      `source_files`, `request`, `seconds` (time per step). Its paths are relative to `output`.
 
     Raises:
       DataError: if a file is missing or is not what it should be.
     """
-    return _materialize(_Run(request, output, _root_path(request, output), progress))
+    return _locked(_Run(request, output, _root_path(request, output), progress, show or lines(progress)))
 
 
 def run_in_child(request: MaterializeRequest, output: Path, progress: Progress = lambda line: None) -> dict[str, Any]:
@@ -119,15 +128,23 @@ def run_in_child(request: MaterializeRequest, output: Path, progress: Progress =
       DataError: the child's, unchanged.
     """
     try:
-        return _materialize(_Run(request, output, _root_path(request, output), progress, may_build=False))
+        return _locked(_Run(request, output, _root_path(request, output), progress, may_build=False))
     except _BuildNeededError:
-        return child.run(request, output, progress)
+        with display(progress) as show:
+            return child.run(request, output, progress, lambda state: show(State(**state)))
+
+
+def _locked(run: _Run) -> dict[str, Any]:
+    """Serves a request while no other process builds in the same folder, then clears up."""
+    with locks.one_builder(run.output, lambda: run.progress(f"waiting for the process that builds in {run.output}")):
+        data = _materialize(run)
+        upkeep.remove_leftovers(run.output, data)
+        return data
 
 
 def _materialize(run: _Run) -> dict[str, Any]:
     """Serves a request step by step."""
     request, output = run.request, run.output
-    output.mkdir(parents=True, exist_ok=True)
     _generate_microworld(run)
     words = _vocabulary(run)
     data = {
@@ -135,6 +152,7 @@ def _materialize(run: _Run) -> dict[str, Any]:
             **{field: value for field, value in vars(words).items() if field != "path"},
             "path": words.path.name,
         },
+        "pretrain_task": pretraining_task(request.sentence_pairs).name,
         "pretrain": _pretraining(run, words),
         "tasks": {name: _task(run, get_task(name), words) for name in request.tasks},
         "source_files": run.source_files,
@@ -150,10 +168,7 @@ def _materialize(run: _Run) -> dict[str, Any]:
 
 
 def _seconds_of_earlier_run(output: Path) -> dict[str, float]:
-    try:
-        return dict(json.loads((output / DATA_FILE).read_text(encoding="utf-8"))["seconds"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
+    return dict((upkeep.read_index(output) or {}).get("seconds") or {})
 
 
 def _root_path(request: MaterializeRequest, output: Path) -> Path:
@@ -177,8 +192,11 @@ def _generate_microworld(run: _Run) -> None:
     run.require_build()
     from tasks import microworld
 
-    with run.timed("microworld"), built_beside(run.root) as temporary:
-        microworld.generate(temporary, seed=request.microworld_seed, scale=request.microworld_scale)
+    with run.timed("microworld"), locks.one_builder(run.root.parent):
+        upkeep.remove_half_built(run.root.parent)
+        if not run.root.is_dir():
+            with built_beside(run.root) as temporary:
+                microworld.generate(temporary, seed=request.microworld_seed, scale=request.microworld_scale)
     run.progress(f"microworld: generated in {run.seconds['microworld']:.1f} s")
 
 
@@ -202,16 +220,20 @@ def _vocabulary(run: _Run) -> vocabulary.Vocabulary:
     corpora_digests = [run.source(_corpus_path(run, corpus)) for corpus in request.pretrain_corpora]
     key = _digest(vocabulary.TRAINER_VERSION, request.vocabulary_size, corpora_digests)
     target = run.output / f"vocabulary-{key}.txt"
+    earlier = upkeep.read_index(run.output)
+    if earlier and target.is_file() and not upkeep.vocabulary_is_intact(run.output, earlier, target.name):
+        run.progress(f"{target}: not as it was written; training it again")
+        target.unlink()
     if not target.is_file():
         run.require_build()
         with run.timed("vocabulary"):
-            documents = (
+            sentences = (
                 sentence
                 for corpus in request.pretrain_corpora
-                for document in corpora.read_documents(_corpus_path(run, corpus))
-                for sentence in document
+                for part in corpora.read_parts(_corpus_path(run, corpus))
+                for sentence in part.sentences
             )
-            tokens = vocabulary.train_wordpiece(documents, request.vocabulary_size)
+            tokens = vocabulary.train_wordpiece(sentences, request.vocabulary_size)
             write_atomically(target, "".join(f"{token}\n" for token in tokens).encode())
         run.progress(f"vocabulary: {len(tokens):,} tokens trained in {run.seconds['vocabulary']:.1f} s")
     return vocabulary.load(target)
@@ -229,24 +251,28 @@ def _seqio_tasks(run: _Run) -> Any:
 def _pretraining(run: _Run, words: vocabulary.Vocabulary) -> dict[str, str]:
     """Builds the pretraining rows of both splits."""
     request = run.request
-    length, held_out = request.pretrain_length, request.validation_rows
+    held_out = request.validation_rows
+    name = pretraining_task(request.sentence_pairs).name
     corpora_digests = [run.source(_corpus_path(run, corpus)) for corpus in request.pretrain_corpora]
-    shared = [FORMAT_VERSION, words.digest, length]
+    shared = [FORMAT_VERSION, name, words.digest, request.pretrain_length]
+    if request.sentence_pairs:
+        shared.append(request.pretrain_seed)
     train_key = [*shared, corpora_digests, request.pretrain_rates, request.pretrain_max_rows]
     if not request.pretrain_validation:
         targets = {
-            "train": run.output / f"pretrain-train-{_digest(*train_key, held_out)}",
-            "validation": run.output / f"pretrain-validation-{_digest(*train_key, held_out)}",
+            "train": run.output / f"{name}-train-{_digest(*train_key, held_out)}",
+            "validation": run.output / f"{name}-validation-{_digest(*train_key, held_out)}",
         }
-        if not all(map(arrays.is_complete, targets.values())):
+        found = [upkeep.usable(target, run.progress) for target in targets.values()]
+        if not all(found):
             _build_pretraining(run, words, request.pretrain_corpora, request.pretrain_rates, targets)
         return {split: path.name for split, path in targets.items()}
     digest = run.source(_corpus_path(run, request.pretrain_validation))
-    train = run.output / f"pretrain-train-{_digest(*train_key)}"
-    validation = run.output / f"pretrain-validation-{_digest(*shared, digest, held_out)}"
-    if not arrays.is_complete(train):
+    train = run.output / f"{name}-train-{_digest(*train_key)}"
+    validation = run.output / f"{name}-validation-{_digest(*shared, digest, held_out)}"
+    if not upkeep.usable(train, run.progress):
         _build_pretraining(run, words, request.pretrain_corpora, request.pretrain_rates, {"train": train})
-    if not arrays.is_complete(validation):
+    if not upkeep.usable(validation, run.progress):
         _build_pretraining(run, words, (request.pretrain_validation,), (1.0,), {"validation": validation})
     return {"train": train.name, "validation": validation.name}
 
@@ -261,26 +287,31 @@ def _build_pretraining(
     """Reads rows of a mixture into the targets; where there are both, validation gets the last rows."""
     request = run.request
     seqio_tasks = _seqio_tasks(run)
+    task = pretraining_task(request.sentence_pairs)
     held_out = request.validation_rows if len(targets) == 2 else 0
     limit = request.validation_rows if "train" not in targets else request.pretrain_max_rows
     limit = limit + held_out if limit else 0
     paths = [_corpus_path(run, name) for name in names]
+    dtypes = {name: token_id_dtype(words.size) if name == "input_ids" else np.dtype(np.uint8) for name in task.features}
+    first = next(iter(targets))
+    meter = Meter(f"pretrain {first}", [file for path in paths for file in corpora.corpus_files(path)], limit, run.show)
     with run.timed("pretrain"):
-        mixture = seqio_tasks.register_pretraining(paths, rates, words, request.pretrain_length)
-        stream = (batch["input_ids"] for batch in seqio_tasks.rows(mixture, "train", _ROWS_PER_BATCH))
-        first = next(iter(targets))
-        pending = np.zeros((0, request.pretrain_length), np.int32)
+        mixture = seqio_tasks.register_pretraining(
+            paths, rates, words, request.pretrain_length, task, request.pretrain_seed
+        )
+        pending: dict[str, np.ndarray] = {}
         total = 0
-        with array_directory(targets[first], {"input_ids": token_id_dtype(words.size)}) as writer:
-            for batch in stream:
-                batch = batch[: limit - total] if limit else batch
-                total += len(batch)
+        with array_directory(targets[first], dtypes) as writer:
+            for batch in seqio_tasks.rows(mixture, "train", _ROWS_PER_BATCH):
+                batch = {name: rows[: limit - total] if limit else rows for name, rows in batch.items()}
+                total += len(batch["input_ids"])
+                meter.update(total)
                 # The last rows are held back, because only the end of the stream tells which they are.
-                pending = np.concatenate([pending, batch])
-                ready = len(pending) - held_out
+                pending = {name: np.concatenate([pending.get(name, rows[:0]), rows]) for name, rows in batch.items()}
+                ready = len(pending["input_ids"]) - held_out
                 if ready > 0:
-                    writer.append({"input_ids": pending[:ready]})
-                    pending = pending[ready:]
+                    writer.append({name: rows[:ready] for name, rows in pending.items()})
+                    pending = {name: rows[ready:] for name, rows in pending.items()}
                 if limit and total >= limit:
                     break
             if not writer.num_rows or total < held_out:
@@ -290,8 +321,8 @@ def _build_pretraining(
                 )
             rows = writer.num_rows
         if held_out:
-            with array_directory(targets["validation"], {"input_ids": token_id_dtype(words.size)}) as writer:
-                writer.append({"input_ids": pending})
+            with array_directory(targets["validation"], dtypes) as writer:
+                writer.append(pending)
     parts = ", ".join(f"{name} {rows if name == first else held_out:,}" for name in targets)
     run.progress(f"pretrain: {parts} rows of {request.pretrain_length} in {run.seconds['pretrain']:.1f} s")
 
@@ -309,19 +340,26 @@ def _task(run: _Run, info: TaskInfo, words: vocabulary.Vocabulary) -> dict[str, 
         shape = dataclasses.asdict(config) if config else run.request.task_length
         key = _digest(FORMAT_VERSION, info.name, split, run.source(path), words.digest, shape)
         target = run.output / f"{info.name}-{split}-{key}"
-        if not arrays.is_complete(target):
-            _build_task(run, info, split, words, config, target)
+        if not upkeep.usable(target, run.progress):
+            _build_task(run, info, split, words, config, target, [path])
         directories[split] = target.name
     return directories
 
 
 def _build_task(
-    run: _Run, info: TaskInfo, split: str, words: vocabulary.Vocabulary, config: SpanConfig | None, target: Path
+    run: _Run,
+    info: TaskInfo,
+    split: str,
+    words: vocabulary.Vocabulary,
+    config: SpanConfig | None,
+    target: Path,
+    sources: Sequence[Path],
 ) -> None:
     """Reads one split through SeqIO into token arrays."""
     seqio_tasks = _seqio_tasks(run)
     dtypes: dict[str, Any] = {"input_ids": token_id_dtype(words.size), "token_type_ids": np.uint8}
     start = time.perf_counter()
+    meter = Meter(f"{info.name} {split}", sources, 0, run.show)
     with run.timed(info.name):
         if config:
             name = seqio_tasks.register_span_task(info.name, run.root, words, config)
@@ -333,6 +371,7 @@ def _build_task(
         with array_directory(target, dtypes) as writer:
             for batch in seqio_tasks.rows(name, split, _ROWS_PER_BATCH):
                 writer.append(batch)
+                meter.update(writer.num_rows)
             if config:
                 _write_examples(writer.directory, info, run.root, split)
             rows = writer.num_rows

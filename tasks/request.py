@@ -29,6 +29,8 @@ class MaterializeRequest:
       pretrain_validation: the text of the validation rows ("": the last `validation_rows` rows are held out).
       pretrain_length: the number of tokens of a pretraining row.
       pretrain_max_rows: how many training rows to make at most (0: as many as the corpora give).
+      sentence_pairs: whether pretraining rows are pairs with a next-sentence label.
+      pretrain_seed: decides what is random about sentence pairs.
       validation_rows: the number of validation rows (with `pretrain_validation` at most as many; 0: all).
       tasks: names in the catalogue.
       task_length: the number of tokens of a row of a classification or regression task.
@@ -49,6 +51,8 @@ class MaterializeRequest:
     pretrain_validation: str = ""
     pretrain_length: int
     pretrain_max_rows: int = 0
+    sentence_pairs: bool = False
+    pretrain_seed: int = 0
     validation_rows: int
     tasks: tuple[str, ...]
     task_length: int = 128
@@ -85,6 +89,7 @@ class MaterializeRequest:
             "vocabulary_size": 6,
             "pretrain_length": 8,
             "pretrain_max_rows": 0,
+            "pretrain_seed": 0,
             "validation_rows": 0 if self.pretrain_validation else 1,
             "task_length": 8,
             "span_length": 16,
@@ -95,6 +100,7 @@ class MaterializeRequest:
         for name, minimum in least.items():
             value = getattr(self, name)
             _require(type(value) is int and value >= minimum, name, value, f"an integer of at least {minimum}")
+        _require(type(self.sentence_pairs) is bool, "sentence_pairs", self.sentence_pairs, "True or False")
         _require(
             self.max_query_length + 3 < self.span_length,
             "max_query_length",

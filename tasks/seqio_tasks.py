@@ -21,16 +21,15 @@ import seqio
 import tensorflow as tf
 from tokenizers import Tokenizer
 
-from tasks import corpora, preprocessors, readers, spans
+from tasks import corpora, preprocessors, readers, sentence_pairs, spans
 from tasks.catalogue import TaskInfo, get_task, text_field_names
 from tasks.errors import DataError
+from tasks.pretraining import PretrainingTask
 from tasks.vocabulary import Vocabulary, tokenizer
 
 _EXAMPLES_PER_BATCH = 512
-# Documents are longer than examples. A whole book would make a batch of millions of words, of which a request for few
-# rows uses little, so books come in parts.
-_MAX_SENTENCES = 1000
-_DOCUMENTS_PER_BATCH = 16
+# Parts of documents are longer than examples.
+_PARTS_PER_BATCH = 16
 _SPAN_EXAMPLES_PER_BATCH = 128
 
 Batch = dict[str, np.ndarray]
@@ -58,16 +57,21 @@ def _dataset(rows: Callable[[], Iterator[Mapping[str, Any]]], types: Mapping[str
     """
 
     def generate() -> Iterator[dict[str, list[Any]]]:
-        try:
-            reader = rows()
-            while part := list(itertools.islice(reader, chunk)):
-                yield {name: [row[name] for row in part] for name in types}
-        except DataError as error:
-            _reader_errors.append(error)
-            raise
+        reader = rows()
+        while part := list(itertools.islice(reader, chunk)):
+            yield {name: [row[name] for row in part] for name in types}
 
     signature = {name: tf.TensorSpec((None,), kind) for name, kind in types.items()}
-    return tf.data.Dataset.from_generator(generate, output_signature=signature).unbatch()
+    return tf.data.Dataset.from_generator(lambda: _kept_errors(generate()), output_signature=signature).unbatch()
+
+
+def _kept_errors(reader: Iterator[Any]) -> Iterator[Any]:
+    """Passes items on and notes the error that ends them, for `rows` to raise."""
+    try:
+        yield from reader
+    except DataError as error:
+        _reader_errors.append(error)
+        raise
 
 
 def _feature(vocabulary_size: int, dtype: Any, rank: int) -> seqio.Feature:
@@ -92,6 +96,25 @@ def _batched(
     Returns:
       a function of datasets, row by row at both ends.
     """
+    encode_batches = _mapped(encode, inputs, outputs)
+    return lambda dataset: encode_batches(dataset.batch(batch_size))
+
+
+def _mapped(
+    encode: Callable[..., Sequence[np.ndarray]],
+    inputs: Sequence[str],
+    outputs: Mapping[str, tuple[Any, tuple[int, ...]]],
+) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
+    """Makes a SeqIO preprocessor of a function that gives any number of rows for each example.
+
+    Args:
+      encode: takes one array per input, gives one array per output, with any number of rows.
+      inputs: the features to take.
+      outputs: feature -> its type and the shape of one row.
+
+    Returns:
+      a function of datasets that gives single rows.
+    """
 
     def preprocess(dataset: tf.data.Dataset) -> tf.data.Dataset:
         @tf.autograph.experimental.do_not_convert
@@ -102,7 +125,7 @@ def _batched(
                 tensor.set_shape((None, *shape))
             return dict(zip(outputs, tensors, strict=True))
 
-        return dataset.batch(batch_size).map(apply, num_parallel_calls=2, deterministic=True).unbatch()
+        return dataset.map(apply, num_parallel_calls=2, deterministic=True).unbatch()
 
     return preprocess
 
@@ -204,7 +227,14 @@ def register_span_task(name: str, directory: Path, vocabulary: Vocabulary, confi
     return registered
 
 
-def register_pretraining(paths: Sequence[Path], rates: Sequence[float], vocabulary: Vocabulary, length: int) -> str:
+def register_pretraining(
+    paths: Sequence[Path],
+    rates: Sequence[float],
+    vocabulary: Vocabulary,
+    length: int,
+    task: PretrainingTask,
+    seed: int = 0,
+) -> str:
     """Registers a pretraining mixture: one SeqIO task per corpus, drawn from by rate.
 
     Args:
@@ -212,31 +242,25 @@ def register_pretraining(paths: Sequence[Path], rates: Sequence[float], vocabula
       rates: how often rows are drawn from each, relative to each other.
       vocabulary: the vocabulary of the rows.
       length: the length of a row.
+      task: which rows to make.
+      seed: decides what is random about sentence pairs.
 
     Returns:
       the name of the SeqIO mixture.
     """
-    words = _tokenizer(vocabulary)
-    outputs = {"input_ids": (tf.int32, (length,))}
-
-    def encode(texts: np.ndarray) -> Sequence[np.ndarray]:
-        return [preprocessors.pack_documents(words, vocabulary, _texts(texts), length)]
-
     names = []
     for position, path in enumerate(paths):
         # SeqIO sorts the tasks of a mixture by name before it samples, so the names must sort as the paths do: a digest
         # of a path in front would make the order of the rows depend on the folder that the data lie in.
-        name = f"pretrain_{position:04d}_{_digest(path, vocabulary.path, vocabulary.digest, length)}"
+        key = _digest(path, vocabulary.path, vocabulary.digest, length, seed)
+        name = f"{task.name}_{position:04d}_{key}"
         names.append(name)
         if name in seqio.TaskRegistry.names():
             continue
-        _register(
-            name,
-            seqio.FunctionDataSource(functools.partial(_documents, path), splits=["train"]),
-            _batched(encode, ("text",), outputs, _DOCUMENTS_PER_BATCH),
-            outputs,
-            vocabulary,
-        )
+        if task.sentence_pairs:
+            _register_pairs(name, path, vocabulary, length, (seed, position))
+        else:
+            _register_packed(name, path, vocabulary, length)
     mixture = f"pretrain_mixture_{_digest(names, list(rates))}"
     if mixture not in seqio.MixtureRegistry.names():
         # Rows of the other corpora go on after one has come to its end.
@@ -245,16 +269,70 @@ def register_pretraining(paths: Sequence[Path], rates: Sequence[float], vocabula
     return mixture
 
 
-def _documents(path: Path, split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
-    """Reads a corpus as a dataset of one text per document (or part of a long one)."""
-    del split, shuffle_files, seed
+def _register_packed(name: str, path: Path, vocabulary: Vocabulary, length: int) -> None:
+    """Registers the rows of one corpus: its documents, cut to length."""
+    words = _tokenizer(vocabulary)
+    outputs = {"input_ids": (tf.int32, (length,))}
 
-    def texts() -> Iterator[dict[str, str]]:
-        for document in corpora.read_documents(path):
-            for start in range(0, len(document), _MAX_SENTENCES):
-                yield {"text": " ".join(document[start : start + _MAX_SENTENCES])}
+    def parts() -> Iterator[dict[str, str]]:
+        for part in corpora.read_parts(path):
+            yield {"text": " ".join(part.sentences)}
 
-    return _dataset(texts, {"text": tf.string}, _DOCUMENTS_PER_BATCH)
+    def encode(texts: np.ndarray) -> Sequence[np.ndarray]:
+        return [preprocessors.pack_documents(words, vocabulary, _texts(texts), length)]
+
+    def source(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
+        del split, shuffle_files, seed
+        return _dataset(parts, {"text": tf.string}, _PARTS_PER_BATCH)
+
+    _register(
+        name,
+        seqio.FunctionDataSource(source, splits=["train"]),
+        _batched(encode, ("text",), outputs, _PARTS_PER_BATCH),
+        outputs,
+        vocabulary,
+    )
+
+
+def _register_pairs(name: str, path: Path, vocabulary: Vocabulary, length: int, pair_seed: tuple[int, int]) -> None:
+    """Registers the sentence pairs of one corpus; an example of the source is a block of documents."""
+    words = _tokenizer(vocabulary)
+    outputs = {
+        "input_ids": (tf.int32, (length,)),
+        "token_type_ids": (tf.uint8, (length,)),
+        "next_sentence_label": (tf.int32, ()),
+    }
+
+    def blocks() -> Iterator[dict[str, Any]]:
+        parts = corpora.read_parts(path)
+        for number, block in enumerate(sentence_pairs.blocks_of_parts(parts, str(path))):
+            yield {
+                "texts": ["\n".join(part.sentences) for part in block],
+                "documents": [part.document for part in block],
+                "block": number,
+            }
+
+    def encode(texts: np.ndarray, documents: np.ndarray, block: np.ndarray) -> Sequence[np.ndarray]:
+        seeds = (*pair_seed, int(block))
+        rows = sentence_pairs.pair_rows(words, vocabulary, _texts(texts), documents.tolist(), length, seeds)
+        return [rows[feature] for feature in outputs]
+
+    def source(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
+        del split, shuffle_files, seed
+        signature = {
+            "texts": tf.TensorSpec((None,), tf.string),
+            "documents": tf.TensorSpec((None,), tf.int64),
+            "block": tf.TensorSpec((), tf.int64),
+        }
+        return tf.data.Dataset.from_generator(lambda: _kept_errors(blocks()), output_signature=signature)
+
+    _register(
+        name,
+        seqio.FunctionDataSource(source, splits=["train"]),
+        _mapped(encode, ("texts", "documents", "block"), outputs),
+        outputs,
+        vocabulary,
+    )
 
 
 def _examples_source(info: TaskInfo, directory: Path, types: Mapping[str, Any]) -> seqio.FunctionDataSource:
@@ -324,7 +402,14 @@ def rows(name: str, split: str, batch_size: int) -> Iterator[Batch]:
     """
     provider = seqio.get_mixture_or_task(name)
     dataset = provider.get_dataset(
-        sequence_length=None, split=split, shuffle=False, seed=0, num_epochs=1, try_in_mem_cache=False
+        sequence_length=None,
+        split=split,
+        shuffle=False,
+        seed=0,
+        num_epochs=1,
+        try_in_mem_cache=False,
+        # Rows have their length already; passing each through an empty trimming step takes a tenth of the time.
+        trim_output_features=False,
     )
     dataset = seqio.PassThroughFeatureConverter()(dataset, {}).batch(batch_size)
     _reader_errors.clear()

@@ -5,8 +5,9 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from tasks import arrays
 from tasks.array_writer import array_directory, built_beside, write_atomically
@@ -56,6 +57,13 @@ def test_verify_reads_everything(directory):
     (directory / "label.npy").write_bytes(content)
     assert arrays.is_complete(directory)
     with pytest.raises(DataError, match=r"label\.npy: sha256"):
+        arrays.verify(directory)
+
+
+def test_meta_that_does_not_fit_its_files_is_damage(directory):
+    meta = json.loads((directory / "meta.json").read_text())
+    (directory / "meta.json").write_text(json.dumps({**meta, "rows": 7}))
+    with pytest.raises(DataError, match=r"meta\.json: 7 rows, \[8, 3\]; input_ids\.npy has \[8, 3\]"):
         arrays.verify(directory)
 
 
@@ -138,6 +146,73 @@ def test_order_never_changes():
 
 
 PINNED = [0, 7, 8, 6, 9, 5, 1, 3, 2, 4, 9, 4]
+PINNED_FAR = [33710474, 23231248, 29693547, 10998855]
+
+
+@pytest.fixture
+def computed_order(monkeypatch):
+    """Small data take the path of large ones."""
+    monkeypatch.setattr(arrays, "TABLE_ROWS", 0)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(1, 300), st.integers(1, 70), st.integers(0, 2**63), st.integers(1, 3))
+def test_computed_order_visits_every_row_once(computed_order, num_rows, batch_size, seed, epochs):
+    steps = -(-num_rows * epochs // batch_size)
+    batches = [arrays.batch_indices(num_rows, batch_size, step, seed) for step in range(steps)]
+    assert all(batch.shape == (batch_size,) and batch.dtype == np.int64 for batch in batches)
+    stream = np.concatenate(batches)
+    for epoch in range(epochs):
+        assert sorted(stream[epoch * num_rows : (epoch + 1) * num_rows]) == list(range(num_rows))
+
+
+def test_computed_order_looks_random(computed_order):
+    """Where a row comes says nothing of its number, its neighbours', or its place in the next epoch."""
+    rows = 100_003
+    first, second = (arrays.batch_indices(rows, rows, epoch, 5) for epoch in (0, 1))
+    other = arrays.batch_indices(rows, rows, 0, 6)
+    assert sorted(first) == list(range(rows))
+    limit = 4 / rows**0.5
+    for one, two in ((first, np.arange(rows)), (first[1:], first[:-1]), (first, second), (first, other)):
+        assert abs(stats.spearmanr(one, two).statistic) < limit
+    # Fixed points and kept neighbours are Poisson events of mean 1 each.
+    assert (first == np.arange(rows)).sum() < 8
+    assert (np.diff(first) == 1).sum() < 8
+    # Every stretch of places holds every range of rows in its share.
+    table, *_ = np.histogram2d(np.arange(rows), first, bins=20)
+    assert stats.chisquare(table.ravel()).pvalue > 1e-4
+
+
+def test_computed_order_of_many_rows():
+    """Tens of millions of rows: no table is made, so that a step far on costs what the first does."""
+    rows = 50_000_017
+    batches = [arrays.batch_indices(rows, 4096, step, 1) for step in (0, 7, 12_206, 10**9)]
+    assert all(batch.min() >= 0 and batch.max() < rows for batch in batches)
+    assert all(len(set(batch.tolist())) == 4096 for batch in batches[:2])
+    assert arrays.batch_indices(rows, 4, 2**40, 1).tolist() == PINNED_FAR
+
+
+@pytest.mark.parametrize("table_rows", [0, 2**22])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.integers(1, 60),
+    share=st.integers(1, 9),
+    processes=st.integers(1, 6),
+    step=st.integers(0, 40),
+    seed=st.integers(0, 99),
+)
+def test_shares_of_all_processes_are_the_batch(monkeypatch, table_rows, rows, share, processes, step, seed):
+    monkeypatch.setattr(arrays, "TABLE_ROWS", table_rows)
+    whole = arrays.batch_indices(rows, share * processes, step, seed)
+    shares = [arrays.batch_indices(rows, share * processes, step, seed, index, processes) for index in range(processes)]
+    assert all(len(one) == share for one in shares)
+    assert np.concatenate(shares).tolist() == whole.tolist()
+
+
+def test_indivisible_batches_are_refused():
+    for index, count in ((0, 3), (2, 2), (-1, 2), (0, 0)):
+        with pytest.raises(DataError, match=f"batch_size 8, process {index} of {count}: a batch size that is a mult"):
+            arrays.batch_indices(10, 8, 0, 0, index, count)
 
 
 def test_wrong_arguments_are_refused():
@@ -146,9 +221,10 @@ def test_wrong_arguments_are_refused():
             arrays.batch_indices(*arguments)
 
 
-def test_steps_are_cheap():
-    arrays.batch_indices(1_000_000, 32, 0, 0)
+@pytest.mark.parametrize("rows", [1_000_000, 50_000_000])
+def test_steps_are_cheap(rows):
+    arrays.batch_indices(rows, 32, 0, 0)
     start = time.process_time()
     for step in range(1000):
-        arrays.batch_indices(1_000_000, 32, step, 0)
-    assert time.process_time() - start < 0.5
+        arrays.batch_indices(rows, 32, step, 0)
+    assert time.process_time() - start < 1.0

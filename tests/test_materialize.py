@@ -3,16 +3,18 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tasks import arrays, vocabulary
+from tasks import arrays, locks, vocabulary
 from tasks.errors import DataError
 from tasks.materialize import MaterializeRequest, materialize, run_in_child
 
@@ -75,10 +77,24 @@ def made(root, tmp_path_factory):
     return output, materialize(make_request(root), output, lines.append), lines
 
 
+@pytest.fixture
+def copy(made, tmp_path):
+    """What `made` made, to change."""
+    return Path(shutil.copytree(made[0], tmp_path / "copy"))
+
+
 def test_data_json_names_everything(made, root):
     output, data, lines = made
     assert json.loads((output / "data.json").read_text()) == data
-    assert set(data) == {"vocabulary", "pretrain", "tasks", "source_files", "request", "seconds"}
+    assert set(data) == {
+        "vocabulary",
+        "pretrain_task",
+        "pretrain",
+        "tasks",
+        "source_files",
+        "request",
+        "seconds",
+    }
     assert set(data["tasks"]["glue_sst2_v1"]) == {"train", "validation", "test"}
     assert set(data["tasks"]["squad_v1_1_v1"]) == {"train", "validation"}
     assert MaterializeRequest.from_dict(data["request"]) == make_request(root)
@@ -94,7 +110,7 @@ def test_every_directory_is_whole(made):
     directories = [*data["pretrain"].values(), *(path for splits in data["tasks"].values() for path in splits.values())]
     for directory in directories:
         arrays.verify(output / directory)
-    assert not [path for path in output.iterdir() if path.name.startswith(".")]
+    assert [path.name for path in output.iterdir() if path.name.startswith(".")] == [".lock"]
 
 
 def test_types_and_shapes(made):
@@ -165,17 +181,166 @@ def test_same_request_elsewhere_gives_the_same_names_and_bytes(made, root, tmp_p
         assert path.read_bytes() == (output / path.relative_to(tmp_path)).read_bytes()
 
 
-def test_damaged_directory_is_built_anew(made, root):
+def flip(path):
+    """Changes one bit in the middle of a file, and neither its size nor its time of change."""
+    times = (path.stat().st_atime_ns, path.stat().st_mtime_ns)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    os.utime(path, ns=times)
+
+
+@pytest.mark.parametrize("damage", [flip, lambda path: path.write_bytes(path.read_bytes()[:-4]), Path.unlink])
+@pytest.mark.parametrize("name", ["label.npy", "meta.json"])
+def test_damaged_directory_is_built_anew(made, root, copy, damage, name):
     output, data, _ = made
-    directory = output / data["tasks"]["glue_stsb_v1"]["train"]
-    before = (directory / "label.npy").read_bytes()
-    (directory / "label.npy").write_bytes(before[:-4])
-    materialize(make_request(root), output)
-    assert (directory / "label.npy").read_bytes() == before
+    directory = data["tasks"]["glue_stsb_v1"]["train"]
+    damage(copy / directory / name)
+    lines = []
+    assert materialize(make_request(root), copy, lines.append)["tasks"] == data["tasks"]
+    assert [line for line in lines if "building it again" in line] == lines[:1]
+    assert str(copy / directory / name) in lines[0]
+    for path in (output / directory).iterdir():
+        assert (copy / directory / path.name).read_bytes() == path.read_bytes()
 
 
-def test_row_limit_and_validation_file(made, root):
-    output, _, _ = made
+def test_damaged_pretraining_rows_are_built_anew(made, root, copy):
+    output, data, _ = made
+    for directory in data["pretrain"].values():
+        flip(copy / directory / "input_ids.npy")
+    lines = []
+    materialize(make_request(root), copy, lines.append)
+    assert sum("building it again" in line for line in lines) == 2
+    for directory in data["pretrain"].values():
+        assert (copy / directory / "input_ids.npy").read_bytes() == (output / directory / "input_ids.npy").read_bytes()
+
+
+def test_damaged_vocabulary_is_trained_anew(made, root, copy):
+    output, data, _ = made
+    name = data["vocabulary"]["path"]
+    (copy / name).write_bytes((copy / name).read_bytes().replace(b"film", b"flim"))
+    lines = []
+    assert materialize(make_request(root), copy, lines.append)["vocabulary"] == data["vocabulary"]
+    assert "training it again" in lines[0]
+    assert (copy / name).read_bytes() == (output / name).read_bytes()
+
+
+def test_data_stage_finds_a_flipped_bit(root, tmp_path, monkeypatch):
+    """The stage is not skipped because of its marker when its arrays are no longer what they were."""
+    from benchmark import stages
+    from benchmark.config import DataConfig
+    from benchmark.gin_loader import load_run_config
+    from tasks import materialize as module
+
+    monkeypatch.setattr(module, "run_in_child", materialize)
+    fields = dataclasses.asdict(make_request(root, tasks=("glue_stsb_v1",)))
+    data = DataConfig(**{**{name: fields[name] for name in fields if name != "processes"}, "max_query_length": 6})
+    config = load_run_config(["gin/quickstart.gin"], [])
+    config = dataclasses.replace(config, data=data, finetune=dataclasses.replace(config.finetune, epochs=(1.0,)))
+    lines = []
+    run = stages.Run(config, tmp_path, lines.append)
+    assert not stages.data_stage(run)["reused"]
+    assert stages.data_stage(run)["reused"]
+    array = tmp_path / "data" / run.data["tasks"]["glue_stsb_v1"]["train"] / "input_ids.npy"
+    before = array.read_bytes()
+    flip(array)
+    lines.clear()
+    assert not stages.data_stage(run)["reused"]
+    assert sum(f"{array}: sha256 is" in line for line in lines) == 1
+    assert array.read_bytes() == before
+
+
+def test_sentence_pairs(root, tmp_path):
+    request = make_request(root, sentence_pairs=True, tasks=(), pretrain_length=24)
+    data = materialize(request, tmp_path)
+    assert data["pretrain_task"] == "pretrain_mlm_nsp_v1"
+    assert data["pretrain"]["train"].startswith("pretrain_mlm_nsp_v1-train-")
+    rows = arrays.load(tmp_path / data["pretrain"]["train"])
+    assert {name: (array.dtype.name, array.shape[1:]) for name, array in rows.features.items()} == {
+        "input_ids": ("uint16", (24,)),
+        "token_type_ids": ("uint8", (24,)),
+        "next_sentence_label": ("uint8", ()),
+    }
+    assert arrays.load(tmp_path / data["pretrain"]["validation"]).num_rows == 17
+    again = materialize(dataclasses.replace(request, processes=1), tmp_path / "again")
+    assert again["pretrain"] == data["pretrain"]
+    for directory in data["pretrain"].values():
+        for path in (tmp_path / directory).glob("*.npy"):
+            assert path.read_bytes() == (tmp_path / "again" / directory / path.name).read_bytes()
+    other = materialize(dataclasses.replace(request, pretrain_seed=1), tmp_path / "other")
+    assert other["pretrain"]["train"] != data["pretrain"]["train"]
+
+
+def test_sentence_pairs_need_documents(root, tmp_path):
+    request = make_request(root, sentence_pairs=True, tasks=(), pretrain_corpora=("plain.txt",), pretrain_rates=(1.0,))
+    request = dataclasses.replace(request, directory=str(tmp_path))
+    (tmp_path / "plain.txt").write_text(TEXT)
+    with pytest.raises(DataError, match=r"plain\.txt: one document; sentence pairs need at least two"):
+        materialize(request, tmp_path / "output")
+
+
+def test_leftovers_are_removed(made, root, copy):
+    _, data, _ = made
+    old = {*data["pretrain"].values()}
+    (copy / ".building-of-a-dead-process").mkdir()
+    (copy / ".data.json-0123abcd").write_text("{")
+    (copy / "vocabulary-0123456789ab.txt").write_text("old")
+    (copy / "mine").mkdir()
+    (copy / "notes.txt").write_text("mine")
+    changed = materialize(make_request(root, pretrain_length=40), copy)
+    kept = {path.name for path in copy.iterdir()}
+    directories = {
+        *changed["pretrain"].values(),
+        *(name for task in changed["tasks"].values() for name in task.values()),
+    }
+    assert not old & kept
+    assert kept == directories | {".lock", "data.json", changed["vocabulary"]["path"], "mine", "notes.txt"}
+
+
+def test_folders_of_live_processes_stay(made, root, copy):
+    """Another process builds one folder and reads another: both stay until it ends."""
+    _, data, _ = made
+    building, reading = ".building-of-a-live-process", data["pretrain"]["train"]
+    (copy / building).mkdir()
+    code = (
+        "import sys, pathlib\n"
+        "from tasks import arrays, locks\n"
+        "rows = arrays.load(sys.argv[2])\n"
+        "with locks.held_alone(pathlib.Path(sys.argv[1])):\n"
+        "    print('ready', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(copy / building), str(copy / reading)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parent.parent,
+    )
+    with other:
+        assert other.stdout is not None and other.stdout.readline() == b"ready\n"
+        materialize(make_request(root, pretrain_length=40), copy)
+        assert (copy / building).is_dir()
+        arrays.verify(copy / reading)
+        other.kill()
+    materialize(make_request(root, pretrain_length=40), copy)
+    assert not (copy / building).exists()
+    assert not (copy / reading).exists()
+
+
+def test_second_process_waits_and_builds_nothing(made, root, copy):
+    lines = []
+    with ThreadPoolExecutor(1) as pool:
+        with locks.one_builder(copy):
+            second = pool.submit(materialize, make_request(root), copy, lines.append)
+            while not lines:
+                time.sleep(0.01)
+            assert not second.done()
+        assert second.result()["tasks"] == made[1]["tasks"]
+    assert lines == [f"waiting for the process that builds in {copy}"]
+
+
+def test_row_limit_and_validation_file(copy, root):
+    output = copy
     request = make_request(
         root, tasks=(), pretrain_max_rows=50, pretrain_validation="pretrain/validation.txt", validation_rows=12
     )
@@ -187,13 +352,13 @@ def test_row_limit_and_validation_file(made, root):
     assert other["pretrain"]["validation"] == data["pretrain"]["validation"]
 
 
-def test_changed_source_gets_new_directories(made, root, tmp_path):
-    output, data, _ = made
+def test_changed_source_gets_new_directories(made, root, copy):
+    _, data, _ = made
     path = root / "glue" / "STS-B" / "dev.tsv"
     before = path.read_text()
     try:
         path.write_text(before.replace("0.2", "0.4"))
-        changed = materialize(make_request(root), output)
+        changed = materialize(make_request(root), copy)
     finally:
         path.write_text(before)
     assert changed["tasks"]["glue_stsb_v1"]["validation"] != data["tasks"]["glue_stsb_v1"]["validation"]
@@ -245,7 +410,7 @@ def test_killed_run_is_finished_by_the_next(made, root, tmp_path):
     assert process.stdin is not None
     process.stdin.write(message.encode())
     process.stdin.close()
-    while process.poll() is None and not list(tmp_path.glob("pretrain-train-*")):
+    while process.poll() is None and not list(tmp_path.glob("pretrain_mlm_v1-train-*")):
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -254,6 +419,7 @@ def test_killed_run_is_finished_by_the_next(made, root, tmp_path):
             arrays.verify(directory)
     _, data, _ = made
     assert materialize(make_request(root), tmp_path)["tasks"] == data["tasks"]
+    assert not list(tmp_path.glob(".building-*"))
 
 
 @pytest.mark.parametrize(
@@ -282,6 +448,8 @@ def test_unusable_requests(root, tmp_path, changes, message):
         ({"pretrain_corpora": ("a", "a")}, "no path twice"),
         ({"pretrain_length": 4}, "pretrain_length is 4; expected an integer of at least 8"),
         ({"validation_rows": 0}, "validation_rows"),
+        ({"sentence_pairs": "yes"}, "sentence_pairs is 'yes'; expected True or False"),
+        ({"pretrain_seed": -1}, "pretrain_seed"),
         ({"max_query_length": 21}, "max_query_length is 21; expected less than span_length - 3 = 21"),
         ({"tasks": ("glue_sst2",)}, "did you mean glue_sst2_v1"),
         ({"microworld_scale": 0.0}, "microworld_scale"),

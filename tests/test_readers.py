@@ -10,7 +10,7 @@ from itertools import islice
 import pytest
 
 from tasks.catalogue import TASKS, get_task
-from tasks.corpora import read_documents, split_sentences
+from tasks.corpora import MAX_PART_SENTENCES, Part, read_documents, read_parts, split_sentences
 from tasks.errors import DataError
 from tasks.readers import read_examples, sha256_file, task_file
 
@@ -209,6 +209,26 @@ def test_books_are_unwrapped_and_kept_apart(tmp_path):
     assert list(read_documents(path)) == [["It was late.", "He slept.", "Then morning"], ["Other book."]]
 
 
+def test_long_documents_come_in_parts(tmp_path):
+    """A book has parts of at most 1,000 sentences, all with its number; nothing is read ahead."""
+    write(tmp_path, "books/a.txt", "\n\n".join(f"Sentence {number}." for number in range(2500)))
+    write(tmp_path, "books/b.txt", " \n")
+    write(tmp_path, "books/c.txt", "Short book.")
+    parts = list(read_parts(tmp_path / "books"))
+    assert [(part.document, len(part.sentences)) for part in parts] == [(0, 1000), (0, 1000), (0, 500), (1, 1)]
+    assert [sentence for part in parts for sentence in part.sentences] == [
+        sentence for document in read_documents(tmp_path / "books") for sentence in document
+    ]
+    path = write(tmp_path, "endless.txt", b"One line.\n\n" * 3000 + b"\xff")
+    assert next(read_parts(path)) == Part(0, ["One line."] * 1000)
+
+
+def test_article_inside_an_article(tmp_path):
+    path = write(tmp_path, "wiki.txt", '<doc id="1">\nA\n\nText.\n<doc id="2">\nB\n\nText.\n</doc>\n')
+    with pytest.raises(DataError, match=r"wiki\.txt: line 5: <doc> inside <doc>; </doc> is expected"):
+        list(read_documents(path))
+
+
 def test_folder_is_read_in_name_order(tmp_path):
     write(tmp_path, "wiki/AB/wiki_00", "Second.")
     write(tmp_path, "wiki/AA/wiki_00", "First.")
@@ -254,3 +274,24 @@ def test_real_corpora(data_root):
     assert sum(1 for _ in read_documents(root / "wikitext-2" / "valid.txt.gz")) == 60
     book = next(read_documents(root / "english-novels" / "corpus.tar.xz"))
     assert not any("\r" in sentence or "\n" in sentence for sentence in book)
+
+
+@pytest.mark.real_data
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("path", "documents", "words"),
+    [
+        # 4 of the 6,514 articles have a title only.
+        ("wikipedia-en/AA.wikiextractor.txt.xz", 6_510, 16_238_888),
+        ("english-novels/corpus.tar.xz", 93, 13_274_050),
+        ("wikitext-2/valid.txt.gz", 60, 210_731),
+    ],
+)
+def test_real_corpora_are_read_to_the_end(data_root, path, documents, words):
+    numbers, found = set(), 0
+    for part in read_parts(data_root / "pretrain" / path):
+        assert 0 < len(part.sentences) <= MAX_PART_SENTENCES
+        numbers.add(part.document)
+        found += sum(sentence.count(" ") + 1 for sentence in part.sentences)
+    assert numbers == set(range(documents))
+    assert found == words

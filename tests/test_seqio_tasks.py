@@ -8,11 +8,13 @@ import pytest
 
 from tasks import vocabulary
 from tasks.errors import DataError
+from tasks.pretraining import pretraining_task
 from tasks.spans import SpanConfig
 
 seqio = pytest.importorskip("seqio")
 from tasks import seqio_tasks  # noqa: E402
 
+MLM = pretraining_task(False)
 SENTENCES = [f"film number {number} is good ." for number in range(1300)]
 
 
@@ -102,8 +104,8 @@ def test_readers_errors_come_through(root, words):
 
 def test_mixture_reads_every_row_once(root, words):
     paths = [root / "a.txt", root / "b.txt", root / "wiki.txt"]
-    name = seqio_tasks.register_pretraining(paths, (1.0, 1.0, 0.5), words, 16)
-    assert seqio_tasks.register_pretraining(paths, (1.0, 1.0, 0.5), words, 16) == name
+    name = seqio_tasks.register_pretraining(paths, (1.0, 1.0, 0.5), words, 16, MLM)
+    assert seqio_tasks.register_pretraining(paths, (1.0, 1.0, 0.5), words, 16, MLM) == name
     rows = collect(name)["input_ids"]
     assert collect(name)["input_ids"].tolist() == rows.tolist()
     good, film = (vocabulary.tokenizer(words).token_to_id(word) for word in ("good", "film"))
@@ -116,13 +118,13 @@ def test_order_of_a_mixture_does_not_depend_on_where_files_lie(root, words, tmp_
     for _ in range(4):
         folder = tmp_path_factory.mktemp("elsewhere")
         paths = [shutil.copy(root / f"{name}.txt", folder) for name in "ab"]
-        name = seqio_tasks.register_pretraining(paths, (0.5, 0.5), words, 16)
+        name = seqio_tasks.register_pretraining(paths, (0.5, 0.5), words, 16, MLM)
         orders.append(collect(name)["input_ids"].tolist())
     assert all(order == orders[0] for order in orders)
 
 
 def test_mixture_follows_the_rates(root, words):
-    name = seqio_tasks.register_pretraining([root / "a.txt", root / "b.txt"], (0.25, 0.75), words, 8)
+    name = seqio_tasks.register_pretraining([root / "a.txt", root / "b.txt"], (0.25, 0.75), words, 8, MLM)
     good = vocabulary.tokenizer(words).token_to_id("good")
     rows = next(iter(seqio_tasks.rows(name, "train", 200)))["input_ids"]
     share = (rows[:, 1] == good).mean()

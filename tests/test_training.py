@@ -16,7 +16,7 @@ from benchmark.training.fit import DivergedError, fit
 from benchmark.training.initial import init_tree
 from benchmark.training.masking import SpecialTokens, mask_tokens, num_predictions
 from benchmark.training.optimizers import learning_rate, make_direction
-from benchmark.training.pretrain import evaluate_masked_lm, init_params, pretrain
+from benchmark.training.pretrain import evaluate_masked_lm, init_params, pretrain, take_rows
 from benchmark.training.state import init_state, make_train_step
 from tasks.arrays import TokenArrays
 
@@ -281,3 +281,22 @@ def test_evaluation_is_deterministic(trained: tuple[Any, Any]) -> None:
     assert one["predictions"] == wanted
     share = one["accuracy"] / 100.0
     assert one["accuracy_stderr"] == pytest.approx(100.0 * np.sqrt(share * (1 - share) / wanted))
+
+
+def test_token_types_reach_the_model() -> None:
+    ids = token_rows(16)
+    params = init_params(TINY, 0)
+    # Types that are all 0 are what rows without types get.
+    losses = []
+    for features in ({}, {"token_type_ids": np.zeros_like(ids)}, {"token_type_ids": np.ones_like(ids)}):
+        rows = TokenArrays(Path(), {"input_ids": ids, **features}, {"rows": len(ids)})
+        losses.append(evaluate_masked_lm(TINY, params, rows, SPECIAL, 0.15, batch_size=16)["loss"])
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_token_types_are_taken_with_their_rows() -> None:
+    ids = np.arange(60).reshape(20, 3)
+    rows = TokenArrays(Path(), {"input_ids": ids, "token_type_ids": (ids % 2).astype(np.uint8)}, {"rows": 20})
+    taken, types = take_rows(rows, 7, 4, seed=3)
+    assert types is not None and np.array_equal(types, taken % 2)
+    assert take_rows(token_arrays(ids), 7, 4, seed=3)[1] is None

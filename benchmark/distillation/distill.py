@@ -62,7 +62,7 @@ def teacher_outputs(encoder: EncoderConfig, params: Any, batch: MaskedBatch) -> 
         {"params": params},
         batch.input_ids,
         batch.attention_mask,
-        jnp.zeros_like(batch.input_ids),
+        batch.token_type_ids,
         batch.positions,
         output_hidden_states=True,
         output_attentions=True,
@@ -94,7 +94,7 @@ def distillation_loss(
             {"params": params["student"]},
             b.input_ids,
             b.attention_mask,
-            jnp.zeros_like(b.input_ids),
+            b.token_type_ids,
             b.positions,
             output_hidden_states=transfer,
             output_attentions=transfer,
@@ -186,8 +186,8 @@ class _Run:
     def batch(self, number: int) -> tuple[MaskedBatch, TeacherOutputs]:
         """Batch of a step, counted over all phases, and the teacher's outputs on it."""
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(self.seed), 3), number)
-        ids = take_rows(self.rows, self.config.batch_size, number, self.seed)
-        masked = mask_tokens(key, ids, self.special, self.config.mask_rate)
+        ids, types = take_rows(self.rows, self.config.batch_size, number, self.seed)
+        masked = mask_tokens(key, ids, self.special, self.config.mask_rate, types)
         return masked, teacher_outputs(self.teacher.encoder, self.teacher.params, masked)
 
     def train(self, phase: str, params: Any, program: tuple[Any, Any], inputs: Callable[..., Any], steps: int) -> Any:
@@ -226,7 +226,7 @@ def distill(
         student: architecture.
         teacher: the teacher.
         config: the recipe, already scaled for a flash distillation.
-        rows: materialised `input_ids` `[rows, length]`.
+        rows: materialised `input_ids`, and `token_type_ids` where rows are sentence pairs, `[rows, length]`.
         special: ids of the vocabulary.
         seed: seeds initial values, data order and masking.
         directory: for checkpoints, phase results and metrics; None keeps nothing.

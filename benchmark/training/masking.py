@@ -27,6 +27,7 @@ class MaskedBatch(NamedTuple):
     Attributes:
         input_ids: ids with some replaced, `[batch, length]`.
         attention_mask: 1 for tokens and 0 for padding, `[batch, length]`.
+        token_type_ids: 0 for the first sentence and 1 for the second, `[batch, length]`.
         positions: places to predict, `[batch, predictions]`.
         labels: original ids at those places, `[batch, predictions]`.
         weights: 1 for a real prediction and 0 for a filler, `[batch, predictions]`.
@@ -34,6 +35,7 @@ class MaskedBatch(NamedTuple):
 
     input_ids: jax.Array
     attention_mask: jax.Array
+    token_type_ids: jax.Array
     positions: jax.Array
     labels: jax.Array
     weights: jax.Array
@@ -45,7 +47,13 @@ def num_predictions(length: int, mask_rate: float) -> int:
 
 
 @partial(jax.jit, static_argnums=(2, 3))
-def mask_tokens(key: jax.Array, input_ids: jax.Array, special: SpecialTokens, mask_rate: float) -> MaskedBatch:
+def mask_tokens(
+    key: jax.Array,
+    input_ids: jax.Array,
+    special: SpecialTokens,
+    mask_rate: float,
+    token_type_ids: jax.Array | None = None,
+) -> MaskedBatch:
     """Chooses tokens at random and replaces them as BERT does: 80 % [MASK], 10 % a random token, 10 % unchanged.
 
     It is a program of its own, so that a process compiles it once and not with every model.
@@ -55,6 +63,7 @@ def mask_tokens(key: jax.Array, input_ids: jax.Array, special: SpecialTokens, ma
         input_ids: `[batch, length]`, padded with `special.pad_id`.
         special: ids that are never chosen.
         mask_rate: share of a sequence's real tokens to predict.
+        token_type_ids: `[batch, length]` of sentence pairs; None for single texts.
 
     Returns:
         A `MaskedBatch` with a fixed number of predictions; a short sequence fills up with weight 0.
@@ -75,4 +84,5 @@ def mask_tokens(key: jax.Array, input_ids: jax.Array, special: SpecialTokens, ma
     replaced = jnp.where(draw < 0.8, special.mask_id, jnp.where(draw < 0.9, random_ids, labels))
     rows = jnp.arange(batch)[:, None]
     masked = input_ids.at[rows, positions].set(jnp.where(weights, replaced, labels))
-    return MaskedBatch(masked, attention_mask, positions, labels, weights.astype(jnp.float32))
+    types = jnp.zeros_like(input_ids) if token_type_ids is None else token_type_ids.astype(jnp.int32)
+    return MaskedBatch(masked, attention_mask, types, positions, labels, weights.astype(jnp.float32))

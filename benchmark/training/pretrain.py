@@ -33,9 +33,7 @@ def masked_lm_loss(encoder: EncoderConfig) -> Callable[..., Any]:
 
     def loss(params: Any, b: MaskedBatch, settings: dict[str, Any]) -> tuple[jax.Array, dict[str, jax.Array]]:
         del settings
-        logits, _ = model.apply(
-            {"params": params}, b.input_ids, b.attention_mask, jnp.zeros_like(b.input_ids), b.positions
-        )
+        logits, _ = model.apply({"params": params}, b.input_ids, b.attention_mask, b.token_type_ids, b.positions)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, b.labels)
         total = jnp.maximum(b.weights.sum(), 1.0)
         correct = (logits.argmax(-1) == b.labels) * b.weights
@@ -58,7 +56,7 @@ def pretrain(
     Args:
         encoder: architecture.
         config: steps, batch size, optimiser.
-        rows: materialised `input_ids` `[rows, length]`.
+        rows: materialised `input_ids`, and `token_type_ids` where rows are sentence pairs, `[rows, length]`.
         special: ids of the vocabulary.
         seed: seeds initial values, data order and masking.
         directory: for checkpoints and metrics.
@@ -73,8 +71,8 @@ def pretrain(
     step = make_train_step(masked_lm_loss(encoder), direction)
 
     def inputs(number: int) -> tuple[Any, Any, dict[str, Any]]:
-        ids = take_rows(rows, config.batch_size, number, seed)
-        batch = mask_tokens(jax.random.fold_in(key, number), ids, special, config.mask_rate)
+        ids, types = take_rows(rows, config.batch_size, number, seed)
+        batch = mask_tokens(jax.random.fold_in(key, number), ids, special, config.mask_rate, types)
         return batch, np.float32(learning_rate(config.optimizer, number, config.steps)), {}
 
     state, report = fit(
@@ -90,16 +88,21 @@ def pretrain(
     return state.params, report
 
 
-def take_rows(rows: arrays.TokenArrays, batch_size: int, step: int, seed: int) -> np.ndarray:
-    """Ids `[batch_size, length]` of one step, in the order that `seed` gives."""
+def take_rows(rows: arrays.TokenArrays, batch_size: int, step: int, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Ids and token types (None where rows are single texts) of one step, in the order that `seed` gives.
+
+    Returns:
+        Two arrays `[batch_size, length]`, int32 and uint8.
+    """
     indices = arrays.batch_indices(rows.num_rows, batch_size, step, seed)
-    return np.asarray(rows.features["input_ids"][indices]).astype(np.int32)
+    types = np.asarray(rows.features["token_type_ids"][indices]) if "token_type_ids" in rows.features else None
+    return np.asarray(rows.features["input_ids"][indices]).astype(np.int32), types
 
 
 @partial(jax.jit, static_argnums=0)
 def _evaluate_batch(encoder: EncoderConfig, params: Any, b: MaskedBatch) -> tuple[jax.Array, jax.Array, jax.Array]:
     logits, _ = MaskedLM(encoder).apply(
-        {"params": params}, b.input_ids, b.attention_mask, jnp.zeros_like(b.input_ids), b.positions
+        {"params": params}, b.input_ids, b.attention_mask, b.token_type_ids, b.positions
     )
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, b.labels)
     correct = (logits.argmax(-1) == b.labels) * b.weights
@@ -123,10 +126,14 @@ def evaluate_masked_lm(
     totals = np.zeros(3)
     for number, start in enumerate(range(0, rows.num_rows, batch_size)):
         ids = np.asarray(rows.features["input_ids"][start : start + batch_size]).astype(np.int32)
-        ids = np.pad(ids, ((0, batch_size - len(ids)), (0, 0)), constant_values=special.pad_id)
+        missing = ((0, batch_size - len(ids)), (0, 0))
+        types = None
+        if "token_type_ids" in rows.features:
+            types = np.pad(np.asarray(rows.features["token_type_ids"][start : start + batch_size]), missing)
+        ids = np.pad(ids, missing, constant_values=special.pad_id)
         # A key that no training run uses: masks of the evaluation depend on the row alone.
         key = jax.random.fold_in(jax.random.key(20220121), number)
-        batch = mask_tokens(key, ids, special, mask_rate)
+        batch = mask_tokens(key, ids, special, mask_rate, types)
         totals += np.asarray([float(v) for v in _evaluate_batch(encoder, params, batch)])
     accuracy = totals[1] / totals[2]
     return {

@@ -1,0 +1,96 @@
+"""Locks on folders: who builds, who reads, and what nobody needs any more.
+
+All are `flock` locks: the kernel drops them when a process ends, however it ends, so that a killed process never leaves
+a lock behind. On file systems that know no such locks everything goes on without them, and nothing is cleaned up.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+LOCK_FILE = ".lock"
+
+
+@contextmanager
+def one_builder(folder: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Lets one process at a time build in a folder; the others wait for it.
+
+    Args:
+      folder: the folder, which is created.
+      waiting: called once if another process holds the lock.
+
+    Yields:
+      when this process holds the lock.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        # Where nothing may be written, nothing is built: what is there can be used without a lock.
+        with suppress(OSError):
+            file = stack.enter_context((folder / LOCK_FILE).open("w"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waiting()
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def held_alone(directory: Path) -> Iterator[None]:
+    """Marks a directory as one that a live process builds.
+
+    Args:
+      directory: an existing directory.
+
+    Yields:
+      once, with the mark set.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def hold(directory: Path, reader: object) -> None:
+    """Marks a directory as read for as long as an object lives (at most as long as the process).
+
+    Args:
+      directory: the directory.
+      reader: the object that reads it.
+    """
+    with suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        weakref.finalize(reader, os.close, descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+
+
+def remove_unused(directory: Path) -> bool:
+    """Removes a directory unless a live process holds it.
+
+    Args:
+      directory: the directory.
+
+    Returns:
+      whether it was removed.
+    """
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(directory)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True

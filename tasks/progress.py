@@ -1,0 +1,139 @@
+"""Shows how far a long step is: a bar on a terminal, now and then a line elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+Progress = Callable[[str], None]
+
+_SECONDS_BETWEEN_LINES = 5.0
+_SECONDS_BETWEEN_STATES = 0.25
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a step is.
+
+    Attributes:
+      step: its name.
+      rows: the number of rows written.
+      rate: rows per second since the start of the step.
+      share: how much of the work is done, from 0 to 1; None where nobody can tell.
+    """
+
+    step: str
+    rows: int
+    rate: float
+    share: float | None
+
+    def line(self) -> str:
+        """The state as text."""
+        share = "" if self.share is None else f" ({self.share:.0%})"
+        return f"{self.step}: {self.rows:,} rows{share}, {self.rate:,.0f} rows/s"
+
+
+Show = Callable[[State], None]
+
+
+class Meter:
+    """Measures a step that reads files and writes rows.
+
+    The share that is done is taken from how far the source files have been read, which the operating system knows of
+    every open file: readers need not count for it, and it holds for compressed files too.
+    """
+
+    def __init__(self, step: str, sources: Iterable[Path], limit: int, show: Show) -> None:
+        """Starts the clock.
+
+        Args:
+          step: the name of the step.
+          sources: the files that it reads.
+          limit: how many rows end the step before the files do (0: none).
+          show: gets a state a few times a second.
+        """
+        self._step, self._limit, self._show = step, limit, show
+        self._sizes = {str(path.resolve()): path.stat().st_size for path in sources}
+        self._positions = dict.fromkeys(self._sizes, 0)
+        self._start = self._shown = time.perf_counter()
+
+    def update(self, rows: int) -> None:
+        """Shows the state, unless it was shown just now.
+
+        Args:
+          rows: the number of rows written so far.
+        """
+        now = time.perf_counter()
+        if now - self._shown < _SECONDS_BETWEEN_STATES:
+            return
+        self._shown = now
+        self._show(State(self._step, rows, rows / (now - self._start), self._share(rows)))
+
+    def _share(self, rows: int) -> float | None:
+        import psutil
+
+        total = sum(self._sizes.values())
+        if not total:
+            return None
+        opened = {file.path: file.position for file in psutil.Process().open_files() if file.path in self._sizes}
+        for path, position in self._positions.items():
+            # A file that was open and is open no longer has been read to its end.
+            self._positions[path] = opened.get(path, self._sizes[path] if position else 0)
+        read = sum(self._positions.values()) / total
+        return min(1.0, max(read, rows / self._limit if self._limit else 0.0))
+
+
+@contextmanager
+def display(progress: Progress) -> Iterator[Show]:
+    """Gives a function that shows states: as a bar if standard error is a terminal, else as lines.
+
+    Args:
+      progress: gets the lines, at most one every few seconds.
+
+    Yields:
+      the function.
+    """
+    if not sys.stderr.isatty():
+        yield lines(progress)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeRemainingColumn())
+    # Lines on standard output that goes to a file stay there.
+    together = sys.stdout.isatty()
+    with Bars(*columns, console=Console(stderr=True), transient=True, redirect_stdout=together) as bars:
+        bar = bars.add_task("", total=None, text="", visible=False)
+
+        def show(state: State) -> None:
+            total = None if state.share is None else 1.0
+            text = state.line().removeprefix(f"{state.step}: ")
+            bars.update(bar, description=state.step, total=total, completed=state.share or 0.0, text=text, visible=True)
+
+        yield show
+
+
+def lines(progress: Progress) -> Show:
+    """Gives a function that shows states as lines.
+
+    Args:
+      progress: gets at most one line every few seconds.
+
+    Returns:
+      the function.
+    """
+    shown = time.perf_counter()
+
+    def show(state: State) -> None:
+        nonlocal shown
+        now = time.perf_counter()
+        if now - shown >= _SECONDS_BETWEEN_LINES:
+            shown = now
+            progress(state.line())
+
+    return show
