@@ -75,7 +75,7 @@ def test_qqp_broken_rows_are_skipped_and_indices_stay_dense(tmp_path):
         ("glue_sst2_v1", "SST-2", "sentence\tscore\na\t1\n", "line 1: no column 'label'"),
         ("glue_sst2_v1", "SST-2", "", "no examples; 67,349 are expected"),
         ("glue_sst2_v1", "SST-2", "sentence\tlabel\n", "no examples"),
-        ("glue_sst2_v1", "SST-2", b"sentence\tlabel\ncaf\xe9\t1\n", "0xe9 is not UTF-8"),
+        ("glue_sst2_v1", "SST-2", b"sentence\tlabel\ncaf\xe9\t1\n", "line 2: byte 0xe9 at position 3 is not UTF-8"),
         ("glue_stsb_v1", "STS-B", "sentence1\tsentence2\tscore\na\tb\tnan\n", "line 2: score is 'nan'.*from 0 to 5"),
         ("glue_stsb_v1", "STS-B", "sentence1\tsentence2\tscore\na\tb\t5.1\n", "line 2: score is '5.1'"),
         ("glue_stsb_v1", "STS-B", "sentence1\tsentence2\tscore\na\tb\tbest\n", "line 2: score is 'best'"),
@@ -96,7 +96,7 @@ def test_bad_tables_are_named(tmp_path, name, file, content, message):
 
 
 def test_missing_file_says_what_and_where_from(tmp_path):
-    with pytest.raises(DataError, match=r"train\.tsv .*67,349 examples.*gluebenchmark"):
+    with pytest.raises(DataError, match=r"train\.tsv .*67,349 examples.*glue_data.*SST-2\.zip"):
         read("glue_sst2_v1", tmp_path)
     with pytest.raises(DataError, match="no split 'test'"):
         read("squad_v1_1_v1", tmp_path, "test")
@@ -143,8 +143,8 @@ def test_impossible_question_has_no_answers(tmp_path):
     [
         ("{", "not JSON"),
         ("[]", "not SQuAD: an object with the list 'data'"),
-        ('{"data": [{}]}', r"data\[0\].paragraphs is NoneType, list is expected"),
-        (json.dumps(squad(question=3)), r"qas\[0\].question is int, str is expected"),
+        ('{"data": [{}]}', r"data\[0\].paragraphs: not SQuAD: NoneType, list is expected"),
+        (json.dumps(squad(question=3)), r"qas\[0\].question: not SQuAD: int, str is expected"),
         (json.dumps(squad(answers=[{"text": "cat", "answer_start": 3}])), "answer_start 3 points at ' ca'"),
         (json.dumps(squad(answers=[{"text": "", "answer_start": 3}])), "answer_start"),
         (json.dumps(squad(answers=[{"text": "t.", "answer_start": -2}])), "answer_start -2"),
