@@ -34,7 +34,9 @@ def list_tasks() -> str:
     Returns:
       a table: name, title, kind, metrics, examples of each split, tokens per row, where its model is trained.
     """
-    rows = [("name", "title", "kind", "metrics", "train", "validation", "test", "length", "model of")]
+    rows: list[tuple[str, ...]] = [
+        ("name", "title", "kind", "metrics", "train", "validation", "test", "length", "model of")
+    ]
     for info in TASKS.values():
         sizes = [f"{info.split_sizes[s]:,}" if s in info.split_sizes else "-" for s in ("train", "validation", "test")]
         metrics = ", ".join(info.metrics)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from tasks import layouts, readers, vocabulary
-from tasks.bad_rows import OnBadRow
-from tasks.catalogue import TASKS, TaskInfo, get_task
+from tasks.catalogue import TASKS, TaskInfo
 from tasks.errors import DataError
 from tasks.known_files import KNOWN_FILES, known_versions
 from tasks.layouts import SplitFiles
+from tasks.source_notes import wrong_count
 from tasks.text_files import content_digest
 
 Level = Literal["ok", "warning", "error", "missing"]
@@ -45,57 +44,6 @@ class FileCheck:
     verdict: str
 
 
-def describe_source(info: TaskInfo, files: SplitFiles, split: str, on_bad_row: OnBadRow) -> dict[str, Any]:
-    """Sums up the files that a split is made of, for whoever reads a record later.
-
-    Args:
-      info: the task.
-      files: its files.
-      split: `train`, `validation` or `test`.
-      on_bad_row: as for `tasks.readers.read_examples`.
-
-    Returns:
-      `files` (official name -> sha256 of the content), `examples`, `skipped` (number of rows) and `reasons` (of the
-      first few), ready for JSON.
-
-    Raises:
-      DataError: if the split cannot be read.
-    """
-    found = readers.report(info, files, split, on_bad_row)
-    digests = {name: content_digest(path)[0] for name, path in zip(files.official_names, files.paths, strict=True)}
-    return {
-        "files": digests,
-        "examples": found.examples,
-        "skipped": found.skipped,
-        "reasons": list(found.reasons),
-    }
-
-
-def warnings(sources: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
-    """Says what makes the data of a run differ from the official ones, or may.
-
-    Args:
-      sources: task name -> split -> what `describe_source` gave.
-
-    Returns:
-      one line for each file with unknown content, each wrong number of examples, and each file with skipped rows.
-    """
-    lines = []
-    for task, splits in sources.items():
-        for split, source in splits.items():
-            table = next(iter(source["files"]))
-            lines += [
-                f"{name}: content {digest} is not that of a known copy"
-                for name, digest in source["files"].items()
-                if getattr(KNOWN_FILES.get(digest), "name", None) != name
-            ]
-            if problem := _wrong_count(get_task(task), split, source["examples"]):
-                lines.append(f"{table}: {problem}")
-            if source["skipped"]:
-                lines.append(f"{table}: {source['skipped']:,} bad rows skipped, the first: {source['reasons'][0]}")
-    return list(dict.fromkeys(lines))
-
-
 def check_directory(root: Path) -> list[FileCheck]:
     """Checks every file of a task, and every vocabulary, below a data root.
 
@@ -124,12 +72,6 @@ def check_directory(root: Path) -> list[FileCheck]:
     return checks
 
 
-def _wrong_count(info: TaskInfo, split: str, count: int) -> str:
-    """Says that a number of examples is not the official one, or nothing."""
-    official = info.split_sizes[split]
-    return "" if abs(count - official) <= info.size_tolerance else f"{count:,} examples, {official:,} are official"
-
-
 def _judge_digest(path: Path, name: str) -> tuple[str, Level, str]:
     """Looks the content of a file up: its origin, how good that is, and why."""
     digest, size = content_digest(path)
@@ -155,7 +97,7 @@ def _check_split(info: TaskInfo, split: str, files: SplitFiles, root: Path) -> F
             levels.append(level)
             problems.append(problem)
         rows = readers.report(info, files, split).examples
-        problems.insert(0, _wrong_count(info, split, rows))
+        problems.insert(0, wrong_count(info, split, rows))
         levels.append("error" if problems[0] else "ok")
     except DataError as error:
         levels.append("error")
@@ -186,7 +128,7 @@ def table(checks: list[FileCheck]) -> str:
     Returns:
       a line for each, and a last one that sums up.
     """
-    rows = [("task", "split", "file", "rows", "official", "digest", "verdict")]
+    rows: list[tuple[str, ...]] = [("task", "split", "file", "rows", "official", "digest", "verdict")]
     for check in checks:
         counts = ["-" if count is None else f"{count:,}" for count in (check.rows, check.official_rows)]
         # What needs attention stands out; the others say all in one word.
