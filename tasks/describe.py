@@ -152,7 +152,7 @@ def _vocabulary(
     tokens = vocabulary.train_wordpiece(texts, _TRAINED_TOKENS + 2 * characters)
     path = folder / "vocabulary.txt"
     vocabulary.write(tokens, path)
-    trained = f"a vocabulary of {len(tokens)} tokens, trained on {len(examples)} examples"
+    trained = f"a vocabulary of {len(tokens)} tokens, trained on {len(examples)} of its examples"
     return vocabulary.load(path), trained
 
 

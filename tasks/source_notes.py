@@ -102,5 +102,5 @@ def warnings(notes: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
             if problem := wrong_count(get_task(task), split, note["examples"]):
                 lines.append(f"{table}: {problem}")
             if note["skipped"]:
-                lines.append(f"{table}: {note['skipped']:,} bad rows skipped, the first: {note['reasons'][0]}")
+                lines.append(f"{table}: bad rows skipped: {note['skipped']:,}; the first: {note['reasons'][0]}")
     return list(dict.fromkeys(lines))
