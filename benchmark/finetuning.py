@@ -29,10 +29,15 @@ def evaluation_split(run: Run, task: str) -> str:
 
 def finetune_stage(run: Run) -> dict[str, Any]:
     """Fine-tunes every system on every task with every seed and writes its predictions on the evaluation split."""
-    return together(map_threads(lambda system: _finetuned_system(run, system), plan(run), run.config.parallel_systems))
+    return together(map_threads(lambda system: finetuned_system(run, system), plan(run), run.config.parallel_systems))
 
 
-def _finetuned_system(run: Run, system: SystemPlan) -> dict[str, Any]:
+def finetuned_system(run: Run, system: SystemPlan) -> dict[str, Any]:
+    """Fine-tunes one system with every seed on every task that has training data, and predicts all tasks.
+
+    Returns:
+        The time that it took, and whether all predictions were there already.
+    """
     from tasks.catalogue import get_task
 
     tasks, seeds = run.config.data.tasks, run.config.finetune.seeds

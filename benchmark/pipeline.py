@@ -102,12 +102,12 @@ def _provenance(context: stages.Run, gin_text: str, command: str) -> records.Pro
         data_digests={name: entry["sha256"] for name, entry in context.data["source_files"].items()},
         vocabulary_digest=context.data["vocabulary"]["digest"],
         data_warnings=context.data["warnings"],
-        skipped_rows=_skipped_rows(context.data["task_sources"]),
+        skipped_rows=skipped_rows(context.data["task_sources"]),
         timing={**{f"{name}_seconds": value for name, value in seconds.items()}, "started_utc": written["started_utc"]},
     )
 
 
-def _skipped_rows(task_sources: dict[str, Any]) -> dict[str, records.SkippedRows]:
+def skipped_rows(task_sources: dict[str, Any]) -> dict[str, records.SkippedRows]:
     """Tells for each data file how many of its rows were skipped; a split that is made of two files has one table."""
     return {
         f"{next(iter(note['files']))} ({split})": records.SkippedRows(count=note["skipped"], reasons=note["reasons"])
@@ -132,7 +132,6 @@ def _record(context: stages.Run, system: stages.SystemPlan, provenance: records.
     length = config.latency.sequence_length
     splits = {task: finetuning.evaluation_split(context, task) for task in config.data.tasks}
     task_scores = [_task_score(context, system.name, t) for t, split in splits.items() if split == "validation"]
-    unscored = [_unscored(context, system.name, t) for t, split in splits.items() if split != "validation"]
     by_task = {t.task: {m: s.value for m, s in t.metrics.items()} for t in task_scores}
     masked_lm = trained["masked_lm"]
     return records.Record(
@@ -150,7 +149,7 @@ def _record(context: stages.Run, system: stages.SystemPlan, provenance: records.
             flops_sequence_length=length,
         ),
         tasks=task_scores,
-        unscored=unscored,
+        unscored=[unscored(context, system.name, t) for t, split in splits.items() if split != "validation"],
         averages=metrics.averages(by_task),
         latency=_latency_blocks(context, system),
         training=records.Training(
@@ -178,7 +177,7 @@ def _task_score(context: stages.Run, system: str, task_name: str) -> records.Tas
     return score.task_score(task, "validation", seeds, predictions, references, files)
 
 
-def _unscored(context: stages.Run, system: str, task_name: str) -> records.Unscored:
+def unscored(context: stages.Run, system: str, task_name: str) -> records.Unscored:
     """Names the predictions on a split without labels."""
     seeds, split = context.config.finetune.seeds, finetuning.evaluation_split(context, task_name)
     paths = [finetuning.prediction_path(context, system, task_name, seed) for seed in seeds]
