@@ -43,7 +43,7 @@ def write_rows(directory: Path, count: int, labelled: bool, seed: int, used: int
     ids = np.zeros((count, 24), np.uint16)
     ids[:, :used] = rng.integers(13, 40, (count, used))
     ids[:, 0] = 10 + label
-    batch = {
+    batch: dict[str, np.ndarray] = {
         "input_ids": ids,
         "token_type_ids": np.zeros((count, 24), np.uint8),
         "label": label if labelled else np.full(count, -1),
