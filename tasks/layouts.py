@@ -77,8 +77,10 @@ def find_all(info: TaskInfo, directory: Path | str, split: str) -> list[SplitFil
     found: list[SplitFiles] = []
     for wanted, names in _places(info, Path(directory), split):
         paths = [_existing(path) for path in wanted]
-        if paths[0] is not None and all(paths):
-            found.append(SplitFiles(paths[0], paths[1] if len(paths) > 1 else None, names))
+        table = paths[0]
+        # Where file names ignore case, `glue` and `GLUE` are one folder.
+        if table is not None and all(paths) and not any(table.samefile(files.table) for files in found):
+            found.append(SplitFiles(table, paths[1] if len(paths) > 1 else None, names))
     return found
 
 

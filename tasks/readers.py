@@ -7,6 +7,7 @@ and counted (`on_bad_row`); a file that cannot be used is an error in any case.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from tasks.text_files import not_utf8, open_binary, raw_lines, read_lines, sha25
 
 __all__ = ["open_binary", "read_examples", "read_lines", "report", "sha256_file", "task_file"]
 
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 _ID_COLUMNS = ("#1 ID", "#2 ID")
 
 
@@ -151,10 +153,8 @@ def _label(info: TaskInfo, cell: str | None) -> int | float | str:
         if cell is None:
             return -1.0
         low, high = info.label_range or (-math.inf, math.inf)
-        try:
-            score = float(cell)
-        except ValueError:
-            score = math.nan
+        # float() alone also takes `1_0`, `nan` and the digits of other scripts.
+        score = float(cell) if _NUMBER.fullmatch(cell) else math.nan
         return score if low <= score <= high else f"'{shown(cell)}'; a number from {low:g} to {high:g} is expected"
     if cell is None:
         return -1

@@ -50,6 +50,12 @@ def test_the_official_layout_comes_first(tmp_path):
     ]
 
 
+def test_one_file_under_two_names_counts_once(tmp_path):
+    write(tmp_path, "glue/SST-2/train.tsv", SST2)
+    (tmp_path / "GLUE").symlink_to(tmp_path / "glue")
+    assert len(layouts.find_all(get_task("glue_sst2_v1"), tmp_path, "train")) == 1
+
+
 @pytest.mark.parametrize(
     "name", ["AX/diagnostic.tsv", "AX/AX.tsv", "AX/test.tsv", "diagnostic/diagnostic.tsv", "MNLI/diagnostic.tsv"]
 )

@@ -85,6 +85,8 @@ def test_qqp_broken_rows_are_skipped_and_indices_stay_dense(tmp_path):
         ("glue_stsb_v1", "STS-B", "sentence1\tsentence2\tscore\na\tb\tnan\n", "line 2: score is 'nan'.*from 0 to 5"),
         ("glue_stsb_v1", "STS-B", "sentence1\tsentence2\tscore\na\tb\t5.1\n", "line 2: score is '5.1'"),
         ("glue_stsb_v1", "STS-B", "sentence1\tsentence2\tscore\na\tb\tbest\n", "line 2: score is 'best'"),
+        ("glue_stsb_v1", "STS-B", "sentence1\tsentence2\tscore\na\tb\t0_1\n", "line 2: score is '0_1'"),
+        ("glue_stsb_v1", "STS-B", "sentence1\tsentence2\tscore\na\tb\t\n", "line 2: score is ''"),
         (
             "glue_rte_v1",
             "RTE",
