@@ -135,8 +135,9 @@ def _materialize(run: _Run) -> dict[str, Any]:
     tasks = {name: _task(run, get_task(name), words) for name in request.tasks}
     notes = source_notes.load(output, tasks)
     warnings = source_notes.warnings(notes)
-    for warning in warnings:
-        run.progress(f"warning: {warning}")
+    if run.seconds:
+        for warning in warnings:
+            run.progress(f"warning: {warning}")
     data = {
         "vocabulary": {
             **{field: value for field, value in vars(words).items() if field != "path"},

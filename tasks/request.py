@@ -107,13 +107,7 @@ class MaterializeRequest:
         _require(len(set(self.tasks)) == len(self.tasks), "tasks", self.tasks, "no task twice")
         _require(self.on_bad_row in ON_BAD_ROW, "on_bad_row", self.on_bad_row, f"one of {', '.join(ON_BAD_ROW)}")
         for name in self.tasks:
-            trained_on = get_task(name).trained_on
-            _require(
-                not trained_on or trained_on in self.tasks,
-                "tasks",
-                self.tasks,
-                f"'{trained_on}' too, as its model predicts '{name}'",
-            )
+            get_task(name)
 
     def span_config(self) -> SpanConfig:
         """The part that shapes the windows of span tasks."""

@@ -78,7 +78,16 @@ def made(root, tmp_path_factory):
 def test_data_json_names_everything(made, root):
     output, data, lines = made
     assert json.loads((output / "data.json").read_text()) == data
-    assert set(data) == {"vocabulary", "pretrain", "tasks", "source_files", "request", "seconds"}
+    assert set(data) == {
+        "vocabulary",
+        "pretrain",
+        "tasks",
+        "task_sources",
+        "warnings",
+        "source_files",
+        "request",
+        "seconds",
+    }
     assert set(data["tasks"]["glue_sst2_v1"]) == {"train", "validation", "test"}
     assert set(data["tasks"]["squad_v1_1_v1"]) == {"train", "validation"}
     assert MaterializeRequest.from_dict(data["request"]) == make_request(root)
@@ -225,7 +234,7 @@ def test_childs_error_is_the_parents(root, tmp_path):
     (tmp_path / "data" / "pretrain").mkdir(parents=True)
     (tmp_path / "data" / "pretrain" / "a.txt").write_bytes(b"caf\xe9")
     request = make_request(tmp_path / "data", pretrain_corpora=("pretrain/a.txt",), pretrain_rates=(1.0,))
-    with pytest.raises(DataError, match="a.txt: after line 0: byte 0xe9 is not UTF-8"):
+    with pytest.raises(DataError, match="a.txt: line 1: byte 0xe9 at position 3 is not UTF-8"):
         run_in_child(request, tmp_path / "output")
     assert not (tmp_path / "output" / "data.json").exists()
 

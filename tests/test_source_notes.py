@@ -81,19 +81,6 @@ def test_skipped_rows_reach_data_json_and_record(root: Path, tmp_path: Path) -> 
     assert skipped_rows(made["task_sources"]) == {"glue/RTE/train.tsv (train)": expected}
 
 
-def test_requests_need_the_task_whose_model_predicts() -> None:
-    with pytest.raises(DataError, match="'glue_mnli_matched_v1' too, as its model predicts 'glue_ax_v1'"):
-        MaterializeRequest(
-            source="microworld",
-            vocabulary_size=80,
-            pretrain_corpora=("text.txt",),
-            pretrain_rates=(1.0,),
-            pretrain_length=16,
-            validation_rows=2,
-            tasks=("glue_rte_v1", "glue_ax_v1"),
-        )
-
-
 def test_setting_reaches_the_request() -> None:
     assert DataConfig(on_bad_row="skip").request().on_bad_row == "skip"
     assert DataConfig().request().on_bad_row == "error"
