@@ -6,6 +6,7 @@ and counted (`on_bad_row`); a file that cannot be used is an error in any case.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -119,23 +120,27 @@ def _table_rows(info: TaskInfo, files: SplitFiles, split: str) -> Iterator[Row |
     label_position = None if split == "test" else _position(columns, label_column, files.table)
     chosen = _pair_filter(files, columns, split)
     shape = f"{len(columns)} ({shown(', '.join(columns))})"
-    good = True
-    for number, line in lines:
-        cells = line.split("\t") if isinstance(line, str) else []
+
+    def parse(number: int, line: str | BadRow) -> Row | BadRow | None:
+        """Makes a row of a line; None where it belongs to the other split of the file."""
         if isinstance(line, BadRow):
-            yield line
-        elif len(cells) != len(columns):
-            yield BadRow(f"line {number}", f"{len(cells)} columns instead of {shape}", info.skips_broken_rows)
-        elif chosen is None or chosen.takes(cells):
-            label = _label(info, None if label_position is None else cells[label_position])
-            if not isinstance(label, str):
-                yield {**{name: cells[position] for name, position in texts}, "label": label}
-                continue
-            yield BadRow(f"line {number}", f"{label_column} is {label}")
-        else:
-            continue
-        good = False
-    if chosen is not None and good:
+            return line
+        cells = line.split("\t")
+        if len(cells) != len(columns):
+            return BadRow(f"line {number}", f"{len(cells)} columns instead of {shape}", info.skips_broken_rows)
+        if chosen is not None and not chosen.takes(cells):
+            return None
+        label = _label(info, None if label_position is None else cells[label_position])
+        if isinstance(label, str):
+            return BadRow(f"line {number}", f"{label_column} is {label}")
+        return {**{name: cells[position] for name, position in texts}, "label": label}
+
+    all_good = True
+    for row in itertools.starmap(parse, lines):
+        if row is not None:
+            all_good = all_good and not isinstance(row, BadRow)
+            yield row
+    if chosen is not None and all_good:
         chosen.require_all_found(files.table)
 
 
