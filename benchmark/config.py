@@ -119,7 +119,9 @@ class DataConfig(Checked):
     """Where text comes from and what token arrays are made of it.
 
     `directory` holds the official files (`glue/`, `squad/`, `pretrain/`, `vocab/`); environment variables in it are
-    expanded when the run starts, so that the same settings have the same fingerprint on every machine.
+    expanded when the run starts, so that the same settings have the same fingerprint on every machine. `on_bad_row`
+    says what happens to rows of task files that cannot be used: `error` stops, `skip` leaves them out, counts them and
+    names the first few in the records.
     """
 
     source: str = setting("microworld", choices=("microworld", "files"))
@@ -141,6 +143,7 @@ class DataConfig(Checked):
     span_length: int = setting(96, at_least=16)
     span_stride: int = setting(32, at_least=1)
     max_query_length: int = setting(24, at_least=4)
+    on_bad_row: str = setting("error", choices=("error", "skip"))
 
     def check(self) -> None:
         """Refuses missing or unequal lists, and files without a folder."""
@@ -314,10 +317,10 @@ class BaselineConfig(Checked):
 class FinetuneConfig(Checked):
     """Fine-tuning: one learning rate for all tasks, one run for each seed.
 
-    `epochs` holds one number for all tasks, or one for each of `DataConfig.tasks` in their order. `max_steps` (0: no
-    limit) caps a run on a large task. Rows are cut to the longest of their split, rounded up to a multiple of
-    `length_multiple` columns: a small multiple computes less padding, a large one shares compiled programs between
-    tasks.
+    `epochs` holds one number for all tasks, or one for each of `DataConfig.tasks` in their order; a task that another
+    task's model predicts has no use for its own. `max_steps` (0: no limit) caps a run on a large task. Rows are cut to
+    the longest of their split, rounded up to a multiple of `length_multiple` columns: a small multiple computes less
+    padding, a large one shares compiled programs between tasks.
     """
 
     seeds: tuple[int, ...] = setting((0, 1, 2), at_least=0)

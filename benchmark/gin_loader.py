@@ -200,6 +200,9 @@ def _build(plan: Plan) -> Loaded:
             if name not in TASKS:
                 accepted = f"names of the task catalogue; {name!r} is not there, {nearest_match_hint(name, TASKS)}"
                 raise _RefusedError(ConfigError("DataConfig.tasks", built.data.tasks, accepted), "", ROOT)
+            if (trained_on := TASKS[name].trained_on) and trained_on not in built.data.tasks:
+                accepted = f"{trained_on!r} too, as its model predicts {name!r}"
+                raise _RefusedError(ConfigError("DataConfig.tasks", built.data.tasks, accepted), "", ROOT)
         return Loaded(built, text)
     except _RefusedError as refused:
         raise plan.explain(refused.error, refused.scope, refused.name) from None

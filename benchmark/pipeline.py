@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmark import manifest, records, stages
+from benchmark import finetuning, manifest, records, stages
 from benchmark.config import STAGES, RunConfig, fingerprint, to_dict
 from benchmark.errors import StageError
 from benchmark.models.formulas import forward_flops, num_parameters
@@ -21,7 +21,7 @@ WORK: dict[str, Callable[[stages.Run], dict[str, Any]]] = {
     "teacher": stages.teacher_stage,
     "search": stages.search_stage,
     "distill": stages.distill_stage,
-    "finetune": stages.finetune_stage,
+    "finetune": finetuning.finetune_stage,
     "latency": stages.latency_stage,
 }
 
@@ -101,8 +101,20 @@ def _provenance(context: stages.Run, gin_text: str, command: str) -> records.Pro
         device=read_json(context.workdir / "latency" / "stage.json")["result"]["device"],
         data_digests={name: entry["sha256"] for name, entry in context.data["source_files"].items()},
         vocabulary_digest=context.data["vocabulary"]["digest"],
+        data_warnings=context.data["warnings"],
+        skipped_rows=skipped_rows(context.data["task_sources"]),
         timing={**{f"{name}_seconds": value for name, value in seconds.items()}, "started_utc": written["started_utc"]},
     )
+
+
+def skipped_rows(task_sources: dict[str, Any]) -> dict[str, records.SkippedRows]:
+    """Tells for each data file how many of its rows were skipped; a split that is made of two files has one table."""
+    return {
+        f"{next(iter(note['files']))} ({split})": records.SkippedRows(count=note["skipped"], reasons=note["reasons"])
+        for splits in task_sources.values()
+        for split, note in splits.items()
+        if note["skipped"]
+    }
 
 
 def _stage_seconds(context: stages.Run, name: str) -> float:
@@ -118,7 +130,8 @@ def _record(context: stages.Run, system: stages.SystemPlan, provenance: records.
     config = context.config
     trained = read_json(system.directory / "stage.json")["result"]
     length = config.latency.sequence_length
-    task_scores = [_task_score(context, system.name, task) for task in config.data.tasks]
+    splits = {task: finetuning.evaluation_split(context, task) for task in config.data.tasks}
+    task_scores = [_task_score(context, system.name, t) for t, split in splits.items() if split == "validation"]
     by_task = {t.task: {m: s.value for m, s in t.metrics.items()} for t in task_scores}
     masked_lm = trained["masked_lm"]
     return records.Record(
@@ -136,6 +149,7 @@ def _record(context: stages.Run, system: stages.SystemPlan, provenance: records.
             flops_sequence_length=length,
         ),
         tasks=task_scores,
+        unscored=[unscored(context, system.name, t) for t, split in splits.items() if split != "validation"],
         averages=metrics.averages(by_task),
         latency=_latency_blocks(context, system),
         training=records.Training(
@@ -156,11 +170,24 @@ def _task_score(context: stages.Run, system: str, task_name: str) -> records.Tas
     from tasks.catalogue import get_task
 
     task, seeds = get_task(task_name), context.config.finetune.seeds
-    paths = [stages.prediction_path(context, system, task_name, seed) for seed in seeds]
+    paths = [finetuning.prediction_path(context, system, task_name, seed) for seed in seeds]
     references = score.load_references(task, context.rows("tasks", task_name, "validation"))
     predictions = [read_json(path)["result"]["predictions"] for path in paths]
     files = [str(path.relative_to(context.workdir)) for path in paths]
     return score.task_score(task, "validation", seeds, predictions, references, files)
+
+
+def unscored(context: stages.Run, system: str, task_name: str) -> records.Unscored:
+    """Names the predictions on a split without labels."""
+    seeds, split = context.config.finetune.seeds, finetuning.evaluation_split(context, task_name)
+    paths = [finetuning.prediction_path(context, system, task_name, seed) for seed in seeds]
+    return records.Unscored(
+        task=task_name,
+        split=split,
+        num_examples=context.rows("tasks", task_name, split).num_rows,
+        seeds=list(seeds),
+        predictions=[str(path.relative_to(context.workdir)) for path in paths],
+    )
 
 
 def _latency_blocks(context: stages.Run, system: stages.SystemPlan) -> list[records.LatencyBlock]:

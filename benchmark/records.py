@@ -86,6 +86,16 @@ class TaskScore(_Model):
         return self
 
 
+class Unscored(_Model):
+    """Predictions on a split whose labels are not public: kept, but there is nothing to score them with."""
+
+    task: str
+    split: str
+    num_examples: int = Field(ge=1)
+    seeds: list[int] = Field(min_length=1)
+    predictions: list[str] = Field(description="prediction files, relative to the run's folder")
+
+
 class LatencyBlock(_Model):
     """One latency: never compare blocks that differ in method, chip, batch size, sequence length or dtype.
 
@@ -125,8 +135,19 @@ class Training(_Model):
     masked_lm_loss: float | None = Field(default=None, ge=0, allow_inf_nan=False)
 
 
+class SkippedRows(_Model):
+    """Rows of a data file that could not be used and were left out, with places and reasons of the first few."""
+
+    count: int = Field(ge=1)
+    reasons: list[str]
+
+
 class Provenance(_Model):
-    """What is needed to run it again, and what it ran on."""
+    """What is needed to run it again, and what it ran on.
+
+    `data_warnings` says in which way the task files may not be the official ones: unknown content, other sizes. Names
+    of files in it and in `skipped_rows` are the official ones.
+    """
 
     command: str
     config_fingerprint: str
@@ -137,6 +158,8 @@ class Provenance(_Model):
     device: dict[str, str | int | float | bool | None]
     data_digests: dict[str, str]
     vocabulary_digest: str
+    data_warnings: list[str] = Field(default_factory=list)
+    skipped_rows: dict[str, SkippedRows] = Field(default_factory=dict)
     timing: dict[str, str | int | float] = Field(default_factory=dict)
 
 
@@ -150,6 +173,7 @@ class Record(_Model):
     trust: Trust
     system: System
     tasks: list[TaskScore]
+    unscored: list[Unscored] = Field(default_factory=list)
     averages: dict[str, Finite] = Field(default_factory=dict)
     latency: list[LatencyBlock]
     training: Training | None

@@ -136,10 +136,11 @@ def load_teacher(run: Run) -> Any:
     from benchmark.distillation.distill import Teacher
 
     encoder = run.config.teacher.encoder
-    return Teacher(encoder, _load_params(run.workdir / "teacher", encoder))
+    return Teacher(encoder, load_params(run.workdir / "teacher", encoder))
 
 
-def _load_params(directory: Path, encoder: EncoderConfig) -> Any:
+def load_params(directory: Path, encoder: EncoderConfig) -> Any:
+    """The parameters that the stage of a system left in its folder."""
     from benchmark.training import checkpoints
     from benchmark.training.pretrain import init_params
 
@@ -235,10 +236,10 @@ def distill_stage(run: Run) -> dict[str, Any]:
         marker, name = system.directory / "stage.json", f"distill {system.name}"
         return once(marker, fingerprints[system.name], work, run.progress, name, directory=system.directory)
 
-    return _together(map_threads(distilled, students, run.config.parallel_systems))
+    return together(map_threads(distilled, students, run.config.parallel_systems))
 
 
-def _together(markers: list[dict[str, Any]]) -> dict[str, Any]:
+def together(markers: list[dict[str, Any]]) -> dict[str, Any]:
     """Sums up the markers of a stage's parts."""
     return {"seconds": sum(m["seconds"] for m in markers), "reused": all(m["reused"] for m in markers)}
 
@@ -251,65 +252,6 @@ def _untrained(run: Run, encoder: EncoderConfig) -> Any:
     validation = run.rows("pretrain", "validation")
     scores = evaluate_masked_lm(encoder, params, validation, run.special, run.config.distill.mask_rate)
     return params, {"masked_lm": scores, "steps": 0, "tokens": 0, "recipe": "none"}
-
-
-def prediction_path(run: Run, system: str, task: str, seed: int) -> Path:
-    """Where the predictions of one fine-tuning run lie."""
-    return run.workdir / "evaluation" / system / task / f"seed{seed}.json"
-
-
-def finetune_stage(run: Run) -> dict[str, Any]:
-    """Fine-tunes every system on every task with every seed and writes its predictions on the validation split."""
-    return _together(map_threads(lambda system: _finetuned_system(run, system), plan(run), run.config.parallel_systems))
-
-
-def _finetuned_system(run: Run, system: SystemPlan) -> dict[str, Any]:
-    upstream = read_json(system.directory / "stage.json")["fingerprint"]
-    parameters: list[Any] = []
-    markers, scores = [], []
-    for task in run.config.data.tasks:
-        for seed in run.config.finetune.seeds:
-
-            def work(task: str = task, seed: int = seed) -> dict[str, Any]:
-                if not parameters:
-                    parameters.append(_load_params(system.directory, system.encoder)["encoder"])
-                return _finetuned(run, system, parameters[0], task, seed)
-
-            path = prediction_path(run, system.name, task, seed)
-            stage_fingerprint = fingerprint(upstream, run.config.finetune, task, seed)
-            markers.append(once(path, stage_fingerprint, work, lambda line: None, path.stem))
-            scores.append(f"{task} {next(iter(markers[-1]['result']['scores'].values())):.1f}")
-    run.progress(f"finetune {system.name}: " + (", ".join(scores) if parameters else "reused"))
-    return _together(markers)
-
-
-def _finetuned(run: Run, system: SystemPlan, encoder_params: Any, task_name: str, seed: int) -> dict[str, Any]:
-    from benchmark.evaluation import finetune, score
-    from tasks import metrics
-    from tasks.catalogue import get_task
-
-    task, pad_id = get_task(task_name), run.special.pad_id
-    train, validation = run.rows("tasks", task_name, "train"), run.rows("tasks", task_name, "validation")
-    multiple, all_epochs = run.config.finetune.length_multiple, run.config.finetune.epochs
-    epochs = all_epochs[run.config.data.tasks.index(task_name) if len(all_epochs) > 1 else 0]
-    length = max(finetune.used_length(rows, pad_id, multiple) for rows in (train, validation))
-    params = finetune.finetune(
-        system.encoder,
-        encoder_params,
-        task,
-        train,
-        length,
-        pad_id,
-        run.config.finetune,
-        epochs,
-        seed,
-        f"{system.name} {task_name} seed {seed}",
-    )
-    outputs = finetune.predict(system.encoder, params, task, validation, length, pad_id)
-    references = score.load_references(task, validation)
-    predictions = score.to_predictions(task, outputs, validation, references)
-    scores = metrics.score(task_name, predictions, references)
-    return {"split": "validation", "scores": scores, "predictions": predictions}
 
 
 def latency_stage(run: Run) -> dict[str, Any]:

@@ -7,31 +7,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tasks.catalogue import METRICS, TASKS, get_task
-from tasks.errors import DataError
+from tasks.catalogue import get_task
 
 
 def _list() -> int:
-    width = max(map(len, TASKS))
-    for info in TASKS.values():
-        print(f"{info.name:{width}}  {info.title:10}  {info.kind:14}  {', '.join(info.metrics)}")
+    from tasks.describe import list_tasks
+
+    print(list_tasks())
     return 0
 
 
-def _describe(name: str) -> int:
+def _describe(name: str, directory: str | None) -> int:
     info = get_task(name)
-    print(f"{info.name}: {info.title} ({info.kind}; {info.citation})")
-    print(f"  files: {', '.join(f'{info.directory}/{stem}{info.extension}' for stem in info.split_stems.values())}")
-    print(f"  inputs: {', '.join(info.text_columns)}")
-    labels = ", ".join(info.label_names) or (
-        f"{info.label_range[0]:g} to {info.label_range[1]:g}" if info.label_range else ""
-    )
-    if labels:
-        print(f"  labels: {labels}")
-    for metric in info.metrics:
-        print(f"  metric: {metric}: {METRICS[metric].description}")
-    print(f"  examples: {', '.join(f'{split} {size:,}' for split, size in info.split_sizes.items())}")
-    print(f"  averages: {', '.join(info.in_averages) or 'none'}")
+    from tasks.describe import describe
+
+    print(describe(info, Path(directory) if directory else None))
     return 0
 
 
@@ -46,28 +36,11 @@ def _materialize(gin_files: Sequence[str], bindings: Sequence[str], output: str)
 
 
 def _verify(directory: str) -> int:
-    from tasks import readers
+    from tasks import verify
 
-    root = Path(directory)
-    if not root.is_dir():
-        raise DataError(f"{root} is no folder; the folder that holds glue/ and squad/ is expected")
-    good = True
-    for info in TASKS.values():
-        for split, official in info.split_sizes.items():
-            path = readers.task_file(info, root, split)
-            if path is None:
-                print(f"{info.name} {split}: no file")
-                continue
-            try:
-                count = sum(1 for _ in readers.read_examples(info, root, split))
-            except DataError as error:
-                print(f"{info.name} {split}: {error}")
-                good = False
-                continue
-            right = abs(count - official) <= info.size_tolerance
-            print(f"{info.name} {split}: {count:,} examples{'' if right else f', {official:,} are official'}")
-            good = good and right
-    return 0 if good else 1
+    checks = verify.check_directory(Path(directory))
+    print(verify.table(checks))
+    return 1 if any(check.level == "error" for check in checks) else 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,25 +50,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
       arguments: the words after `python -m tasks`.
 
     Returns:
-      the exit code: 0, 1 where `verify-data` found a difference, 2 for bad input.
+      the exit code: 0, 1 where `verify-data` found a wrong file, 2 for bad input.
     """
     parser = argparse.ArgumentParser(prog="python -m tasks", description="The tasks of the benchmark.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="print every task")
-    describe = commands.add_parser("describe", help="print one task")
+    describe = commands.add_parser("describe", help="print one task with an example before and after preprocessing")
     describe.add_argument("name")
+    describe.add_argument("--data", metavar="DIR", help="take the example from the files there, not the embedded data")
     materialize = commands.add_parser("materialize", help="turn the data of a gin file into token arrays")
     materialize.add_argument("--gin_file", action="append", required=True, help="may be given several times")
     materialize.add_argument("--gin", action="append", default=[], metavar="NAME=VALUE", help="binding")
     materialize.add_argument("--to", required=True, metavar="DIR", help="the folder for the arrays")
-    verify = commands.add_parser("verify-data", help="compare the files in a folder with the official sizes")
+    verify = commands.add_parser("verify-data", help="compare the files in a folder with sizes and digests")
     verify.add_argument("directory")
     options = parser.parse_args(arguments)
     try:
         if options.command == "list":
             return _list()
         if options.command == "describe":
-            return _describe(options.name)
+            return _describe(options.name, options.data)
         if options.command == "materialize":
             return _materialize(options.gin_file, options.gin, options.to)
         return _verify(options.directory)

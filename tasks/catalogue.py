@@ -7,126 +7,24 @@ name. SQuAD carries two versions, its own and ours: `squad_v1_1_v1` is version 1
 Sizes are those of the published GLUE and SQuAD releases (Wang et al. 2018, arXiv 1804.07461; Rajpurkar et al. 2016,
 arXiv 1606.05250, and 2018, arXiv 1806.03822). For QQP the known counts differ by three, because its official file has
 broken rows that each reader skips in its own way; `size_tolerance` covers that.
+
+MNLI-mm and AX have no training data: they are predicted with the model that was fine-tuned on MNLI (`trained_on`). AX,
+the diagnostic set, is in no average; its `validation` split is the file with labels, `test` the one without.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
 
 from tasks.errors import DataError, nearest_match_hint
+from tasks.task_info import METRICS, SPLITS, Kind, MetricInfo, TaskInfo
 
-__all__ = ["METRICS", "SPLITS", "TASKS", "DataError", "MetricInfo", "TaskInfo", "get_task", "text_field_names"]
+__all__ = ["METRICS", "SPLITS", "TASKS", "DataError", "Kind", "MetricInfo", "TaskInfo", "get_task", "text_field_names"]
 
-Kind = Literal["classification", "regression", "span"]
-
-SPLITS = ("train", "validation", "test")
-
-
-@dataclass(frozen=True, kw_only=True)
-class MetricInfo:
-    """A score: how to read it.
-
-    Attributes:
-      name: the key of the score.
-      higher_is_better: the direction.
-      minimum: the lowest possible value, in percent.
-      maximum: the highest possible value, in percent.
-      description: one sentence.
-    """
-
-    name: str
-    higher_is_better: bool = True
-    minimum: float = 0.0
-    maximum: float = 100.0
-    description: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskInfo:
-    """A task as data.
-
-    Attributes:
-      name: the versioned name.
-      title: the name people use, such as `MNLI-m`.
-      kind: `classification` (integer labels), `regression` (float labels) or `span` (answers cut from a context).
-      directory: the folder of its files below the data root, in the official layout.
-      split_stems: split -> file name without `.tsv` or `.json` (and without `.gz` or `.xz`).
-      text_columns: the official columns of the text, one or two, in the order in which the model reads them.
-      label_column: the official column of the label ("" for span tasks).
-      label_names: the official label strings, a label's position being its id (empty for regression and span tasks).
-      label_range: lowest and highest label of a regression task.
-      headerless_columns: the column names of splits whose file has no header line.
-      metrics: names in `METRICS`, the primary one first.
-      split_sizes: split -> official number of examples.
-      size_tolerance: how far a count may be from the official one and still be right.
-      skips_broken_rows: whether rows with a wrong number of columns are skipped (the official QQP file has some).
-      max_length: the customary number of tokens per row.
-      in_averages: the ids of the averages (`tasks.metrics.AVERAGES`) that the task is part of.
-      citation: where the task comes from.
-    """
-
-    name: str
-    title: str
-    kind: Kind
-    directory: str
-    split_stems: Mapping[str, str]
-    text_columns: tuple[str, ...]
-    label_column: str = "label"
-    label_names: tuple[str, ...] = ()
-    label_range: tuple[float, float] | None = None
-    headerless_columns: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
-    metrics: tuple[str, ...]
-    split_sizes: Mapping[str, int]
-    size_tolerance: int = 0
-    skips_broken_rows: bool = False
-    max_length: int = 128
-    in_averages: tuple[str, ...] = ("official9", "col9", "task8_m", "dev9_wnli", "t5_8")
-    citation: str
-
-    def __post_init__(self) -> None:
-        """Makes the mappings read-only and checks what a typo would break."""
-        for name in ("split_stems", "headerless_columns", "split_sizes"):
-            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
-        if unknown := set(self.metrics) - set(METRICS):
-            raise DataError(f"task {self.name}: unknown metrics {sorted(unknown)}")
-        if not set(self.split_stems) <= set(SPLITS):
-            raise DataError(f"task {self.name}: splits {sorted(self.split_stems)} are not among {SPLITS}")
-
-    @property
-    def primary_metric(self) -> str:
-        """The metric that ranks."""
-        return self.metrics[0]
-
-    @property
-    def num_labels(self) -> int:
-        """The width of the classification head: number of classes, 1 for regression, 2 for start and end."""
-        return {"classification": len(self.label_names), "regression": 1, "span": 2}[self.kind]
-
-    @property
-    def extension(self) -> str:
-        """The file name ending of the official files."""
-        return ".json" if self.kind == "span" else ".tsv"
-
-
-def _metric(name: str, description: str, minimum: float = 0.0) -> tuple[str, MetricInfo]:
-    return name, MetricInfo(name=name, description=description, minimum=minimum)
-
-
-METRICS: Mapping[str, MetricInfo] = MappingProxyType(
-    dict(
-        (
-            _metric("accuracy", "share of examples whose predicted label is the reference label"),
-            _metric("f1", "F1 of label 1; for span tasks the mean token F1 of the official SQuAD script"),
-            _metric("matthews", "Matthews correlation of labels and predictions, times 100", minimum=-100.0),
-            _metric("pearson", "Pearson correlation of scores and predictions, times 100", minimum=-100.0),
-            _metric("spearman", "Spearman rank correlation of scores and predictions, times 100", minimum=-100.0),
-            _metric("exact_match", "share of answers equal to a reference answer after SQuAD normalisation"),
-        )
-    )
-)
+_GLUE_DOWNLOADS = "https://dl.fbaipublicfiles.com/glue/data"
+_SENTEVAL_DOWNLOADS = "https://dl.fbaipublicfiles.com/senteval/senteval_data"
+_SQUAD_DOWNLOADS = "https://rajpurkar.github.io/SQuAD-explorer/dataset"
 
 
 def _stems(validation: str = "dev", test: str = "test") -> dict[str, str]:
@@ -138,6 +36,7 @@ def _sizes(train: int, validation: int, test: int | None = None) -> dict[str, in
     return sizes if test is None else {**sizes, "test": test}
 
 
+_NLI = ("entailment", "neutral", "contradiction")
 _ENTAILMENT = ("entailment", "not_entailment")
 _COLA_COLUMNS = ("source", "label", "mark", "sentence")
 
@@ -154,6 +53,7 @@ _CATALOGUE = (
         metrics=("matthews",),
         split_sizes=_sizes(8_551, 1_043, 1_063),
         citation="Warstadt et al. 2018, arXiv 1805.12471",
+        download=f"{_GLUE_DOWNLOADS}/CoLA.zip",
     ),
     TaskInfo(
         name="glue_sst2_v1",
@@ -166,6 +66,7 @@ _CATALOGUE = (
         metrics=("accuracy",),
         split_sizes=_sizes(67_349, 872, 1_821),
         citation="Socher et al. 2013, https://aclanthology.org/D13-1170",
+        download=f"{_GLUE_DOWNLOADS}/SST-2.zip",
     ),
     TaskInfo(
         name="glue_mrpc_v1",
@@ -173,12 +74,18 @@ _CATALOGUE = (
         kind="classification",
         directory="glue/MRPC",
         split_stems=_stems(),
+        parts={
+            "train": ("msr_paraphrase_train.txt", "dev_ids.tsv"),
+            "validation": ("msr_paraphrase_train.txt", "dev_ids.tsv"),
+            "test": ("msr_paraphrase_test.txt",),
+        },
         text_columns=("#1 String", "#2 String"),
         label_column="Quality",
         label_names=("0", "1"),
         metrics=("f1", "accuracy"),
         split_sizes=_sizes(3_668, 408, 1_725),
         citation="Dolan and Brockett 2005, https://aclanthology.org/I05-5002",
+        download=f"{_SENTEVAL_DOWNLOADS}/msr_paraphrase_{{train,test}}.txt and, for the split, GLUE's dev_ids.tsv",
     ),
     TaskInfo(
         name="glue_stsb_v1",
@@ -192,6 +99,7 @@ _CATALOGUE = (
         metrics=("spearman", "pearson"),
         split_sizes=_sizes(5_749, 1_500, 1_379),
         citation="Cer et al. 2017, arXiv 1708.00055",
+        download=f"{_GLUE_DOWNLOADS}/STS-B.zip",
     ),
     TaskInfo(
         name="glue_qqp_v1",
@@ -207,6 +115,7 @@ _CATALOGUE = (
         size_tolerance=3,
         skips_broken_rows=True,
         citation="Iyer et al. 2017, Quora Question Pairs",
+        download=f"{_GLUE_DOWNLOADS}/QQP.zip",
     ),
     TaskInfo(
         name="glue_mnli_matched_v1",
@@ -216,24 +125,27 @@ _CATALOGUE = (
         split_stems=_stems("dev_matched", "test_matched"),
         text_columns=("sentence1", "sentence2"),
         label_column="gold_label",
-        label_names=("entailment", "neutral", "contradiction"),
+        label_names=_NLI,
         metrics=("accuracy",),
         split_sizes=_sizes(392_702, 9_815, 9_796),
         citation="Williams et al. 2018, arXiv 1704.05426",
+        download=f"{_GLUE_DOWNLOADS}/MNLI.zip",
     ),
     TaskInfo(
         name="glue_mnli_mismatched_v1",
         title="MNLI-mm",
         kind="classification",
         directory="glue/MNLI",
-        split_stems=_stems("dev_mismatched", "test_mismatched"),
+        split_stems={"validation": "dev_mismatched", "test": "test_mismatched"},
         text_columns=("sentence1", "sentence2"),
         label_column="gold_label",
-        label_names=("entailment", "neutral", "contradiction"),
+        label_names=_NLI,
         metrics=("accuracy",),
-        split_sizes=_sizes(392_702, 9_832, 9_847),
+        split_sizes={"validation": 9_832, "test": 9_847},
+        trained_on="glue_mnli_matched_v1",
         in_averages=("official9", "col9", "t5_8"),
         citation="Williams et al. 2018, arXiv 1704.05426",
+        download=f"{_GLUE_DOWNLOADS}/MNLI.zip",
     ),
     TaskInfo(
         name="glue_qnli_v1",
@@ -246,6 +158,7 @@ _CATALOGUE = (
         metrics=("accuracy",),
         split_sizes=_sizes(104_743, 5_463, 5_463),
         citation="Wang et al. 2018, arXiv 1804.07461 (from SQuAD v1.1)",
+        download=f"{_GLUE_DOWNLOADS}/QNLIv2.zip",
     ),
     TaskInfo(
         name="glue_rte_v1",
@@ -258,6 +171,7 @@ _CATALOGUE = (
         metrics=("accuracy",),
         split_sizes=_sizes(2_490, 277, 3_000),
         citation="Bentivogli et al. 2009 and the three PASCAL RTE challenges before it",
+        download=f"{_GLUE_DOWNLOADS}/RTE.zip",
     ),
     TaskInfo(
         name="glue_wnli_v1",
@@ -271,6 +185,34 @@ _CATALOGUE = (
         split_sizes=_sizes(635, 71, 146),
         in_averages=("official9", "dev9_wnli"),
         citation="Levesque et al. 2012, recast in arXiv 1804.07461",
+        download=f"{_GLUE_DOWNLOADS}/WNLI.zip",
+    ),
+    TaskInfo(
+        name="glue_ax_v1",
+        title="AX",
+        kind="classification",
+        directory="glue/AX",
+        split_stems={"validation": "diagnostic-full", "test": "diagnostic"},
+        other_files={
+            "validation": ("diagnostic/diagnostic-full.tsv", "MNLI/diagnostic-full.tsv"),
+            "test": (
+                "AX/AX.tsv",
+                "AX/test.tsv",
+                "diagnostic/diagnostic.tsv",
+                "diagnostic/AX.tsv",
+                "MNLI/diagnostic.tsv",
+            ),
+        },
+        optional_splits=("validation", "test"),
+        text_columns=("sentence1", "sentence2"),
+        renamed_columns={"validation": {"sentence1": "Premise", "sentence2": "Hypothesis", "label": "Label"}},
+        label_names=_NLI,
+        metrics=("matthews",),
+        split_sizes={"validation": 1_104, "test": 1_104},
+        trained_on="glue_mnli_matched_v1",
+        in_averages=(),
+        citation="Wang et al. 2018, arXiv 1804.07461",
+        download="https://gluebenchmark.com/diagnostics",
     ),
     TaskInfo(
         name="squad_v1_1_v1",
@@ -285,6 +227,7 @@ _CATALOGUE = (
         max_length=384,
         in_averages=(),
         citation="Rajpurkar et al. 2016, arXiv 1606.05250",
+        download=f"{_SQUAD_DOWNLOADS}/{{train,dev}}-v1.1.json",
     ),
     TaskInfo(
         name="squad_v2_0_v1",
@@ -299,6 +242,7 @@ _CATALOGUE = (
         max_length=384,
         in_averages=(),
         citation="Rajpurkar et al. 2018, arXiv 1806.03822",
+        download=f"{_SQUAD_DOWNLOADS}/{{train,dev}}-v2.0.json",
     ),
 )
 

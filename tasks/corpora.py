@@ -17,7 +17,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from tasks.errors import DataError
-from tasks.readers import open_binary, read_lines
+from tasks.text_files import open_binary, read_lines
 
 # A sentence ends at . ! or ?, closing quotes included, before a space and something that opens a new one ...
 _SENTENCE_END = re.compile(r"""[.!?]["'”’)\]]? (?=["'“‘(\[]?[A-Z0-9])""")

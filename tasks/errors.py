@@ -1,21 +1,37 @@
-"""The one exception that bad input data or a bad request raises."""
+"""The one exception that bad input data or a bad request raises, and the words that its messages share."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 
+_SHOWN_CHARACTERS = 80
+
 
 class DataError(ValueError):
     """Input that cannot be used: the message is one line that names the place, the value and what is accepted."""
 
     def __init__(self, message: str) -> None:
-        """Keeps the message on one line, so that a command can print it as it is.
+        """Keeps the message on one line of printable characters, so that a command can print it as it is.
 
         Args:
           message: what is wrong, where, and what would be accepted.
         """
-        super().__init__(" ".join(str(message).split()))
+        line = " ".join(str(message).split())
+        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line))
+
+
+def shown(value: object) -> str:
+    """Shortens a value of a file for a message: a cell may be a megabyte long.
+
+    Args:
+      value: anything.
+
+    Returns:
+      its text, or the beginning of it and `...`.
+    """
+    text = str(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
 
 
 def nearest_match_hint(name: str, known: Iterable[str]) -> str:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tasks import arrays, child, corpora, locks, readers, upkeep, vocabulary
+from tasks import arrays, child, corpora, layouts, locks, readers, source_notes, upkeep, vocabulary
 from tasks.array_writer import array_directory, built_beside, write_atomically
 from tasks.catalogue import TaskInfo, get_task
 from tasks.errors import DataError
@@ -105,7 +105,8 @@ def materialize(
 
     Returns:
       the content of `output/data.json`, which is written last: `vocabulary`, `pretrain_task`, `pretrain`, `tasks`,
-      `source_files`, `request`, `seconds` (time per step). Its paths are relative to `output`.
+      `task_sources` (what was read from official files, see `tasks.source_notes`), `warnings` (what makes them differ
+      from known ones), `source_files`, `request`, `seconds` (time per step). Its paths are relative to `output`.
 
     Raises:
       DataError: if a file is missing or is not what it should be.
@@ -147,14 +148,23 @@ def _materialize(run: _Run) -> dict[str, Any]:
     request, output = run.request, run.output
     _generate_microworld(run)
     words = _vocabulary(run)
+    pretrain = _pretraining(run, words)
+    tasks = {name: _task(run, get_task(name), words) for name in request.tasks}
+    notes = source_notes.load(output, tasks)
+    warnings = source_notes.warnings(notes)
+    if run.seconds:
+        for warning in warnings:
+            run.progress(f"warning: {warning}")
     data = {
         "vocabulary": {
             **{field: value for field, value in vars(words).items() if field != "path"},
             "path": words.path.name,
         },
         "pretrain_task": pretraining_task(request.sentence_pairs).name,
-        "pretrain": _pretraining(run, words),
-        "tasks": {name: _task(run, get_task(name), words) for name in request.tasks},
+        "pretrain": pretrain,
+        "tasks": tasks,
+        "task_sources": notes,
+        "warnings": warnings,
         "source_files": run.source_files,
         "request": dataclasses.asdict(request),
         "seconds": run.seconds,
@@ -328,21 +338,24 @@ def _build_pretraining(
 
 
 def _task(run: _Run, info: TaskInfo, words: vocabulary.Vocabulary) -> dict[str, str]:
-    """Builds the arrays of every split of a task whose file is there; train and validation must be."""
-    directories = {}
+    """Builds the arrays of every split of a task whose file is there, which that of an optional split need not be."""
+    directories: dict[str, str] = {}
     config = run.request.span_config() if info.kind == "span" else None
     for split in info.split_stems:
-        path = readers.task_file(info, run.root, split)
-        if path is None:
-            if split == "test":
+        files = layouts.find(info, run.root, split)
+        if files is None:
+            if split in info.optional_splits:
                 continue
-            path = readers.require_task_file(info, run.root, split)
+            files = layouts.require(info, run.root, split)
         shape = dataclasses.asdict(config) if config else run.request.task_length
-        key = _digest(FORMAT_VERSION, info.name, split, run.source(path), words.digest, shape)
+        digests = [run.source(path) for path in files.paths]
+        key = _digest(FORMAT_VERSION, info.name, split, digests, words.digest, shape, run.request.on_bad_row)
         target = run.output / f"{info.name}-{split}-{key}"
         if not upkeep.usable(target, run.progress):
-            _build_task(run, info, split, words, config, target, [path])
+            _build_task(run, info, split, words, config, target, files.paths)
         directories[split] = target.name
+    if not directories:
+        layouts.require(info, run.root, next(iter(info.split_stems)))
     return directories
 
 
@@ -362,25 +375,29 @@ def _build_task(
     meter = Meter(f"{info.name} {split}", sources, 0, run.show)
     with run.timed(info.name):
         if config:
-            name = seqio_tasks.register_span_task(info.name, run.root, words, config)
+            name = seqio_tasks.register_span_task(info.name, run.root, words, config, run.request.on_bad_row)
             dtypes |= dict.fromkeys(("start_position", "end_position", "example_index", "offsets"), np.int32)
             dtypes["is_max_context"] = np.uint8
         else:
-            name = seqio_tasks.register_task(info.name, run.root, words, run.request.task_length)
+            name = seqio_tasks.register_task(
+                info.name, run.root, words, run.request.task_length, run.request.on_bad_row
+            )
             dtypes |= {"label": np.float32 if info.kind == "regression" else np.int32, "index": np.int32}
         with array_directory(target, dtypes) as writer:
             for batch in seqio_tasks.rows(name, split, _ROWS_PER_BATCH):
                 writer.append(batch)
                 meter.update(writer.num_rows)
             if config:
-                _write_examples(writer.directory, info, run.root, split)
+                _write_examples(writer.directory, info, run, split)
+            if run.request.source == "files":
+                source_notes.write(writer.directory, info, run.root, split, run.request.on_bad_row)
             rows = writer.num_rows
     run.progress(f"{info.name}: {split} {rows:,} rows in {time.perf_counter() - start:.1f} s")
 
 
-def _write_examples(directory: Path, info: TaskInfo, root: Path, split: str) -> None:
+def _write_examples(directory: Path, info: TaskInfo, run: _Run, split: str) -> None:
     """Writes the examples beside the arrays: answers are cut from their contexts."""
     with (directory / arrays.EXAMPLES_FILE).open("w", encoding="utf-8") as file:
-        for example in readers.read_examples(info, root, split):
+        for example in readers.read_examples(info, run.root, split, run.request.on_bad_row):
             del example["idx"]
             file.write(json.dumps(example, ensure_ascii=False) + "\n")

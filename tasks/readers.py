@@ -1,278 +1,205 @@
 """Reads the official files of the tasks: GLUE's tab-separated tables and SQuAD's JSON.
 
-Files lie below a root in the layout that GLUE's download script and the SQuAD site give (`glue/SST-2/train.tsv`,
-`squad/dev-v1.1.json`), plain or compressed with gzip or xz. Every error is a `DataError` that names file and line.
+`tasks.layouts` says where they lie. A row that cannot be used is a `DataError` that names file and line, or is skipped
+and counted (`on_bad_row`); a file that cannot be used is an error in any case.
 """
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import io
-import json
-import lzma
+import itertools
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, cast
 
+from tasks import layouts
+from tasks.bad_rows import MAX_REASONS, ON_BAD_ROW, BadRow, OnBadRow, ReadingReport, Row
 from tasks.catalogue import TaskInfo, text_field_names
-from tasks.errors import DataError
+from tasks.errors import DataError, shown
+from tasks.layouts import SplitFiles, task_file
+from tasks.squad_reader import squad_rows
+from tasks.text_files import not_utf8, open_binary, raw_lines, read_lines, sha256_file
 
-COMPRESSIONS = ("", ".gz", ".xz")
-_HOW_TO_GET = {
-    "glue": "get it from https://gluebenchmark.com/tasks and unpack it there",
-    "squad": "get it from https://rajpurkar.github.io/SQuAD-explorer/ and put it there",
-}
+__all__ = ["open_binary", "read_examples", "read_lines", "report", "sha256_file", "task_file"]
 
-
-def sha256_file(path: Path) -> str:
-    """Digests the bytes of a file as they lie on disk (compressed files are not unpacked).
-
-    Args:
-      path: the file.
-
-    Returns:
-      64 hexadecimal digits.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
+_ID_COLUMNS = ("#1 ID", "#2 ID")
 
 
-def open_binary(path: Path) -> IO[bytes]:
-    """Opens a plain, gzip or xz file for reading its content.
-
-    Args:
-      path: the file; its ending says how it is compressed.
-
-    Returns:
-      a binary stream of the uncompressed content.
-    """
-    if path.suffix == ".gz":
-        return cast("IO[bytes]", gzip.open(path, "rb"))
-    if path.suffix == ".xz":
-        return cast("IO[bytes]", lzma.open(path, "rb"))
-    return path.open("rb")
-
-
-def read_lines(path: Path) -> Iterator[str]:
-    r"""Reads a UTF-8 text file line by line.
-
-    Lines end at `\n` only: the texts hold characters such as U+2028 that `str.splitlines` would break at. A byte-order
-    mark is dropped, and so is the carriage return of a Windows line ending.
-
-    Args:
-      path: plain, `.gz` or `.xz` file.
-
-    Yields:
-      the lines without their endings.
-
-    Raises:
-      DataError: on bytes that are not UTF-8, or a damaged archive.
-    """
-    number = 0
-    try:
-        with open_binary(path) as file:
-            text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="\n")
-            for line in text:
-                number += 1
-                yield line.rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        raise DataError(
-            f"{path}: after line {number}: byte 0x{byte:02x} is not UTF-8; the file must be UTF-8 text"
-        ) from error
-    except (EOFError, gzip.BadGzipFile, lzma.LZMAError) as error:
-        raise DataError(f"{path}: after line {number}: damaged or wrongly named archive ({error})") from error
-
-
-def task_file(info: TaskInfo, directory: Path, split: str) -> Path | None:
-    """Finds the file of a split.
-
-    Args:
-      info: the task.
-      directory: the data root.
-      split: `train`, `validation` or `test`.
-
-    Returns:
-      the first that exists of the plain, `.gz` and `.xz` file, or None.
-    """
-    stem = info.split_stems.get(split)
-    if stem is None:
-        return None
-    for compression in COMPRESSIONS:
-        path = Path(directory) / info.directory / f"{stem}{info.extension}{compression}"
-        if path.is_file():
-            return path
-    return None
-
-
-def require_task_file(info: TaskInfo, directory: Path, split: str) -> Path:
-    """Finds the file of a split that must be there.
-
-    Args:
-      info: the task.
-      directory: the data root.
-      split: `train`, `validation` or `test`.
-
-    Returns:
-      its path.
-
-    Raises:
-      DataError: naming the path, what it should hold and where to get it.
-    """
-    if split not in info.split_stems:
-        raise DataError(f"task {info.name} has no split '{split}'; it has {', '.join(info.split_stems)}")
-    path = task_file(info, directory, split)
-    if path is None:
-        wanted = Path(directory) / info.directory / f"{info.split_stems[split]}{info.extension}"
-        rows = info.split_sizes.get(split)
-        how = _HOW_TO_GET[info.directory.split("/")[0]]
-        raise DataError(
-            f"{wanted} (or .gz, .xz) is missing: it should hold the {split} split of {info.title}"
-            f" ({rows:,} examples); {how}"
-        )
-    return path
-
-
-def read_examples(info: TaskInfo, directory: Path | str, split: str) -> Iterator[dict[str, Any]]:
+def read_examples(info: TaskInfo, directory: Path | str, split: str, on_bad_row: OnBadRow = "error") -> Iterator[Row]:
     """Reads one split of a task.
 
     Args:
       info: the task.
       directory: the data root.
       split: `train`, `validation` or `test`.
+      on_bad_row: `error` stops at the first bad row, `skip` leaves bad rows out (`report` counts them).
 
     Yields:
-      GLUE: `idx` (position in the file), the text fields (`tasks.catalogue.text_field_names`) and `label`: the
-      position in `label_names`, a float for regression, -1 (-1.0) in files without labels. SQuAD: `idx`, `id`,
-      `title`, `question`, `context`, `answers` (list of `{"text", "answer_start"}`) and `is_impossible`.
+      GLUE: `idx` (number of the example, from 0), the text fields (`tasks.catalogue.text_field_names`) and `label`: the
+      position in `label_names`, a float for regression, -1 (-1.0) in test splits, whatever their file holds. SQuAD:
+      `idx`, `id`, `title`, `question`, `context`, `answers` (list of `{"text", "answer_start"}`) and `is_impossible`.
 
     Raises:
       DataError: if the file is missing, empty or not what its name says.
     """
-    path = require_task_file(info, Path(directory), split)
-    examples = _read_squad(path) if info.kind == "span" else _read_table(info, path, split)
-    empty = True
-    for example in examples:
-        empty = False
-        yield example
-    if empty:
-        raise DataError(f"{path}: no examples; {info.split_sizes.get(split, 0):,} are expected")
+    files = layouts.require(info, directory, split)
+    yield from _examples(info, files, split, on_bad_row, lambda reason: None)
 
 
-def _read_table(info: TaskInfo, path: Path, split: str) -> Iterator[dict[str, Any]]:
+def report(info: TaskInfo, files: SplitFiles, split: str, on_bad_row: OnBadRow = "error") -> ReadingReport:
+    """Reads a split to its end and counts.
+
+    Args:
+      info: the task.
+      files: its files.
+      split: `train`, `validation` or `test`.
+      on_bad_row: as for `read_examples`.
+
+    Returns:
+      the numbers of examples and of rows that were skipped.
+
+    Raises:
+      DataError: as `read_examples`.
+    """
+    reasons: list[str] = []
+    examples = sum(1 for _ in _examples(info, files, split, on_bad_row, reasons.append))
+    return ReadingReport(examples, len(reasons), tuple(reasons[:MAX_REASONS]))
+
+
+def _examples(
+    info: TaskInfo, files: SplitFiles, split: str, on_bad_row: OnBadRow, note: Callable[[str], None]
+) -> Iterator[Row]:
+    """Yields the good rows with their numbers; notes or raises the bad ones."""
+    if on_bad_row not in ON_BAD_ROW:
+        raise DataError(f"on_bad_row is {on_bad_row!r}; expected one of {', '.join(ON_BAD_ROW)}")
+    index = skipped = 0
+    for row in squad_rows(files.table) if info.kind == "span" else _table_rows(info, files, split):
+        if isinstance(row, BadRow):
+            problem = f"{row.place}: {row.reason}"
+            if on_bad_row == "error" and not row.tolerated:
+                raise DataError(f"{files.table}: {problem}")
+            # The same form that an error has: one line, nothing unprintable.
+            note(str(DataError(problem)))
+            skipped += 1
+            continue
+        yield {"idx": index, **row}
+        index += 1
+    if not index:
+        lost = f"; {skipped:,} bad rows were skipped" if skipped else ""
+        raise DataError(f"{files.table}: no examples; {info.split_sizes[split]:,} are expected{lost}")
+
+
+def _decoded(path: Path) -> Iterator[tuple[int, str | BadRow]]:
+    """Numbers the lines of a file and decodes each."""
+    for number, line in enumerate(raw_lines(path), start=1):
+        try:
+            yield number, line.decode()
+        except UnicodeDecodeError as error:
+            yield number, BadRow(f"line {number}", not_utf8(error))
+
+
+def _table_rows(info: TaskInfo, files: SplitFiles, split: str) -> Iterator[Row | BadRow]:
     """Reads one tab-separated file; quotes are plain characters."""
-    lines = enumerate(read_lines(path), start=1)
+    lines = _decoded(files.table)
     columns = info.headerless_columns.get(split)
     if columns is None:
-        first = next(lines, None)
-        if first is None:
+        _, first = next(lines, (1, ""))
+        if isinstance(first, BadRow):
+            raise DataError(f"{files.table}: {first.place}: {first.reason}")
+        if not first:
             return
-        columns = tuple(first[1].split("\t"))
-    # The official test files call the columns of some tasks differently; the text columns keep their names.
-    for column in info.text_columns:
-        if column not in columns:
-            raise DataError(f"{path}: line 1: no column '{column}'; the columns are {', '.join(columns)}")
-    if info.label_column not in columns and split != "test":
-        raise DataError(f"{path}: line 1: no column '{info.label_column}'; the columns are {', '.join(columns)}")
-    label_position = columns.index(info.label_column) if info.label_column in columns else None
+        columns = tuple(first.split("\t"))
+    renamed = info.renamed_columns.get(split, {})
+    # The official test files call other columns differently, but the text columns keep their names.
     texts = [
-        (name, columns.index(column)) for name, column in zip(text_field_names(info), info.text_columns, strict=True)
+        (name, _position(columns, renamed.get(column, column), files.table))
+        for name, column in zip(text_field_names(info), info.text_columns, strict=True)
     ]
-    index = 0
-    for number, line in lines:
+    label_column = renamed.get(info.label_column, info.label_column)
+    label_position = None if split == "test" else _position(columns, label_column, files.table)
+    chosen = _pair_filter(files, columns, split)
+    shape = f"{len(columns)} ({shown(', '.join(columns))})"
+
+    def parse(number: int, line: str | BadRow) -> Row | BadRow | None:
+        """Makes a row of a line; None where it belongs to the other split of the file."""
+        if isinstance(line, BadRow):
+            return line
         cells = line.split("\t")
         if len(cells) != len(columns):
-            if info.skips_broken_rows:
-                continue
-            raise DataError(
-                f"{path}: line {number}: {len(cells)} columns instead of {len(columns)} ({', '.join(columns)})"
-            )
-        label = _parse_label(info, None if label_position is None else cells[label_position], path, number)
-        yield {"idx": index, **{name: cells[position] for name, position in texts}, "label": label}
-        index += 1
+            return BadRow(f"line {number}", f"{len(cells)} columns instead of {shape}", info.skips_broken_rows)
+        if chosen is not None and not chosen.takes(cells):
+            return None
+        label = _label(info, None if label_position is None else cells[label_position])
+        if isinstance(label, str):
+            return BadRow(f"line {number}", f"{label_column} is {label}")
+        return {**{name: cells[position] for name, position in texts}, "label": label}
+
+    all_good = True
+    for row in itertools.starmap(parse, lines):
+        if row is not None:
+            all_good = all_good and not isinstance(row, BadRow)
+            yield row
+    if chosen is not None and all_good:
+        chosen.require_all_found(files.table)
 
 
-def _parse_label(info: TaskInfo, cell: str | None, path: Path, number: int) -> int | float:
-    """Turns a label cell into an id or a score; `cell` is None where the file has no labels."""
+def _position(columns: tuple[str, ...], name: str, path: Path) -> int:
+    """Finds a column that must be there once."""
+    if columns.count(name) != 1:
+        problem = f"{columns.count(name)} columns '{name}'" if name in columns else f"no column '{name}'"
+        raise DataError(f"{path}: line 1: {problem}; the columns are {shown(', '.join(columns))}")
+    return columns.index(name)
+
+
+def _label(info: TaskInfo, cell: str | None) -> int | float | str:
+    """Turns a label cell (None: there is none) into an id or a score, or says what is wrong with it."""
     if info.kind == "regression":
         if cell is None:
             return -1.0
         low, high = info.label_range or (-math.inf, math.inf)
-        try:
-            score = float(cell)
-        except ValueError:
-            score = math.nan
-        if not low <= score <= high:
-            raise DataError(
-                f"{path}: line {number}: {info.label_column} is '{cell}'; a number from {low:g} to {high:g} is expected"
-            )
-        return score
+        # float() alone also takes `1_0`, `nan` and the digits of other scripts.
+        score = float(cell) if _NUMBER.fullmatch(cell) else math.nan
+        return score if low <= score <= high else f"'{shown(cell)}'; a number from {low:g} to {high:g} is expected"
     if cell is None:
         return -1
     if cell not in info.label_names:
-        raise DataError(
-            f"{path}: line {number}: {info.label_column} is '{cell}'; expected one of {', '.join(info.label_names)}"
-        )
+        return f"'{shown(cell)}'; expected one of {', '.join(info.label_names)}"
     return info.label_names.index(cell)
 
 
-def _read_squad(path: Path) -> Iterator[dict[str, Any]]:
-    """Reads a SQuAD v1.1 or v2.0 file."""
-    try:
-        with open_binary(path) as file:
-            content = json.loads(file.read().decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte {error.start} is not UTF-8; the file must be UTF-8 JSON") from error
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}: line {error.lineno}: not JSON ({error.msg})") from error
-    except (EOFError, gzip.BadGzipFile, lzma.LZMAError) as error:
-        raise DataError(f"{path}: damaged or wrongly named archive ({error})") from error
-    if not isinstance(content, dict) or not isinstance(content.get("data"), list):
-        raise DataError(f"{path}: not SQuAD: an object with the list 'data' is expected at the top")
-    index = 0
-    for article_number, article in enumerate(content["data"]):
-        place = f"data[{article_number}]"
-        for paragraph_number, paragraph in enumerate(_member(article, "paragraphs", list, path, place)):
-            where = f"{place}.paragraphs[{paragraph_number}]"
-            context = _member(paragraph, "context", str, path, where)
-            for question_number, question in enumerate(_member(paragraph, "qas", list, path, where)):
-                here = f"{where}.qas[{question_number}]"
-                yield {
-                    "idx": index,
-                    "id": _member(question, "id", str, path, here),
-                    "title": article.get("title", ""),
-                    "question": _member(question, "question", str, path, here),
-                    "context": context,
-                    "answers": _answers(question, context, path, here),
-                    "is_impossible": bool(question.get("is_impossible", False)),
-                }
-                index += 1
+class _PairFilter:
+    """Divides a file of training and validation rows by the ids of its pairs."""
+
+    def __init__(self, ids: Path, positions: tuple[int, int], validation: bool) -> None:
+        self._ids = ids
+        self._positions = positions
+        self._validation = validation
+        self._wanted: dict[tuple[str, ...], int] = {}
+        self._found: set[tuple[str, ...]] = set()
+        for number, line in enumerate(read_lines(ids), start=1):
+            pair = tuple(line.split("\t"))
+            if len(pair) != 2:
+                raise DataError(f"{ids}: line {number}: {len(pair)} columns instead of 2 (the ids of a pair)")
+            self._wanted[pair] = number
+
+    def takes(self, cells: list[str]) -> bool:
+        """Says whether a row belongs to the split."""
+        pair = tuple(cells[position] for position in self._positions)
+        if pair in self._wanted:
+            self._found.add(pair)
+        return (pair in self._wanted) == self._validation
+
+    def require_all_found(self, table: Path) -> None:
+        """Raises DataError for ids that no row had."""
+        for pair, number in self._wanted.items():
+            if pair not in self._found:
+                raise DataError(f"{self._ids}: line {number}: the pair {shown(' and '.join(pair))} is not in {table}")
 
 
-def _answers(question: dict[str, Any], context: str, path: Path, place: str) -> list[dict[str, Any]]:
-    """Reads and checks the reference answers of one question."""
-    if question.get("is_impossible", False):
-        return []
-    answers = []
-    for number, answer in enumerate(question.get("answers", [])):
-        where = f"{place}.answers[{number}]"
-        text = _member(answer, "text", str, path, where)
-        start = _member(answer, "answer_start", int, path, where)
-        found = context[start : start + len(text)] if start >= 0 else ""
-        if not text or found != text:
-            raise DataError(
-                f"{path}: {where} (id {question.get('id')}): answer_start {start} points at '{found}', not at the"
-                f" answer '{text}'"
-            )
-        answers.append({"text": text, "answer_start": start})
-    return answers
-
-
-def _member(parent: Any, key: str, kind: type, path: Path, place: str) -> Any:
-    """Takes a member of a JSON object and checks its type."""
-    value = parent.get(key) if isinstance(parent, dict) else None
-    if not isinstance(value, kind):
-        raise DataError(f"{path}: not SQuAD: {place}.{key} is {type(value).__name__}, {kind.__name__} is expected")
-    return value
+def _pair_filter(files: SplitFiles, columns: tuple[str, ...], split: str) -> _PairFilter | None:
+    """Makes the filter of a split that shares its file with another one."""
+    if files.validation_ids is None:
+        return None
+    first, second = (_position(columns, name, files.table) for name in _ID_COLUMNS)
+    return _PairFilter(files.validation_ids, (first, second), split == "validation")

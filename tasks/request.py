@@ -6,6 +6,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
+from tasks.bad_rows import ON_BAD_ROW, OnBadRow
 from tasks.catalogue import get_task
 from tasks.errors import DataError
 from tasks.spans import SpanConfig
@@ -37,6 +38,7 @@ class MaterializeRequest:
       span_length: the number of tokens of a window of a span task.
       span_stride: how far each window starts after the one before it, in tokens.
       max_query_length: how many tokens of a question are kept.
+      on_bad_row: `error` refuses files with rows that cannot be used, `skip` leaves such rows out and counts them.
       processes: how many CPU threads to tokenise with; it does not change the result.
     """
 
@@ -59,6 +61,7 @@ class MaterializeRequest:
     span_length: int = 384
     span_stride: int = 128
     max_query_length: int = 64
+    on_bad_row: OnBadRow = "error"
     processes: int = 2
 
     def __post_init__(self) -> None:
@@ -108,6 +111,7 @@ class MaterializeRequest:
             f"less than span_length - 3 = {self.span_length - 3}, to leave room for the context",
         )
         _require(len(set(self.tasks)) == len(self.tasks), "tasks", self.tasks, "no task twice")
+        _require(self.on_bad_row in ON_BAD_ROW, "on_bad_row", self.on_bad_row, f"one of {', '.join(ON_BAD_ROW)}")
         for name in self.tasks:
             get_task(name)
 

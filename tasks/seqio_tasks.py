@@ -22,6 +22,7 @@ import tensorflow as tf
 from tokenizers import Tokenizer
 
 from tasks import corpora, preprocessors, readers, sentence_pairs, spans
+from tasks.bad_rows import OnBadRow
 from tasks.catalogue import TaskInfo, get_task, text_field_names
 from tasks.errors import DataError
 from tasks.pretraining import PretrainingTask
@@ -139,7 +140,9 @@ def _texts(column: np.ndarray) -> list[str]:
     return [value.decode() for value in column]
 
 
-def register_task(name: str, directory: Path, vocabulary: Vocabulary, length: int) -> str:
+def register_task(
+    name: str, directory: Path, vocabulary: Vocabulary, length: int, on_bad_row: OnBadRow = "error"
+) -> str:
     """Registers a classification or regression task.
 
     Args:
@@ -147,12 +150,14 @@ def register_task(name: str, directory: Path, vocabulary: Vocabulary, length: in
       directory: the data root.
       vocabulary: the vocabulary of the rows.
       length: the length of a row.
+      on_bad_row: as for `tasks.readers.read_examples`.
 
     Returns:
       the name of the SeqIO task.
     """
     info = get_task(name)
-    registered = f"{name}_{_digest(directory, _splits(info, directory), vocabulary.path, vocabulary.digest, length)}"
+    shape = (vocabulary.path, vocabulary.digest, length, on_bad_row)
+    registered = f"{name}_{_digest(directory, _splits(info, directory), *shape)}"
     if registered in seqio.TaskRegistry.names():
         return registered
     fields = text_field_names(info)
@@ -173,7 +178,7 @@ def register_task(name: str, directory: Path, vocabulary: Vocabulary, length: in
     }
     _register(
         registered,
-        _examples_source(info, directory, types),
+        _examples_source(info, directory, types, on_bad_row),
         _batched(encode, tuple(types), outputs, _EXAMPLES_PER_BATCH),
         outputs,
         vocabulary,
@@ -181,7 +186,9 @@ def register_task(name: str, directory: Path, vocabulary: Vocabulary, length: in
     return registered
 
 
-def register_span_task(name: str, directory: Path, vocabulary: Vocabulary, config: spans.SpanConfig) -> str:
+def register_span_task(
+    name: str, directory: Path, vocabulary: Vocabulary, config: spans.SpanConfig, on_bad_row: OnBadRow = "error"
+) -> str:
     """Registers a question-answering task.
 
     Args:
@@ -189,12 +196,14 @@ def register_span_task(name: str, directory: Path, vocabulary: Vocabulary, confi
       directory: the data root.
       vocabulary: the vocabulary of the rows.
       config: how windows are made.
+      on_bad_row: as for `tasks.readers.read_examples`.
 
     Returns:
       the name of the SeqIO task.
     """
     info = get_task(name)
-    registered = f"{name}_{_digest(directory, _splits(info, directory), vocabulary.path, vocabulary.digest, config)}"
+    shape = (vocabulary.path, vocabulary.digest, config, on_bad_row)
+    registered = f"{name}_{_digest(directory, _splits(info, directory), *shape)}"
     if registered in seqio.TaskRegistry.names():
         return registered
     words = _tokenizer(vocabulary)
@@ -219,7 +228,7 @@ def register_span_task(name: str, directory: Path, vocabulary: Vocabulary, confi
     types |= dict.fromkeys(("answer_start", "answer_end", "idx"), tf.int32)
     _register(
         registered,
-        _examples_source(info, directory, types),
+        _examples_source(info, directory, types, on_bad_row),
         _batched(encode, tuple(types), outputs, _SPAN_EXAMPLES_PER_BATCH),
         outputs,
         vocabulary,
@@ -335,14 +344,16 @@ def _register_pairs(name: str, path: Path, vocabulary: Vocabulary, length: int, 
     )
 
 
-def _examples_source(info: TaskInfo, directory: Path, types: Mapping[str, Any]) -> seqio.FunctionDataSource:
+def _examples_source(
+    info: TaskInfo, directory: Path, types: Mapping[str, Any], on_bad_row: OnBadRow
+) -> seqio.FunctionDataSource:
     """Makes a data source of the reader of a task."""
 
     def dataset_fn(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
         del shuffle_files, seed
 
         def examples() -> Iterator[dict[str, Any]]:
-            for example in readers.read_examples(info, directory, split):
+            for example in readers.read_examples(info, directory, split, on_bad_row):
                 if info.kind == "span":
                     example |= training_answer(example)
                 yield example

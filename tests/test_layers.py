@@ -68,6 +68,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "benchmark.workdir": ("benchmark.config", "benchmark.records"),
     "benchmark.stages": ("benchmark", "tasks"),
+    "benchmark.finetuning": ("benchmark", "tasks"),
     "benchmark.pipeline": ("benchmark", "baselines.catalogue", "tasks"),
     "tasks": ("tasks",),
     # The command line of the tasks reads a gin file, and is imported by nobody.

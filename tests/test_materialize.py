@@ -91,6 +91,8 @@ def test_data_json_names_everything(made, root):
         "pretrain_task",
         "pretrain",
         "tasks",
+        "task_sources",
+        "warnings",
         "source_files",
         "request",
         "seconds",
@@ -390,7 +392,7 @@ def test_childs_error_is_the_parents(root, tmp_path):
     (tmp_path / "data" / "pretrain").mkdir(parents=True)
     (tmp_path / "data" / "pretrain" / "a.txt").write_bytes(b"caf\xe9")
     request = make_request(tmp_path / "data", pretrain_corpora=("pretrain/a.txt",), pretrain_rates=(1.0,))
-    with pytest.raises(DataError, match="a.txt: after line 0: byte 0xe9 is not UTF-8"):
+    with pytest.raises(DataError, match="a.txt: line 1: byte 0xe9 at position 3 is not UTF-8"):
         run_in_child(request, tmp_path / "output")
     assert not (tmp_path / "output" / "data.json").exists()
 

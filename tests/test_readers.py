@@ -73,12 +73,20 @@ def test_qqp_broken_rows_are_skipped_and_indices_stay_dense(tmp_path):
         ("glue_sst2_v1", "SST-2", "sentence\tlabel\na\t2\n", "line 2: label is '2'; expected one of 0, 1"),
         ("glue_sst2_v1", "SST-2", "text\tlabel\na\t1\n", "line 1: no column 'sentence'"),
         ("glue_sst2_v1", "SST-2", "sentence\tscore\na\t1\n", "line 1: no column 'label'"),
+        ("glue_sst2_v1", "SST-2", "label\tsentence\tlabel\n", "line 1: 2 columns 'label'"),
+        ("glue_sst2_v1", "SST-2", "sentence\tlabel\na\t1\n\n", "line 3: 1 columns instead of 2"),
+        ("glue_sst2_v1", "SST-2", "sentence\tlabel\na\t\x1b[31m\n", r"label is '\\x1b\[31m'; expected"),
+        ("glue_sst2_v1", "SST-2", "sentence\tlabel\na\t" + "9" * 9999 + "\n", r"label is '9{77}\.\.\.'; expected"),
+        ("glue_sst2_v1", "SST-2", "sentence\tlabel\n".encode("utf-16"), "line 1: byte 0xff at position 0 is not UTF-8"),
+        ("glue_cola_v1", "CoLA", "source\tlabel\tmark\tsentence\n", "line 1: label is 'label'; expected one of 0, 1"),
         ("glue_sst2_v1", "SST-2", "", "no examples; 67,349 are expected"),
         ("glue_sst2_v1", "SST-2", "sentence\tlabel\n", "no examples"),
-        ("glue_sst2_v1", "SST-2", b"sentence\tlabel\ncaf\xe9\t1\n", "0xe9 is not UTF-8"),
+        ("glue_sst2_v1", "SST-2", b"sentence\tlabel\ncaf\xe9\t1\n", "line 2: byte 0xe9 at position 3 is not UTF-8"),
         ("glue_stsb_v1", "STS-B", "sentence1\tsentence2\tscore\na\tb\tnan\n", "line 2: score is 'nan'.*from 0 to 5"),
         ("glue_stsb_v1", "STS-B", "sentence1\tsentence2\tscore\na\tb\t5.1\n", "line 2: score is '5.1'"),
         ("glue_stsb_v1", "STS-B", "sentence1\tsentence2\tscore\na\tb\tbest\n", "line 2: score is 'best'"),
+        ("glue_stsb_v1", "STS-B", "sentence1\tsentence2\tscore\na\tb\t0_1\n", "line 2: score is '0_1'"),
+        ("glue_stsb_v1", "STS-B", "sentence1\tsentence2\tscore\na\tb\t\n", "line 2: score is ''"),
         (
             "glue_rte_v1",
             "RTE",
@@ -96,7 +104,7 @@ def test_bad_tables_are_named(tmp_path, name, file, content, message):
 
 
 def test_missing_file_says_what_and_where_from(tmp_path):
-    with pytest.raises(DataError, match=r"train\.tsv .*67,349 examples.*gluebenchmark"):
+    with pytest.raises(DataError, match=r"train\.tsv .*67,349 examples.*glue_data.*SST-2\.zip"):
         read("glue_sst2_v1", tmp_path)
     with pytest.raises(DataError, match="no split 'test'"):
         read("squad_v1_1_v1", tmp_path, "test")
@@ -141,15 +149,28 @@ def test_impossible_question_has_no_answers(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "not JSON"),
+        ("{", "line 1: not JSON"),
+        ("[" * 100_000, "not JSON that SQuAD could be"),
+        ('{"data": [' + "9" * 5000 + "]}", "not JSON that SQuAD could be"),
         ("[]", "not SQuAD: an object with the list 'data'"),
-        ('{"data": [{}]}', r"data\[0\].paragraphs is NoneType, list is expected"),
-        (json.dumps(squad(question=3)), r"qas\[0\].question is int, str is expected"),
+        ('{"data": {}}', "not SQuAD: an object with the list 'data'"),
+        ('{"data": [3]}', r"data\[0\]: not SQuAD: int, an object is expected"),
+        ('{"data": [{}]}', r"data\[0\].paragraphs: not SQuAD: NoneType, list is expected"),
+        ('{"data": [{"title": 1, "paragraphs": []}]}', r"data\[0\].title: not SQuAD: int, str is expected"),
+        ('{"data": [{"paragraphs": [{"qas": []}]}]}', r"paragraphs\[0\].context: not SQuAD: NoneType"),
+        (json.dumps(squad(question=3)), r"qas\[0\].question: not SQuAD: int, str is expected"),
+        (json.dumps(squad(question="a\ud800")), r"qas\[0\].question: half of a surrogate pair"),
+        (json.dumps(squad(is_impossible="no")), r"qas\[0\].is_impossible: not SQuAD: str, bool is expected"),
+        (json.dumps(squad(is_impossible=True)), r"answers \(id q1\): 1 answers; none where is_impossible is true"),
+        (json.dumps(squad(answers=[])), r"answers \(id q1\): 0 answers; at least one"),
         (json.dumps(squad(answers=[{"text": "cat", "answer_start": 3}])), "answer_start 3 points at ' ca'"),
+        (json.dumps(squad(answers=[{"text": "cat", "answer_start": True}])), "answer_start: not SQuAD: bool, int"),
+        (json.dumps(squad(answers=[{"text": "cat", "answer_start": "4"}])), "answer_start: not SQuAD: str, int"),
         (json.dumps(squad(answers=[{"text": "", "answer_start": 3}])), "answer_start"),
         (json.dumps(squad(answers=[{"text": "t.", "answer_start": -2}])), "answer_start -2"),
-        (b'{"data": "\xff"}', "not UTF-8"),
-        ('{"data": []}', "no examples"),
+        (json.dumps({"data": squad()["data"] * 2}), r"data\[1\].*the id 'q1' is another question's"),
+        (b'{"data": "\xff"}', "byte 0xff at position 10 is not UTF-8"),
+        ('{"data": []}', "no examples; 87,599 are expected"),
     ],
 )
 def test_bad_squad_is_named(tmp_path, content, message):
@@ -157,6 +178,8 @@ def test_bad_squad_is_named(tmp_path, content, message):
     with pytest.raises(DataError, match=message) as caught:
         read("squad_v1_1_v1", tmp_path)
     assert str(path) in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 600
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,8 @@ def root(tmp_path_factory):
     (root / "glue" / "STS-B" / "train.tsv").write_text("sentence1\tsentence2\tscore\ngood film\tfilm\t3.25\n")
     (root / "squad").mkdir()
     answer = {"text": "film", "answer_start": 5}
-    question = {"id": "a", "question": "good ?", "answers": [answer]}
-    data = {"data": [{"title": "T", "paragraphs": [{"context": "good film " * 12, "qas": [question] * 3}]}]}
+    questions = [{"id": name, "question": "good ?", "answers": [answer]} for name in "abc"]
+    data = {"data": [{"title": "T", "paragraphs": [{"context": "good film " * 12, "qas": questions}]}]}
     (root / "squad" / "train-v1.1.json").write_text(json.dumps(data))
     for name, word in {"a": "good", "b": "film"}.items():
         (root / f"{name}.txt").write_text("\n\n".join([f"{word} " * 10] * (40 if name == "a" else 400)))

@@ -1,0 +1,123 @@
+"""The stage that fine-tunes every system and keeps its predictions.
+
+A task without training data is predicted with the model of the task that it names (`trained_on` in the catalogue): MNLI
+is fine-tuned on once for each system and seed, and the model predicts MNLI-m, MNLI-mm and AX.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from benchmark.config import fingerprint
+from benchmark.parallel import map_threads
+from benchmark.stages import Run, SystemPlan, load_params, plan, together
+from benchmark.workdir import once, read_json
+
+
+def prediction_path(run: Run, system: str, task: str, seed: int) -> Path:
+    """Where the predictions of one fine-tuning run lie."""
+    return run.workdir / "evaluation" / system / task / f"seed{seed}.json"
+
+
+def evaluation_split(run: Run, task: str) -> str:
+    """The split that a task is evaluated on: `validation`, or where there is none `test`, which has no labels."""
+    return "validation" if "validation" in run.data["tasks"][task] else "test"
+
+
+def finetune_stage(run: Run) -> dict[str, Any]:
+    """Fine-tunes every system on every task with every seed and writes its predictions on the evaluation split."""
+    return together(map_threads(lambda system: finetuned_system(run, system), plan(run), run.config.parallel_systems))
+
+
+def finetuned_system(run: Run, system: SystemPlan) -> dict[str, Any]:
+    """Fine-tunes one system with every seed on every task that has training data, and predicts all tasks.
+
+    Returns:
+        The time that it took, and whether all predictions were there already.
+    """
+    from tasks.catalogue import get_task
+
+    tasks, seeds = run.config.data.tasks, run.config.finetune.seeds
+    markers: dict[tuple[str, int], dict[str, Any]] = {}
+
+    @cache
+    def encoder_params() -> Any:
+        return load_params(system.directory, system.encoder)["encoder"]
+
+    for trained in tasks:
+        if not get_task(trained).trained_on:
+            group = [trained, *(task for task in tasks if get_task(task).trained_on == trained)]
+            for seed in seeds:
+                markers |= _evaluated(run, system, encoder_params, group, seed)
+    reused = all(marker["reused"] for marker in markers.values())
+    lines = [_score_line(task, markers[task, seed]["result"]["scores"]) for task in tasks for seed in seeds]
+    run.progress(f"finetune {system.name}: " + ("reused" if reused else ", ".join(lines)))
+    return together(list(markers.values()))
+
+
+def _score_line(task: str, scores: dict[str, float]) -> str:
+    return f"{task} {next(iter(scores.values())):.1f}" if scores else f"{task} predicted, no labels"
+
+
+def _evaluated(
+    run: Run, system: SystemPlan, encoder_params: Callable[[], Any], group: list[str], seed: int
+) -> dict[tuple[str, int], dict[str, Any]]:
+    """Fine-tunes on the first task of a group and predicts all of them, except what is there already."""
+    upstream = read_json(system.directory / "stage.json")["fingerprint"]
+
+    @cache
+    def model() -> tuple[Any, int]:
+        return _finetuned(run, system, encoder_params(), group, seed)
+
+    markers = {}
+    for task in group:
+        path = prediction_path(run, system.name, task, seed)
+        stage_fingerprint = fingerprint(upstream, run.config.finetune, task, seed)
+        work = partial(_predicted, run, system, model, task)
+        markers[task, seed] = once(path, stage_fingerprint, work, lambda line: None, path.stem)
+    return markers
+
+
+def _finetuned(run: Run, system: SystemPlan, encoder_params: Any, group: list[str], seed: int) -> tuple[Any, int]:
+    """The parameters fine-tuned on the first task of a group, and the row length that suffices for all of them."""
+    from benchmark.evaluation import finetune
+    from tasks.catalogue import get_task
+
+    trained, pad_id = group[0], run.special.pad_id
+    train = run.rows("tasks", trained, "train")
+    multiple, all_epochs = run.config.finetune.length_multiple, run.config.finetune.epochs
+    epochs = all_epochs[run.config.data.tasks.index(trained) if len(all_epochs) > 1 else 0]
+    predicted = [run.rows("tasks", task, evaluation_split(run, task)) for task in group]
+    length = max(finetune.used_length(rows, pad_id, multiple) for rows in (train, *predicted))
+    params = finetune.finetune(
+        system.encoder,
+        encoder_params,
+        get_task(trained),
+        train,
+        length,
+        pad_id,
+        run.config.finetune,
+        epochs,
+        seed,
+        f"{system.name} {trained} seed {seed}",
+    )
+    return params, length
+
+
+def _predicted(run: Run, system: SystemPlan, model: Callable[[], tuple[Any, int]], task_name: str) -> dict[str, Any]:
+    """Predictions of a fine-tuned model on a task, with scores where the split has labels."""
+    from benchmark.evaluation import finetune, score
+    from tasks import metrics
+    from tasks.catalogue import get_task
+
+    task, split = get_task(task_name), evaluation_split(run, task_name)
+    rows = run.rows("tasks", task_name, split)
+    params, length = model()
+    outputs = finetune.predict(system.encoder, params, task, rows, length, run.special.pad_id)
+    references = score.load_references(task, rows)
+    predictions = score.to_predictions(task, outputs, rows, references)
+    scores = metrics.score(task_name, predictions, references) if split == "validation" else {}
+    return {"split": split, "scores": scores, "predictions": predictions}

@@ -1,0 +1,141 @@
+"""Plain, gzip and xz files: digests of their content, and their lines."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import lzma
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, cast
+
+from tasks.errors import DataError
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_ARCHIVE_ERRORS = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error)
+
+
+def sha256_file(path: Path) -> str:
+    """Digests the bytes of a file as they lie on disk (compressed files are not unpacked).
+
+    Args:
+      path: the file.
+
+    Returns:
+      64 hexadecimal digits.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def open_binary(path: Path) -> IO[bytes]:
+    """Opens a plain, gzip or xz file for reading its content.
+
+    Args:
+      path: the file; its ending says how it is compressed.
+
+    Returns:
+      a binary stream of the uncompressed content.
+    """
+    if path.suffix == ".gz":
+        return cast("IO[bytes]", gzip.open(path, "rb"))
+    if path.suffix == ".xz":
+        return cast("IO[bytes]", lzma.open(path, "rb"))
+    return path.open("rb")
+
+
+@contextmanager
+def archive_errors(path: Path) -> Iterator[None]:
+    """Turns what a damaged archive raises inside the block into a `DataError`.
+
+    Args:
+      path: the file, for the message.
+
+    Yields:
+      nothing.
+
+    Raises:
+      DataError: if the archive is damaged, or no archive.
+    """
+    try:
+        yield
+    except _ARCHIVE_ERRORS as error:
+        raise DataError(f"{path}: damaged or wrongly named archive ({error}); get the file again") from error
+
+
+def content_digest(path: Path) -> tuple[str, int]:
+    """Digests the content of a file, uncompressed.
+
+    Args:
+      path: plain, `.gz` or `.xz` file.
+
+    Returns:
+      sha256 (64 hexadecimal digits) and the number of bytes.
+
+    Raises:
+      DataError: on a damaged archive.
+    """
+    digest, size = hashlib.sha256(), 0
+    with archive_errors(path), open_binary(path) as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+            size += len(block)
+    return digest.hexdigest(), size
+
+
+def raw_lines(path: Path) -> Iterator[bytes]:
+    r"""Reads a file line by line, without decoding.
+
+    Lines end at `\n` only: the texts hold characters such as U+2028 that other readers break lines at. A byte-order
+    mark is dropped, and so is the carriage return of a Windows line ending.
+
+    Args:
+      path: plain, `.gz` or `.xz` file.
+
+    Yields:
+      the lines without their endings.
+
+    Raises:
+      DataError: on a damaged archive.
+    """
+    with archive_errors(path), open_binary(path) as file:
+        # The archive classes have a slow readline of their own.
+        first = True
+        for line in io.BufferedReader(cast("io.RawIOBase", file), 1 << 16):
+            if first:
+                line, first = line.removeprefix(_BYTE_ORDER_MARK), False
+            yield line.rstrip(b"\r\n")
+
+
+def not_utf8(error: UnicodeDecodeError) -> str:
+    """Says what is wrong with bytes that are not UTF-8.
+
+    Args:
+      error: what decoding them raised.
+
+    Returns:
+      the rest of a message that began with the place.
+    """
+    return f"byte 0x{error.object[error.start]:02x} at position {error.start} is not UTF-8; UTF-8 text is expected"
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """Reads a UTF-8 text file line by line; see `raw_lines` for what a line is.
+
+    Args:
+      path: plain, `.gz` or `.xz` file.
+
+    Yields:
+      the lines without their endings.
+
+    Raises:
+      DataError: on bytes that are not UTF-8, naming the line, or a damaged archive.
+    """
+    for number, line in enumerate(raw_lines(path), start=1):
+        try:
+            yield line.decode()
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path}: line {number}: {not_utf8(error)}") from error
