@@ -303,9 +303,9 @@ def _finetuned(run: Run, system: SystemPlan, encoder_params: Any, task_name: str
     )
     outputs = finetune.predict(system.encoder, params, task, validation, length, pad_id)
     references = score.load_references(task, validation)
-    predictions = score.to_predictions(task, outputs, validation, references)
-    scores = metrics.score(task_name, predictions, references)
-    return {"split": "validation", "scores": scores, "predictions": predictions}
+    result = score.to_result(task, outputs, validation, references, run.config.finetune.write_nbest)
+    scores = metrics.score(task_name, result["predictions"], references)
+    return {"split": "validation", "scores": scores, **result}
 
 
 def latency_stage(run: Run) -> dict[str, Any]:
