@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _CHUNK = 2048
+_FIRST_MARK = "\u0300"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,7 @@ def max_context(bounds: Sequence[tuple[int, int]], num_tokens: int) -> np.ndarra
       int64 `[num_tokens]`: the window, the first one on equality.
     """
     positions = np.arange(num_tokens)
-    # BERT's score in BERT's arithmetic (double precision): its rounding decides between windows that would tie.
+    # BERT's score, in the same double precision.
     scores = np.full((len(bounds), num_tokens), -1.0)
     for window, (start, end) in enumerate(bounds):
         inside = positions[start:end]
@@ -103,11 +104,15 @@ def with_dropped_marks(text: str, offsets: np.ndarray) -> np.ndarray:
       offsets: int `[num_tokens, 2]`, the characters of each token.
 
     Returns:
-      the same starts, and ends behind all marks (category Mn) that follow and belong to no token; int `[num_tokens, 2]`.
+      int `[num_tokens, 2]`: the same starts, and ends behind all marks (category Mn) that follow and are in no token.
     """
     if text.isascii():
         return offsets
-    marks = [position for position, character in enumerate(text) if unicodedata.category(character) == "Mn"]
+    marks = [
+        position
+        for position, character in enumerate(text)
+        if character >= _FIRST_MARK and unicodedata.category(character) == "Mn"
+    ]
     if not marks:
         return offsets
     dropped = np.zeros(len(text) + 1, bool)

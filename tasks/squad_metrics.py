@@ -154,8 +154,8 @@ def _best_threshold(
     for position, (example, score) in enumerate(zip(references, scores, strict=True)):
         answer = answers[example["id"]]
         differences[position] = answer["null_score"] - answer["score"]
-        # Any answer at all is wrong where there is none, even one that is empty after normalisation. No finite threshold
-        # lets in what has no score.
+        # Any answer at all is wrong where there is none, even one that is empty after normalisation. What has no score
+        # is let in by no finite threshold.
         gain = score if example["answers"] else -float(bool(answer["text"]))
         gains[position] = gain if np.isfinite(differences[position]) else 0.0
     # Starting from "all empty", answers are let in from the most to the least certain.
