@@ -41,7 +41,11 @@ def f1_score(prediction: str, reference: str) -> float:
     if not predicted or not expected:
         return float(predicted == expected)
     shared = sum((Counter(predicted) & Counter(expected)).values())
-    return 2 * shared / (len(predicted) + len(expected))
+    if not shared:
+        return 0.0
+    # In the order of the official script: its rounding decides between thresholds with equal sums of F1.
+    precision, recall = shared / len(predicted), shared / len(expected)
+    return 2 * precision * recall / (precision + recall)
 
 
 def span_scores(prediction: str, answers: Sequence[str], has_no_answer_option: bool) -> dict[str, float]:
@@ -161,6 +165,6 @@ def _best_threshold(
     # Starting from "all empty", answers are let in from the most to the least certain.
     order = np.argsort(differences, kind="stable")
     empty = sum(not example["answers"] for example in references)
-    totals = np.concatenate([[float(empty)], empty + np.cumsum(gains[order])])
+    totals = np.cumsum(np.concatenate([[float(empty)], gains[order]]))
     best = int(totals.argmax())
     return float(differences[order[best - 1]]) if best else 0.0, 100.0 * float(totals[best]) / len(references)
