@@ -67,6 +67,36 @@ def test_spans_become_text(span_rows: TokenArrays) -> None:
     assert to_result(SQUAD2, outputs, span_rows, references)["predictions"] == {"q": ""}
 
 
+def test_questions_that_may_have_no_answer(span_rows: TokenArrays) -> None:
+    outputs = np.full((1, 6, 2), -5.0, np.float32)
+    outputs[0, 4] = [5.0, 4.0]
+    outputs[0, 0] = [6.0, 6.0]
+    references = load_references(SQUAD2, span_rows)
+    result = to_result(SQUAD2, outputs, span_rows, references, with_nbest=True)
+    assert result["predictions"] == {"q": ""}
+    # The answer is right, but 3 below the null score: only a threshold of 3 or more lets it in.
+    assert result["details"] == {
+        **{"exact": 0.0, "f1": 0.0, "total": 1.0, "HasAns_exact": 0.0, "HasAns_f1": 0.0, "HasAns_total": 1.0},
+        **{"best_exact": 100.0, "best_exact_thresh": 3.0, "best_f1": 100.0, "best_f1_thresh": 3.0},
+    }
+    assert [(e["text"], e["score"], e["null"]) for e in result["nbest"]["q"][:2]] == [
+        ("", 12.0, True),
+        ("house", 9.0, False),
+    ]
+    json.dumps(result, allow_nan=False)
+    plain = to_result(SQUAD1, outputs, span_rows, references, with_nbest=True)
+    assert set(plain) == {"predictions", "nbest"} and not any(entry["null"] for entry in plain["nbest"]["q"])
+    assert set(to_result(SQUAD2, outputs, span_rows, references)) == {"predictions", "details"}
+
+
+def test_the_details_are_those_of_the_median_seed() -> None:
+    references = examples(4, 1)
+    runs = [{e["id"]: "yes" for e in references[:right]} for right in (4, 1, 2)]
+    details = [{"best_f1": float(number)} for number in range(3)]
+    assert task_score(SQUAD2, "validation", (0, 1, 2), runs, references, [], details).details == {"best_f1": 2.0}
+    assert task_score(SQUAD2, "validation", (0, 1, 2), runs, references, []).details == {}
+
+
 def test_intervals_cover_the_truth_about_as_often_as_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(score, "BOOTSTRAP_DRAWS", 100)
     rng = np.random.default_rng(0)

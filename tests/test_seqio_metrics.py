@@ -18,7 +18,9 @@ T5_NAMES = {"matthews": "matthews_corrcoef", "pearson": "pearson_corrcoef", "spe
 BINARY = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=60)
 THREE = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=60)
 # Scores as STS-B has them, and predictions of a model that is clipped to the same range.
-GRADES = st.lists(st.tuples(st.integers(0, 25).map(lambda n: n / 5), st.floats(0, 5, width=32)), min_size=3, max_size=60)
+GRADES = st.lists(
+    st.tuples(st.integers(0, 25).map(lambda n: n / 5), st.floats(0, 5, width=32)), min_size=3, max_size=60
+)
 
 
 def columns(pairs):

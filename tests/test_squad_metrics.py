@@ -14,7 +14,26 @@ from tasks import metrics
 from tasks.squad_metrics import apply_null_threshold, best_null_threshold, evaluate_v2, normalize_answer, span_scores
 
 # Words that collide after normalisation, articles, punctuation of ASCII and beyond, and other scripts.
-PIECES = ["cat", "Cat", "the", "a", "An", "THE", "dog", "sat", "U.S.", "us", "-", "'", "«x»", "£20", "20", "é", "É", "İ"]
+PIECES = [
+    "cat",
+    "Cat",
+    "the",
+    "a",
+    "An",
+    "THE",
+    "dog",
+    "sat",
+    "U.S.",
+    "us",
+    "-",
+    "'",
+    "«x»",
+    "£20",
+    "20",
+    "é",
+    "É",
+    "İ",
+]
 PIECES += ["東京", "😀", "\u00a0", "\t", "  ", "a-the", "theory", "\u0301", "_", "x_y", "ǅ", "ß", "\u200b", "　"]
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=5).map(" ".join) | st.text(max_size=8)
 ANSWERS = st.lists(TEXTS, min_size=1, max_size=3)
