@@ -118,6 +118,6 @@ def _predicted(run: Run, system: SystemPlan, model: Callable[[], tuple[Any, int]
     params, length = model()
     outputs = finetune.predict(system.encoder, params, task, rows, length, run.special.pad_id)
     references = score.load_references(task, rows)
-    predictions = score.to_predictions(task, outputs, rows, references)
-    scores = metrics.score(task_name, predictions, references) if split == "validation" else {}
-    return {"split": split, "scores": scores, "predictions": predictions}
+    result = score.to_result(task, outputs, rows, references, run.config.finetune.write_nbest)
+    scores = metrics.score(task_name, result["predictions"], references) if split == "validation" else {}
+    return {"split": split, "scores": scores, **result}

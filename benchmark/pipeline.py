@@ -172,9 +172,11 @@ def _task_score(context: stages.Run, system: str, task_name: str) -> records.Tas
     task, seeds = get_task(task_name), context.config.finetune.seeds
     paths = [finetuning.prediction_path(context, system, task_name, seed) for seed in seeds]
     references = score.load_references(task, context.rows("tasks", task_name, "validation"))
-    predictions = [read_json(path)["result"]["predictions"] for path in paths]
+    results = [read_json(path)["result"] for path in paths]
+    predictions = [result["predictions"] for result in results]
     files = [str(path.relative_to(context.workdir)) for path in paths]
-    return score.task_score(task, "validation", seeds, predictions, references, files)
+    details = [result["details"] for result in results if "details" in result]
+    return score.task_score(task, "validation", seeds, predictions, references, files, details)
 
 
 def unscored(context: stages.Run, system: str, task_name: str) -> records.Unscored:

@@ -69,7 +69,10 @@ class MetricScore(_Model):
 
 
 class TaskScore(_Model):
-    """Scores of one task; `primary_metric` names the one that averages and plots use."""
+    """Scores of one task; `primary_metric` names the one that averages and plots use.
+
+    `details` holds further numbers of the median seed; for SQuAD v2.0 those of its script, such as `best_f1_thresh`.
+    """
 
     task: str
     split: str
@@ -78,6 +81,7 @@ class TaskScore(_Model):
     num_examples: int = Field(ge=1)
     seeds: list[int] = Field(min_length=1)
     predictions: list[str] = Field(default_factory=list, description="prediction files, relative to the run's folder")
+    details: dict[str, Finite] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _primary_exists(self) -> TaskScore:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["DATA_FILE", "MaterializeRequest", "materialize", "run_in_child"]
 
 # Raised whenever the same sources give other arrays; directories of older versions are then left alone.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _ROWS_PER_BATCH = 2048
 
 

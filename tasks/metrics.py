@@ -1,4 +1,4 @@
-"""Scores: GLUE metrics, SQuAD exact match and F1, and the averages over GLUE that papers use. NumPy only.
+"""Scores of predictions on a task: GLUE's metrics, SQuAD's, and the averages over GLUE that papers use. NumPy only.
 
 All scores are in percent (correlations times 100). Correlations of constant predictions are not defined; they count as
 0, because a record holds finite numbers only.
@@ -6,27 +6,36 @@ All scores are in percent (correlations times 100). Correlations of constant pre
 
 from __future__ import annotations
 
-import re
-import string
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tasks.averages import AVERAGES, average, averages
-from tasks.catalogue import get_task
+from tasks.catalogue import TaskInfo, get_task
 from tasks.errors import DataError
+from tasks.squad_metrics import (
+    apply_null_threshold,
+    best_null_threshold,
+    evaluate_v2,
+    exact_match_score,
+    f1_score,
+    normalize_answer,
+    span_scores,
+)
 
 __all__ = [
     "AVERAGES",
     "accuracy",
+    "apply_null_threshold",
     "average",
     "averages",
     "best_null_threshold",
+    "evaluate_v2",
     "exact_match_score",
     "f1",
     "f1_score",
+    "has_no_answer_option",
     "matthews",
     "normalize_answer",
     "pearson",
@@ -43,9 +52,14 @@ def accuracy(references: np.ndarray, predictions: np.ndarray) -> float:
 
 
 def f1(references: np.ndarray, predictions: np.ndarray) -> float:
-    """F1 of label 1 over `[n]` and `[n]`, in percent; 0 where neither has a 1."""
-    true_positives = int(np.sum((references == 1) & (predictions == 1)))
-    total = int(np.sum(references == 1)) + int(np.sum(predictions == 1))
+    """F1 of label 1 over `[n]` and `[n]`, in percent; 0 where neither has a 1.
+
+    References are 0 or 1; any other prediction counts as wrong, as in T5's `f1_score_with_invalid`.
+    """
+    valid = (predictions == 0) | (predictions == 1)
+    predicted = np.where(valid, predictions == 1, references != 1)
+    true_positives = int(np.sum((references == 1) & predicted))
+    total = int(np.sum(references == 1)) + int(np.sum(predicted))
     return 100.0 * 2 * true_positives / total if total else 0.0
 
 
@@ -88,6 +102,8 @@ def pearson(references: np.ndarray, predictions: np.ndarray) -> float:
 def _unit(values: np.ndarray) -> np.ndarray:
     """Centres a vector and scales it to length 1; by its maximum first, lest squares vanish or overflow."""
     centred = values - values.mean()
+    # The mean of large close values is rounded; what it missed shows once they are small.
+    centred = centred - centred.mean()
     centred = centred / np.abs(centred).max()
     return centred / np.linalg.norm(centred)
 
@@ -104,62 +120,6 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     return (last - (counts - 1) / 2)[inverse]
 
 
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
-
-
-def normalize_answer(text: str) -> str:
-    """Normalises an answer by the rules of SQuAD's evaluation script (v1.1 and v2.0 share them).
-
-    Args:
-      text: an answer.
-
-    Returns:
-      lower case, without punctuation (ASCII) and the words a, an and the, single spaces.
-    """
-    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
-
-
-def exact_match_score(prediction: str, reference: str) -> float:
-    """1.0 if the normalised answers are equal, else 0.0."""
-    return float(normalize_answer(prediction) == normalize_answer(reference))
-
-
-def f1_score(prediction: str, reference: str) -> float:
-    """F1 of the multisets of normalised words, from 0.0 to 1.0; two empty answers are equal (the rule of v2.0)."""
-    predicted, expected = normalize_answer(prediction).split(), normalize_answer(reference).split()
-    if not predicted or not expected:
-        return float(predicted == expected)
-    shared = sum((Counter(predicted) & Counter(expected)).values())
-    return 2 * shared / (len(predicted) + len(expected))
-
-
-def span_scores(prediction: str, answers: Sequence[str], has_no_answer_option: bool) -> dict[str, float]:
-    """Scores one answer against the references.
-
-    Args:
-      prediction: the predicted answer, "" for none.
-      answers: the reference answers; none where the question has no answer.
-      has_no_answer_option: True for the rules of v2.0 (references that are empty after normalisation are dropped, and
-        no reference means that the empty answer is right), False for those of v1.1 (an empty answer is just wrong).
-
-    Returns:
-      `exact_match` and `f1`, from 0.0 to 1.0, each the best over the references.
-    """
-    if has_no_answer_option:
-        answers = [answer for answer in answers if normalize_answer(answer)] or [""]
-    elif not normalize_answer(prediction):
-        # The script of v1.1 gives F1 0 without common words, even to equal empty strings.
-        return {
-            "exact_match": max((exact_match_score(prediction, answer) for answer in answers), default=0.0),
-            "f1": 0.0,
-        }
-    return {
-        "exact_match": max((exact_match_score(prediction, answer) for answer in answers), default=0.0),
-        "f1": max((f1_score(prediction, answer) for answer in answers), default=0.0),
-    }
-
-
 def per_example_scores(task_name: str, predictions: Any, references: Any) -> dict[str, np.ndarray]:
     """Scores every example by itself, where the metric allows that; paired tests need it.
 
@@ -173,9 +133,11 @@ def per_example_scores(task_name: str, predictions: Any, references: Any) -> dic
     """
     info = get_task(task_name)
     if info.kind == "span":
-        answers = _predicted_answers(task_name, predictions, references)
+        answers = _predicted_answers(info, predictions, references)
         rows = [
-            span_scores(answer, [entry["text"] for entry in example["answers"]], task_name.startswith("squad_v2"))
+            span_scores(answer, [entry["text"] for entry in example["answers"]], has_no_answer_option(info))
+            if answer is not None
+            else {"exact_match": 0.0, "f1": 0.0}
             for answer, example in zip(answers, references, strict=True)
         ]
         return {name: np.array([row[name] for row in rows], np.float64) for name in ("exact_match", "f1")}
@@ -224,45 +186,21 @@ def _columns(task_name: str, predictions: Any, references: Any) -> tuple[np.ndar
     return expected, predicted
 
 
+def has_no_answer_option(info: TaskInfo) -> bool:
+    """Tells whether the questions of a span task may have no answer: the rules of SQuAD v2.0 instead of v1.1."""
+    return info.name.startswith("squad_v2")
+
+
 def _predicted_answers(
-    task_name: str, predictions: Mapping[str, str], references: Sequence[Mapping[str, Any]]
-) -> list[str]:
-    """Brings predicted answers into the order of the references; an answer that is missing counts as empty."""
-    if not references:
-        raise DataError(f"{task_name}: no references; at least one example is expected")
-    if unknown := sorted(set(predictions) - {example["id"] for example in references}):
-        raise DataError(f"{task_name}: prediction for '{unknown[0]}', which is no example of the references")
-    return [predictions.get(example["id"], "") for example in references]
+    info: TaskInfo, predictions: Mapping[str, str], references: Sequence[Mapping[str, Any]]
+) -> list[str | None]:
+    """Brings predicted answers into the order of the references.
 
-
-def best_null_threshold(
-    answers: Mapping[str, Mapping[str, Any]], references: Sequence[Mapping[str, Any]], metric: str = "f1"
-) -> tuple[float, float]:
-    """Finds the no-answer threshold that scores best, as SQuAD v2.0's script does.
-
-    Args:
-      answers: from `tasks.spans.decode_answers` without a threshold.
-      references: the examples (`id`, `answers`).
-      metric: `f1` or `exact_match`.
-
-    Returns:
-      the threshold for `null_score - score`, and the score in percent that it gives.
+    One that is missing counts as empty where that is a choice; else it is None, which scores 0.
     """
-    differences = np.empty(len(references))
-    gains = np.empty(len(references))
-    base = 0.0
-    for position, example in enumerate(references):
-        answer = answers[example["id"]]
-        texts = [entry["text"] for entry in example["answers"]]
-        empty = span_scores("", texts, True)[metric]
-        base += empty
-        gains[position] = span_scores(answer["text"], texts, True)[metric] - empty
-        differences[position] = answer["null_score"] - answer["score"]
-    # Starting from "all empty", answers are let in from the most to the least certain; equal ones come together.
-    order = np.argsort(differences, kind="stable")
-    totals = base + np.concatenate([[0.0], np.cumsum(gains[order])])
-    ordered = differences[order]
-    cut = np.concatenate([[True], np.append(ordered[1:] != ordered[:-1], True)]) if len(ordered) else np.array([True])
-    best = int(np.argmax(np.where(cut, totals, -np.inf)))
-    threshold = float(ordered[best - 1]) if best else float(np.nextafter(ordered[0], -np.inf))
-    return threshold, 100.0 * float(totals[best]) / len(references)
+    if not references:
+        raise DataError(f"{info.name}: no references; at least one example is expected")
+    if unknown := sorted(set(predictions) - {example["id"] for example in references}):
+        raise DataError(f"{info.name}: prediction for '{unknown[0]}', which is no example of the references")
+    missing = "" if has_no_answer_option(info) else None
+    return [predictions.get(example["id"], missing) for example in references]

@@ -1,4 +1,4 @@
-"""SeqIO tasks and mixtures over the readers: the only module here that imports TensorFlow and SeqIO.
+"""SeqIO tasks and mixtures over the readers: with `tasks.seqio_metrics` all that imports TensorFlow, SeqIO and T5.
 
 Each function registers what one request needs, under a name that carries a digest of everything that shapes the rows,
 and gives the name back; registering the same again does nothing. `rows` then reads a registered task or mixture
@@ -26,6 +26,7 @@ from tasks.bad_rows import OnBadRow
 from tasks.catalogue import TaskInfo, get_task, text_field_names
 from tasks.errors import DataError
 from tasks.pretraining import PretrainingTask
+from tasks.seqio_metrics import MetricFn, metric_fns
 from tasks.vocabulary import Vocabulary, tokenizer
 
 _EXAMPLES_PER_BATCH = 512
@@ -182,6 +183,7 @@ def register_task(
         _batched(encode, tuple(types), outputs, _EXAMPLES_PER_BATCH),
         outputs,
         vocabulary,
+        metric_fns(info),
     )
     return registered
 
@@ -232,6 +234,7 @@ def register_span_task(
         _batched(encode, tuple(types), outputs, _SPAN_EXAMPLES_PER_BATCH),
         outputs,
         vocabulary,
+        metric_fns(info),
     )
     return registered
 
@@ -389,12 +392,15 @@ def _register(
     preprocessor: Callable[[tf.data.Dataset], tf.data.Dataset],
     outputs: Mapping[str, tuple[Any, tuple[int, ...]]],
     vocabulary: Vocabulary,
+    metrics: Sequence[MetricFn] = (),
 ) -> None:
     features = {
         feature: _feature(vocabulary.size if feature == "input_ids" else 0, dtype, len(shape))
         for feature, (dtype, shape) in outputs.items()
     }
-    seqio.TaskRegistry.add(name, source=source, output_features=features, preprocessors=[preprocessor])
+    seqio.TaskRegistry.add(
+        name, source=source, output_features=features, preprocessors=[preprocessor], metric_fns=list(metrics)
+    )
 
 
 def rows(name: str, split: str, batch_size: int) -> Iterator[Batch]:

@@ -83,7 +83,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "tensorflow_text": ("tasks.seqio_tasks",),
     "tensorflow_datasets": ("tasks.seqio_tasks",),
     "seqio": ("tasks.seqio_tasks",),
-    "t5": ("tasks.seqio_tasks",),
+    "t5": ("tasks.seqio_metrics",),
     # Ax computes with torch, and its threads are capped there.
     "torch": ("benchmark.search.ax_search", "benchmark.models.huggingface"),
     "transformers": ("benchmark.models.huggingface",),

@@ -38,18 +38,20 @@ METRICS = st.builds(
     interval=st.none() | st.tuples(NUMBERS, NUMBERS).map(lambda pair: (min(pair), max(pair))),
 )
 TASKS = st.builds(
-    lambda metrics, task, count, seeds: TaskScore(
+    lambda metrics, task, count, seeds, details: TaskScore(
         task=task,
         split="validation",
         primary_metric=min(metrics),
         metrics=metrics,
         num_examples=count,
         seeds=seeds,
+        details=details,
     ),
     metrics=st.dictionaries(NAMES, METRICS, min_size=1, max_size=2),
     task=NAMES,
     count=st.integers(1, 10**6),
     seeds=st.lists(st.integers(0, 99), min_size=1, max_size=3),
+    details=st.dictionaries(NAMES, NUMBERS, max_size=2),
 )
 LATENCIES = st.builds(
     LatencyBlock,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmark.evaluation import score
-from benchmark.evaluation.score import bootstrap_intervals, load_references, task_score, to_predictions
+from benchmark.evaluation.score import bootstrap_intervals, load_references, task_score, to_result
 from tasks import metrics
 from tasks.arrays import EXAMPLES_FILE, TokenArrays
 from tasks.catalogue import get_task
@@ -32,14 +32,14 @@ def examples(paragraphs: int, questions: int) -> list[dict[str, Any]]:
 def test_classification_takes_the_highest_logit() -> None:
     outputs = np.array([[0.1, 0.2], [3.0, -1.0]], np.float32)
     labels = rows(label=np.array([1, 0]))
-    predictions = to_predictions(SST2, outputs, labels, load_references(SST2, labels))
+    predictions = to_result(SST2, outputs, labels, load_references(SST2, labels))["predictions"]
     assert predictions == [1, 0]
     assert load_references(SST2, labels).tolist() == [1, 0]
     json.dumps(predictions)
 
 
 def test_regression_stays_within_the_range() -> None:
-    predictions = to_predictions(STSB, np.array([-1.0, 2.5, 7.0], np.float32), rows(label=np.zeros(3)), None)
+    predictions = to_result(STSB, np.array([-1.0, 2.5, 7.0], np.float32), rows(label=np.zeros(3)), None)["predictions"]
     assert predictions == [0.0, 2.5, 5.0]
     json.dumps(predictions)
 
@@ -60,11 +60,41 @@ def test_spans_become_text(span_rows: TokenArrays) -> None:
     outputs = np.full((1, 6, 2), -5.0, np.float32)
     outputs[0, 4] = 5.0
     references = load_references(SQUAD1, span_rows)
-    assert to_predictions(SQUAD1, outputs, span_rows, references) == {"q": "house"}
+    assert to_result(SQUAD1, outputs, span_rows, references)["predictions"] == {"q": "house"}
     # A higher score of the first token means "no answer", which only version 2 knows.
     outputs[0, 0] = 9.0
-    assert to_predictions(SQUAD1, outputs, span_rows, references) == {"q": "house"}
-    assert to_predictions(SQUAD2, outputs, span_rows, references) == {"q": ""}
+    assert to_result(SQUAD1, outputs, span_rows, references)["predictions"] == {"q": "house"}
+    assert to_result(SQUAD2, outputs, span_rows, references)["predictions"] == {"q": ""}
+
+
+def test_questions_that_may_have_no_answer(span_rows: TokenArrays) -> None:
+    outputs = np.full((1, 6, 2), -5.0, np.float32)
+    outputs[0, 4] = [5.0, 4.0]
+    outputs[0, 0] = [6.0, 6.0]
+    references = load_references(SQUAD2, span_rows)
+    result = to_result(SQUAD2, outputs, span_rows, references, with_nbest=True)
+    assert result["predictions"] == {"q": ""}
+    # The answer is right, but 3 below the null score: only a threshold of 3 or more lets it in.
+    assert result["details"] == {
+        **{"exact": 0.0, "f1": 0.0, "total": 1.0, "HasAns_exact": 0.0, "HasAns_f1": 0.0, "HasAns_total": 1.0},
+        **{"best_exact": 100.0, "best_exact_thresh": 3.0, "best_f1": 100.0, "best_f1_thresh": 3.0},
+    }
+    assert [(e["text"], e["score"], e["null"]) for e in result["nbest"]["q"][:2]] == [
+        ("", 12.0, True),
+        ("house", 9.0, False),
+    ]
+    json.dumps(result, allow_nan=False)
+    plain = to_result(SQUAD1, outputs, span_rows, references, with_nbest=True)
+    assert set(plain) == {"predictions", "nbest"} and not any(entry["null"] for entry in plain["nbest"]["q"])
+    assert set(to_result(SQUAD2, outputs, span_rows, references)) == {"predictions", "details"}
+
+
+def test_the_details_are_those_of_the_median_seed() -> None:
+    references = examples(4, 1)
+    runs = [{e["id"]: "yes" for e in references[:right]} for right in (4, 1, 2)]
+    details = [{"best_f1": float(number)} for number in range(3)]
+    assert task_score(SQUAD2, "validation", (0, 1, 2), runs, references, [], details).details == {"best_f1": 2.0}
+    assert task_score(SQUAD2, "validation", (0, 1, 2), runs, references, []).details == {}
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,6 +96,16 @@ def test_span_rows(root, words):
     assert rows["offsets"][0, first].tolist() == [5, 9]
 
 
+def test_tasks_carry_the_metrics_of_t5(root, words):
+    from t5.evaluation import metrics
+
+    sst2 = seqio.get_mixture_or_task(seqio_tasks.register_task("glue_sst2_v1", root, words, 12))
+    assert sst2.metric_fns == [metrics.accuracy]
+    config = SpanConfig(length=16, stride=4, max_query_length=2)
+    squad = seqio.get_mixture_or_task(seqio_tasks.register_span_task("squad_v1_1_v1", root, words, config))
+    assert squad.metric_fns == [metrics.squad]
+
+
 def test_readers_errors_come_through(root, words):
     name = seqio_tasks.register_task("glue_sst2_v1", root, words, 12)
     with pytest.raises(DataError, match="dev.tsv: line 3: label is '7'"):

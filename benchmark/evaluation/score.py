@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from tasks import arrays, metrics, spans
 from tasks.catalogue import TaskInfo
 
 BOOTSTRAP_DRAWS = 1000
+# BERT's default for SQuAD v2.0: no answer where the null score is higher than that of the best answer.
+NULL_THRESHOLD = 0.0
 
 
 def load_references(task: TaskInfo, rows: arrays.TokenArrays) -> Any:
@@ -23,32 +25,52 @@ def load_references(task: TaskInfo, rows: arrays.TokenArrays) -> Any:
     return np.asarray(rows.features["label"])
 
 
-def to_predictions(task: TaskInfo, outputs: np.ndarray, rows: arrays.TokenArrays, references: Any) -> Any:
-    """Turns a model's outputs into predictions that JSON can hold.
+def to_result(
+    task: TaskInfo, outputs: np.ndarray, rows: arrays.TokenArrays, references: Any, with_nbest: bool = False
+) -> dict[str, Any]:
+    """Turns a model's outputs into predictions and what else a prediction file holds.
 
     Args:
         task: the task.
         outputs: as `benchmark.evaluation.finetune.predict` gives them.
         rows: the rows that were predicted.
         references: as `load_references` gives them.
+        with_nbest: whether span tasks keep the other good answers too.
 
     Returns:
-        Classification: label numbers; regression: values within the task's range; span: answer text by example id.
+        Values that JSON can hold. `predictions`: for classification label numbers; for regression values within the
+        task's range; for span tasks answer text by example id. Where questions may have no answer, the predictions are
+        those at `NULL_THRESHOLD`, and `details` has the numbers of SQuAD's script (`tasks.squad_metrics.evaluate_v2`).
+        `nbest`, if asked for, is that of `tasks.spans.decode_answers` by example id.
     """
     if task.kind == "classification":
-        return [int(label) for label in outputs.argmax(axis=1)]
+        return {"predictions": [int(label) for label in outputs.argmax(axis=1)]}
     if task.kind == "regression":
         low, high = task.label_range or (-np.inf, np.inf)
-        return [float(value) for value in np.clip(outputs.astype(np.float64), low, high)]
+        return {"predictions": [float(value) for value in np.clip(outputs.astype(np.float64), low, high)]}
     length = outputs.shape[1]
     features = {
         "example_index": np.asarray(rows.features["example_index"]),
         "offsets": np.asarray(rows.features["offsets"])[:, :length],
         "is_max_context": np.asarray(rows.features["is_max_context"])[:, :length],
     }
-    threshold = 0.0 if task.name.startswith("squad_v2") else None
-    answers = spans.decode_answers(outputs[..., 0], outputs[..., 1], features, references, null_threshold=threshold)
-    return {name: answer["text"] for name, answer in answers.items()}
+    optional = metrics.has_no_answer_option(task)
+    answers = spans.decode_answers(
+        outputs[..., 0],
+        outputs[..., 1],
+        features,
+        references,
+        # The best answer is wanted even where none is better: other thresholds are tried with it.
+        null_threshold=np.inf if optional else None,
+        with_nbest=with_nbest,
+    )
+    result: dict[str, Any] = {"predictions": {name: answer["text"] for name, answer in answers.items()}}
+    if optional:
+        result["predictions"] = metrics.apply_null_threshold(answers, NULL_THRESHOLD)
+        result["details"] = metrics.evaluate_v2(answers, references, NULL_THRESHOLD)
+    if with_nbest:
+        result["nbest"] = {name: answer["nbest"] for name, answer in answers.items()}
+    return result
 
 
 def bootstrap_intervals(task: TaskInfo, predictions: Any, references: Any) -> dict[str, tuple[float, float]]:
@@ -77,7 +99,13 @@ def bootstrap_intervals(task: TaskInfo, predictions: Any, references: Any) -> di
 
 
 def task_score(
-    task: TaskInfo, split: str, seeds: Sequence[int], predictions: Sequence[Any], references: Any, files: Sequence[str]
+    task: TaskInfo,
+    split: str,
+    seeds: Sequence[int],
+    predictions: Sequence[Any],
+    references: Any,
+    files: Sequence[str],
+    details: Sequence[Mapping[str, float]] = (),
 ) -> TaskScore:
     """Scores the runs of all seeds on one split.
 
@@ -88,9 +116,11 @@ def task_score(
         predictions: one set of predictions for each seed.
         references: as `load_references` gives them.
         files: where the predictions lie, relative to the run's folder.
+        details: `details` of `to_result` for each seed, where the task has them.
 
     Returns:
-        Every metric: median over seeds, all seeds' values, and the interval of the run that is the (lower) median.
+        Every metric: median over seeds, all seeds' values, and the interval of the run that is the (lower) median; its
+        details too.
     """
     scores = [metrics.score(task.name, p, references) for p in predictions]
     primary = [s[task.primary_metric] for s in scores]
@@ -111,4 +141,5 @@ def task_score(
         num_examples=len(references),
         seeds=list(seeds),
         predictions=list(files),
+        details=dict(details[median_run]) if details else {},
     )

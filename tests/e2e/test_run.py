@@ -68,7 +68,7 @@ def test_a_run_leaves_records_and_page(complete: tuple[Path, str]) -> None:
     records = [read(path) for path in (workdir / "results").glob("*.json")]
     assert sorted(r.system.kind for r in records) == ["baseline", "found", "teacher"]
     for record in records:
-        assert {t.task for t in record.tasks} == {"glue_sst2_v1", "squad_v1_1_v1"}
+        assert {t.task for t in record.tasks} == {"glue_sst2_v1", "squad_v1_1_v1", "squad_v2_0_v1"}
         assert all(len(t.metrics[t.primary_metric].per_seed) == 2 for t in record.tasks)
         assert {block.method for block in record.latency} == {"measured", "roofline"}
         assert record.training and record.training.tokens > 0
@@ -80,6 +80,26 @@ def test_a_run_leaves_records_and_page(complete: tuple[Path, str]) -> None:
     assert [t["generator"] for t in history["trials"]] == ["sobol", "sobol", "ax"]
     assert "time by stage" in output
     assert "plain" in output
+
+
+def test_questions_without_answer_are_scored_with_thresholds(complete: tuple[Path, str]) -> None:
+    workdir, _ = complete
+    for path in (workdir / "results").glob("*.json"):
+        tasks = {task.task: task for task in read(path).tasks}
+        assert tasks["squad_v1_1_v1"].details == tasks["glue_sst2_v1"].details == {}
+        task = tasks["squad_v2_0_v1"]
+        details = task.details
+        assert details["HasAns_total"] + details["NoAns_total"] == details["total"] == task.num_examples
+        assert details["HasAns_total"] > 0 and details["NoAns_total"] > 0
+        assert details["best_f1"] >= details["f1"] and details["best_exact"] >= details["exact"]
+        files = [json.loads((workdir / name).read_text())["result"] for name in task.predictions]
+        assert details in [file["details"] for file in files]
+        assert details["f1"] in task.metrics["f1"].per_seed
+        for file in files:
+            for name, text in file["predictions"].items():
+                best = max((e for e in file["nbest"][name] if not e["null"]), key=lambda e: e["score"], default=None)
+                null = next(e for e in file["nbest"][name] if e["null"])
+                assert text == ("" if best is None or null["score"] - best["score"] > 0 else best["text"])
 
 
 def test_a_second_call_reuses_everything(complete: tuple[Path, str]) -> None:
