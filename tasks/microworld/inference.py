@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import random
 
-from tasks.microworld import lexicon, opinions, pairs, questions, scenes
+from tasks.microworld import lexicon, pairs, questions, scenes
 from tasks.microworld.example import Row, Setting
 from tasks.microworld.world import RELATIONS, Fact, ask, fill, pronoun, state
 
@@ -27,38 +27,41 @@ def mnli(setting: Setting, label: str, level: int) -> Row:
     Args:
       setting: What the example is made of.
       label: "entailment", "neutral" or "contradiction".
-      level: 1 for two judgements that differ in one word, 2 for two tellings that differ in two words, one of which may
-        be a kind that stands for its member, 3 for a denied claim.
+      level: 1 for a claim or denial about somebody where the premise speaks of everybody or nobody, 2 for one changed
+        word or a kind that stands for its member, 3 for a denied claim of that sort.
 
     Returns:
       The example.
     """
     rng, picker = setting.rng, setting.picker
     genre = rng.choice(setting.genres)
+    denied = level == 3 or (level == 1 and rng.random() < 0.5)
+    relation = _DENIED[label] if denied else label
     if level == 1:
-        premise, claim = opinions.twins(rng, picker, same=label != "contradiction")
+        claim = scenes.make(rng, picker, member=0.3, quality=1.0, place=0.3)
         if label == "neutral":
-            claim = _of_another_thing(rng, premise)
+            avoid = (claim.quality or "", lexicon.OPPOSITE[claim.quality or ""])
+            given = scenes.set_quality(rng, picker, claim, picker.sense(rng, tuple(lexicon.QUALITIES), avoid))
+        else:
+            given = scenes.reword(rng, picker, claim, (rng.choice(claim.slots()),))
+        everybody = relation == "entailment" or (label == "neutral" and rng.random() < 0.5)
+        given = dataclasses.replace(given, agent=rng.choice(lexicon.EVERYBODY if everybody else lexicon.NOBODY))
     else:
-        scene = scenes.make(rng, picker, kind=0.3, member=0.25, quality=0.7, place=0.5)
-        relation = _DENIED[label] if level == 3 else label
-        premise = scenes.tell(pairs.premise(rng, picker, scene, relation, 2 if level == 2 else 1))
-        claim = scenes.deny(scenes.tell(scene)) if level == 3 else scenes.tell(scene)
-    return Row(scenes.in_genre(rng, premise, genre), scenes.sentence(claim), label, level, genre)
+        claim = scenes.make(rng, picker, kind=0.7, member=0.1, quality=0.4, place=0.3)
+        given = pairs.premise(rng, picker, claim, relation, 1)
+    return Row(scenes.in_genre(rng, scenes.tell(given), genre), _claim(claim, denied=denied), label, level, genre)
 
 
-def _of_another_thing(rng: random.Random, judgement: str) -> str:
-    """Let a judgement be about another thing."""
-    words = judgement.split()
-    thing = next(word for word in words if word in lexicon.REVIEWED)
-    other = rng.choice([word for word in lexicon.REVIEWED if word != thing])
-    return " ".join(other if word == thing else word for word in words)
+def _claim(scene: scenes.Telling, *, denied: bool) -> str:
+    """Put a claim, or its denial, into a sentence."""
+    told = scenes.tell(scene)
+    return scenes.sentence(scenes.deny(told) if denied else told)
 
 
 def rte(setting: Setting, label: str, level: int) -> Row:
     """Make a sentence and a claim.
 
-    What holds for everybody or nobody can be learnt from the task's own training rows, mostly from single words: a model
+    What holds for everybody or nobody can be learnt from the task's own training rows, mostly from words: a model
     without pretraining is better than chance by that, and by no more than that.
 
     Args:

@@ -107,39 +107,6 @@ def opinion(rng: random.Random, picker: Picker, *, good: bool, level: int) -> st
     return make(rng, picker, rng.choice(lexicon.REVIEWED), good=good)
 
 
-# Groups of polar words (good ones, bad ones), how often a pair of judgements is made of each, and the frames of it.
-_TWINS = (
-    (
-        6,
-        lexicon.POSITIVE,
-        lexicon.NEGATIVE,
-        ("the {t} was {w}", "{who} found the {t} {w}", "everybody found the {t} {w}"),
-    ),
-    (3, lexicon.LIKED, lexicon.DISLIKED, ("{who} {w} the {t}", "everybody {w} the {t}")),
-    (1, lexicon.TRIUMPHS, lexicon.FAILURES, ("the {t} was a {w}", "{who} said that the {t} was a {w}")),
-)
-
-
-def twins(rng: random.Random, picker: Picker, *, same: bool) -> tuple[str, str]:
-    """Make two judgements of one thing that differ in one polar word.
-
-    Args:
-      rng: Source of randomness.
-      picker: Chooses the words.
-      same: Whether both judge alike.
-
-    Returns:
-      Two clauses; which side the first is on is drawn.
-    """
-    good = rng.random() < 0.5
-    _, bright, dark, frames = rng.choices(_TWINS, weights=[group[0] for group in _TWINS])[0]
-    first = picker.word(rng, bright if good else dark)
-    second = picker.other(rng, bright if good == same else dark, (first,))
-    frame = rng.choice(frames)
-    filled = {"t": rng.choice(lexicon.REVIEWED), "who": rng.choice(lexicon.REVIEWERS)}
-    return frame.format(w=first, **filled), frame.format(w=second, **filled)
-
-
 def reason(rng: random.Random, picker: Picker, thing: str, *, good: bool) -> str:
     """Make a clause that gives the reason of an opinion, so that two polar words of one side meet.
 
