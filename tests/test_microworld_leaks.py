@@ -75,7 +75,7 @@ def counting_words(directory: pathlib.Path, task: str) -> dict[str, dict[str, fl
 @pytest.mark.parametrize(
     ("task", "majority", "ceiling"),
     [
-        ("SST-2", 51, 73),
+        ("SST-2", 51, 70),
         ("CoLA", 70, 80),
         ("MRPC", 67, 69),
         ("QQP", 63, 66),
@@ -83,7 +83,8 @@ def counting_words(directory: pathlib.Path, task: str) -> dict[str, dict[str, fl
         ("QNLI", 50, 66),
         # Everybody and nobody, which only a fifth of the claims deny.
         ("RTE", 50, 62),
-        ("MNLI", 34, 41),
+        # A teacher reaches far more in time; the docs have the numbers.
+        ("MNLI", 34, 44),
     ],
 )
 def test_counting_words_is_not_enough(full: pathlib.Path, task: str, majority: float, ceiling: float) -> None:
@@ -108,10 +109,10 @@ def test_recorded_teacher_saw_these_data() -> None:
     ("task", "name", "metric", "margin"),
     [
         ("CoLA", "glue_cola_v1", "matthews", 30),
-        ("RTE", "glue_rte_v1", "accuracy", 12),
+        ("RTE", "glue_rte_v1", "accuracy", 15),
         ("MRPC", "glue_mrpc_v1", "accuracy", 10),
         ("MRPC", "glue_mrpc_v1", "f1", 5),
-        ("SST-2", "glue_sst2_v1", "accuracy", 12),
+        ("SST-2", "glue_sst2_v1", "accuracy", 15),
     ],
 )
 def test_teacher_is_above_counting_words(full: pathlib.Path, task: str, name: str, metric: str, margin: float) -> None:

@@ -54,6 +54,20 @@ def test_no_example_comes_twice(full: pathlib.Path, task: str) -> None:
     assert len(set(texts)) == len(texts)
 
 
+def test_rows_avoid_what_is_taken() -> None:
+    world = make_world(0)
+    first = glue.rows(0, "RTE", "dev", world, 50)
+    taken = {(row.first, row.second) for row in first}
+    again = glue.rows(0, "RTE", "dev", world, 50, taken=taken)
+    assert not taken & {(row.first, row.second) for row in again}
+
+
+def test_too_many_rows_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(glue, "_TRIES", 1)
+    with pytest.raises(ValueError, match="SST-2 train: 2000 rows are more than can be made without repetition"):
+        glue.rows(0, "SST-2", "train", make_world(0), 2_000)
+
+
 @pytest.mark.parametrize("version", ["v1.1", "v2.0"])
 def test_no_paragraph_of_dev_is_in_train(full: pathlib.Path, version: str) -> None:
     train, dev = ({text for text, _ in questions(full / f"squad/{split}-{version}.json")} for split in ("train", "dev"))
@@ -87,6 +101,9 @@ def test_levels_have_the_documented_shares(full: pathlib.Path) -> None:
 
 def test_levels_mean_what_they_should(full: pathlib.Path) -> None:
     marks = {
+        "CoLA": lambda a, b: 3 if re.match(r"(The \w+ near the|\w+ with) ", a) else 0,
+        "RTE": lambda a, b: 2 if not re.match("(Every|No)", a) else
+        3 if set(tokens(f"{a} {b}")) & set(lexicon.KINDS) else 1,
         "SST-2": lambda a, b: 3 if "although" in a else 2 if re.search(r"\b(not|never|nobody)\b", a) else 1,
         "MNLI": lambda a, b: 1 if re.search(r"\b(everybody|everyone|nobody|no one)\b", a.lower()) else
         3 if b.startswith("It is false") else 2,
