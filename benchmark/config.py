@@ -320,8 +320,8 @@ class FinetuneConfig(Checked):
     `epochs` holds one number for all tasks, or one for each of `DataConfig.tasks` in their order; a task that another
     task's model predicts has no use for its own. `max_steps` (0: no limit) caps a run on a large task. Rows are cut to
     the longest of their split, rounded up to a multiple of `length_multiple` columns: a small multiple computes less
-    padding, a large one shares compiled programs between tasks. `write_nbest` adds the other good answers of every SQuAD
-    question, with scores, to the prediction files.
+    padding, a large one shares compiled programs between tasks. `write_nbest` adds the other good answers of every
+    SQuAD question, with scores, to the prediction files.
     """
 
     seeds: tuple[int, ...] = setting((0, 1, 2), at_least=0)

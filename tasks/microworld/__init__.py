@@ -5,6 +5,7 @@ The files have the official layouts, so whatever reads the real data reads these
 
 from __future__ import annotations
 
+import json
 import pathlib
 from typing import Any
 
@@ -12,7 +13,7 @@ from tasks.microworld import corpus, glue, squad, write
 from tasks.microworld.digests import DIGESTS
 from tasks.microworld.world import World, make_world
 
-__all__ = ["DIGESTS", "VERSION", "generate"]
+__all__ = ["DIGESTS", "VERSION", "generate", "read_levels"]
 
 VERSION = "microworld_v1"
 
@@ -68,21 +69,55 @@ def _fill(root: pathlib.Path, seed: int, scale: float) -> dict[str, Any]:
         return max(8, round(full * scale))
 
     for task in glue.LABELS:
+        taken: set[tuple[str, str]] = set()
         for split in _MNLI_SPLITS if task == "MNLI" else tuple(_GLUE_ROWS):
             kind = split.split("_")[0]
             full = _TRAIN_ROWS.get(task, _GLUE_ROWS[kind]) if kind == "train" else _GLUE_ROWS[kind]
-            rows = glue.rows(seed, task, split, world, size(full))
+            rows = glue.rows(seed, task, split, world, size(full), taken=taken)
+            taken |= {(row.first, row.second) for row in rows}
             name = f"glue/{task}/{split}.tsv"
             write.write_lines(root / name, write.glue_lines(task, split, rows))
             counts[name] = len(rows)
+            counts[_write_levels(root, name, [row.level for row in rows])] = len(rows)
     for version in ("v1.1", "v2.0"):
+        contexts: set[str] = set()
         for split, full in _SQUAD_QUESTIONS.items():
             name = f"squad/{split}-{version}.json"
-            write.write_json(root / name, squad.document(seed, version, split, world, size(full)))
+            paragraphs = squad.paragraphs(seed, version, split, world, size(full), taken=contexts)
+            contexts |= {paragraph.text for paragraph in paragraphs}
+            write.write_json(root / name, squad.document(paragraphs, version, split))
             counts[name] = size(full)
+            levels = [question.level for paragraph in paragraphs for question in paragraph.questions]
+            counts[_write_levels(root, name, levels)] = size(full)
     for name, words in _CORPUS_WORDS.items():
         counts[_write_corpus(root, name, seed, world, size(words))] = 0
     return _identity(seed, scale) | {"files": _describe(root, counts)}
+
+
+def read_levels(directory: pathlib.Path, name: str) -> list[int]:
+    """Read the level of every example of a generated file.
+
+    Args:
+      directory: Root of the tree.
+      name: Path of the data file under it, such as "glue/RTE/dev.tsv".
+
+    Returns:
+      The levels (1, 2 or 3) in the order of the examples of the file.
+    """
+    levels: list[int] = json.loads((directory / _levels_path(name)).read_bytes())
+    return levels
+
+
+def _levels_path(name: str) -> str:
+    """Say where the levels of a data file lie."""
+    return pathlib.PurePosixPath("levels", name).with_suffix(".json").as_posix()
+
+
+def _write_levels(root: pathlib.Path, name: str, levels: list[int]) -> str:
+    """Write the levels of a data file beside the official files and give the path."""
+    path = _levels_path(name)
+    write.write_json(root / path, levels)
+    return path
 
 
 def _write_corpus(root: pathlib.Path, name: str, seed: int, world: World, words: int) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from tasks.microworld import grammar, lexicon, opinions, pairs, questions, scenes
 from tasks.microworld.picker import CORPUS
-from tasks.microworld.world import Fact, World, ask, state
+from tasks.microworld.world import Fact, World, ask, pronoun, state
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -86,7 +86,9 @@ def _verdicts(rng: random.Random, world: World) -> Document:
             continue
         verdict = "good" if good else "bad"
         frame = rng.choice(("{o}, so it was {v}.", "{v}: {o}.", "{o}: {v}."))
-        lines.append(scenes.sentence(frame.format(o=opinions.opinion(rng, CORPUS, good=good), v=verdict), ""))
+        level = rng.choices((1, 2, 3), weights=(60, 18, 22))[0]
+        opinion = opinions.opinion(rng, CORPUS, good=good, level=level)
+        lines.append(scenes.sentence(frame.format(o=opinion, v=verdict), ""))
     return Document("Opinions", tuple(lines))
 
 
@@ -173,15 +175,20 @@ def _scene(rng: random.Random, world: World) -> Document:
 def _inference(rng: random.Random, world: World) -> Document:
     """Claims that follow from a sentence, contradict it, or stay open."""
     lines: list[str] = []
-    genre = rng.choice(tuple(GENRES))
+    genre = rng.choice(tuple(scenes.GENRES))
     for _ in range(rng.randint(2, 3)):
         claim = scenes.make(rng, CORPUS, kind=0.4, member=0.3)
+        if rng.random() < 0.2:
+            lines += _of_all(rng, claim)
+            continue
         label = rng.choice(("entailment", "entailment", "contradiction", "neutral"))
-        given = pairs.premise(rng, CORPUS, claim, label)
-        lines.append(in_genre(rng, scenes.tell(given), genre))
+        given = pairs.premise(rng, CORPUS, claim, label, rng.randint(1, 2))
+        lines.append(scenes.in_genre(rng, scenes.tell(given), genre))
         told = scenes.tell(claim)
         if label == "entailment" and rng.random() < 0.6:
             lines.append(scenes.sentence(f"so {told}"))
+        elif label == "contradiction" and rng.random() < 0.4:
+            lines.append(scenes.sentence(f"so {scenes.deny(told)}"))
         else:
             lines.append(f"Is it true that {told}?")
             verdict = {
@@ -191,6 +198,17 @@ def _inference(rng: random.Random, world: World) -> Document:
             }
             lines.append(scenes.sentence(verdict[label]))
     return Document(genre.capitalize(), tuple(lines))
+
+
+def _of_all(rng: random.Random, claim: scenes.Telling) -> list[str]:
+    """Say something of everybody or nobody, and what follows for somebody."""
+    everybody = rng.random() < 0.5
+    agent = rng.choice(lexicon.EVERYBODY if everybody else lexicon.NOBODY)
+    told = scenes.tell(claim)
+    return [
+        scenes.sentence(scenes.tell(dataclasses.replace(claim, agent=agent))),
+        scenes.sentence(f"so {told if everybody else scenes.deny(told)}"),
+    ]
 
 
 def _sense(rng: random.Random, world: World) -> Document:
@@ -288,7 +306,7 @@ def _grammar(rng: random.Random, world: World) -> Document:
         f"the {lexicon.plural(rng.choice(lexicon.SITES))} were near the {rng.choice(lexicon.SITES)}.",
     ]
     chosen = [scenes.sentence(line, "") for line in lines]
-    chosen += [grammar.acceptability(rng, CORPUS, acceptable=True) for _ in range(2)]
+    chosen += [grammar.acceptability(rng, CORPUS, acceptable=True, level=rng.randint(1, 3)) for _ in range(2)]
     rng.shuffle(chosen)
     return Document(name, tuple(chosen))
 
@@ -298,42 +316,6 @@ def _with_pronoun(rng: random.Random, text: str, fact: Fact, index: int) -> str:
     if index == 0 or not text.startswith(fact.subject + " ") or rng.random() < 0.4:
         return text
     return pronoun(fact.subject).capitalize() + text[len(fact.subject) :]
-
-
-def pronoun(subject: str) -> str:
-    """Give the pronoun of an entity.
-
-    Args:
-      subject: First name, town or company.
-
-    Returns:
-      "she", "he" or "it".
-    """
-    return "she" if subject in lexicon.FEMALE else "he" if subject in lexicon.MALE else "it"
-
-
-# Frames that mark the genre of a text; {} is a clause. The last two are the mismatched genres of MNLI.
-GENRES: dict[str, tuple[str, ...]] = {
-    "fiction": ("{}.", "once {}.", "one day {}."),
-    "travel": ("{}.", "on the tour {}.", "during the trip {}."),
-    "government": ("{}.", "the report says that {}.", "it is recorded that {}."),
-    "letters": ("dear friend, {}.", "i write to you that {}.", "with best wishes, {}."),
-    "telephone": ("well, {}, you know.", "yeah, {}.", "uh, i heard that {}."),
-}
-
-
-def in_genre(rng: random.Random, clause: str, genre: str) -> str:
-    """Put a clause into a sentence of a genre.
-
-    Args:
-      rng: Source of randomness.
-      clause: The clause.
-      genre: A key of `GENRES`.
-
-    Returns:
-      The sentence.
-    """
-    return scenes.sentence(rng.choice(GENRES[genre]).format(clause), "")
 
 
 # Relative frequency of each kind of document.

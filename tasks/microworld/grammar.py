@@ -11,7 +11,11 @@ from tasks.microworld.picker import Picker
 _QUALITIES = tuple(lexicon.QUALITIES)
 # An over-regular past tense is an error that a model can learn from the task's own training rows; it comes twice as
 # often as the others, so that a model without pretraining is better than chance and still far from a pretrained one.
-_EDITS = ("agreement", "reflexive", "order", "category", "number", "doubled", "missing", "tense", "tense")
+_EDITS = {
+    1: ("tense", "tense", "order", "doubled", "missing"),
+    2: ("category", "number", "reflexive", "agreement"),
+    3: ("far agreement", "far reflexive"),
+}
 _OVER_REGULAR = {"sold": "selled", "bought": "buyed", "found": "finded", "lost": "losed", "built": "builded"}
 
 
@@ -21,15 +25,15 @@ class Acceptable:
 
     Attributes:
       words: The words, without the full stop.
-      edit: The only edit that is applied to this pattern.
       at: Position of the word that the edit concerns.
       wrong: The words that the edit puts there.
+      width: How many words it replaces.
     """
 
     words: tuple[str, ...]
-    edit: str
     at: int
     wrong: tuple[str, ...]
+    width: int = 1
 
     def broken(self) -> tuple[str, ...]:
         """Apply the edit.
@@ -37,22 +41,23 @@ class Acceptable:
         Returns:
           The words of the unacceptable sentence.
         """
-        width = 2 if self.edit == "order" else 1
-        return self.words[: self.at] + self.wrong + self.words[self.at + width :]
+        return self.words[: self.at] + self.wrong + self.words[self.at + self.width :]
 
 
-def acceptability(rng: random.Random, picker: Picker, *, acceptable: bool) -> str:
+def acceptability(rng: random.Random, picker: Picker, *, acceptable: bool, level: int) -> str:
     """Make a sentence for the acceptability task.
 
     Args:
       rng: Source of randomness.
       picker: Chooses the words.
       acceptable: Whether the sentence is left whole.
+      level: 1 for errors in the form or order of words, 2 for words of a wrong class, gender or number, 3 for agreement
+        with a word that is not the nearest one of its sort.
 
     Returns:
       The sentence.
     """
-    pattern = _PATTERNS[rng.choice(_EDITS)](rng, picker)
+    pattern = _PATTERNS[rng.choice(_EDITS[level])](rng, picker)
     return scenes.sentence(" ".join(pattern.words if acceptable else pattern.broken()))
 
 
@@ -67,28 +72,51 @@ def _quality(rng: random.Random, picker: Picker) -> str:
 
 
 def _agreement(rng: random.Random, picker: Picker) -> Acceptable:
+    """The verb agrees with its subject, which stands right before it."""
+    many = rng.random() < 0.5
+    subject = _member(rng, picker)
+    return _agreeing(rng, picker, ["the", lexicon.plural(subject) if many else subject], many=many)
+
+
+def _far_agreement(rng: random.Random, picker: Picker) -> Acceptable:
     """The verb agrees with its subject, not with the nearer noun."""
     many = rng.random() < 0.5
     subject, near = _member(rng, picker), rng.choice(lexicon.SITES)
-    head = lexicon.plural(subject) if many else subject
+    words = ["the", lexicon.plural(subject) if many else subject]
+    words += ["near", "the", lexicon.plural(near) if rng.random() < 0.5 else near]
+    return _agreeing(rng, picker, words, many=many)
+
+
+def _agreeing(rng: random.Random, picker: Picker, subject: list[str], *, many: bool) -> Acceptable:
+    """Put a verb that agrees and an adjective after a subject."""
     verbs = rng.choice((("was", "were"), ("is", "are"), ("has been", "have been")))
-    words = ["the", head, "near", "the", lexicon.plural(near) if rng.random() < 0.5 else near]
-    if rng.random() < 0.4:
-        words = words[:2]
-    at = len(words)
     right, wrong = verbs[many], verbs[not many]
-    words += [*right.split(), _quality(rng, picker)]
-    return Acceptable(tuple(words), "agreement", at, tuple(wrong.split()[:1]))
+    words = (*subject, *right.split(), _quality(rng, picker))
+    return Acceptable(words, len(subject), tuple(wrong.split()[:1]))
 
 
 def _reflexive(rng: random.Random, picker: Picker) -> Acceptable:
-    """The reflexive pronoun agrees with the name."""
+    """The reflexive pronoun agrees with the name, the only one."""
+    return _reflecting(rng, picker, far=False)
+
+
+def _far_reflexive(rng: random.Random, picker: Picker) -> Acceptable:
+    """The reflexive pronoun agrees with the name that leads, not with a nearer one of the other gender."""
+    return _reflecting(rng, picker, far=True)
+
+
+def _reflecting(rng: random.Random, picker: Picker, *, far: bool) -> Acceptable:
+    """Make a sentence with a reflexive pronoun; `far` puts another name between it and its own."""
     female = rng.random() < 0.5
-    name = picker.word(rng, lexicon.FEMALE if female else lexicon.MALE)
+    names = (lexicon.FEMALE, lexicon.MALE) if female else (lexicon.MALE, lexicon.FEMALE)
     verb = picker.wording(rng, picker.sense(rng, tuple(lexicon.PERSON_VERBS)))
     pronouns = ("herself", "himself") if female else ("himself", "herself")
-    tail = scenes.place_phrase(scenes.pick_place(rng, picker)).split() if rng.random() < 0.5 else []
-    return Acceptable((name, verb, pronouns[0], *tail), "reflexive", 2, (pronouns[1],))
+    words = [picker.word(rng, names[0])]
+    if far:
+        words += ["with", picker.word(rng, names[1])]
+    tail = scenes.place_phrase(scenes.pick_place(rng, picker)).split() if not far and rng.random() < 0.5 else []
+    words += [verb, pronouns[0], *tail]
+    return Acceptable(tuple(words), words.index(pronouns[0]), (pronouns[1],))
 
 
 def _scene_words(rng: random.Random, picker: Picker) -> tuple[list[str], scenes.Telling]:
@@ -101,7 +129,7 @@ def _order(rng: random.Random, picker: Picker) -> Acceptable:
     """Neighbouring words keep their order."""
     words, _ = _scene_words(rng, picker)
     at = rng.choice((1, 2, 3))
-    return Acceptable(tuple(words), "order", at, (words[at + 1], words[at]))
+    return Acceptable(tuple(words), at, (words[at + 1], words[at]), width=2)
 
 
 def _category(rng: random.Random, picker: Picker) -> Acceptable:
@@ -112,7 +140,7 @@ def _category(rng: random.Random, picker: Picker) -> Acceptable:
     wrong = rng.choice(
         (other.noun_word, _quality(rng, picker)) if at == 1 else (other.verb_word, _quality(rng, picker))
     )
-    return Acceptable(tuple(words), "category", at, (wrong,))
+    return Acceptable(tuple(words), at, (wrong,))
 
 
 def _number(rng: random.Random, picker: Picker) -> Acceptable:
@@ -128,20 +156,20 @@ def _number(rng: random.Random, picker: Picker) -> Acceptable:
         _quality(rng, picker),
         lexicon.plural(noun) if many else noun,
     )
-    return Acceptable(words, "number", 2, (wrong,))
+    return Acceptable(words, 2, (wrong,))
 
 
 def _doubled(rng: random.Random, picker: Picker) -> Acceptable:
     """A clause has one main verb."""
     words, _ = _scene_words(rng, picker)
     second = picker.wording(rng, picker.sense(rng, lexicon.GENERAL_VERBS))
-    return Acceptable(tuple(words), "doubled", 1, (words[1], second))
+    return Acceptable(tuple(words), 1, (words[1], second))
 
 
 def _missing(rng: random.Random, picker: Picker) -> Acceptable:
     """A singular noun has its determiner and a clause its verb."""
     words, _ = _scene_words(rng, picker)
-    return Acceptable(tuple(words), "missing", rng.choice((1, 2)), ())
+    return Acceptable(tuple(words), rng.choice((1, 2)), ())
 
 
 def _tense(rng: random.Random, picker: Picker) -> Acceptable:
@@ -149,12 +177,14 @@ def _tense(rng: random.Random, picker: Picker) -> Acceptable:
     words, _ = _scene_words(rng, picker)
     while words[1] not in _OVER_REGULAR:
         words, _ = _scene_words(rng, picker)
-    return Acceptable(tuple(words), "tense", 1, (_OVER_REGULAR[words[1]],))
+    return Acceptable(tuple(words), 1, (_OVER_REGULAR[words[1]],))
 
 
 _PATTERNS = {
     "agreement": _agreement,
+    "far agreement": _far_agreement,
     "reflexive": _reflexive,
+    "far reflexive": _far_reflexive,
     "order": _order,
     "category": _category,
     "number": _number,

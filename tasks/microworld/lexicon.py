@@ -89,6 +89,9 @@ FAILURES = ("failure", "disaster", "mess", "flop")
 REVIEWED = ("film", "book", "song", "cake", "hotel", "concert", "meal", "show")
 REVIEWERS = ("critics", "visitors", "readers")
 INTENSIFIERS = ("very", "really", "truly")
+# Agents that are no single person.
+EVERYBODY = ("everybody", "everyone")
+NOBODY = ("nobody", "no one")
 
 PROFESSIONS = ("baker", "teacher", "painter", "farmer", "sailor", "doctor")
 MATERIALS = ("wood", "glass", "silver", "copper", "iron", "marble")

@@ -57,12 +57,16 @@ def negated(rng: random.Random, picker: Picker, thing: str, *, good: bool) -> st
     """
     adjective = picker.word(rng, lexicon.NEGATIVE if good else lexicon.POSITIVE)
     verb = picker.word(rng, lexicon.DISLIKED if good else lexicon.LIKED)
-    frame = rng.randrange(4)
+    frame = rng.randrange(6)
     if frame == 0:
-        return f"the {thing} was not {adjective}"
+        return f"the {thing} was not {_intense(rng, adjective)}"
     if frame == 1:
         return f"the {thing} was never {adjective}"
     if frame == 2:
+        return f"{rng.choice(lexicon.REVIEWERS)} said that the {thing} was not {adjective}"
+    if frame == 3:
+        return f"it was not {lexicon.article(adjective)} {thing}"
+    if frame == 4:
         return f"nobody found the {thing} {adjective}"
     return f"nobody {verb} the {thing}"
 
@@ -87,24 +91,20 @@ def contrast(rng: random.Random, picker: Picker, thing: str, *, good: bool) -> s
     return f"the {thing} was {main} although the {other} was {minor}"
 
 
-def opinion(rng: random.Random, picker: Picker, *, good: bool) -> str:
+def opinion(rng: random.Random, picker: Picker, *, good: bool, level: int) -> str:
     """Make a sentence for the sentiment task.
 
     Args:
       rng: Source of randomness.
       picker: Chooses the words.
       good: The polarity.
+      level: 1 for a judgement, 2 for a denied one, 3 for two opposite ones of which the main clause decides.
 
     Returns:
       A clause without capital and full stop.
     """
-    thing = rng.choice(lexicon.REVIEWED)
-    draw = rng.random()
-    if draw < 0.60:
-        return judge(rng, picker, thing, good=good)
-    if draw < 0.78:
-        return negated(rng, picker, thing, good=good)
-    return contrast(rng, picker, thing, good=good)
+    make = {1: judge, 2: negated, 3: contrast}[level]
+    return make(rng, picker, rng.choice(lexicon.REVIEWED), good=good)
 
 
 def reason(rng: random.Random, picker: Picker, thing: str, *, good: bool) -> str:

@@ -111,14 +111,18 @@ def near_copy(rng: random.Random, picker: Picker, scene: Telling, changes: int) 
     return reword(rng, picker, altered, tuple(rng.sample(same, min(changes - 1, len(same)))))
 
 
-def premise(rng: random.Random, picker: Picker, claim: Telling, label: str) -> Telling:
+def premise(rng: random.Random, picker: Picker, claim: Telling, label: str, changes: int) -> Telling:
     """Make a premise for a claim, so that claims are drawn alike for all labels and carry no hint.
+
+    The premise differs from the claim in as many slots for each label: in an entailment all of them are reworded, else
+    one of them means something else. Besides, it may say more than the claim.
 
     Args:
       rng: Source of randomness.
       picker: Chooses the words.
       claim: The claim.
       label: "entailment", "contradiction" or "neutral".
+      changes: How many slots differ, at most as many as there are.
 
     Returns:
       The premise.
@@ -133,16 +137,19 @@ def premise(rng: random.Random, picker: Picker, claim: Telling, label: str) -> T
         scene = _oppose(rng, picker, scene)
     elif label != "entailment":
         raise ValueError(f"unknown label {label!r}")
-    # Some premises keep the kind itself, else a kind in the premise would give the label "neutral" away.
-    if scene.noun in lexicon.KINDS and claim.noun in lexicon.KINDS and rng.random() < 0.75:
+    left = changes - (label != "entailment")
+    # Some premises keep a kind, else a kind in the premise would give the label "neutral" away.
+    if claim.noun in lexicon.KINDS and scene.noun in lexicon.KINDS and rng.random() < 0.75:
+        left -= scene.noun == claim.noun
         scene = set_noun(rng, picker, scene, picker.word(rng, lexicon.KINDS[scene.noun]))
+    same = [slot for slot in claim.slots() if getattr(claim, slot) == getattr(scene, slot)]
+    scene = reword(rng, picker, scene, tuple(rng.sample(same, max(0, min(left, len(same))))))
     extra = rng.random()
     if extra < 0.4 and claim.quality is None:
         scene = add_quality(rng, picker, scene)
     elif extra < 0.7 and claim.place is None:
         scene = dataclasses.replace(scene, place=pick_place(rng, picker))
-    same = tuple(slot for slot in claim.slots() if getattr(claim, slot) == getattr(scene, slot))
-    return reword(rng, picker, scene, tuple(rng.sample(same, min(1, len(same)))))
+    return scene
 
 
 def _leave_open(rng: random.Random, picker: Picker, claim: Telling) -> Telling:

@@ -11,7 +11,9 @@ from tasks.microworld.scenes import Telling
 Kind = Literal["who", "where", "what"]
 
 
-def ask_scene(rng: random.Random, scene: Telling, kind: Kind, *, definite: bool = False) -> str:
+def ask_scene(
+    rng: random.Random, scene: Telling, kind: Kind, *, definite: bool = False, passive: bool | None = None
+) -> str:
     """Ask for one participant of a scene.
 
     Args:
@@ -19,6 +21,7 @@ def ask_scene(rng: random.Random, scene: Telling, kind: Kind, *, definite: bool 
       scene: The scene, as worded; "where" needs a place.
       kind: What is asked for.
       definite: Whether the object has the definite article.
+      passive: Whether a question for the agent is in the passive voice; now and then if None.
 
     Returns:
       The question.
@@ -26,7 +29,7 @@ def ask_scene(rng: random.Random, scene: Telling, kind: Kind, *, definite: bool 
     thing = scenes.object_phrase(scene, definite=definite)
     where = f" {scenes.place_phrase(scene.place)}" if scene.place and kind != "where" and not definite else ""
     if kind == "who":
-        if rng.random() < 0.7:
+        if not (rng.random() < 0.3 if passive is None else passive):
             return f"Who {scene.verb_word} {thing}{where}?"
         return f"By whom was {thing} {scene.verb_word}{where}?"
     if kind == "where":

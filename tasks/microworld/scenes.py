@@ -121,6 +121,42 @@ def sentence(clause: str, end: str = ".") -> str:
     return clause[0].upper() + clause[1:] + end
 
 
+def deny(clause: str) -> str:
+    """Deny a clause.
+
+    Args:
+      clause: The clause.
+
+    Returns:
+      A clause that holds where the given one does not.
+    """
+    return f"it is false that {clause}"
+
+
+# Frames that mark the genre of a text; {} is a clause. The last two are the mismatched genres of MNLI.
+GENRES: dict[str, tuple[str, ...]] = {
+    "fiction": ("{}.", "once {}.", "one day {}."),
+    "travel": ("{}.", "on the tour {}.", "during the trip {}."),
+    "government": ("{}.", "the report says that {}.", "it is recorded that {}."),
+    "letters": ("dear friend, {}.", "i write to you that {}.", "with best wishes, {}."),
+    "telephone": ("well, {}, you know.", "yeah, {}.", "uh, i heard that {}."),
+}
+
+
+def in_genre(rng: random.Random, clause: str, genre: str) -> str:
+    """Put a clause into a sentence of a genre.
+
+    Args:
+      rng: Source of randomness.
+      clause: The clause.
+      genre: A key of `GENRES`.
+
+    Returns:
+      The sentence.
+    """
+    return sentence(rng.choice(GENRES[genre]).format(clause), "")
+
+
 def make(
     rng: random.Random,
     picker: Picker,

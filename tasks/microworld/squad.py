@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import random
 import re
+from collections.abc import Collection
 from typing import Any
 
-from tasks.microworld import corpus, lexicon, pairs, questions, scenes
+from tasks.microworld import lexicon, pairs, questions, scenes
 from tasks.microworld.picker import EVAL, TRAIN, Picker
-from tasks.microworld.world import RELATIONS, Fact, World, ask, state
+from tasks.microworld.world import RELATIONS, Fact, World, ask, pronoun, state
 
 _QUESTIONS = 4
 _OFFICIAL_PARAGRAPHS = 25
+# Chance that a question is unanswerable: of the train file, of the dev file.
+_UNANSWERABLE = {"v1.1": (0.0, 0.0), "v2.0": (0.334, 0.5)}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -24,6 +27,8 @@ class Question:
       answer: The answer; for an unanswerable question the plausible wrong one.
       start: Position of the answer in the paragraph.
       answerable: Whether the paragraph answers it.
+      level: Its difficulty: 1 where the paragraph words it alike, 2 where it uses a synonym or the kind of a thing, 3
+        where a pronoun stands for the subject or the sentence is passive. No official file shows it.
       fact: The fact asked for, where the question is about the world.
     """
 
@@ -31,6 +36,7 @@ class Question:
     answer: str
     start: int
     answerable: bool
+    level: int
     fact: Fact | None = None
 
 
@@ -51,47 +57,50 @@ class Paragraph:
     facts: tuple[Fact, ...]
 
 
-def paragraphs(seed: int, version: str, split: str, world: World, count: int) -> list[Paragraph]:
+def paragraphs(
+    seed: int, version: str, split: str, world: World, count: int, *, taken: Collection[str] = frozenset()
+) -> list[Paragraph]:
     """Make paragraphs with a number of questions in all.
 
     Args:
       seed: The seed.
-      version: "v1.1" or "v2.0"; the latter has one third unanswerable questions.
+      version: "v1.1" or "v2.0"; the latter has unanswerable questions, one third in train and half in dev as the
+        official files.
       split: "train" or "dev".
       world: The world.
       count: Number of questions.
+      taken: Texts that must not occur, because another file has them.
 
     Returns:
       The paragraphs.
     """
     rng = random.Random(f"{seed}/squad/{version}/{split}")
     picker = TRAIN if split == "train" else EVAL
-    unanswerable = 1 / 3 if version == "v2.0" else 0.0
+    unanswerable = _UNANSWERABLE[version][split == "dev"]
     found = []
     left = count
     while left > 0:
         make = rng.choices((_from_things, _from_facts, _from_scenes), weights=(5, 3, 2))[0]
         paragraph = make(rng, picker, world, unanswerable)
+        if paragraph.text in taken:
+            continue
         kept = paragraph.questions[:left]
         found.append(dataclasses.replace(paragraph, questions=kept))
         left -= len(kept)
     return found
 
 
-def document(seed: int, version: str, split: str, world: World, count: int) -> dict[str, Any]:
+def document(made: list[Paragraph], version: str, split: str) -> dict[str, Any]:
     """Make the content of one SQuAD file.
 
     Args:
-      seed: The seed.
+      made: The paragraphs.
       version: "v1.1" or "v2.0".
       split: "train" or "dev".
-      world: The world.
-      count: Number of questions.
 
     Returns:
       An object in the official JSON layout.
     """
-    made = paragraphs(seed, version, split, world, count)
     articles = []
     number = 0
     for start in range(0, len(made), _OFFICIAL_PARAGRAPHS):
@@ -134,13 +143,15 @@ def _from_facts(rng: random.Random, picker: Picker, world: World, unanswerable: 
         told = rng.sample(group[first], 4)
     sentences = []
     starts: dict[int, int] = {}
+    levels = []
     position = 0
     for index, fact in enumerate(told):
         text = state(rng, fact)
         same = index > 0 and told[index - 1].subject == fact.subject
         if same and text.startswith(fact.subject + " ") and rng.random() < 0.4:
-            text = corpus.pronoun(fact.subject).capitalize() + text[len(fact.subject) :]
+            text = pronoun(fact.subject).capitalize() + text[len(fact.subject) :]
         starts[index] = position + _find(text, fact.value)
+        levels.append(1 if fact.subject in text else 3)
         sentences.append(text)
         position += len(text) + 1
     asked = []
@@ -151,10 +162,10 @@ def _from_facts(rng: random.Random, picker: Picker, world: World, unanswerable: 
             if missing is None:
                 continue
             text = ask(rng, missing, held_out=not training)
-            asked.append(Question(text, fact.value, starts[index], False, missing))
+            asked.append(Question(text, fact.value, starts[index], False, levels[index], missing))
         else:
             text = ask(rng, fact, held_out=not training)
-            asked.append(Question(text, fact.value, starts[index], True, fact))
+            asked.append(Question(text, fact.value, starts[index], True, levels[index], fact))
     return Paragraph(first, " ".join(sentences), tuple(asked), tuple(told))
 
 
@@ -207,7 +218,7 @@ def _from_things(rng: random.Random, picker: Picker, world: World, unanswerable:
         answerable = rng.random() >= unanswerable
         kind = kinds[index] if answerable else kinds[3]
         verb = picker.synonym(rng, told[index].verb, told[index].verb_word)
-        asked.append(Question(f"Which {kind} was {verb}?", answer, start, answerable))
+        asked.append(Question(f"Which {kind} was {verb}?", answer, start, answerable, 2))
     return Paragraph(told[0].agent, " ".join(sentences), tuple(asked), ())
 
 
@@ -222,9 +233,11 @@ def _from_scenes(rng: random.Random, picker: Picker, world: World, unanswerable:
             told.append(scene)
     sentences = []
     offsets = []
+    passives = []
     position = 0
     for scene in told:
-        text = scenes.sentence(scenes.tell(scene, passive=rng.random() < 0.25, fronted=rng.random() < 0.25))
+        passives.append(rng.random() < 0.25)
+        text = scenes.sentence(scenes.tell(scene, passive=passives[-1], fronted=rng.random() < 0.25))
         sentences.append(text)
         offsets.append(position)
         position += len(text) + 1
@@ -235,12 +248,14 @@ def _from_scenes(rng: random.Random, picker: Picker, world: World, unanswerable:
         answer = questions.answer_of(scene, kind)
         start = offsets[index] + _find(sentences[index], answer)
         answerable = rng.random() >= unanswerable
+        reworded = rng.randint(0, 2)
+        level = 3 if passives[index] else 2 if reworded else 1
         if answerable:
-            asked_scene = pairs.paraphrase(rng, picker, scene, rng.randint(0, 2))
+            asked_scene = pairs.paraphrase(rng, picker, scene, reworded)
         else:
             asked_scene = _unheard(rng, picker, told, scene, kind)
         text = questions.ask_scene(rng, asked_scene, kind, definite=True)
-        asked.append(Question(text, answer, start, answerable))
+        asked.append(Question(text, answer, start, answerable, level))
     return Paragraph(told[0].agent, " ".join(sentences), tuple(asked), ())
 
 

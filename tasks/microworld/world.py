@@ -224,7 +224,7 @@ def state(rng: random.Random, fact: Fact, frame: int | None = None) -> str:
       A sentence that names subject and value.
     """
     frames = RELATIONS[fact.relation].statements
-    return _fill(rng.choice(frames) if frame is None else frames[frame], fact)
+    return fill(rng.choice(frames) if frame is None else frames[frame], fact)
 
 
 def ask(rng: random.Random, fact: Fact, *, held_out: bool = True) -> str:
@@ -239,9 +239,29 @@ def ask(rng: random.Random, fact: Fact, *, held_out: bool = True) -> str:
       A question that names the subject only.
     """
     frames = RELATIONS[fact.relation].questions
-    return _fill(rng.choice(frames if held_out else frames[:-1]), fact)
+    return fill(rng.choice(frames if held_out else frames[:-1]), fact)
 
 
-def _fill(frame: str, fact: Fact) -> str:
-    """Fill a frame with the names of a fact."""
+def fill(frame: str, fact: Fact) -> str:
+    """Fill a frame with the names of a fact.
+
+    Args:
+      frame: A frame of `RELATIONS`.
+      fact: The fact.
+
+    Returns:
+      The sentence or question.
+    """
     return frame.replace("{s}", fact.subject).replace("{v}", fact.value)
+
+
+def pronoun(subject: str) -> str:
+    """Give the pronoun of an entity.
+
+    Args:
+      subject: First name, town or company.
+
+    Returns:
+      "she", "he" or "it".
+    """
+    return "she" if subject in lexicon.FEMALE else "he" if subject in lexicon.MALE else "it"

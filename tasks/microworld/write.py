@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from tasks.microworld.corpus import Document
-from tasks.microworld.glue import Row
+from tasks.microworld.example import Row
 
 MANIFEST = "microworld.json"
 # The official MRPC train and dev files begin with a byte-order mark.
