@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +22,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tasks import arrays, child, corpora, readers, vocabulary
+from tasks import arrays, child, corpora, readers, sources, vocabulary
 from tasks.array_writer import array_directory, built_beside, write_atomically
 from tasks.catalogue import TaskInfo, get_task
 from tasks.errors import DataError
 from tasks.preprocessors import token_id_dtype
 from tasks.request import MaterializeRequest
+from tasks.sources.texts import HubCorpus, find_corpus
 
 if TYPE_CHECKING:
     from tasks.spans import SpanConfig
@@ -71,10 +72,14 @@ class _Run:
         finally:
             self.seconds[step] = round(self.seconds.get(step, 0.0) + time.perf_counter() - start, 3)
 
-    def source(self, path: Path) -> str:
-        """Digests a source file or folder, and notes it for `data.json`."""
+    def source(self, path: Path | HubCorpus) -> str:
+        """Digests a source file, folder or corpus, and notes it for `data.json`."""
+        return self.digest_files(corpora.corpus_files(path))
+
+    def digest_files(self, files: Iterable[Path]) -> str:
+        """Digests source files, and notes them for `data.json`."""
         digests = []
-        for file in corpora.corpus_files(path):
+        for file in files:
             name = os.path.relpath(file, self.root)
             if name not in self.source_files:
                 self.source_files[name] = {"sha256": readers.sha256_file(file), "bytes": file.stat().st_size}
@@ -129,6 +134,7 @@ def _materialize(run: _Run) -> dict[str, Any]:
     request, output = run.request, run.output
     output.mkdir(parents=True, exist_ok=True)
     _generate_microworld(run)
+    _prepare_tfds(run)
     words = _vocabulary(run)
     data = {
         "vocabulary": {
@@ -158,7 +164,7 @@ def _seconds_of_earlier_run(output: Path) -> dict[str, float]:
 
 def _root_path(request: MaterializeRequest, output: Path) -> Path:
     """Says where the data root is, or will be once the microworld is generated."""
-    if request.source == "files":
+    if request.source != "microworld":
         return Path(request.directory)
     from tasks import microworld
 
@@ -182,8 +188,21 @@ def _generate_microworld(run: _Run) -> None:
     run.progress(f"microworld: generated in {run.seconds['microworld']:.1f} s")
 
 
-def _corpus_path(run: _Run, corpus: str) -> Path:
-    return run.root / corpus
+def _prepare_tfds(run: _Run) -> None:
+    """Has TensorFlow Datasets prepare what is not there yet."""
+    request = run.request
+    texts = [*request.pretrain_corpora, request.pretrain_validation]
+    for name in sources.unprepared(request.source, [get_task(task) for task in request.tasks], run.root, texts):
+        run.require_build()
+        from tasks.sources import tfds
+
+        run.progress(f"tfds: {name} is not prepared in {run.root}; downloading it")
+        with run.timed("tfds"):
+            tfds.prepare(run.root, name)
+
+
+def _corpus_path(run: _Run, corpus: str) -> Path | HubCorpus:
+    return find_corpus(run.root, corpus)
 
 
 def _vocabulary(run: _Run) -> vocabulary.Vocabulary:
@@ -301,13 +320,12 @@ def _task(run: _Run, info: TaskInfo, words: vocabulary.Vocabulary) -> dict[str, 
     directories = {}
     config = run.request.span_config() if info.kind == "span" else None
     for split in info.split_stems:
-        path = readers.task_file(info, run.root, split)
-        if path is None:
-            if split == "test":
-                continue
-            path = readers.require_task_file(info, run.root, split)
+        files = sources.task_files(run.request.source, info, run.root, split)
+        if not files and split == "test":
+            continue
+        files = files or sources.require_task_files(run.request.source, info, run.root, split)
         shape = dataclasses.asdict(config) if config else run.request.task_length
-        key = _digest(FORMAT_VERSION, info.name, split, run.source(path), words.digest, shape)
+        key = _digest(FORMAT_VERSION, info.name, split, run.digest_files(files), words.digest, shape)
         target = run.output / f"{info.name}-{split}-{key}"
         if not arrays.is_complete(target):
             _build_task(run, info, split, words, config, target)
@@ -324,24 +342,24 @@ def _build_task(
     start = time.perf_counter()
     with run.timed(info.name):
         if config:
-            name = seqio_tasks.register_span_task(info.name, run.root, words, config)
+            name = seqio_tasks.register_span_task(info.name, run.root, words, config, run.request.source)
             dtypes |= dict.fromkeys(("start_position", "end_position", "example_index", "offsets"), np.int32)
             dtypes["is_max_context"] = np.uint8
         else:
-            name = seqio_tasks.register_task(info.name, run.root, words, run.request.task_length)
+            name = seqio_tasks.register_task(info.name, run.root, words, run.request.task_length, run.request.source)
             dtypes |= {"label": np.float32 if info.kind == "regression" else np.int32, "index": np.int32}
         with array_directory(target, dtypes) as writer:
             for batch in seqio_tasks.rows(name, split, _ROWS_PER_BATCH):
                 writer.append(batch)
             if config:
-                _write_examples(writer.directory, info, run.root, split)
+                _write_examples(writer.directory, run, info, split)
             rows = writer.num_rows
     run.progress(f"{info.name}: {split} {rows:,} rows in {time.perf_counter() - start:.1f} s")
 
 
-def _write_examples(directory: Path, info: TaskInfo, root: Path, split: str) -> None:
+def _write_examples(directory: Path, run: _Run, info: TaskInfo, split: str) -> None:
     """Writes the examples beside the arrays: answers are cut from their contexts."""
     with (directory / arrays.EXAMPLES_FILE).open("w", encoding="utf-8") as file:
-        for example in readers.read_examples(info, root, split):
+        for example in sources.read_examples(run.request.source, info, run.root, split):
             del example["idx"]
             file.write(json.dumps(example, ensure_ascii=False) + "\n")

@@ -21,7 +21,7 @@ import seqio
 import tensorflow as tf
 from tokenizers import Tokenizer
 
-from tasks import corpora, preprocessors, readers, spans
+from tasks import corpora, preprocessors, sources, spans
 from tasks.catalogue import TaskInfo, get_task, text_field_names
 from tasks.errors import DataError
 from tasks.vocabulary import Vocabulary, tokenizer
@@ -116,7 +116,7 @@ def _texts(column: np.ndarray) -> list[str]:
     return [value.decode() for value in column]
 
 
-def register_task(name: str, directory: Path, vocabulary: Vocabulary, length: int) -> str:
+def register_task(name: str, directory: Path, vocabulary: Vocabulary, length: int, source: str = "files") -> str:
     """Registers a classification or regression task.
 
     Args:
@@ -124,12 +124,14 @@ def register_task(name: str, directory: Path, vocabulary: Vocabulary, length: in
       directory: the data root.
       vocabulary: the vocabulary of the rows.
       length: the length of a row.
+      source: which reader gives the examples (`tasks.sources`).
 
     Returns:
       the name of the SeqIO task.
     """
     info = get_task(name)
-    registered = f"{name}_{_digest(directory, _splits(info, directory), vocabulary.path, vocabulary.digest, length)}"
+    splits = _splits(source, info, directory)
+    registered = f"{name}_{_digest(source, directory, splits, vocabulary.path, vocabulary.digest, length)}"
     if registered in seqio.TaskRegistry.names():
         return registered
     fields = text_field_names(info)
@@ -150,7 +152,7 @@ def register_task(name: str, directory: Path, vocabulary: Vocabulary, length: in
     }
     _register(
         registered,
-        _examples_source(info, directory, types),
+        _examples_source(source, info, directory, types),
         _batched(encode, tuple(types), outputs, _EXAMPLES_PER_BATCH),
         outputs,
         vocabulary,
@@ -158,7 +160,9 @@ def register_task(name: str, directory: Path, vocabulary: Vocabulary, length: in
     return registered
 
 
-def register_span_task(name: str, directory: Path, vocabulary: Vocabulary, config: spans.SpanConfig) -> str:
+def register_span_task(
+    name: str, directory: Path, vocabulary: Vocabulary, config: spans.SpanConfig, source: str = "files"
+) -> str:
     """Registers a question-answering task.
 
     Args:
@@ -166,12 +170,14 @@ def register_span_task(name: str, directory: Path, vocabulary: Vocabulary, confi
       directory: the data root.
       vocabulary: the vocabulary of the rows.
       config: how windows are made.
+      source: which reader gives the examples (`tasks.sources`).
 
     Returns:
       the name of the SeqIO task.
     """
     info = get_task(name)
-    registered = f"{name}_{_digest(directory, _splits(info, directory), vocabulary.path, vocabulary.digest, config)}"
+    splits = _splits(source, info, directory)
+    registered = f"{name}_{_digest(source, directory, splits, vocabulary.path, vocabulary.digest, config)}"
     if registered in seqio.TaskRegistry.names():
         return registered
     words = _tokenizer(vocabulary)
@@ -196,7 +202,7 @@ def register_span_task(name: str, directory: Path, vocabulary: Vocabulary, confi
     types |= dict.fromkeys(("answer_start", "answer_end", "idx"), tf.int32)
     _register(
         registered,
-        _examples_source(info, directory, types),
+        _examples_source(source, info, directory, types),
         _batched(encode, tuple(types), outputs, _SPAN_EXAMPLES_PER_BATCH),
         outputs,
         vocabulary,
@@ -257,26 +263,28 @@ def _documents(path: Path, split: str, shuffle_files: bool, seed: int | None = N
     return _dataset(texts, {"text": tf.string}, _DOCUMENTS_PER_BATCH)
 
 
-def _examples_source(info: TaskInfo, directory: Path, types: Mapping[str, Any]) -> seqio.FunctionDataSource:
+def _examples_source(
+    source: str, info: TaskInfo, directory: Path, types: Mapping[str, Any]
+) -> seqio.FunctionDataSource:
     """Makes a data source of the reader of a task."""
 
     def dataset_fn(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
         del shuffle_files, seed
 
         def examples() -> Iterator[dict[str, Any]]:
-            for example in readers.read_examples(info, directory, split):
+            for example in sources.read_examples(source, info, directory, split):
                 if info.kind == "span":
                     example |= training_answer(example)
                 yield example
 
         return _dataset(examples, types, _EXAMPLES_PER_BATCH)
 
-    return seqio.FunctionDataSource(dataset_fn, splits=_splits(info, directory))
+    return seqio.FunctionDataSource(dataset_fn, splits=_splits(source, info, directory))
 
 
-def _splits(info: TaskInfo, directory: Path) -> list[str]:
+def _splits(source: str, info: TaskInfo, directory: Path) -> list[str]:
     """Lists the splits whose files are there."""
-    return [split for split in info.split_stems if readers.task_file(info, directory, split)]
+    return [split for split in info.split_stems if sources.task_files(source, info, directory, split)]
 
 
 def training_answer(example: Mapping[str, Any]) -> dict[str, int]:
