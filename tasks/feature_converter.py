@@ -101,9 +101,7 @@ class EncoderFeatureConverter(seqio.FeatureConverter):
         lengths |= {model_name: task_feature_lengths[name] for name, model_name in self._label_names.items()}
         return lengths | {name: task_feature_lengths[name] for name in self._passthrough_features}
 
-    def _convert_features(
-        self, ds: tf.data.Dataset, task_feature_lengths: Mapping[str, int | None]
-    ) -> tf.data.Dataset:
+    def _convert_features(self, ds: tf.data.Dataset, task_feature_lengths: Mapping[str, int | None]) -> tf.data.Dataset:
         """Converts every row."""
         length = task_feature_lengths["input_ids"]
 

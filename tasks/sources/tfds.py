@@ -188,12 +188,12 @@ def read_rows(root: Path, name: str, split: str) -> Iterator[dict[str, Any]]:
     Raises:
       DataError: if the records are damaged.
     """
-    import seqio
-    import tensorflow as tf
-
     place = folder(root, name)
     if place is None:
         raise missing(root, name, split, f"the split {split}")
+    import seqio
+    import tensorflow as tf
+
     versioned = f"{name.partition(':')[0]}:{place.name}"
     source = seqio.TfdsDataSource(versioned, str(root), splits=[split], read_only=True)
     try:
