@@ -10,6 +10,7 @@ import importlib.util
 import json
 import random
 import shutil
+import string
 import sys
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from hypothesis import strategies as st
 
 from benchmark import gin_loader
 from benchmark.config import ConfigError
-from tasks import arrays, corpora, microworld, readers, sources
+from tasks import arrays, corpora, microworld, readers, sources, vocabulary
 from tasks.catalogue import TASKS, get_task
 from tasks.errors import DataError
 from tasks.materialize import MaterializeRequest, materialize
@@ -535,12 +536,14 @@ def test_gin_chooses_source_and_mixture(source):
 
 
 def test_every_source_gives_the_same_arrays(mixed_root, world, tmp_path):
-    one = materialize(request_for("hf", mixed_root), tmp_path / "hf")
-    vocabulary = str(tmp_path / "hf" / one["vocabulary"]["path"])
-    two = materialize(request_for("tfds", mixed_root, vocabulary=vocabulary), tmp_path / "tfds")
+    letters = [*string.ascii_lowercase, *string.digits, *string.punctuation]
+    tokens = [*vocabulary.SPECIAL_TOKENS, *letters, *(f"##{letter}" for letter in letters)]
+    vocabulary.write(tokens, tmp_path / "vocab.txt")
+    same = {"vocabulary": str(tmp_path / "vocab.txt"), "vocabulary_size": len(tokens)}
+    one = materialize(request_for("hf", mixed_root, **same), tmp_path / "hf")
+    two = materialize(request_for("tfds", mixed_root, **same), tmp_path / "tfds")
     three = materialize(
-        request_for("files", world, vocabulary=vocabulary, pretrain_corpora=(CORPUS,), pretrain_rates=(1.0,)),
-        tmp_path / "files",
+        request_for("files", world, **same, pretrain_corpora=(CORPUS,), pretrain_rates=(1.0,)), tmp_path / "files"
     )
     for split, folder in three["tasks"]["glue_stsb_v1"].items():
         for name, data in (("hf", one), ("tfds", two)):
