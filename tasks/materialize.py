@@ -193,7 +193,8 @@ def _prepare_tfds(run: _Run) -> None:
     request = run.request
     texts = [*request.pretrain_corpora, request.pretrain_validation]
     for name in sources.unprepared(request.source, [get_task(task) for task in request.tasks], run.root, texts):
-        run.require_build()
+        # Imported first and alone: the child imports it in a thread as well, and both would meet inside TensorFlow.
+        _seqio_tasks(run)
         from tasks.sources import tfds
 
         run.progress(f"tfds: {name} is not prepared in {run.root}; downloading it")
