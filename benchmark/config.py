@@ -118,13 +118,13 @@ class OptimizerConfig(Checked):
 class DataConfig(Checked):
     """Where text comes from and what token arrays are made of it.
 
-    `directory` holds the official files (`glue/`, `squad/`, `pretrain/`, `vocab/`); environment variables in it are
-    expanded when the run starts, so that the same settings have the same fingerprint on every machine. `on_bad_row`
-    says what happens to rows of task files that cannot be used: `error` stops, `skip` leaves them out, counts them and
-    names the first few in the records.
+    `directory` holds the files of the source (docs/data.md) and `pretrain/`, `vocab/`; environment variables in it are
+    expanded when the run starts, so that the same settings have the same fingerprint on every machine. An entry of
+    `pretrain_corpora` is a path below it, `hf:DIR` or `tfds:NAME`. `on_bad_row` says what happens to rows of task files
+    that cannot be used: `error` stops, `skip` leaves them out, counts them and names the first few in the records.
     """
 
-    source: str = setting("microworld", choices=("microworld", "files"))
+    source: str = setting("microworld", choices=("microworld", "files", "tfds", "hf"))
     directory: str = setting("")
     microworld_seed: int = setting(0, at_least=0)
     microworld_scale: float = setting(1.0, at_least=0.001, at_most=1.0)
@@ -149,8 +149,8 @@ class DataConfig(Checked):
         """Refuses missing or unequal lists, and files without a folder."""
         if len(self.pretrain_rates) != len(self.pretrain_corpora):
             self.refuse("pretrain_rates", f"one rate for each of the {len(self.pretrain_corpora)} pretrain_corpora")
-        if self.source == "files" and not self.directory:
-            self.refuse("directory", "the folder of the official files when source = 'files'")
+        if self.source != "microworld" and not self.directory:
+            self.refuse("directory", f"the folder of the data when source = '{self.source}'")
         if not self.tasks:
             self.refuse("tasks", "at least one task name")
 

@@ -1,8 +1,9 @@
 """Reads pretraining corpora as documents: lists of sentences.
 
 Four formats are told apart by their content: WikiExtractor output (`<doc ...>` ... `</doc>`), WikiText (` = Title = `
-headings), tar archives of one-book files, and plain text (one document per file). Reading streams: a consumer that
-stops early never unpacks the rest. Documents are kept apart, because a training row must not cross them.
+headings), tar archives of one-book files, and plain text (one document per file). Corpora of a hub come from
+`tasks.sources.texts`. Reading streams: a consumer that stops early never unpacks the rest. Documents are kept apart,
+because a training row must not cross them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from itertools import chain, islice
 from pathlib import Path
 
 from tasks.errors import DataError
+from tasks.sources import texts
+from tasks.sources.texts import HubCorpus
 from tasks.text_files import open_binary, read_lines
 
 # A sentence ends at . ! or ?, closing quotes included, before a space and something that opens a new one ...
@@ -66,11 +69,11 @@ def split_sentences(text: str) -> list[str]:
     return sentences
 
 
-def corpus_files(path: Path) -> list[Path]:
+def corpus_files(path: Path | HubCorpus) -> list[Path]:
     """Lists the files of a corpus.
 
     Args:
-      path: a file, or a folder of files (as WikiExtractor writes).
+      path: a file, a folder of files (as WikiExtractor writes), or a corpus of a hub.
 
     Returns:
       the files in the order in which they are read.
@@ -78,6 +81,8 @@ def corpus_files(path: Path) -> list[Path]:
     Raises:
       DataError: if there is nothing to read.
     """
+    if isinstance(path, HubCorpus):
+        return texts.corpus_files(path)
     if path.is_file():
         return [path]
     files = sorted(entry for entry in path.rglob("*") if entry.is_file()) if path.is_dir() else []
@@ -89,11 +94,11 @@ def corpus_files(path: Path) -> list[Path]:
     return files
 
 
-def read_documents(path: Path | str) -> Iterator[list[str]]:
+def read_documents(path: Path | str | HubCorpus) -> Iterator[list[str]]:
     """Reads the documents of a pretraining corpus, in file order.
 
     Args:
-      path: a file or a folder of files.
+      path: a file, a folder of files, or a corpus of a hub.
 
     Yields:
       the sentences of one document; never an empty list. Headings stay, as sentences of their own; the titles of
@@ -112,7 +117,7 @@ def read_documents(path: Path | str) -> Iterator[list[str]]:
     yield sentences
 
 
-def read_parts(path: Path | str) -> Iterator[Part]:
+def read_parts(path: Path | str | HubCorpus) -> Iterator[Part]:
     """Reads a pretraining corpus in parts of bounded size, however long its documents are.
 
     Args:
@@ -125,7 +130,7 @@ def read_parts(path: Path | str) -> Iterator[Part]:
       DataError: if there is no such file, it is no UTF-8 text, or it holds no document.
     """
     number = 0
-    for document in _read_files(Path(path)):
+    for document in _read_hub(path) if isinstance(path, HubCorpus) else _read_files(Path(path)):
         sentences = iter(document)
         part = list(islice(sentences, MAX_PART_SENTENCES))
         if not part:
@@ -136,6 +141,12 @@ def read_parts(path: Path | str) -> Iterator[Part]:
         number += 1
     if not number:
         raise DataError(f"{path}: no documents; pretraining text is expected")
+
+
+def _read_hub(corpus: HubCorpus) -> Iterator[Iterable[str]]:
+    """Reads the texts of a hub: a line is a paragraph or a heading, as in WikiExtractor files."""
+    for text in texts.read_texts(corpus):
+        yield (sentence for line in text.split("\n") for sentence in split_sentences(line))
 
 
 def _read_files(path: Path) -> Iterator[Iterable[str]]:

@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tasks import arrays, child, corpora, layouts, locks, readers, source_notes, upkeep, vocabulary
+from tasks import arrays, child, corpora, locks, readers, source_notes, sources, upkeep, vocabulary
 from tasks.array_writer import array_directory, built_beside, write_atomically
 from tasks.catalogue import TaskInfo, get_task
 from tasks.errors import DataError
@@ -32,6 +32,7 @@ from tasks.preprocessors import token_id_dtype
 from tasks.pretraining import pretraining_task
 from tasks.progress import Meter, Progress, Show, State, display, lines
 from tasks.request import MaterializeRequest
+from tasks.sources.texts import HubCorpus, find_corpus
 from tasks.upkeep import DATA_FILE
 
 if TYPE_CHECKING:
@@ -74,10 +75,14 @@ class _Run:
         finally:
             self.seconds[step] = round(self.seconds.get(step, 0.0) + time.perf_counter() - start, 3)
 
-    def source(self, path: Path) -> str:
-        """Digests a source file or folder, and notes it for `data.json`."""
+    def source(self, path: Path | HubCorpus) -> str:
+        """Digests a source file, folder or corpus, and notes it for `data.json`."""
+        return self.digest_files(corpora.corpus_files(path))
+
+    def digest_files(self, files: Iterable[Path]) -> str:
+        """Digests source files, and notes them for `data.json`."""
         digests = []
-        for file in corpora.corpus_files(path):
+        for file in files:
             name = os.path.relpath(file, self.root)
             if name not in self.source_files:
                 self.source_files[name] = {"sha256": readers.sha256_file(file), "bytes": file.stat().st_size}
@@ -147,6 +152,7 @@ def _materialize(run: _Run) -> dict[str, Any]:
     """Serves a request step by step."""
     request, output = run.request, run.output
     _generate_microworld(run)
+    _prepare_tfds(run)
     words = _vocabulary(run)
     pretrain = _pretraining(run, words)
     tasks = {name: _task(run, get_task(name), words) for name in request.tasks}
@@ -183,7 +189,7 @@ def _seconds_of_earlier_run(output: Path) -> dict[str, float]:
 
 def _root_path(request: MaterializeRequest, output: Path) -> Path:
     """Says where the data root is, or will be once the microworld is generated."""
-    if request.source == "files":
+    if request.source != "microworld":
         return Path(request.directory)
     from tasks import microworld
 
@@ -210,8 +216,22 @@ def _generate_microworld(run: _Run) -> None:
     run.progress(f"microworld: generated in {run.seconds['microworld']:.1f} s")
 
 
-def _corpus_path(run: _Run, corpus: str) -> Path:
-    return run.root / corpus
+def _prepare_tfds(run: _Run) -> None:
+    """Has TensorFlow Datasets prepare what is not there yet."""
+    request = run.request
+    texts = [*request.pretrain_corpora, request.pretrain_validation]
+    for name in sources.unprepared(request.source, [get_task(task) for task in request.tasks], run.root, texts):
+        # Imported first and alone: the child imports it in a thread as well, and both would meet inside TensorFlow.
+        _seqio_tasks(run)
+        from tasks.sources import tfds
+
+        run.progress(f"tfds: {name} is not prepared in {run.root}; downloading it")
+        with run.timed("tfds"):
+            tfds.prepare(run.root, name)
+
+
+def _corpus_path(run: _Run, corpus: str) -> Path | HubCorpus:
+    return find_corpus(run.root, corpus)
 
 
 def _vocabulary(run: _Run) -> vocabulary.Vocabulary:
@@ -342,20 +362,20 @@ def _task(run: _Run, info: TaskInfo, words: vocabulary.Vocabulary) -> dict[str, 
     directories: dict[str, str] = {}
     config = run.request.span_config() if info.kind == "span" else None
     for split in info.split_stems:
-        files = layouts.find(info, run.root, split)
-        if files is None:
+        files = sources.task_files(run.request.source, info, run.root, split)
+        if not files:
             if split in info.optional_splits:
                 continue
-            files = layouts.require(info, run.root, split)
+            files = sources.require_task_files(run.request.source, info, run.root, split)
         shape = dataclasses.asdict(config) if config else run.request.task_length
-        digests = [run.source(path) for path in files.paths]
-        key = _digest(FORMAT_VERSION, info.name, split, digests, words.digest, shape, run.request.on_bad_row)
+        digest = run.digest_files(files)
+        key = _digest(FORMAT_VERSION, info.name, split, digest, words.digest, shape, run.request.on_bad_row)
         target = run.output / f"{info.name}-{split}-{key}"
         if not upkeep.usable(target, run.progress):
-            _build_task(run, info, split, words, config, target, files.paths)
+            _build_task(run, info, split, words, config, target, files)
         directories[split] = target.name
     if not directories:
-        layouts.require(info, run.root, next(iter(info.split_stems)))
+        sources.require_task_files(run.request.source, info, run.root, next(iter(info.split_stems)))
     return directories
 
 
@@ -366,22 +386,21 @@ def _build_task(
     words: vocabulary.Vocabulary,
     config: SpanConfig | None,
     target: Path,
-    sources: Sequence[Path],
+    files: Sequence[Path],
 ) -> None:
     """Reads one split through SeqIO into token arrays."""
     seqio_tasks = _seqio_tasks(run)
     dtypes: dict[str, Any] = {"input_ids": token_id_dtype(words.size), "token_type_ids": np.uint8}
     start = time.perf_counter()
-    meter = Meter(f"{info.name} {split}", sources, 0, run.show)
+    meter = Meter(f"{info.name} {split}", files, 0, run.show)
+    reading = {"source": run.request.source, "on_bad_row": run.request.on_bad_row}
     with run.timed(info.name):
         if config:
-            name = seqio_tasks.register_span_task(info.name, run.root, words, config, run.request.on_bad_row)
+            name = seqio_tasks.register_span_task(info.name, run.root, words, config, **reading)
             dtypes |= dict.fromkeys(("start_position", "end_position", "example_index", "offsets"), np.int32)
             dtypes["is_max_context"] = np.uint8
         else:
-            name = seqio_tasks.register_task(
-                info.name, run.root, words, run.request.task_length, run.request.on_bad_row
-            )
+            name = seqio_tasks.register_task(info.name, run.root, words, run.request.task_length, **reading)
             dtypes |= {"label": np.float32 if info.kind == "regression" else np.int32, "index": np.int32}
         with array_directory(target, dtypes) as writer:
             for batch in seqio_tasks.rows(name, split, _ROWS_PER_BATCH):
@@ -398,6 +417,6 @@ def _build_task(
 def _write_examples(directory: Path, info: TaskInfo, run: _Run, split: str) -> None:
     """Writes the examples beside the arrays: answers are cut from their contexts."""
     with (directory / arrays.EXAMPLES_FILE).open("w", encoding="utf-8") as file:
-        for example in readers.read_examples(info, run.root, split, run.request.on_bad_row):
+        for example in sources.read_examples(run.request.source, info, run.root, split, run.request.on_bad_row):
             del example["idx"]
             file.write(json.dumps(example, ensure_ascii=False) + "\n")

@@ -11,7 +11,7 @@ from tasks.catalogue import get_task
 from tasks.errors import DataError
 from tasks.spans import SpanConfig
 
-SOURCES = ("microworld", "files")
+SOURCES = ("microworld", "files", "tfds", "hf")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,13 +19,15 @@ class MaterializeRequest:
     """Which data to make, and in which shape.
 
     Attributes:
-      source: `microworld` (generated text and tasks) or `files` (official files below `directory`).
+      source: `microworld` (generated text and tasks), or what lies below `directory`: `files` (official files), `tfds`
+        (data sets of TensorFlow Datasets, prepared there when they are not) or `hf` (Hugging Face folders).
       directory: the data root; for the microworld the folder to generate it in ("" for one inside the output).
       microworld_seed: the seed of the generator.
       microworld_scale: its size, relative to the usual one, above 0 and at most 1.
       vocabulary: `train`, or a `vocab.txt` (absolute, or relative to the data root).
       vocabulary_size: the number of tokens.
-      pretrain_corpora: pretraining texts, relative to the data root.
+      pretrain_corpora: pretraining texts: paths relative to the data root, `hf:DIR` or `tfds:NAME`, whatever the source
+        of the tasks.
       pretrain_rates: how often rows are drawn from each corpus, relative to each other.
       pretrain_validation: the text of the validation rows ("": the last `validation_rows` rows are held out).
       pretrain_length: the number of tokens of a pretraining row.

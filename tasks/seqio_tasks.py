@@ -21,7 +21,7 @@ import seqio
 import tensorflow as tf
 from tokenizers import Tokenizer
 
-from tasks import corpora, preprocessors, readers, sentence_pairs, spans
+from tasks import corpora, preprocessors, sentence_pairs, sources, spans
 from tasks.bad_rows import OnBadRow
 from tasks.catalogue import TaskInfo, get_task, text_field_names
 from tasks.errors import DataError
@@ -142,7 +142,13 @@ def _texts(column: np.ndarray) -> list[str]:
 
 
 def register_task(
-    name: str, directory: Path, vocabulary: Vocabulary, length: int, on_bad_row: OnBadRow = "error"
+    name: str,
+    directory: Path,
+    vocabulary: Vocabulary,
+    length: int,
+    *,
+    source: str = "files",
+    on_bad_row: OnBadRow = "error",
 ) -> str:
     """Registers a classification or regression task.
 
@@ -151,14 +157,23 @@ def register_task(
       directory: the data root.
       vocabulary: the vocabulary of the rows.
       length: the length of a row.
+      source: which reader gives the examples (`tasks.sources`).
       on_bad_row: as for `tasks.readers.read_examples`.
 
     Returns:
       the name of the SeqIO task.
     """
     info = get_task(name)
-    shape = (vocabulary.path, vocabulary.digest, length, on_bad_row)
-    registered = f"{name}_{_digest(directory, _splits(info, directory), *shape)}"
+    shape = (
+        source,
+        directory,
+        _splits(source, info, directory),
+        vocabulary.path,
+        vocabulary.digest,
+        length,
+        on_bad_row,
+    )
+    registered = f"{name}_{_digest(*shape)}"
     if registered in seqio.TaskRegistry.names():
         return registered
     fields = text_field_names(info)
@@ -179,7 +194,7 @@ def register_task(
     }
     _register(
         registered,
-        _examples_source(info, directory, types, on_bad_row),
+        _examples_source(source, info, directory, types, on_bad_row),
         _batched(encode, tuple(types), outputs, _EXAMPLES_PER_BATCH),
         outputs,
         vocabulary,
@@ -189,7 +204,13 @@ def register_task(
 
 
 def register_span_task(
-    name: str, directory: Path, vocabulary: Vocabulary, config: spans.SpanConfig, on_bad_row: OnBadRow = "error"
+    name: str,
+    directory: Path,
+    vocabulary: Vocabulary,
+    config: spans.SpanConfig,
+    *,
+    source: str = "files",
+    on_bad_row: OnBadRow = "error",
 ) -> str:
     """Registers a question-answering task.
 
@@ -198,14 +219,23 @@ def register_span_task(
       directory: the data root.
       vocabulary: the vocabulary of the rows.
       config: how windows are made.
+      source: which reader gives the examples (`tasks.sources`).
       on_bad_row: as for `tasks.readers.read_examples`.
 
     Returns:
       the name of the SeqIO task.
     """
     info = get_task(name)
-    shape = (vocabulary.path, vocabulary.digest, config, on_bad_row)
-    registered = f"{name}_{_digest(directory, _splits(info, directory), *shape)}"
+    shape = (
+        source,
+        directory,
+        _splits(source, info, directory),
+        vocabulary.path,
+        vocabulary.digest,
+        config,
+        on_bad_row,
+    )
+    registered = f"{name}_{_digest(*shape)}"
     if registered in seqio.TaskRegistry.names():
         return registered
     words = _tokenizer(vocabulary)
@@ -230,7 +260,7 @@ def register_span_task(
     types |= dict.fromkeys(("answer_start", "answer_end", "idx"), tf.int32)
     _register(
         registered,
-        _examples_source(info, directory, types, on_bad_row),
+        _examples_source(source, info, directory, types, on_bad_row),
         _batched(encode, tuple(types), outputs, _SPAN_EXAMPLES_PER_BATCH),
         outputs,
         vocabulary,
@@ -348,7 +378,7 @@ def _register_pairs(name: str, path: Path, vocabulary: Vocabulary, length: int, 
 
 
 def _examples_source(
-    info: TaskInfo, directory: Path, types: Mapping[str, Any], on_bad_row: OnBadRow
+    source: str, info: TaskInfo, directory: Path, types: Mapping[str, Any], on_bad_row: OnBadRow
 ) -> seqio.FunctionDataSource:
     """Makes a data source of the reader of a task."""
 
@@ -356,19 +386,19 @@ def _examples_source(
         del shuffle_files, seed
 
         def examples() -> Iterator[dict[str, Any]]:
-            for example in readers.read_examples(info, directory, split, on_bad_row):
+            for example in sources.read_examples(source, info, directory, split, on_bad_row):
                 if info.kind == "span":
                     example |= training_answer(example)
                 yield example
 
         return _dataset(examples, types, _EXAMPLES_PER_BATCH)
 
-    return seqio.FunctionDataSource(dataset_fn, splits=_splits(info, directory))
+    return seqio.FunctionDataSource(dataset_fn, splits=_splits(source, info, directory))
 
 
-def _splits(info: TaskInfo, directory: Path) -> list[str]:
+def _splits(source: str, info: TaskInfo, directory: Path) -> list[str]:
     """Lists the splits whose files are there."""
-    return [split for split in info.split_stems if readers.task_file(info, directory, split)]
+    return [split for split in info.split_stems if sources.task_files(source, info, directory, split)]
 
 
 def training_answer(example: Mapping[str, Any]) -> dict[str, int]:

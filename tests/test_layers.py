@@ -79,14 +79,15 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 HOMES: dict[str, tuple[str, ...]] = {
     "gin": ("benchmark.gin_loader",),
     "ax": ("benchmark.search.ax_search",),
-    "tensorflow": ("tasks.seqio_tasks",),
+    "tensorflow": ("tasks.seqio_tasks", "tasks.feature_converter", "tasks.sources.tfds"),
     "tensorflow_text": ("tasks.seqio_tasks",),
-    "tensorflow_datasets": ("tasks.seqio_tasks",),
-    "seqio": ("tasks.seqio_tasks",),
+    "tensorflow_datasets": ("tasks.sources.tfds",),
+    "seqio": ("tasks.seqio_tasks", "tasks.feature_converter", "tasks.sources.tfds"),
     "t5": ("tasks.seqio_metrics",),
     # Ax computes with torch, and its threads are capped there.
     "torch": ("benchmark.search.ax_search", "benchmark.models.huggingface"),
     "transformers": ("benchmark.models.huggingface",),
+    "pyarrow": ("tasks.sources.hugging_face",),
 }
 
 
@@ -185,13 +186,14 @@ LIGHT = [
     "leaderboard.build",
     "tasks.catalogue",
     "tasks.readers",
+    "tasks.sources.tfds",
 ]
 
 
 def test_light_modules_stay_light() -> None:
     code = (
         f"import sys, {', '.join(LIGHT)}\n"
-        "heavy = ('jax', 'flax', 'tensorflow', 'torch', 'seqio', 't5', 'ax', 'transformers')\n"
+        "heavy = ('jax', 'flax', 'tensorflow', 'torch', 'seqio', 't5', 'ax', 'transformers', 'pyarrow')\n"
         "print([name for name in heavy if name in sys.modules])"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

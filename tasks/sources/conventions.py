@@ -1,0 +1,190 @@
+"""How the hubs hold GLUE and SQuAD, and how their rows become examples of `tasks.readers.read_examples`.
+
+The hubs are TensorFlow Datasets and the Hugging Face hub. Their GLUE follows the same script, so one table serves both:
+integer labels with -1 in test splits, `premise` and `hypothesis` in MNLI, both MNLI sets in one configuration with four
+splits. Names and label orders are those of `tensorflow_datasets` 4.9.10 (`text/glue.py`, `datasets/squad`) and of the
+hub's `nyu-mll/glue`, `rajpurkar/squad` and `rajpurkar/squad_v2`. docs/data.md says how official files differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tasks.catalogue import TaskInfo, text_field_names
+from tasks.errors import DataError
+
+SPAN_COLUMNS = ("id", "title", "context", "question", "answers")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubTask:
+    """Where the hubs hold a task, and under which names.
+
+    Attributes:
+      tfds: its name in TensorFlow Datasets, with the version that is read.
+      folder: its folder below the data root in a copy of the Hugging Face hub.
+      texts: the columns of the texts, in the order of `tasks.catalogue.text_field_names`.
+      classes: the names of the labels, a label's position being its id; the ids are those of `TaskInfo.label_names`.
+      splits: our name of a split -> theirs, where they differ.
+    """
+
+    tfds: str
+    folder: str
+    texts: tuple[str, ...]
+    classes: tuple[str, ...] = ()
+    splits: Mapping[str, str] = field(default_factory=dict)
+
+    def split(self, name: str) -> str:
+        """Gives the hubs' name of one of our splits."""
+        return self.splits.get(name, name)
+
+    def columns(self) -> tuple[str, ...]:
+        """Names the columns that an example is made of; `idx` and the label may be missing."""
+        return SPAN_COLUMNS if self.texts == ("question", "context") else self.texts
+
+
+def _glue(config: str, texts: tuple[str, ...], classes: tuple[str, ...] = (), suffix: str = "") -> HubTask:
+    splits = {name: name + suffix for name in ("validation", "test")} if suffix else {}
+    return HubTask(tfds=f"glue/{config}:2.0.0", folder=f"glue/{config}", texts=texts, classes=classes, splits=splits)
+
+
+_SENTENCES = ("sentence1", "sentence2")
+_PREMISE = ("premise", "hypothesis")
+_ENTAILMENT = ("entailment", "not_entailment")
+_NLI = ("entailment", "neutral", "contradiction")
+
+HUB_TASKS: Mapping[str, HubTask] = {
+    "glue_cola_v1": _glue("cola", ("sentence",), ("unacceptable", "acceptable")),
+    "glue_sst2_v1": _glue("sst2", ("sentence",), ("negative", "positive")),
+    "glue_mrpc_v1": _glue("mrpc", _SENTENCES, ("not_equivalent", "equivalent")),
+    "glue_stsb_v1": _glue("stsb", _SENTENCES),
+    "glue_qqp_v1": _glue("qqp", ("question1", "question2"), ("not_duplicate", "duplicate")),
+    "glue_mnli_matched_v1": _glue("mnli", _PREMISE, _NLI, "_matched"),
+    "glue_mnli_mismatched_v1": _glue("mnli", _PREMISE, _NLI, "_mismatched"),
+    "glue_qnli_v1": _glue("qnli", ("question", "sentence"), _ENTAILMENT),
+    "glue_rte_v1": _glue("rte", _SENTENCES, _ENTAILMENT),
+    "glue_wnli_v1": _glue("wnli", _SENTENCES, ("not_entailment", "entailment")),
+    "glue_ax_v1": _glue("ax", _PREMISE, _NLI),
+    # Version 3.0.0 is the first whose contexts keep their outer white space; before, 19 answers pointed beside it.
+    "squad_v1_1_v1": HubTask(tfds="squad/v1.1:3.0.0", folder="squad", texts=("question", "context")),
+    "squad_v2_0_v1": HubTask(tfds="squad/v2.0:3.0.0", folder="squad_v2", texts=("question", "context")),
+}
+
+
+def hub_task(info: TaskInfo) -> HubTask:
+    """Looks up how the hubs hold a task.
+
+    Args:
+      info: the task.
+
+    Returns:
+      the entry of `HUB_TASKS`.
+
+    Raises:
+      DataError: if the hubs' form of the task is not known.
+    """
+    if info.name not in HUB_TASKS:
+        raise DataError(f"task {info.name} can be read from official files only; known here: {', '.join(HUB_TASKS)}")
+    return HUB_TASKS[info.name]
+
+
+def examples(
+    info: TaskInfo, split: str, rows: Iterable[Mapping[str, Any]], class_names: Sequence[str] | None, place: str
+) -> Iterator[dict[str, Any]]:
+    """Turns rows of a hub into examples.
+
+    Args:
+      info: the task.
+      split: `train`, `validation` or `test`; labels of a test split become -1, as in the official files.
+      rows: column -> plain Python value, in the order of the official file. A row's position becomes its `idx`: the
+        hubs' own numbers count rows of source files, some of which went to another split or were dropped.
+      class_names: what the data set itself says of its label ids; None where it says nothing.
+      place: what an error message begins with.
+
+    Yields:
+      examples as `tasks.readers.read_examples` hands them out.
+
+    Raises:
+      DataError: on a value that is no text, no label or no answer of its context.
+    """
+    task = hub_task(info)
+    if info.kind == "span":
+        for index, row in enumerate(rows):
+            yield _span_example(row, index, f"{place}: row {index}")
+        return
+    ids = _label_ids(info, task, class_names, place)
+    fields = list(zip(text_field_names(info), task.texts, strict=True))
+    for index, row in enumerate(rows):
+        where = f"{place}: row {index}"
+        texts = {name: _text(row, column, where) for name, column in fields}
+        yield {"idx": index, **texts, "label": _label(info, task, split, row.get("label"), ids, where)}
+
+
+def _label_ids(info: TaskInfo, task: HubTask, class_names: Sequence[str] | None, place: str) -> list[int]:
+    """Maps the ids of a data set to ours, by name where it names them."""
+    if class_names is None:
+        return list(range(len(task.classes)))
+    for known in (task.classes, info.label_names):
+        if known and sorted(class_names) == sorted(known):
+            return [known.index(name) for name in class_names]
+    raise DataError(
+        f"{place}: the labels are named {', '.join(class_names)}; expected {', '.join(task.classes) or 'none'}"
+    )
+
+
+def _label(info: TaskInfo, task: HubTask, split: str, value: Any, ids: Sequence[int], place: str) -> int | float:
+    if info.kind == "regression":
+        if split == "test":
+            return -1.0
+        low, high = info.label_range or (-np.inf, np.inf)
+        if not isinstance(value, float | int) or not low <= value <= high:
+            raise DataError(f"{place}: label is {value!r}; a number from {low:g} to {high:g} is expected")
+        # The hubs keep 3.8 as a 32-bit float; its shortest decimal form is what the official file says.
+        return float(str(np.float32(value)))
+    if split == "test":
+        return -1
+    if type(value) is not int or not 0 <= value < len(ids):
+        named = ", ".join(f"{number} ({name})" for number, name in enumerate(task.classes))
+        raise DataError(f"{place}: label is {value!r}; expected one of {named}")
+    return ids[value]
+
+
+def _text(row: Mapping[str, Any], column: str, place: str) -> str:
+    value = row.get(column)
+    if not isinstance(value, str):
+        raise DataError(f"{place}: {column} is {value!r}; text is expected")
+    return value
+
+
+def _span_example(row: Mapping[str, Any], index: int, place: str) -> dict[str, Any]:
+    texts = {column: _text(row, column, place) for column in ("id", "title", "question", "context")}
+    answers = _answers(row.get("answers"), place)
+    for answer in answers:
+        start, text = answer["answer_start"], answer["text"]
+        found = texts["context"][start : start + len(text)] if start >= 0 else ""
+        if not text or found != text:
+            raise DataError(
+                f"{place} (id {texts['id']}): answer_start {start} points at '{found}', not at the answer '{text}'"
+            )
+    # Hugging Face's SQuAD v2.0 has no column for it: a question without answers is one that has none.
+    impossible = bool(row.get("is_impossible", not answers))
+    return {"idx": index, **texts, "answers": [] if impossible else answers, "is_impossible": impossible}
+
+
+def _answers(value: Any, place: str) -> list[dict[str, Any]]:
+    """Reads answers kept as two lists (the hubs' form) or as a list of pairs (the official one)."""
+    try:
+        pairs = (
+            list(zip(value["text"], value["answer_start"], strict=True))
+            if isinstance(value, Mapping)
+            else [(answer["text"], answer["answer_start"]) for answer in value]
+        )
+        return [{"text": str(text), "answer_start": int(start)} for text, start in pairs]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{place}: answers is {value!r:.80}; expected lists 'text' and 'answer_start' of equal length"
+        ) from error
