@@ -7,6 +7,7 @@ import pytest
 
 from tasks import vocabulary
 from tasks.errors import DataError
+from tasks.pretraining import pretraining_task
 from tasks.spans import SpanConfig
 
 seqio = pytest.importorskip("seqio")
@@ -15,6 +16,7 @@ import tensorflow as tf  # noqa: E402
 from tasks import seqio_tasks  # noqa: E402
 from tasks.feature_converter import EncoderFeatureConverter  # noqa: E402
 
+MLM = pretraining_task(False)
 # From 1 to 13 words.
 SENTENCES = ["good " * (number % 13) + "film" for number in range(40)]
 
@@ -103,7 +105,7 @@ def test_batches_of_shards_are_a_partition(root, words):
 
 
 def test_pretraining_mixtures_have_no_labels(root, words):
-    name = seqio_tasks.register_pretraining([root / "a.txt", root / "b.txt"], (0.8, 0.2), words, 16)
+    name = seqio_tasks.register_pretraining([root / "a.txt", root / "b.txt"], (0.8, 0.2), words, 16, MLM)
     spec, rows = read(name, words, 16)
     assert {"input_ids", "attention_mask", "token_type_ids"} <= set(spec)
     assert "labels" not in spec
