@@ -95,8 +95,8 @@ def test_levels_have_the_documented_shares(full: pathlib.Path) -> None:
         for split, count in (("train", 2_000), ("dev", 800)):
             levels = microworld.read_levels(full, f"squad/{split}-{version}.json")
             assert len(levels) == count
-            for level, share in ((1, 0.30), (2, 0.60), (3, 0.10)):
-                assert levels.count(level) / count == pytest.approx(share, abs=0.07)
+            for level, part in ((1, 0.30), (2, 0.60), (3, 0.10)):
+                assert levels.count(level) / count == pytest.approx(part, abs=0.07)
 
 
 def test_levels_mean_what_they_should(full: pathlib.Path) -> None:
@@ -202,8 +202,8 @@ def test_mnli_labels_follow_from_the_lexicon(full: pathlib.Path, split: str) -> 
         told = first.lower()
         inner = next((found[1] for pattern in patterns if (found := pattern.fullmatch(told))), told.removesuffix("."))
         clause, denied = clause_of(second)
-        found = relation(read_deed(inner), read_deed(clause))
-        assert (denied_label[found] if denied else found) == label, (first, second)
+        said = relation(read_deed(inner), read_deed(clause))
+        assert (denied_label[said] if denied else said) == label, (first, second)
 
 
 def test_qnli_sentences_state_the_world(full: pathlib.Path) -> None:
@@ -213,7 +213,7 @@ def test_qnli_sentences_state_the_world(full: pathlib.Path) -> None:
         for frame in RELATIONS[fact.relation].statements
     }
     levels = microworld.read_levels(full, "glue/QNLI/dev.tsv")
-    checked = collections.Counter()
+    checked: collections.Counter[int] = collections.Counter()
     for (question, sentence, label), level in zip(examples(full, "QNLI", "dev"), levels, strict=True):
         if level == 2:
             continue

@@ -25,7 +25,7 @@ LABELS: dict[str, dict[str, tuple[int, int]]] = {
 # Shares of the levels 1, 2 and 3 in percent, the same for every label and every split.
 LEVELS: dict[str, tuple[int, int, int]] = {
     "CoLA": (50, 30, 20),
-    "SST-2": (50, 30, 20),
+    "SST-2": (60, 20, 20),
     "MRPC": (45, 40, 15),
     "STS-B": (40, 40, 20),
     "QQP": (40, 40, 20),
