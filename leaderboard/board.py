@@ -26,23 +26,11 @@ from leaderboard.rank import (
     primary_scores,
     tie_places,
 )
+from tasks.catalogue import TASKS
 
 AXES = ("latency", "speedup")
 _BINS = 40
 _EMBEDDED_SOURCE = re.compile(r"\bsource\s*=\s*['\"]microworld['\"]")
-_SPELLINGS = {
-    "cola": "CoLA",
-    "sst2": "SST-2",
-    "mrpc": "MRPC",
-    "stsb": "STS-B",
-    "qqp": "QQP",
-    "mnli": "MNLI",
-    "qnli": "QNLI",
-    "rte": "RTE",
-    "wnli": "WNLI",
-    "ax": "AX",
-    "squad": "SQuAD",
-}
 
 
 @dataclass(frozen=True)
@@ -56,11 +44,8 @@ class Quality:
 
 
 def task_label(task: str) -> str:
-    """The short name of a task: its official spelling where known, without suite and version."""
-    match = re.fullmatch(r"(?:glue_)?(.+?)(?:_v\d+)?", task)
-    name = match.group(1) if match else task
-    words = [_SPELLINGS.get(word, word.upper() if word in ("m", "mm") else word) for word in name.split("_")]
-    return " ".join(words)
+    """The short name of a task: its title in the catalogue; a task that is not there keeps its name."""
+    return TASKS[task].title if task in TASKS else task
 
 
 def board_data(records: Sequence[Record], title: str, history: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -124,11 +109,22 @@ def _is_embedded(provenance: Provenance | None) -> bool:
 def _devices(records: Iterable[Record]) -> list[str]:
     """One line for each machine that results come from, the most frequent first."""
     lines = Counter(
-        ", ".join(f"{name} {value}" for name, value in sorted(record.provenance.device.items()) if value is not None)
-        for record in records
-        if record.provenance and record.provenance.device
+        _device_line(record.provenance.device) for record in records if record.provenance and record.provenance.device
     )
     return [printable(line) for line in sorted(lines, key=lambda line: (-lines[line], line))]
+
+
+def _device_line(device: Mapping[str, Any]) -> str:
+    """A machine in words; fields that have none of their own are named as in the record."""
+    rest = {name: value for name, value in sorted(device.items()) if value is not None}
+    words = [str(rest.pop("cpu_model"))] if "cpu_model" in rest else []
+    if "cpu_usable" in rest:
+        words.append(f"{rest.pop('cpu_usable')} cores")
+    if isinstance(rest.get("memory_bytes"), int):
+        words.append(f"{rest.pop('memory_bytes') / 2**30:.1f} GiB")
+    # One process with one device of the platform's own kind is what everyone expects.
+    expected = {"device_count": 1, "process_count": 1, "device_kind": rest.get("platform")}
+    return ", ".join(words + [f"{name} {value}" for name, value in rest.items() if expected.get(name) != value])
 
 
 def _task_qualities(records: Iterable[Record]) -> dict[TaskKey, Quality]:

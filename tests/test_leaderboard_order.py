@@ -159,9 +159,19 @@ def test_the_note_on_embedded_data() -> None:
     assert not embedded(gin_text="DataConfig.source = 'files'\nDataConfig.microworld_seed = 0")
 
 
+def test_a_machine_in_words() -> None:
+    device = {"cpu_model": "AMD EPYC", "cpu_usable": 2, "memory_bytes": 25276510208, "platform": "cpu"}
+    device |= {"device_kind": "cpu", "device_count": 1, "process_count": 2}
+    record = make_record("a")
+    assert record.provenance
+    provenance = record.provenance.model_copy(update={"device": device})
+    board = board_data([record.model_copy(update={"provenance": provenance})], "t", None)
+    assert board["devices"] == ["AMD EPYC, 2 cores, 23.5 GiB, platform cpu, process_count 2"]
+
+
 @pytest.mark.parametrize(
     ("task", "label"),
-    [("glue_sst2_v1", "SST-2"), ("glue_mnli_mm_v2", "MNLI MM"), ("squad_v2_v1", "SQuAD v2"), ("x", "x")],
+    [("glue_sst2_v1", "SST-2"), ("glue_mnli_mismatched_v1", "MNLI-mm"), ("squad_v1_1_v1", "SQuAD v1.1"), ("x", "x")],
 )
 def test_task_labels(task: str, label: str) -> None:
     assert task_label(task) == label

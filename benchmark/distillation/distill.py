@@ -162,6 +162,50 @@ def _transfer_rates(params: Any, stage: int, layers: int) -> Any:
     return jax.tree.map_with_path(factor, params)
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What the phases of one distillation share; the arguments of `distill`."""
+
+    student: EncoderConfig
+    teacher: Teacher
+    config: DistillConfig
+    rows: arrays.TokenArrays
+    special: SpecialTokens
+    seed: int
+    directory: Path | None
+    name: str
+    progress: Callable[[str], None]
+
+    def program(self, optimizer: OptimizerConfig, *, transfer: bool, masked_lm: bool) -> tuple[Any, Any]:
+        """The jitted step of a phase, and its optimiser without learning rate."""
+        layer_map = uniform_layer_map(self.student.num_hidden_layers, self.teacher.encoder.num_hidden_layers)
+        loss = distillation_loss(self.student, layer_map, self.config, transfer=transfer, masked_lm=masked_lm)
+        direction = make_direction(optimizer)
+        return make_train_step(loss, direction), direction
+
+    def batch(self, number: int) -> tuple[MaskedBatch, TeacherOutputs]:
+        """Batch of a step, counted over all phases, and the teacher's outputs on it."""
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(self.seed), 3), number)
+        ids = take_rows(self.rows, self.config.batch_size, number, self.seed)
+        masked = mask_tokens(key, ids, self.special, self.config.mask_rate)
+        return masked, teacher_outputs(self.teacher.encoder, self.teacher.params, masked)
+
+    def train(self, phase: str, params: Any, program: tuple[Any, Any], inputs: Callable[..., Any], steps: int) -> Any:
+        """Runs the steps of a phase and gives the parameters back."""
+        step, direction = program
+        state, _ = fit(
+            init_state(params, direction),
+            step,
+            inputs,
+            steps,
+            name=f"{self.name} {phase}",
+            directory=self.directory / phase if self.directory else None,
+            checkpoint_every=self.config.checkpoint_every,
+            progress=self.progress,
+        )
+        return state.params
+
+
 def distill(
     student: EncoderConfig,
     teacher: Teacher,
@@ -195,69 +239,50 @@ def distill(
     Raises:
         DivergedError: the loss is not finite.
     """
-    layers = student.num_hidden_layers
-    layer_map = uniform_layer_map(layers, teacher.encoder.num_hidden_layers)
-    mask_key = jax.random.fold_in(jax.random.key(seed), 3)
-    params = init_student(student, teacher, seed, config.copy_embeddings)
-
-    def make_step(transfer: bool, masked_lm: bool, optimizer: OptimizerConfig) -> Any:
-        direction = make_direction(optimizer)
-        loss = distillation_loss(student, layer_map, config, transfer=transfer, masked_lm=masked_lm)
-        return make_train_step(loss, direction), direction
-
-    def batch(number: int) -> Any:
-        ids = take_rows(rows, config.batch_size, number, seed)
-        masked = mask_tokens(jax.random.fold_in(mask_key, number), ids, special, config.mask_rate)
-        return masked, teacher_outputs(teacher.encoder, teacher.params, masked)
-
+    run = _Run(student, teacher, config, rows, special, seed, directory, name, progress)
     # One program for both phases where asked for; the optimisers differ only in what a program does not hold.
-    shared = make_step(True, True, config.transfer_optimizer) if config.one_program else None
-    transfer_steps = config.layer_steps * layers
-    transferred = directory / "transferred" if directory else None
-    if transferred is not None and transferred.exists():
-        params = checkpoints.restore(transferred, params)
-    elif transfer_steps:
-        step, direction = shared or make_step(True, False, config.transfer_optimizer)
-        rates = [_transfer_rates(params, stage, layers) for stage in range(layers)]
-
-        def transfer_inputs(number: int) -> tuple[Any, Any, dict[str, Any]]:
-            stage = number // config.layer_steps
-            rate = learning_rate(config.transfer_optimizer, number % config.layer_steps, config.layer_steps)
-            weights = np.where(np.arange(layers) <= stage, 1.0 / (stage + 1), 0.0).astype(np.float32)
-            scaled = jax.tree.map(lambda factor: factor * np.float32(rate), rates[stage])
-            return batch(number), scaled, {"layers": weights, "masked_lm": np.float32(0.0)}
-
-        state, _ = fit(
-            init_state(params, direction),
-            step,
-            transfer_inputs,
-            transfer_steps,
-            name=f"{name} transfer",
-            directory=directory / "transfer" if directory else None,
-            checkpoint_every=config.checkpoint_every,
-            progress=progress,
-        )
-        params = state.params
-        if transferred is not None:
-            checkpoints.save(transferred, params)
+    shared = run.program(config.transfer_optimizer, transfer=True, masked_lm=True) if config.one_program else None
+    transfer_steps = config.layer_steps * student.num_hidden_layers
+    params = init_student(student, teacher, seed, config.copy_embeddings)
+    if transfer_steps:
+        params = _transfer(run, params, shared)
     if not config.one_program:
         params = {"student": params["student"]}
-    step, direction = shared or make_step(False, True, config.distill_optimizer)
+    params = _distill_masked_lm(run, params, shared, transfer_steps)
+    return params["student"], transfer_steps + config.distill_steps
+
+
+def _transfer(run: _Run, params: Any, program: tuple[Any, Any] | None) -> Any:
+    """First phase: the student's layers learn the teacher's feature maps and attention, one more layer each stage."""
+    config, layers = run.config, run.student.num_hidden_layers
+    result = run.directory / "transferred" if run.directory else None
+    if result is not None and result.exists():
+        return checkpoints.restore(result, params)
+    rates = [_transfer_rates(params, stage, layers) for stage in range(layers)]
+
+    def inputs(number: int) -> tuple[Any, Any, dict[str, Any]]:
+        stage = number // config.layer_steps
+        rate = learning_rate(config.transfer_optimizer, number % config.layer_steps, config.layer_steps)
+        weights = np.where(np.arange(layers) <= stage, 1.0 / (stage + 1), 0.0).astype(np.float32)
+        scaled = jax.tree.map(lambda factor: factor * np.float32(rate), rates[stage])
+        return run.batch(number), scaled, {"layers": weights, "masked_lm": np.float32(0.0)}
+
+    program = program or run.program(config.transfer_optimizer, transfer=True, masked_lm=False)
+    params = run.train("transfer", params, program, inputs, config.layer_steps * layers)
+    if result is not None:
+        checkpoints.save(result, params)
+    return params
+
+
+def _distill_masked_lm(run: _Run, params: Any, program: tuple[Any, Any] | None, first_batch: int) -> Any:
+    """Second phase: all parameters learn masked LM from the hard labels and from the teacher's distribution."""
+    config, layers = run.config, run.student.num_hidden_layers
     everywhere = jax.tree.map(np.ones_like, _transfer_rates(params, 0, layers))
     settings = {"layers": np.zeros(layers, np.float32), "masked_lm": np.float32(1.0)}
 
-    def distill_inputs(number: int) -> tuple[Any, Any, dict[str, Any]]:
+    def inputs(number: int) -> tuple[Any, Any, dict[str, Any]]:
         rate = np.float32(learning_rate(config.distill_optimizer, number, config.distill_steps))
-        return batch(transfer_steps + number), jax.tree.map(lambda one: one * rate, everywhere), settings
+        return run.batch(first_batch + number), jax.tree.map(lambda one: one * rate, everywhere), settings
 
-    state, _ = fit(
-        init_state(params, direction),
-        step,
-        distill_inputs,
-        config.distill_steps,
-        name=f"{name} distillation",
-        directory=directory / "distillation" if directory else None,
-        checkpoint_every=config.checkpoint_every,
-        progress=progress,
-    )
-    return state.params["student"], transfer_steps + config.distill_steps
+    program = program or run.program(config.distill_optimizer, transfer=False, masked_lm=True)
+    return run.train("distillation", params, program, inputs, config.distill_steps)

@@ -79,7 +79,9 @@ def fit(
         batch, rate, settings = inputs(step)
         state, metrics = step_function(state, batch, rate, settings)
         done = step + 1
-        if done % log_every == 0 or done == total_steps:
+        saves = directory is not None and checkpoint_every and done % checkpoint_every == 0 and done < total_steps
+        # A loss that is not finite has spoilt the state for good, so it is looked at before a checkpoint is written.
+        if done % log_every == 0 or done == total_steps or saves:
             last = {k: float(v) for k, v in metrics.items()}
             if not np.isfinite(last["loss"]):
                 raise DivergedError(f"{name}: loss is {last['loss']} at step {done} of {total_steps}")
@@ -93,7 +95,7 @@ def fit(
                 left = (total_steps - done) / rate_s
                 pace = f"{rate_s:.1f} steps/s, {left:.0f} s left"
                 progress(f"{name}: step {done}/{total_steps}, loss {last['loss']:.3f}, {pace}")
-        if directory is not None and checkpoint_every and done % checkpoint_every == 0 and done < total_steps:
+        if directory is not None and saves:
             checkpoints.save(directory / "checkpoints" / str(done), tuple(state))
             checkpoints.keep_latest(directory / "checkpoints")
     jax.block_until_ready(state)
