@@ -102,8 +102,6 @@ def pearson(references: np.ndarray, predictions: np.ndarray) -> float:
 def _unit(values: np.ndarray) -> np.ndarray:
     """Centres a vector and scales it to length 1; by its maximum first, lest squares vanish or overflow."""
     centred = values - values.mean()
-    # The mean of large close values is rounded; what it missed shows once they are small.
-    centred = centred - centred.mean()
     centred = centred / np.abs(centred).max()
     return centred / np.linalg.norm(centred)
 

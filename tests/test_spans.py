@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tasks import spans, vocabulary
@@ -41,6 +41,8 @@ def test_windows_cover_everything(num_tokens, room, stride):
     assert all(later[0] - earlier[0] == min(room, stride) for earlier, later in zip(bounds, bounds[1:], strict=False))
 
 
+# In the last one the second window has one token more around some tokens, and the third is 116 tokens shorter.
+@example(390, 250, 128)
 @given(st.integers(1, 60), st.integers(1, 20), st.integers(1, 20))
 def test_max_context_equals_berts_loop(num_tokens, room, stride):
     bounds = spans.window_bounds(num_tokens, room, stride)
@@ -138,43 +140,6 @@ def test_empty_context(words):
     assert len(rows["input_ids"]) == 1
     answers = spans.decode_answers(np.zeros((1, 14)), np.zeros((1, 14)), rows, [make(0, context=" ")])
     assert answers["q0"]["text"] == ""
-
-
-def naive_answers(start_logits, end_logits, rows, examples, n_best, max_length):
-    """The best answer of every example by plain loops."""
-    answers = {}
-    for number, example in enumerate(examples):
-        best, null = (-np.inf, ""), np.inf
-        for row in np.flatnonzero(rows["example_index"] == number):
-            null = min(null, start_logits[row, 0] + end_logits[row, 0])
-            starts = sorted(range(start_logits.shape[1]), key=lambda i: -start_logits[row, i])[:n_best]  # noqa: B023
-            ends = sorted(range(end_logits.shape[1]), key=lambda i: -end_logits[row, i])[:n_best]  # noqa: B023
-            for start in starts:
-                for end in ends:
-                    first, last = rows["offsets"][row, start], rows["offsets"][row, end]
-                    if first[0] < 0 or last[0] < 0 or not rows["is_max_context"][row, start]:
-                        continue
-                    if not 1 <= end - start + 1 <= max_length:
-                        continue
-                    score = start_logits[row, start] + end_logits[row, end]
-                    if score > best[0]:
-                        best = (score, example["context"][first[0] : last[1]])
-        answers[example["id"]] = {"text": best[1], "score": best[0], "null_score": null}
-    return answers
-
-
-@settings(max_examples=60)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 14), st.integers(1, 6), st.booleans())
-def test_decoding_equals_plain_loops(words, seed, n_best, max_length, ties):
-    loaded, tokenizer = words
-    examples = [make(0), make(1, context="A cat sat on a mat."), make(2, context="The cat.", question="?")]
-    rows = spans.encode_examples(tokenizer, loaded, examples, CONFIG)
-    rng = np.random.default_rng(seed)
-    start, end = rng.normal(size=(2, *rows["input_ids"].shape))
-    if ties:
-        start, end = start.round(), end.round()
-    found = spans.decode_answers(start, end, rows, examples, n_best, max_length)
-    assert found == naive_answers(start, end, rows, examples, n_best, max_length)
 
 
 def test_right_logits_give_the_answer_back(words):

@@ -124,11 +124,14 @@ def test_scores_equal_those_of_v1(rows):
 
 # Equal and close differences, and scores of questions for which no answer was found.
 DIFFERENCES = st.integers(-3, 3).map(float) | st.floats(-20, 20)
-QUESTIONS = st.lists(st.tuples(st.lists(TEXTS, max_size=3), TEXTS, DIFFERENCES), min_size=1, max_size=12)
+QUESTIONS = st.lists(st.tuples(st.lists(TEXTS, max_size=3), TEXTS, DIFFERENCES), min_size=1, max_size=30)
 
 
 @given(QUESTIONS, st.sampled_from([0.0, -1.0, 2.5]))
 @example([([], "the", 1.0), (["the"], "x", -1.0), (["cat"], "cat", -1.0), ([], "dog", -1.0)], 0.0)
+@example([([], "", -1.0), (["cat"], "cat", 1.0)], 0.0)
+@example([(["cat"], "cat", 1.0), ([], "dog", 1.0)] * 20 + [([], "dog", 1.0), (["cat"], "cat", 1.0)] * 20, 0.0)
+@example([(["cat"], "cat", 1.0)] * 30 + [([], "dog", 1.0)] * 30, 0.0)
 def test_numbers_equal_those_of_v2(rows, threshold):
     references = [reference(str(number), *answers) for number, (answers, _, _) in enumerate(rows)]
     answers = {str(n): {"text": t, "score": 0.0, "null_score": d} for n, (_, t, d) in enumerate(rows)}

@@ -48,10 +48,10 @@ PIECES += [
     "^",
     "|",
     "~",
-    "x" * 100,
-    "x" * 101,
-    "é" * 100,
-    "e\u0301" * 100,
+    "s" * 100,
+    "s" * 101,
+    "š" * 100,
+    "s\u0301" * 100,
     "[MASK]",
     "[SEP]",
     "[CLS]",
@@ -211,7 +211,7 @@ def test_ten_thousand_real_sentences(data_root, real):
     texts = reviews + contexts + sentences
     assert len(texts) > 10_000
     check_equal(real, texts)
-    check_equal_to_slow(real, texts[::10])
+    check_equal_to_slow(real, texts[::20])
     ours, _ = tokenizers_for(real)
     encoding = ours.encode("Hello, it's [MASK]!", add_special_tokens=False)
     assert encoding.ids == [7592, 1010, 2009, 1005, 1055, 103, 999]
