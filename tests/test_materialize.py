@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks import arrays, locks, vocabulary
+from tasks import arrays, child, locks, vocabulary
 from tasks.errors import DataError
 from tasks.materialize import MaterializeRequest, materialize, run_in_child
 
@@ -395,6 +395,12 @@ def test_childs_error_is_the_parents(root, tmp_path):
     with pytest.raises(DataError, match="a.txt: line 1: byte 0xe9 at position 3 is not UTF-8"):
         run_in_child(request, tmp_path / "output")
     assert not (tmp_path / "output" / "data.json").exists()
+
+
+def test_childs_trouble_with_the_disk_is_one_line(root, tmp_path):
+    (tmp_path / "output").write_text("a file where the folder should be")
+    with pytest.raises(DataError, match=r"output: File exists$"):
+        child.run(make_request(root), tmp_path / "output", lambda line: None)
 
 
 def test_killed_run_is_finished_by_the_next(made, root, tmp_path):
