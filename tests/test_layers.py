@@ -75,14 +75,22 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "tasks.__main__": ("tasks", "benchmark.gin_loader", "benchmark.config"),
 }
 
+# The modules that build token arrays; none of them is imported by a trainer.
+SEQIO = (
+    "tasks.seqio_base",
+    "tasks.seqio_tasks",
+    "tasks.seqio_pretraining",
+    "tasks.feature_converter",
+    "tasks.sources.tfds",
+)
+
 # Package -> the modules that may import it.
 HOMES: dict[str, tuple[str, ...]] = {
     "gin": ("benchmark.gin_loader",),
     "ax": ("benchmark.search.ax_search",),
-    "tensorflow": ("tasks.seqio_tasks", "tasks.feature_converter", "tasks.sources.tfds"),
-    "tensorflow_text": ("tasks.seqio_tasks",),
+    "tensorflow": SEQIO,
     "tensorflow_datasets": ("tasks.sources.tfds",),
-    "seqio": ("tasks.seqio_tasks", "tasks.feature_converter", "tasks.sources.tfds"),
+    "seqio": SEQIO,
     "t5": ("tasks.seqio_metrics",),
     # Ax computes with torch, and its threads are capped there.
     "torch": ("benchmark.search.ax_search", "benchmark.models.huggingface"),
