@@ -53,8 +53,9 @@ class EncoderConfig(Checked):
 
     `position_initializer` is where the trained position table starts: at random, as in BERT, or at sinusoids (arXiv
     1706.03762) times `initializer_range`, from which tiny models learn to attend by distance much sooner.
-    `intra_bottleneck_size=None` gives a plain BERT layer. The defaults are MobileBERT's (arXiv 2004.02984, its released
-    configuration).
+    `intra_bottleneck_size=None` gives a plain BERT layer, `type_vocab_size=0` an encoder without token types, as
+    DistilBERT's. `pooler` is what a sequence head reads: the first token's state, or a dense map of it with tanh
+    (BERT) or relu (DistilBERT). The defaults are MobileBERT's (arXiv 2004.02984, its released configuration).
     """
 
     vocab_size: int = setting(30522, at_least=8)
@@ -71,10 +72,11 @@ class EncoderConfig(Checked):
     key_query_shared_bottleneck: bool = setting(True)
     use_bottleneck_attention: bool = setting(False)
     max_position_embeddings: int = setting(512, at_least=1)
-    type_vocab_size: int = setting(2, at_least=1)
+    type_vocab_size: int = setting(2, at_least=0)
     layer_norm_eps: float = setting(1e-12, at_least=0.0)
     initializer_range: float = setting(0.02, at_least=0.0)
     position_initializer: str = setting("normal", choices=("normal", "sinusoidal"))
+    pooler: str = setting("none", choices=("none", "tanh", "relu"))
 
     @property
     def intra_size(self) -> int:

@@ -1,7 +1,5 @@
 """The encoder and its masked-LM head: the numbers of Hugging Face's BERT and MobileBERT, from the same parameters."""
 
-import re
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -13,6 +11,7 @@ import transformers
 from benchmark.config import EncoderConfig
 from benchmark.models.encoder import Encoder
 from benchmark.models.heads import MaskedLM
+from benchmark.models.hugging_face import to_parameters
 from benchmark.training.initial import init_tree
 
 COMMON: dict[str, Any] = {
@@ -57,21 +56,6 @@ CONFIGS = {
     ),
 }
 
-# Module names of Hugging Face below a layer, and ours.
-LAYER_NAMES = {
-    "bottleneck.input.dense": "input_bottleneck",
-    "bottleneck.input.LayerNorm": "input_bottleneck_norm",
-    "bottleneck.attention.dense": "attention_bottleneck",
-    "bottleneck.attention.LayerNorm": "attention_bottleneck_norm",
-    "attention.self.query": "query",
-    "attention.self.key": "key",
-    "attention.self.value": "value",
-    "attention.output.dense": "attention_output",
-    "attention.output.LayerNorm": "attention_norm",
-    "output.bottleneck.dense": "output_bottleneck",
-    "output.bottleneck.LayerNorm": "output_bottleneck_norm",
-}
-
 
 def hugging_face(config: EncoderConfig) -> Any:
     """The model of `transformers`, with random parameters large enough to make every part matter."""
@@ -110,53 +94,13 @@ def hugging_face(config: EncoderConfig) -> Any:
     return model.eval()
 
 
-def our_name(name: str, layers: int) -> str:
-    """Our module for a Hugging Face module of a layer; the last of several feed-forwards stands outside its list."""
-    if name in LAYER_NAMES:
-        return LAYER_NAMES[name]
-    match = re.fullmatch(r"(?:ffn\.(\d+)\.)?(intermediate|output)\.(dense|LayerNorm)", name)
-    assert match, name
-    number = int(match[1]) if match[1] else layers - 1
-    return f"{match[2]}{'_norm' if match[3] == 'LayerNorm' else ''}_{number}"
-
-
-def leaf(name: str, values: torch.Tensor) -> tuple[str, np.ndarray]:
-    """Last part of a parameter's path and its values; PyTorch's linear weights are transposed, norms have a `scale`."""
-    array = values.detach().numpy()
-    if name.endswith("bias"):
-        return "bias", array
-    return ("scale", array) if "LayerNorm" in name else ("kernel", array.T)
-
-
 def our_parameters(model: Any, config: EncoderConfig) -> dict[str, Any]:
     """The parameters of a Hugging Face masked LM as our tree."""
-    state: Mapping[str, torch.Tensor] = model.state_dict()
-    body = {name.partition(".")[2]: values for name, values in state.items() if not name.startswith("cls.")}
-    tables = ("word_embeddings", "position_embeddings", "token_type_embeddings")
-    embeddings: dict[str, Any] = {name: body[f"embeddings.{name}.weight"].numpy() for name in tables}
-    for theirs, ours in (("LayerNorm", "norm"), ("embedding_transformation", "transformation")):
-        found = {name: values for name, values in body.items() if name.startswith(f"embeddings.{theirs}.")}
-        if found:
-            embeddings[ours] = dict(leaf(name, values) for name, values in found.items())
-    stacks: dict[str, dict[str, list[np.ndarray]]] = {}
-    for number in range(config.num_hidden_layers):
-        prefix = f"encoder.layer.{number}."
-        for name, values in body.items():
-            if name.startswith(prefix):
-                module = name.removeprefix(prefix).rpartition(".")[0]
-                key, array = leaf(name, values)
-                owner = stacks.setdefault(our_name(module, config.num_feedforward_networks), {})
-                owner.setdefault(key, []).append(array)
-    layers = {module: {key: np.stack(arrays) for key, arrays in owner.items()} for module, owner in stacks.items()}
-    prediction = "cls.predictions."
-    head: dict[str, Any] = {
-        "transform": dict(leaf(n, state[n]) for n in state if n.startswith(prediction + "transform.dense")),
-        "norm": dict(leaf(n, state[n]) for n in state if n.startswith(prediction + "transform.LayerNorm")),
-        "bias": state[prediction + "decoder.bias"].numpy(),
-    }
-    if config.embedding_size < config.hidden_size:
-        head["decoder"] = state[prediction + "dense.weight"].numpy()
-    return {"encoder": {"embeddings": embeddings, "layers": layers}, "masked_lm": head}
+    shapes = init_tree(MaskedLM(config), config, 0, num_inputs=4)
+    state = {name: values.numpy() for name, values in model.state_dict().items()}
+    kind = "bert" if config.intra_bottleneck_size is None else "mobilebert"
+    params: dict[str, Any] = to_parameters(state, shapes, config, kind)
+    return params
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,14 @@ The wiring follows BERT (arXiv 1810.04805) and MobileBERT's released layer (arXi
 Layers run under one `nn.scan`, so that compile time does not grow with depth and the parameters of a layer kind are one
 array with a leading layer axis. Inside a layer activations are two-dimensional, `[batch * length, width]`, which is the
 shape that matrix products like best on every backend.
+
+Parameters are float32. `dtype` is the type of activations and matrix products; statistics of norms and the softmax stay
+in float32, as is usual with bfloat16.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -50,7 +53,7 @@ def initializer(config: EncoderConfig) -> jax.nn.initializers.Initializer:
 
 
 class Dense(nn.Module):
-    """Affine map `[..., inputs] -> [..., features]` with BERT's initialiser."""
+    """Affine map `[..., inputs] -> [..., features]` with BERT's initialiser, in the type of its input."""
 
     features: int
     config: EncoderConfig
@@ -59,7 +62,8 @@ class Dense(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the map."""
         kernel = self.param("kernel", initializer(self.config), (x.shape[-1], self.features))
-        return x @ kernel + self.param("bias", nn.initializers.zeros, (self.features,))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
 
 
 class Norm(nn.Module):
@@ -73,9 +77,9 @@ class Norm(nn.Module):
         """Normalises `x` of shape `[..., width]`."""
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
-        if self.kind == "layer_norm":
-            x = standardize(x, self.epsilon)
-        return x * scale + bias
+        if self.kind == "no_norm":
+            return x * scale.astype(x.dtype) + bias.astype(x.dtype)
+        return (standardize(x.astype(jnp.float32), self.epsilon) * scale + bias).astype(x.dtype)
 
 
 def standardize(x: jax.Array, epsilon: float) -> jax.Array:
@@ -85,10 +89,29 @@ def standardize(x: jax.Array, epsilon: float) -> jax.Array:
     return (x - mean) * jax.lax.rsqrt(variance + epsilon)
 
 
+def attention(query: jax.Array, key: jax.Array, value: jax.Array, bias: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Scaled dot-product attention that hands back its scores.
+
+    Args:
+        query: `[batch, length, heads, head_size]`.
+        key: as `query`.
+        value: as `query`.
+        bias: added to the scores, broadcast to `[batch, heads, length, length]`.
+
+    Returns:
+        The scores before the softmax, float32, `[batch, heads, length, length]`, and the context, shaped as `query`.
+    """
+    query, key, value = (x.transpose(0, 2, 1, 3) for x in (query, key, value))
+    scores = (query @ key.transpose(0, 1, 3, 2)).astype(jnp.float32) * (query.shape[-1] ** -0.5) + bias
+    context = jax.nn.softmax(scores, axis=-1).astype(value.dtype) @ value
+    return scores, context.transpose(0, 2, 1, 3)
+
+
 class Embeddings(nn.Module):
     """Word (or trigram), position and type embeddings, then a norm: `[batch, length] -> [batch, length, hidden]`."""
 
     config: EncoderConfig
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, input_ids: jax.Array, token_type_ids: jax.Array) -> jax.Array:
@@ -96,7 +119,7 @@ class Embeddings(nn.Module):
         c = self.config
         init = initializer(c)
         words = self.param("word_embeddings", init, (c.vocab_size, c.embedding_size))
-        x = words[input_ids]
+        x = words[input_ids].astype(self.dtype)
         if c.trigram_input:
             # The neighbours' embeddings are concatenated as next, current, previous, with zeros beyond the ends.
             following = jnp.pad(x[:, 1:], ((0, 0), (0, 1), (0, 0)))
@@ -105,8 +128,10 @@ class Embeddings(nn.Module):
         if c.trigram_input or c.embedding_size != c.hidden_size:
             x = Dense(c.hidden_size, c, name="transformation")(x)
         positions = self.param("position_embeddings", init, (c.max_position_embeddings, c.hidden_size))
-        types = self.param("token_type_embeddings", init, (c.type_vocab_size, c.hidden_size))
-        x = x + positions[None, : input_ids.shape[1]] + types[token_type_ids]
+        x = x + positions[None, : input_ids.shape[1]].astype(self.dtype)
+        if c.type_vocab_size:
+            types = self.param("token_type_embeddings", init, (c.type_vocab_size, c.hidden_size))
+            x = x + types[token_type_ids].astype(self.dtype)
         return Norm(c.normalization_type, c.layer_norm_eps, name="norm")(x)
 
 
@@ -157,14 +182,16 @@ class EncoderLayer(nn.Module):
                 query_key = value = hidden
 
         def heads(x: jax.Array) -> jax.Array:
-            return x.reshape(self.batch, self.length, c.num_attention_heads, c.head_size).transpose(0, 2, 1, 3)
+            return x.reshape(self.batch, self.length, c.num_attention_heads, c.head_size)
 
         query = heads(dense(c.intra_size, "query")(query_key))
         key = heads(dense(c.intra_size, "key")(query_key))
         values = heads(dense(c.intra_size, "value")(value))
-        scores = query @ key.transpose(0, 1, 3, 2) * (c.head_size**-0.5) + bias
-        context = jax.nn.softmax(scores, axis=-1) @ values
-        context = context.transpose(0, 2, 1, 3).reshape(self.batch * self.length, c.intra_size)
+        if self.output_attentions:
+            scores, context = attention(query, key, values, bias)
+        else:
+            scores, context = None, jax.nn.dot_product_attention(query, key, values, bias)
+        context = context.reshape(self.batch * self.length, c.intra_size)
         x = norm("attention_norm")(dense(c.intra_size, "attention_output")(context) + residual)
         activation = ACTIVATIONS[c.hidden_act]
         for i in range(c.num_feedforward_networks):
@@ -173,7 +200,7 @@ class EncoderLayer(nn.Module):
         if c.intra_bottleneck_size is not None:
             x = norm("output_bottleneck_norm")(dense(c.hidden_size, "output_bottleneck")(x) + hidden)
         state = x.reshape(self.batch, self.length, -1) if self.output_hidden_states else None
-        return x, (state, scores if self.output_attentions else None)
+        return x, (state, scores)
 
 
 class Encoder(nn.Module):
@@ -185,6 +212,7 @@ class Encoder(nn.Module):
 
     config: EncoderConfig
     unroll: int = 1
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
@@ -210,8 +238,8 @@ class Encoder(nn.Module):
         """
         c = self.config
         batch, length = input_ids.shape
-        embeddings = Embeddings(c, name="embeddings")(input_ids, token_type_ids)
-        bias = jnp.where(attention_mask[:, None, None, :] > 0, 0.0, NEGATIVE).astype(embeddings.dtype)
+        embeddings = Embeddings(c, self.dtype, name="embeddings")(input_ids, token_type_ids)
+        bias = jnp.where(attention_mask[:, None, None, :] > 0, 0.0, NEGATIVE)
         layers = nn.scan(
             EncoderLayer,
             variable_axes={"params": 0},

@@ -1,6 +1,8 @@
-"""Heads on top of the encoder: masked LM, sequence classification and regression, span extraction."""
+"""Heads on top of the encoder: masked LM, next sentence, sequence classification and regression, span extraction."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -8,6 +10,8 @@ import jax.numpy as jnp
 
 from benchmark.config import EncoderConfig
 from benchmark.models.encoder import ACTIVATIONS, Dense, Encoder, EncoderOutput, Norm, initializer
+
+POOLER_ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 
 
 class MaskedLMHead(nn.Module):
@@ -24,17 +28,18 @@ class MaskedLMHead(nn.Module):
         c = self.config
         x = ACTIVATIONS[c.hidden_act](Dense(c.hidden_size, c, name="transform")(hidden))
         x = Norm("layer_norm", c.layer_norm_eps, name="norm")(x)
-        logits = x[..., : c.embedding_size] @ word_embeddings.T
+        logits = x[..., : c.embedding_size] @ word_embeddings.T.astype(x.dtype)
         if c.embedding_size < c.hidden_size:
             extra = self.param("decoder", initializer(c), (c.hidden_size - c.embedding_size, c.vocab_size))
-            logits = logits + x[..., c.embedding_size :] @ extra
-        return logits + self.param("bias", nn.initializers.zeros, (c.vocab_size,))
+            logits = logits + x[..., c.embedding_size :] @ extra.astype(x.dtype)
+        return logits.astype(jnp.float32) + self.param("bias", nn.initializers.zeros, (c.vocab_size,))
 
 
 class MaskedLM(nn.Module):
-    """Encoder with masked-LM head; logits are computed at the asked positions alone."""
+    """Encoder with masked-LM head; logits, float32, are computed at the asked positions alone."""
 
     config: EncoderConfig
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
@@ -48,7 +53,7 @@ class MaskedLM(nn.Module):
         output_attentions: bool = False,
     ) -> tuple[jax.Array, EncoderOutput]:
         """Gives logits `[batch, predictions, vocab]` at `positions` `[batch, predictions]`, and the encoder output."""
-        encoder = Encoder(self.config, name="encoder")
+        encoder = Encoder(self.config, dtype=self.dtype, name="encoder")
         output = encoder(
             input_ids,
             attention_mask,
@@ -62,27 +67,37 @@ class MaskedLM(nn.Module):
 
 
 class SequenceModel(nn.Module):
-    """Encoder with a linear map on the first token: `num_outputs` logits, or one number for regression."""
+    """Encoder, pooler and a linear map: `num_outputs` logits, or one number for regression.
+
+    `head` names the parameters of the linear map: `classifier`, or `next_sentence` for BERT's pretraining task.
+    """
 
     config: EncoderConfig
     num_outputs: int
     unroll: int = 1
+    dtype: Any = jnp.float32
+    head: str = "classifier"
 
     @nn.compact
     def __call__(self, input_ids: jax.Array, attention_mask: jax.Array, token_type_ids: jax.Array) -> jax.Array:
         """Returns `[batch, num_outputs]`."""
-        output = Encoder(self.config, self.unroll, name="encoder")(input_ids, attention_mask, token_type_ids)
-        return Dense(self.num_outputs, self.config, name="head")(output.last_hidden_state[:, 0])
+        c = self.config
+        output = Encoder(c, self.unroll, self.dtype, name="encoder")(input_ids, attention_mask, token_type_ids)
+        pooled = output.last_hidden_state[:, 0]
+        if c.pooler != "none":
+            pooled = POOLER_ACTIVATIONS[c.pooler](Dense(c.hidden_size, c, name="pooler")(pooled))
+        return Dense(self.num_outputs, c, name=self.head)(pooled).astype(jnp.float32)
 
 
 class SpanModel(nn.Module):
     """Encoder with start and end scores for each token."""
 
     config: EncoderConfig
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, input_ids: jax.Array, attention_mask: jax.Array, token_type_ids: jax.Array) -> jax.Array:
         """Returns start and end logits, `[batch, length, 2]`, about -1e9 at padding."""
-        output = Encoder(self.config, name="encoder")(input_ids, attention_mask, token_type_ids)
-        logits = Dense(2, self.config, name="head")(output.last_hidden_state)
+        output = Encoder(self.config, dtype=self.dtype, name="encoder")(input_ids, attention_mask, token_type_ids)
+        logits = Dense(2, self.config, name="span")(output.last_hidden_state).astype(jnp.float32)
         return jnp.where(attention_mask[..., None] > 0, logits, -1e9)

@@ -1,0 +1,1 @@
+"""Published systems as data, and models in and out of Hugging Face directories."""

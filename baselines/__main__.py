@@ -1,0 +1,89 @@
+"""Command line of the baselines: `python -m baselines list | import NAME --checkpoint=DIR | export RECORD --to=DIR`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from baselines.catalogue import BaselineError, baselines
+from tasks.errors import nearest_match_hint
+
+
+def _list() -> int:
+    """Prints one line for each baseline."""
+    from benchmark.models.formulas import num_parameters
+
+    row = "{:20} {:>6} {:>6} {:>5} {:>10} {:>8}  {:>16}  {}".format
+    print(row("name", "layers", "hidden", "intra", "published", "counted", "GLUE", "checkpoint"))
+    for name, baseline in baselines().items():
+        e = baseline.encoder
+        shape = (e.num_hidden_layers, e.hidden_size, e.intra_size) if e else ("-", "-", "-")
+        published = f"{baseline.published_parameters.value / 1e6:.1f}M" if baseline.published_parameters else "-"
+        counted = f"{num_parameters(e) / 1e6:.2f}M" if e else "-"
+        glue = f"{baseline.averages[0].value:g} {baseline.averages[0].average}" if baseline.averages else "-"
+        print(row(name, *shape, published, counted, glue, baseline.checkpoint.name if baseline.checkpoint else "-"))
+    print("GLUE averages are as printed by their sources, on the split named there; see each baseline.json.")
+    return 0
+
+
+def _import(name: str, checkpoint: str, to: str, allow_pickle: bool) -> int:
+    """Reads a checkpoint of a baseline and keeps it in this project's format."""
+    from baselines.importer import import_checkpoint
+
+    known = baselines()
+    if name not in known:
+        raise BaselineError(f"unknown baseline {name!r}: {nearest_match_hint(name, known)}")
+    target = Path(to) if to else Path("checkpoints") / name
+    print(import_checkpoint(known[name], Path(checkpoint), target, allow_pickle=allow_pickle))
+    return 0
+
+
+def _export(record: str, to: str, onnx: bool) -> int:
+    """Writes the model of a record for use outside this project."""
+    from baselines.exporter import export_record
+
+    for line in export_record(Path(record), Path(to), onnx=onnx):
+        print(line)
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: the words after `python -m baselines`.
+
+    Returns:
+        The exit code: 0, or 2 for bad input.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m baselines", description="Published systems, and models in and out."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="print every baseline")
+    imports = commands.add_parser("import", help="read a Hugging Face checkpoint of a baseline")
+    imports.add_argument("name", metavar="NAME")
+    imports.add_argument("--checkpoint", required=True, metavar="DIR", help="holds config.json and model.safetensors")
+    imports.add_argument("--to", default="", metavar="DIR", help="default: checkpoints/NAME")
+    imports.add_argument("--allow_pickle", action="store_true", help="read pytorch_model.bin, tensors only")
+    exports = commands.add_parser("export", help="write the model of a result record as a Hugging Face directory")
+    exports.add_argument("record", metavar="RECORD", help="results/NAME.json inside the folder of its run")
+    exports.add_argument("--to", required=True, metavar="DIR", help="the folder to write")
+    exports.add_argument("--no_onnx", action="store_true", help="leave out model.onnx")
+    options = parser.parse_args(arguments)
+    try:
+        if options.command == "list":
+            return _list()
+        if options.command == "import":
+            return _import(options.name, options.checkpoint, options.to, options.allow_pickle)
+        return _export(options.record, options.to, not options.no_onnx)
+    # Errors of checkpoints, records and settings are ValueErrors, those of a run's folder RuntimeErrors.
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

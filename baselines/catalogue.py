@@ -1,0 +1,176 @@
+"""Published baselines as data: one folder each, read and checked strictly.
+
+Everything in a `baseline.json` is *reported*: it was printed by somebody else, and its source stands beside it. Results
+of this project are records (`benchmark.records`) and never mixed with it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from benchmark.config import ConfigError, EncoderConfig, encoder_from_dict
+from tasks.averages import AVERAGES
+from tasks.catalogue import TASKS
+
+FOLDER = Path(__file__).resolve().parent
+FILE = "baseline.json"
+
+Percent = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
+Text = Annotated[str, Field(min_length=1, max_length=400)]
+Url = Annotated[str, Field(pattern=r"^https://[^\s<>\"']+$", max_length=300)]
+
+
+class BaselineError(ValueError):
+    """A baseline's folder that is not as it should be; the message is one line naming file, field and value."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Citation(_Model):
+    """The publication."""
+
+    title: Text
+    authors: Text
+    year: int = Field(ge=2017, le=2100)
+    url: Url
+
+
+class Checkpoint(_Model):
+    """Published parameters; `hugging_face` ones can be imported."""
+
+    name: Text
+    url: Url
+    format: Literal["hugging_face", "tensorflow"]
+
+
+class Sourced(_Model):
+    """A number and who printed it."""
+
+    value: int = Field(ge=1)
+    source: Text
+
+
+class Score(_Model):
+    """A published score, in percent (correlations times 100); several sources may give the same one."""
+
+    task: str
+    split: Literal["validation", "test"]
+    metric: str
+    value: Percent
+    source: Text
+
+    @model_validator(mode="after")
+    def _known(self) -> Score:
+        if self.task not in TASKS or self.metric not in TASKS[self.task].metrics:
+            raise ValueError(f"{self.task} {self.metric}: not a task and metric of the catalogue")
+        return self
+
+
+class Average(_Model):
+    """A published average; `unknown` where its definition or split was not stated."""
+
+    average: str
+    split: Literal["validation", "test", "unknown"]
+    value: Percent
+    source: Text
+    note: str = Field(max_length=400)
+
+    @model_validator(mode="after")
+    def _known(self) -> Average:
+        if self.average != "unknown" and self.average not in AVERAGES:
+            raise ValueError(f"average {self.average!r}: accepted: unknown, {', '.join(AVERAGES)}")
+        return self
+
+
+class Latency(_Model):
+    """A published latency in seconds."""
+
+    method: Literal["reported"]
+    chip: Text
+    batch_size: int = Field(ge=1)
+    sequence_length: int = Field(ge=1)
+    value_s: float = Field(gt=0, allow_inf_nan=False)
+    source: Text
+
+
+class Baseline(_Model):
+    """One published system.
+
+    `architecture` holds fields of `EncoderConfig`, null where the system is outside the family or unknown.
+    """
+
+    schema_version: Literal[1]
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_]{0,59}$")
+    title: str = Field(min_length=1, max_length=80)
+    licence: str | None = Field(max_length=60)
+    citation: Citation
+    contact: str | None = Field(max_length=200)
+    architecture: dict[str, int | float | str | bool | None] | None
+    checkpoint: Checkpoint | None
+    published_parameters: Sourced | None
+    recipe: Text
+    scores: list[Score]
+    averages: list[Average]
+    latency: list[Latency]
+    notes: list[Text]
+
+    @property
+    def encoder(self) -> EncoderConfig | None:
+        """The architecture, checked; None where there is none."""
+        return encoder_from_dict(self.architecture) if self.architecture is not None else None
+
+    @model_validator(mode="after")
+    def _buildable(self) -> Baseline:
+        try:
+            _ = self.encoder
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a field is given twice")
+    return result
+
+
+def read(folder: Path) -> Baseline:
+    """Reads one baseline.
+
+    Args:
+        folder: holds `baseline.json`; its name is the baseline's.
+
+    Raises:
+        BaselineError: the file is missing or not valid.
+    """
+    path = folder / FILE
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique)
+        baseline = Baseline.model_validate(value)
+    except OSError as error:
+        raise BaselineError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "baseline"
+        raise BaselineError(f"{path}: {place} = {str(first.get('input'))[:80]!r}: {first['msg']}") from None
+    except ValueError as error:
+        raise BaselineError(f"{path}: not strict JSON: {error}") from None
+    if baseline.name != folder.name:
+        raise BaselineError(f"{path}: name = {baseline.name!r}: the folder's name {folder.name!r} is expected")
+    return baseline
+
+
+def baselines(root: Path = FOLDER) -> dict[str, Baseline]:
+    """All baselines below a folder, by name, in the order of their names.
+
+    Raises:
+        BaselineError: one of them is not valid.
+    """
+    return {folder.name: read(folder) for folder in sorted(root.iterdir()) if (folder / FILE).is_file()}

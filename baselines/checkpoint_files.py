@@ -1,0 +1,200 @@
+"""Reads and writes Hugging Face checkpoint directories: `config.json` and safetensors files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmark.config import EncoderConfig
+from benchmark.models.hugging_face import CheckpointError, heads_of, plain_names, to_parameters, to_state
+from benchmark.models.hugging_face_config import encoder_from_json, encoder_to_json, export_type
+
+SINGLE, INDEX, PICKLE = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
+# transformers refuses a file that does not say whose layout it has.
+_METADATA = {"format": "pt"}
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
+# Heads beside the pooler -> the end of the class that transformers has for them.
+_CLASSES: dict[frozenset[str], str] = {
+    frozenset(): "Model",
+    frozenset({"masked_lm"}): "ForMaskedLM",
+    frozenset({"masked_lm", "next_sentence"}): "ForPreTraining",
+    frozenset({"next_sentence"}): "ForNextSentencePrediction",
+    frozenset({"classifier"}): "ForSequenceClassification",
+    frozenset({"span"}): "ForQuestionAnswering",
+}
+_FAMILIES = {"bert": "Bert", "distilbert": "DistilBert", "mobilebert": "MobileBert"}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model read from a Hugging Face directory.
+
+    Attributes:
+        encoder: architecture.
+        model_type: `bert`, `distilbert` or `mobilebert`.
+        heads: names in `benchmark.models.hugging_face.HEADS` that the file holds.
+        params: tree with `encoder` and the heads, float32.
+        num_tensors: number of tensors in the file.
+    """
+
+    encoder: EncoderConfig
+    model_type: str
+    heads: tuple[str, ...]
+    params: dict[str, Any]
+    num_tensors: int
+
+
+def read(directory: Path, *, allow_pickle: bool = False) -> Checkpoint:
+    """Reads a checkpoint and accounts for every tensor of it.
+
+    Args:
+        directory: holds `config.json` and `model.safetensors`, or an index of shards.
+        allow_pickle: whether `pytorch_model.bin` may be read where there are no safetensors.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, the architecture is none of the family, or tensors are unknown,
+            missing, misshapen or no floats.
+    """
+    path = directory / "config.json"
+    if not path.is_file():
+        raise CheckpointError(f"{path}: missing; a Hugging Face directory with config.json and {SINGLE} is expected")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise CheckpointError("not an object")
+        encoder, model_type = encoder_from_json(values)
+    # A CheckpointError is a ValueError, as are the errors of the JSON reader.
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    state = _read_tensors(directory, allow_pickle)
+    try:
+        heads = heads_of(plain_names(state, model_type), model_type)
+        params = to_parameters(state, parameter_shapes(encoder, heads, state), encoder, model_type)
+    except CheckpointError as error:
+        raise CheckpointError(f"{directory}: {error}") from None
+    return Checkpoint(encoder, model_type, heads, params, len(state))
+
+
+def parameter_shapes(encoder: EncoderConfig, heads: tuple[str, ...], state: Mapping[str, Any]) -> dict[str, Any]:
+    """Shapes of our parameters, from the modules themselves; nothing is computed.
+
+    Args:
+        encoder: architecture.
+        heads: the heads to have.
+        state: tells the number of labels of a classifier.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    from benchmark.models.encoder import Encoder
+    from benchmark.models.heads import MaskedLM, SequenceModel, SpanModel
+
+    ids = jnp.zeros((1, 2), jnp.int32)
+    labels = state["classifier.bias"].shape[0] if "classifier.bias" in state else 2
+    models: dict[str, Any] = {
+        "masked_lm": (MaskedLM(encoder), 4),
+        "next_sentence": (SequenceModel(encoder, 2, head="next_sentence"), 3),
+        "classifier": (SequenceModel(encoder, labels), 3),
+        "span": (SpanModel(encoder), 3),
+        # Any model with a pooler serves for its shapes.
+        "pooler": (SequenceModel(encoder, 1), 3),
+    }
+    result: dict[str, Any] = {}
+    for name, (model, num_inputs) in {"encoder": (Encoder(encoder), 3), **models}.items():
+        if name == "encoder" or name in heads:
+            tree = jax.eval_shape(model.init, jax.random.key(0), *[ids] * num_inputs)["params"]
+            result[name] = tree if name == "encoder" else tree.get(name, {})
+    return result
+
+
+def _read_tensors(directory: Path, allow_pickle: bool) -> dict[str, np.ndarray]:
+    if (directory / SINGLE).is_file():
+        return _read_safetensors(directory / SINGLE)
+    if (directory / INDEX).is_file():
+        return _read_shards(directory)
+    pickle = directory / PICKLE
+    if not pickle.is_file():
+        raise CheckpointError(f"{directory}: no {SINGLE}, {INDEX} or {PICKLE}; one of them is expected")
+    if not allow_pickle:
+        raise CheckpointError(
+            f"{pickle}: is a pickle file; convert it to safetensors, or read it with --allow_pickle if you trust it"
+        )
+    import torch
+
+    try:
+        state = torch.load(pickle, map_location="cpu", weights_only=True)
+    # The reader's errors have no common base; each of them means that this file is none that we take.
+    except Exception as error:
+        raise CheckpointError(f"{pickle}: damaged, or more than tensors: {str(error).splitlines()[0]}") from None
+    return {name: tensor.float().numpy() for name, tensor in state.items()}
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.flax import load_file
+
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path}: damaged: {error}") from None
+    for name, tensor in tensors.items():
+        if tensor.dtype.name not in _FLOATS and not name.endswith("_ids"):
+            raise CheckpointError(f"{path}: {name} is {tensor.dtype.name}; accepted: {', '.join(_FLOATS)}")
+    return {name: np.asarray(tensor) for name, tensor in tensors.items()}
+
+
+def _read_shards(directory: Path) -> dict[str, np.ndarray]:
+    path = directory / INDEX
+    try:
+        places: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        shards = sorted(set(places.values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: not an index of shards: {error!r}") from None
+    state: dict[str, np.ndarray] = {}
+    for name in shards:
+        if Path(name).name != name or not (directory / name).is_file():
+            raise CheckpointError(f"{path}: shard {name!r} is missing; a file beside the index is expected")
+        state |= _read_safetensors(directory / name)
+    if differing := sorted(set(state) ^ set(places)):
+        raise CheckpointError(f"{path}: index and shards differ in {differing[0]}")
+    return state
+
+
+def write(directory: Path, encoder: EncoderConfig, params: Mapping[str, Any], **extra: Any) -> dict[str, Any]:
+    """Writes `config.json` and `model.safetensors`, loadable with `transformers.AutoModel*.from_pretrained`.
+
+    Args:
+        directory: is made.
+        encoder: architecture.
+        params: tree with `encoder` and any heads.
+        extra: further members of `config.json`.
+
+    Returns:
+        The content of `config.json`.
+
+    Raises:
+        CheckpointError: transformers has no class that computes this architecture, or none with these heads.
+    """
+    from safetensors.numpy import save_file
+
+    model_type = export_type(encoder)
+    heads = frozenset(params) - {"encoder", "pooler"}
+    if heads not in _CLASSES or (model_type == "distilbert" and "next_sentence" in heads):
+        raise CheckpointError(
+            f"transformers has no {_FAMILIES[model_type]} class with heads {', '.join(sorted(heads))}"
+        )
+    config = encoder_to_json(encoder) | {"dtype": "float32"} | extra
+    config["architectures"] = [_FAMILIES[model_type] + _CLASSES[heads]]
+    if "classifier" in heads:
+        labels = len(params["classifier"]["bias"])
+        config["id2label"] = {str(i): f"LABEL_{i}" for i in range(labels)} | extra.get("id2label", {})
+        config["label2id"] = {label: int(i) for i, label in config["id2label"].items()}
+    directory.mkdir(parents=True, exist_ok=True)
+    save_file(to_state(params, encoder, model_type), directory / SINGLE, metadata=_METADATA)
+    (directory / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    return config

@@ -1,0 +1,57 @@
+"""Imports a published checkpoint: Hugging Face directory in, parameters of this project out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+from baselines import checkpoint_files
+from baselines.catalogue import Baseline, BaselineError
+from benchmark.config import EncoderConfig, to_dict
+
+# They shape where training starts, not what a trained model computes; the pooler belongs to a head.
+_IRRELEVANT = ("initializer_range", "position_initializer", "pooler")
+
+
+def differences(found: EncoderConfig, expected: EncoderConfig) -> list[str]:
+    """Fields in which two architectures compute something else, as `name found (expected)`."""
+    return [
+        f"{field.name} {getattr(found, field.name)} ({getattr(expected, field.name)})"
+        for field in dataclasses.fields(EncoderConfig)
+        if field.name not in _IRRELEVANT and getattr(found, field.name) != getattr(expected, field.name)
+    ]
+
+
+def import_checkpoint(baseline: Baseline, directory: Path, target: Path, *, allow_pickle: bool = False) -> str:
+    """Reads a checkpoint, compares it with its baseline and keeps it.
+
+    Args:
+        baseline: what the checkpoint should be.
+        directory: Hugging Face directory.
+        target: folder for `encoder.json` and `params`, which `benchmark.training.checkpoints.restore` reads.
+        allow_pickle: see `checkpoint_files.read`.
+
+    Returns:
+        One line that says what was read.
+
+    Raises:
+        BaselineError: the baseline has no architecture, or the checkpoint has another one.
+        CheckpointError: see `checkpoint_files.read`.
+    """
+    if baseline.encoder is None:
+        raise BaselineError(f"{baseline.name}: has no architecture of this project's family; only its scores are known")
+    checkpoint = checkpoint_files.read(directory, allow_pickle=allow_pickle)
+    if found := differences(checkpoint.encoder, baseline.encoder):
+        raise BaselineError(f"{directory}: is no {baseline.title}: {', '.join(found)} (expected in brackets)")
+    from benchmark.training import checkpoints
+
+    checkpoints.save(target / "params", checkpoint.params)
+    values = {
+        "encoder": to_dict(checkpoint.encoder),
+        "heads": list(checkpoint.heads),
+        "model_type": checkpoint.model_type,
+    }
+    (target / "encoder.json").write_text(json.dumps(values, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    heads = ", ".join(checkpoint.heads) or "no head"
+    return f"{baseline.name}: {checkpoint.num_tensors} tensors read from {directory} ({heads}), kept in {target}"

@@ -1,0 +1,302 @@
+"""Hugging Face checkpoints and ours: which tensor is which parameter, in both directions.
+
+The names are those of transformers' BERT, DistilBERT and MobileBERT classes; BERT-shaped TinyBERT and MiniLM are of
+type `bert`. PyTorch keeps the weight of a linear map as `[outputs, inputs]`, ours is `[inputs, outputs]`, and
+ours stacks the layers; both are changes of layout, so that a round trip gives back the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmark.config import EncoderConfig
+
+MODEL_TYPES = ("bert", "distilbert", "mobilebert")
+HEADS = ("pooler", "masked_lm", "next_sentence", "classifier", "span")
+
+# Non-trained buffers that older versions of transformers saved.
+BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
+# PyTorch's default, which transformers' MobileBERT uses in two of its norms whatever its configuration says.
+TORCH_LAYER_NORM_EPS = 1e-5
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is not what its configuration says; the message is one line."""
+
+
+class Tensor(NamedTuple):
+    """A tensor of a Hugging Face checkpoint and the parameter that it is.
+
+    Attributes:
+        name: Hugging Face's name, without the prefix of the encoder (`bert.`).
+        path: keys of our parameter tree.
+        transposed: whether ours has its two axes exchanged.
+        layer: row of our stacked parameter, None where it is not stacked.
+    """
+
+    name: str
+    path: tuple[str, ...]
+    transposed: bool = False
+    layer: int | None = None
+
+
+# Modules of one layer: Hugging Face's name -> ours. Names of norms end in `norm`.
+_BERT_LAYER = {
+    "attention.self.query": "query",
+    "attention.self.key": "key",
+    "attention.self.value": "value",
+    "attention.output.dense": "attention_output",
+    "attention.output.LayerNorm": "attention_norm",
+    "intermediate.dense": "intermediate_0",
+    "output.dense": "output_0",
+    "output.LayerNorm": "output_norm_0",
+}
+_DISTILBERT_LAYER = {
+    "attention.q_lin": "query",
+    "attention.k_lin": "key",
+    "attention.v_lin": "value",
+    "attention.out_lin": "attention_output",
+    "sa_layer_norm": "attention_norm",
+    "ffn.lin1": "intermediate_0",
+    "ffn.lin2": "output_0",
+    "output_layer_norm": "output_norm_0",
+}
+# Modules outside the encoder: Hugging Face's name -> head and our module.
+_HEAD_MODULES: dict[str, dict[str, tuple[str, ...]]] = {
+    "bert": {
+        "pooler.dense": ("pooler",),
+        "cls.predictions.transform.dense": ("masked_lm", "transform"),
+        "cls.predictions.transform.LayerNorm": ("masked_lm", "norm"),
+        "cls.seq_relationship": ("next_sentence",),
+        "classifier": ("classifier",),
+        "qa_outputs": ("span",),
+    },
+    "distilbert": {
+        "pre_classifier": ("pooler",),
+        "vocab_transform": ("masked_lm", "transform"),
+        "vocab_layer_norm": ("masked_lm", "norm"),
+        "classifier": ("classifier",),
+        "qa_outputs": ("span",),
+    },
+}
+_HEAD_MODULES["mobilebert"] = _HEAD_MODULES["bert"]
+# Bias of the masked-LM head, and tensors that repeat another one: name -> name of what it repeats.
+_LM_BIAS = {"bert": "cls.predictions.bias", "mobilebert": "cls.predictions.bias", "distilbert": "vocab_projector.bias"}
+_TIED = {
+    "bert": {
+        "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
+        "cls.predictions.decoder.bias": "cls.predictions.bias",
+    },
+    "distilbert": {"vocab_projector.weight": "embeddings.word_embeddings.weight"},
+}
+_TIED["mobilebert"] = _TIED["bert"]
+
+
+def _mobilebert_layer(config: EncoderConfig) -> dict[str, str]:
+    """Modules of a MobileBERT layer; of several feed-forward networks the last stands outside the list `ffn`."""
+    names = dict(_BERT_LAYER)
+    last = config.num_feedforward_networks - 1
+    for theirs in ("intermediate.dense", "output.dense", "output.LayerNorm"):
+        ours = names[theirs].removesuffix("_0")
+        names[theirs] = f"{ours}_{last}"
+        names |= {f"ffn.{i}.{theirs}": f"{ours}_{i}" for i in range(last)}
+    if config.intra_bottleneck_size is not None:
+        names |= {
+            "bottleneck.input.dense": "input_bottleneck",
+            "bottleneck.input.LayerNorm": "input_bottleneck_norm",
+            "output.bottleneck.dense": "output_bottleneck",
+            "output.bottleneck.LayerNorm": "output_bottleneck_norm",
+        }
+        if config.key_query_shared_bottleneck and not config.use_bottleneck_attention:
+            names["bottleneck.attention.dense"] = "attention_bottleneck"
+            names["bottleneck.attention.LayerNorm"] = "attention_bottleneck_norm"
+    return names
+
+
+def _module(theirs: str, path: tuple[str, ...], layer: int | None = None) -> Iterator[Tensor]:
+    norm = "norm" in path[-1]
+    yield Tensor(f"{theirs}.weight", (*path, "scale" if norm else "kernel"), not norm, layer)
+    yield Tensor(f"{theirs}.bias", (*path, "bias"), False, layer)
+
+
+def encoder_tensors(config: EncoderConfig, model_type: str) -> list[Tensor]:
+    """Every tensor of the encoder.
+
+    Args:
+        config: architecture.
+        model_type: one of `MODEL_TYPES`.
+    """
+    tables = ["word_embeddings", "position_embeddings"] + (["token_type_embeddings"] if config.type_vocab_size else [])
+    result = [Tensor(f"embeddings.{name}.weight", ("encoder", "embeddings", name)) for name in tables]
+    result += _module("embeddings.LayerNorm", ("encoder", "embeddings", "norm"))
+    if model_type == "mobilebert":
+        result += _module("embeddings.embedding_transformation", ("encoder", "embeddings", "transformation"))
+    stem = "transformer.layer" if model_type == "distilbert" else "encoder.layer"
+    if model_type == "mobilebert":
+        modules = _mobilebert_layer(config)
+    else:
+        modules = _DISTILBERT_LAYER if model_type == "distilbert" else _BERT_LAYER
+    for layer in range(config.num_hidden_layers):
+        for theirs, ours in modules.items():
+            result += _module(f"{stem}.{layer}.{theirs}", ("encoder", "layers", ours), layer)
+    return result
+
+
+def head_tensors(config: EncoderConfig, model_type: str, heads: Iterable[str]) -> list[Tensor]:
+    """Every tensor of the heads, without those that repeat another tensor.
+
+    Args:
+        config: architecture.
+        model_type: one of `MODEL_TYPES`.
+        heads: names in `HEADS`.
+    """
+    wanted = set(heads)
+    result = []
+    for theirs, path in _HEAD_MODULES[model_type].items():
+        if path[0] in wanted:
+            result += _module(theirs, path)
+    if "masked_lm" in wanted:
+        result.append(Tensor(_LM_BIAS[model_type], ("masked_lm", "bias")))
+        if model_type == "mobilebert" and config.embedding_size < config.hidden_size:
+            result.append(Tensor("cls.predictions.dense.weight", ("masked_lm", "decoder")))
+    return result
+
+
+def heads_of(names: Iterable[str], model_type: str) -> tuple[str, ...]:
+    """Heads of which a checkpoint holds anything.
+
+    Args:
+        names: tensor names as `plain_names` gives them.
+        model_type: one of `MODEL_TYPES`.
+    """
+    found = {
+        path[0] for name in names for theirs, path in _HEAD_MODULES[model_type].items() if name.startswith(f"{theirs}.")
+    }
+    found |= {"masked_lm"} if _LM_BIAS[model_type] in set(names) else set()
+    return tuple(head for head in HEADS if head in found)
+
+
+def plain_names(state: Mapping[str, Any], model_type: str) -> dict[str, Any]:
+    """Tensors under the names of `Tensor`: without the encoder's prefix, and with today's names of norms.
+
+    Checkpoints converted from TensorFlow, `bert-base-uncased` among them, call a norm's weight `gamma` and its bias
+    `beta`.
+
+    Raises:
+        CheckpointError: two tensors have the same name then.
+    """
+    result: dict[str, Any] = {}
+    for name, value in state.items():
+        plain = name.removeprefix(f"{model_type}.")
+        plain = plain.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+        if plain in result:
+            raise CheckpointError(f"tensor {name} occurs twice, with and without prefix or under an old name")
+        result[plain] = value
+    return result
+
+
+def _shape(params: Any, tensor: Tensor) -> tuple[int, ...]:
+    """Shape of the Hugging Face tensor, from a tree of our shapes."""
+    leaf = params
+    for key in tensor.path:
+        leaf = leaf[key]
+    shape = tuple(leaf.shape if tensor.layer is None else leaf.shape[1:])
+    return shape[::-1] if tensor.transposed else shape
+
+
+def to_parameters(state: Mapping[str, np.ndarray], shapes: Any, config: EncoderConfig, model_type: str) -> Any:
+    """Our parameters of a checkpoint; every tensor is accounted for.
+
+    Args:
+        state: name -> array, as in the file.
+        shapes: our parameter tree with the heads that the checkpoint has; leaves need only a `shape`.
+        config: architecture.
+        model_type: one of `MODEL_TYPES`.
+
+    Returns:
+        A tree of the structure of `shapes`, float32.
+
+    Raises:
+        CheckpointError: tensors are unknown, missing or of another shape; a tied tensor differs from what it repeats.
+    """
+    plain = plain_names(state, model_type)
+    heads = heads_of(plain, model_type)
+    wanted = encoder_tensors(config, model_type) + head_tensors(config, model_type, heads)
+    known = {tensor.name for tensor in wanted} | set(BUFFERS) | {name for name in plain if _is_unused(name, config)}
+    tied = {name: source for name, source in _TIED[model_type].items() if name in plain}
+    problems = []
+    # MobileBERT's extra block of output embeddings is there, and empty, where the word table needs none.
+    empty = {name for name, value in plain.items() if 0 in value.shape}
+    if unknown := sorted(set(plain) - known - set(tied) - empty):
+        problems.append(f"unknown: {_listed(unknown)}")
+    if missing := [tensor.name for tensor in wanted if tensor.name not in plain]:
+        problems.append(f"missing: {_listed(missing)}")
+    for tensor in wanted:
+        if tensor.name in plain and tuple(plain[tensor.name].shape) != (expected := _shape(shapes, tensor)):
+            problems.append(f"{tensor.name} has shape {tuple(plain[tensor.name].shape)}, expected {expected}")
+    if problems:
+        raise CheckpointError("; ".join(problems[:8]))
+    for name, source in tied.items():
+        if source in plain and not np.array_equal(plain[name], plain[source]):
+            raise CheckpointError(f"{name} differs from {source}; only tied output embeddings are supported")
+    return _assemble(wanted, plain)
+
+
+def _is_unused(name: str, config: EncoderConfig) -> bool:
+    """Whether transformers makes this tensor and never reads it: the shared bottleneck beside bottleneck attention."""
+    return config.use_bottleneck_attention and ".bottleneck.attention." in name
+
+
+def _listed(names: list[str], most: int = 8) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _assemble(wanted: Iterable[Tensor], plain: Mapping[str, np.ndarray]) -> Any:
+    """Builds our tree; layers come in rising order."""
+    leaves: dict[tuple[str, ...], list[np.ndarray]] = {}
+    stacked: set[tuple[str, ...]] = set()
+    for tensor in wanted:
+        value = np.asarray(plain[tensor.name], np.float32)
+        leaves.setdefault(tensor.path, []).append(value.T if tensor.transposed else value)
+        if tensor.layer is not None:
+            stacked.add(tensor.path)
+    tree: dict[str, Any] = {}
+    for path, arrays in leaves.items():
+        node = tree
+        for key in path[:-1]:
+            node = node.setdefault(key, {})
+        node[path[-1]] = np.stack(arrays) if path in stacked else np.ascontiguousarray(arrays[0])
+    return tree
+
+
+def to_state(params: Mapping[str, Any], config: EncoderConfig, model_type: str) -> dict[str, np.ndarray]:
+    """The tensors of our parameters, under the names with which transformers saves a model with these heads.
+
+    Args:
+        params: tree with `encoder` and any of `HEADS`.
+        config: architecture.
+        model_type: one of `MODEL_TYPES`.
+
+    Returns:
+        Name -> contiguous float32 array. Tied output embeddings are left out, as transformers leaves them out.
+    """
+    heads = [head for head in HEADS if head in params]
+    prefixed = bool(set(heads) - {"pooler"})
+    state = {}
+    inside = {tensor.name for tensor in encoder_tensors(config, model_type)}
+    for tensor in encoder_tensors(config, model_type) + head_tensors(config, model_type, heads):
+        leaf: Any = params
+        for key in tensor.path:
+            leaf = leaf[key]
+        value = np.asarray(leaf if tensor.layer is None else leaf[tensor.layer], np.float32)
+        # BERT's pooler is part of its encoder, DistilBERT's of its classifier.
+        of_encoder = tensor.name in inside or (tensor.path[0] == "pooler" and model_type != "distilbert")
+        name = f"{model_type}.{tensor.name}" if prefixed and of_encoder else tensor.name
+        state[name] = np.ascontiguousarray(value.T if tensor.transposed else value)
+    if model_type == "mobilebert" and "masked_lm" in heads and config.embedding_size == config.hidden_size:
+        state["cls.predictions.dense.weight"] = np.zeros((0, config.vocab_size), np.float32)
+    return state

@@ -1,0 +1,189 @@
+"""Architectures as Hugging Face's `config.json`, in both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from benchmark.config import EncoderConfig
+from benchmark.models.hugging_face import MODEL_TYPES, TORCH_LAYER_NORM_EPS, CheckpointError
+from benchmark.settings import ConfigError
+
+# transformers names the tanh approximation of GELU in three ways.
+_ACTIVATIONS = {
+    "relu": "relu",
+    "gelu": "gelu",
+    "gelu_new": "gelu_new",
+    "gelu_pytorch_tanh": "gelu_new",
+    "gelu_fast": "gelu_new",
+}
+_SAME = {
+    name: name
+    for name in (
+        "vocab_size",
+        "hidden_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "intermediate_size",
+        "max_position_embeddings",
+    )
+}
+_DISTILBERT = _SAME | {
+    "hidden_size": "dim",
+    "num_hidden_layers": "n_layers",
+    "num_attention_heads": "n_heads",
+    "intermediate_size": "hidden_dim",
+}
+_MOBILEBERT = (
+    "embedding_size",
+    "trigram_input",
+    "key_query_shared_bottleneck",
+    "use_bottleneck_attention",
+    "num_feedforward_networks",
+    "normalization_type",
+)
+_DISTILBERT_EPS = 1e-12
+
+
+def encoder_from_json(values: Mapping[str, Any]) -> tuple[EncoderConfig, str]:
+    """Reads an architecture.
+
+    Args:
+        values: content of a `config.json`.
+
+    Returns:
+        The architecture and its model type.
+
+    Raises:
+        CheckpointError: the type or a value is none that the encoder family has, or a field is missing.
+    """
+    model_type = values.get("model_type")
+    if model_type not in MODEL_TYPES:
+        raise CheckpointError(f"model_type is {model_type!r}; accepted: {', '.join(MODEL_TYPES)}")
+    names = _DISTILBERT if model_type == "distilbert" else _SAME
+    if missing := [name for name in names.values() if name not in values]:
+        raise CheckpointError(f"{missing[0]} is missing")
+    if values.get("position_embedding_type", "absolute") != "absolute":
+        raise CheckpointError(f"position_embedding_type is {values['position_embedding_type']!r}; accepted: absolute")
+    activation = values.get("activation" if model_type == "distilbert" else "hidden_act", "gelu")
+    if activation not in _ACTIVATIONS:
+        raise CheckpointError(f"hidden_act is {activation!r}; accepted: {', '.join(_ACTIVATIONS)}")
+    own: dict[str, Any] = {ours: values[theirs] for ours, theirs in names.items()}
+    own |= {"hidden_act": _ACTIVATIONS[activation], "initializer_range": values.get("initializer_range", 0.02)}
+    try:
+        if model_type == "mobilebert":
+            return _mobilebert(values, own), model_type
+        return _plain(values, own, model_type), model_type
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from error
+
+
+def _plain(values: Mapping[str, Any], own: dict[str, Any], model_type: str) -> EncoderConfig:
+    distilbert = model_type == "distilbert"
+    return EncoderConfig(
+        **own,
+        embedding_size=own["hidden_size"],
+        intra_bottleneck_size=None,
+        num_feedforward_networks=1,
+        normalization_type="layer_norm",
+        trigram_input=False,
+        key_query_shared_bottleneck=False,
+        type_vocab_size=0 if distilbert else values.get("type_vocab_size", 2),
+        layer_norm_eps=_DISTILBERT_EPS if distilbert else values.get("layer_norm_eps", 1e-12),
+        pooler="relu" if distilbert else "tanh",
+    )
+
+
+def _mobilebert(values: Mapping[str, Any], own: dict[str, Any]) -> EncoderConfig:
+    defaults = EncoderConfig()
+    own |= {name: values.get(name, getattr(defaults, name)) for name in _MOBILEBERT}
+    own["type_vocab_size"] = values.get("type_vocab_size", 2)
+    own["layer_norm_eps"] = values.get("layer_norm_eps", 1e-12)
+    own["pooler"] = "tanh" if values.get("classifier_activation", True) else "none"
+    own["intra_bottleneck_size"] = (
+        values.get("intra_bottleneck_size", 128) if values.get("use_bottleneck", True) else None
+    )
+    if own["intra_bottleneck_size"] is None:
+        own["key_query_shared_bottleneck"] = own["use_bottleneck_attention"] = False
+    elif own["use_bottleneck_attention"]:
+        # transformers makes a shared bottleneck then, and does not use it.
+        own["key_query_shared_bottleneck"] = False
+    config = EncoderConfig(**own)
+    if problem := _mobilebert_problem(config):
+        raise CheckpointError(problem)
+    return config
+
+
+def _mobilebert_problem(config: EncoderConfig) -> str:
+    """Why transformers' MobileBERT cannot compute what this architecture says; empty where it can."""
+    if config.normalization_type == "layer_norm" and config.layer_norm_eps != TORCH_LAYER_NORM_EPS:
+        return (
+            f"layer_norm_eps is {config.layer_norm_eps:g}; with normalization_type 'layer_norm' MobileBERT of"
+            f" transformers uses {TORCH_LAYER_NORM_EPS:g} in two norms whatever is configured, so nothing else is exact"
+        )
+    if (
+        config.intra_bottleneck_size not in (None, config.hidden_size)
+        and not config.key_query_shared_bottleneck
+        and not config.use_bottleneck_attention
+    ):
+        return (
+            "key_query_shared_bottleneck and use_bottleneck_attention are both False; transformers' MobileBERT makes"
+            " queries and keys of the width of the bottleneck then and cannot run"
+        )
+    if not config.trigram_input and config.embedding_size == config.hidden_size:
+        return (
+            "trigram_input is False and embedding_size equals hidden_size; transformers' MobileBERT has an embedding"
+            " transformation always, ours only where it is needed"
+        )
+    return ""
+
+
+def export_type(config: EncoderConfig) -> str:
+    """Model type under which an architecture can be exported.
+
+    Raises:
+        CheckpointError: transformers has no class that computes it.
+    """
+    plain = config.intra_bottleneck_size is None and not config.trigram_input
+    if plain and config.embedding_size == config.hidden_size and config.normalization_type == "layer_norm":
+        if not config.type_vocab_size:
+            if config.layer_norm_eps != _DISTILBERT_EPS or config.pooler == "tanh":
+                raise CheckpointError(
+                    f"an encoder without token types is a DistilBERT, whose layer_norm_eps is {_DISTILBERT_EPS:g} and"
+                    f" whose pooler is 'relu' or 'none'; this one has {config.layer_norm_eps:g} and {config.pooler!r}"
+                )
+            return "distilbert"
+        return "bert"
+    if not config.type_vocab_size:
+        raise CheckpointError("type_vocab_size is 0; transformers' MobileBERT needs at least 1")
+    if config.pooler == "relu":
+        raise CheckpointError("pooler is 'relu'; transformers' MobileBERT has 'tanh' or 'none'")
+    if problem := _mobilebert_problem(config):
+        raise CheckpointError(problem)
+    return "mobilebert"
+
+
+def encoder_to_json(config: EncoderConfig) -> dict[str, Any]:
+    """The `config.json` of an architecture, without what concerns a head.
+
+    Dropout is 0 throughout: distilled students are not trained with it.
+
+    Raises:
+        CheckpointError: transformers has no class that computes it.
+    """
+    model_type = export_type(config)
+    names = _DISTILBERT if model_type == "distilbert" else _SAME
+    values: dict[str, Any] = {"model_type": model_type, "pad_token_id": 0, "tie_word_embeddings": True}
+    values |= {theirs: getattr(config, ours) for ours, theirs in names.items()}
+    values["initializer_range"] = config.initializer_range
+    if model_type == "distilbert":
+        zero = dict.fromkeys(("dropout", "attention_dropout", "seq_classif_dropout", "qa_dropout"), 0.0)
+        return values | zero | {"activation": config.hidden_act}
+    values |= {"hidden_act": config.hidden_act, "type_vocab_size": config.type_vocab_size}
+    values |= {"layer_norm_eps": config.layer_norm_eps, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    if model_type == "mobilebert":
+        values |= {name: getattr(config, name) for name in _MOBILEBERT}
+        values["use_bottleneck"] = config.intra_bottleneck_size is not None
+        values["intra_bottleneck_size"] = config.intra_size
+        values["classifier_activation"] = config.pooler == "tanh"
+    return values

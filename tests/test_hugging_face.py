@@ -1,0 +1,359 @@
+"""Hugging Face checkpoints: the numbers of `transformers` from the same files, and the same bits after a round trip."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+import transformers
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
+
+from baselines import checkpoint_files
+from benchmark.config import EncoderConfig
+from benchmark.models.encoder import Encoder
+from benchmark.models.heads import MaskedLM, SequenceModel, SpanModel
+from benchmark.models.hugging_face import CheckpointError
+from benchmark.models.hugging_face_config import encoder_from_json, encoder_to_json, export_type
+
+HEADS = {
+    "": "AutoModel",
+    "masked_lm": "AutoModelForMaskedLM",
+    "next_sentence": "AutoModelForNextSentencePrediction",
+    "classifier": "AutoModelForSequenceClassification",
+    "span": "AutoModelForQuestionAnswering",
+}
+LABELS = 3
+
+
+def plain(**values: Any) -> EncoderConfig:
+    """A small BERT."""
+    small: dict[str, Any] = {
+        "vocab_size": 50,
+        "embedding_size": 24,
+        "hidden_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 3,
+        "intra_bottleneck_size": None,
+        "intermediate_size": 40,
+        "num_feedforward_networks": 1,
+        "hidden_act": "gelu",
+        "normalization_type": "layer_norm",
+        "trigram_input": False,
+        "key_query_shared_bottleneck": False,
+        "max_position_embeddings": 16,
+        "pooler": "tanh",
+    }
+    return EncoderConfig(**(small | values))
+
+
+@st.composite
+def encoders(draw: st.DrawFn) -> EncoderConfig:
+    """Any architecture that one of the three classes of `transformers` computes."""
+    heads, width = draw(st.integers(1, 4)), draw(st.integers(1, 6))
+    intra, kind = heads * width, draw(st.sampled_from(["bert", "distilbert", "mobilebert"]))
+    common = {
+        "vocab_size": draw(st.integers(8, 60)),
+        "num_hidden_layers": draw(st.integers(1, 3)),
+        "num_attention_heads": heads,
+        "intermediate_size": draw(st.integers(1, 30)),
+        "max_position_embeddings": draw(st.integers(9, 20)),
+        "hidden_act": draw(st.sampled_from(["gelu", "relu", "gelu_new"])),
+    }
+    if kind != "mobilebert":
+        own = {"type_vocab_size": draw(st.integers(1, 3)), "layer_norm_eps": draw(st.sampled_from([1e-12, 1e-5]))}
+        if kind == "distilbert":
+            own = {"type_vocab_size": 0, "layer_norm_eps": 1e-12, "pooler": "relu"}
+        return plain(hidden_size=intra, embedding_size=intra, **common, **own)
+    bottleneck = draw(st.booleans())
+    hidden = draw(st.integers(2, 30)) if bottleneck else intra
+    trigram = draw(st.booleans()) or hidden == 1
+    embedding = draw(st.integers(1, hidden if trigram else hidden - 1))
+    norm = draw(st.sampled_from(["no_norm", "layer_norm"]))
+    narrow = bottleneck and draw(st.booleans())
+    return EncoderConfig(
+        **common,
+        hidden_size=hidden,
+        embedding_size=embedding,
+        intra_bottleneck_size=intra if bottleneck else None,
+        num_feedforward_networks=draw(st.integers(1, 3)) if bottleneck else 1,
+        normalization_type=norm,
+        layer_norm_eps=1e-5 if norm == "layer_norm" else 1e-12,
+        trigram_input=trigram,
+        key_query_shared_bottleneck=bottleneck and not narrow,
+        use_bottleneck_attention=narrow,
+        type_vocab_size=draw(st.integers(1, 3)),
+        pooler=draw(st.sampled_from(["none", "tanh"])),
+    )
+
+
+def random_parameters(config: EncoderConfig, head: str, seed: int = 0) -> dict[str, Any]:
+    """Parameters large enough to make every part matter; norms near 1."""
+    heads = [head] if head else []
+    # DistilBERT's pooler belongs to its classifier, BERT's and MobileBERT's to the encoder.
+    pooled = ("classifier",) if config.pooler == "relu" else ("", "classifier", "next_sentence")
+    if config.pooler != "none" and head in pooled:
+        heads.append("pooler")
+    state = {"classifier.bias": np.zeros(LABELS)}
+    shapes = checkpoint_files.parameter_shapes(config, tuple(heads), state)
+    rng = np.random.default_rng(seed)
+
+    def draw(path: Any, leaf: Any) -> np.ndarray:
+        scale = path[-1].key == "scale"
+        return (rng.standard_normal(leaf.shape) * (0.1 if scale else 0.2) + scale).astype(np.float32)
+
+    return dict(jax.tree.map_with_path(draw, shapes))
+
+
+def make_batch(config: EncoderConfig, rows: int, length: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Random ids, rows of different lengths, no row empty."""
+    rng = np.random.default_rng(seed)
+    mask = (np.arange(length) < rng.integers(1, length + 1, (rows, 1))).astype(np.int32)
+    types = rng.integers(0, max(1, config.type_vocab_size), mask.shape, dtype=np.int32)
+    ids = rng.integers(1, config.vocab_size, mask.shape, dtype=np.int32) * mask
+    return {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+
+
+@partial(jax.jit, static_argnums=(0, 1, 4))
+def ours(config: EncoderConfig, head: str, params: Any, batch: dict[str, np.ndarray], dtype: Any = jnp.float32) -> Any:
+    """Our output for a head; for none all encoder outputs."""
+    inputs = [jnp.asarray(batch[name]) for name in ("input_ids", "attention_mask", "token_type_ids")]
+    own = {k: v for k, v in params.items() if k != "pooler" or head in ("classifier", "next_sentence")}
+    if head == "masked_lm":
+        positions = jnp.broadcast_to(jnp.arange(inputs[0].shape[1]), inputs[0].shape)
+        return MaskedLM(config, dtype).apply({"params": own}, *inputs, positions)[0]
+    if head == "span":
+        return SpanModel(config, dtype).apply({"params": own}, *inputs)
+    if head:
+        outputs = LABELS if head == "classifier" else 2
+        return SequenceModel(config, outputs, 1, dtype, head=head).apply({"params": own}, *inputs)
+    model = Encoder(config, 1, dtype)
+    return model.apply({"params": params["encoder"]}, *inputs, output_hidden_states=True, output_attentions=True)
+
+
+def theirs(directory: Path, head: str, batch: dict[str, np.ndarray]) -> Any:
+    """The output of `transformers` on the exported directory; nothing may be missing from or left over in it."""
+    factory = getattr(transformers, HEADS[head])
+    options = {"output_loading_info": True, "attn_implementation": "eager"}
+    model, report = factory.from_pretrained(directory, **options)
+    assert not report["unexpected_keys"], report
+    assert not {key for key in report["missing_keys"] if "pooler" not in key}, report
+    inputs = {name: torch.from_numpy(values).long() for name, values in batch.items()}
+    if model.config.model_type == "distilbert":
+        del inputs["token_type_ids"]
+    with torch.no_grad():
+        return model.eval()(**inputs, output_hidden_states=True, output_attentions=True)
+
+
+def close(found: Any, expected: torch.Tensor, real: np.ndarray) -> None:
+    """Equality to 1e-5 of the largest value where `real` says that there is a token."""
+    found, wanted = np.asarray(found), expected.numpy()
+    assert found.shape == wanted.shape
+    scale = max(1.0, float(np.abs(wanted[real]).max(initial=0.0)))
+    np.testing.assert_allclose(found[real], wanted[real], rtol=0, atol=1e-5 * scale)
+
+
+@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+@given(config=encoders(), head=st.sampled_from(list(HEADS)), rows=st.integers(1, 3), seed=st.integers(0, 9))
+def test_exported_models_compute_the_same(
+    tmp_path_factory: pytest.TempPathFactory, config: EncoderConfig, head: str, rows: int, seed: int
+) -> None:
+    if export_type(config) == "distilbert" and head == "next_sentence":
+        head = "classifier"
+    directory = tmp_path_factory.mktemp("exported")
+    params, batch = random_parameters(config, head, seed), make_batch(config, rows, 8, seed)
+    checkpoint_files.write(directory, config, params)
+    expected, found = theirs(directory, head, batch), ours(config, head, params, batch)
+    real = batch["attention_mask"] > 0
+    if head == "":
+        close(found.last_hidden_state, expected.last_hidden_state, real)
+        for layer in range(config.num_hidden_layers):
+            close(found.hidden_states[layer], expected.hidden_states[layer + 1], real)
+            attention = jax.nn.softmax(found.attention_scores[layer], axis=-1)
+            close(np.moveaxis(np.asarray(attention), 1, 2), expected.attentions[layer].transpose(1, 2), real)
+    elif head == "span":
+        close(found[..., 0], expected.start_logits, real)
+        close(found[..., 1], expected.end_logits, real)
+    else:
+        everything = np.ones(len(real), bool)
+        close(found, expected.logits, real if head == "masked_lm" else everything)
+    # And back: the same architecture and the same bits.
+    again = checkpoint_files.read(directory)
+    assert again.encoder == dataclasses.replace(config, position_initializer="normal")
+    assert jax.tree.all(jax.tree.map(np.array_equal, again.params, params))
+
+
+def test_gradients_agree(tmp_path: Path) -> None:
+    config = EncoderConfig(
+        vocab_size=40,
+        embedding_size=10,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intra_bottleneck_size=8,
+        intermediate_size=12,
+        num_feedforward_networks=2,
+        max_position_embeddings=12,
+        pooler="tanh",
+    )
+    for encoder in (config, plain()):
+        directory = tmp_path / export_type(encoder)
+        params, batch = random_parameters(encoder, "classifier"), make_batch(encoder, 3, 8)
+        labels = np.array([0, 2, 1])
+        checkpoint_files.write(directory, encoder, params)
+        model = transformers.AutoModelForSequenceClassification.from_pretrained(directory).eval()
+        inputs = {name: torch.from_numpy(values).long() for name, values in batch.items()}
+        torch.nn.functional.cross_entropy(model(**inputs).logits, torch.from_numpy(labels)).backward()
+
+        def loss(params: Any, encoder: EncoderConfig = encoder, batch: Any = batch, labels: Any = labels) -> Any:
+            logits = jax.nn.log_softmax(ours(encoder, "classifier", params, batch))
+            return -logits[jnp.arange(3), labels].mean()
+
+        expected = {
+            name: parameter.grad.numpy() for name, parameter in model.named_parameters() if parameter.grad is not None
+        }
+        # The exporter names gradients as it names parameters.
+        kind = export_type(encoder)
+        found = checkpoint_files.to_state(jax.tree.map(np.asarray, jax.grad(loss)(params)), encoder, kind)
+        assert set(expected) == set(found)
+        for name, gradient in found.items():
+            if "word_embeddings" in name:
+                # PyTorch never gives the padding token a gradient, though its neighbours read it through trigrams.
+                gradient[0] = 0.0
+            np.testing.assert_allclose(gradient, expected[name], rtol=0, atol=1e-4, err_msg=name)
+
+
+def test_bfloat16_follows_float32() -> None:
+    config = plain()
+    params, batch = random_parameters(config, "masked_lm"), make_batch(config, 2, 8)
+    exact, rough = (
+        np.asarray(ours(config, "masked_lm", params, batch, dtype)) for dtype in (jnp.float32, jnp.bfloat16)
+    )
+    assert exact.dtype == rough.dtype == np.float32
+    error = np.abs(exact - rough).max() / np.abs(exact).max()
+    # bfloat16 has 8 bits of mantissa: close, and certainly not equal.
+    assert 1e-4 < error < 0.05
+
+
+@pytest.mark.parametrize("head", ["", "masked_lm", "classifier"])
+def test_old_names_shards_and_half_precision_are_read(tmp_path: Path, head: str) -> None:
+    config = plain()
+    params = random_parameters(config, head)
+    checkpoint_files.write(tmp_path, config, params)
+    state = load_file(tmp_path / "model.safetensors")
+    old = {
+        k.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): v
+        for k, v in state.items()
+    }
+    prefix = "bert." if head else ""
+    old[f"{prefix}embeddings.position_ids"] = np.arange(16)[None]
+    if head == "masked_lm":
+        old["cls.predictions.decoder.weight"] = old["bert.embeddings.word_embeddings.weight"]
+    names = sorted(old)
+    (tmp_path / "model.safetensors").unlink()
+    for part in range(2):
+        half = {
+            name: old[name].astype(np.float16) if old[name].dtype == np.float32 else old[name]
+            for name in names[part::2]
+        }
+        save_file(half, tmp_path / f"model-{part}.safetensors")
+    places = {name: f"model-{i % 2}.safetensors" for i, name in enumerate(names)}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    found = checkpoint_files.read(tmp_path)
+    rounded = jax.tree.map(lambda x: x.astype(np.float16).astype(np.float32), params)
+    assert jax.tree.all(jax.tree.map(np.array_equal, found.params, rounded))
+
+
+def test_pickles_are_read_only_when_asked_for(tmp_path: Path) -> None:
+    config = plain()
+    params = random_parameters(config, "masked_lm")
+    checkpoint_files.write(tmp_path, config, params)
+    state = {name: torch.from_numpy(value) for name, value in load_file(tmp_path / "model.safetensors").items()}
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match="pickle file.*--allow_pickle"):
+        checkpoint_files.read(tmp_path)
+    found = checkpoint_files.read(tmp_path, allow_pickle=True)
+    assert jax.tree.all(jax.tree.map(np.array_equal, found.params, params))
+    torch.save({"x": Path("more than tensors")}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match="more than tensors"):
+        checkpoint_files.read(tmp_path, allow_pickle=True)
+
+
+def test_every_tensor_is_accounted_for(tmp_path: Path) -> None:
+    config = plain()
+    checkpoint_files.write(tmp_path, config, random_parameters(config, "masked_lm"))
+    path = tmp_path / "model.safetensors"
+    good = load_file(path)
+    key = "bert.encoder.layer.1.output.dense.weight"
+
+    def refused(state: dict[str, np.ndarray], message: str) -> None:
+        save_file({name: np.ascontiguousarray(value) for name, value in state.items()}, path)
+        with pytest.raises(CheckpointError, match=message) as caught:
+            checkpoint_files.read(tmp_path)
+        assert "\n" not in str(caught.value)
+
+    refused(good | {"bert.surprise": np.zeros(2, np.float32)}, "unknown: surprise")
+    refused(
+        {name: value for name, value in good.items() if name != key}, "missing: encoder.layer.1.output.dense.weight"
+    )
+    refused(good | {key: good[key].T}, r"shape \(40, 24\), expected \(24, 40\)")
+    refused(good | {key: good[key].astype(np.int8)}, "is int8")
+    table = good["bert.embeddings.word_embeddings.weight"]
+    refused(good | {"cls.predictions.decoder.weight": table + 1}, "only tied output embeddings")
+    path.write_bytes(b"nonsense")
+    with pytest.raises(CheckpointError, match="damaged"):
+        checkpoint_files.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model_type": "roberta"}, "model_type is 'roberta'; accepted: bert"),
+        ({"hidden_act": "swish"}, "hidden_act is 'swish'; accepted: relu"),
+        ({"position_embedding_type": "relative_key"}, "accepted: absolute"),
+        ({"num_attention_heads": 5}, "num_attention_heads"),
+        ({"hidden_size": None}, "hidden_size"),
+    ],
+)
+def test_other_architectures_are_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    config = checkpoint_files.write(tmp_path, plain(), random_parameters(plain(), ""))
+    (tmp_path / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(CheckpointError, match=message):
+        checkpoint_files.read(tmp_path)
+
+
+def test_what_transformers_cannot_compute_is_not_exported() -> None:
+    bottleneck = EncoderConfig()
+    for config, message in (
+        (dataclasses.replace(bottleneck, normalization_type="layer_norm"), "layer_norm_eps"),
+        (dataclasses.replace(bottleneck, key_query_shared_bottleneck=False), "cannot run"),
+        (dataclasses.replace(bottleneck, trigram_input=False, embedding_size=512), "embedding transformation"),
+        (dataclasses.replace(bottleneck, pooler="relu"), "pooler"),
+        (dataclasses.replace(bottleneck, type_vocab_size=0), "type_vocab_size"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            encoder_to_json(config)
+
+
+@pytest.mark.parametrize("name", ["bert", "mobilebert", "distilbert"])
+def test_default_architectures_of_transformers(name: str) -> None:
+    """The published sizes, shapes only: our parameters are as many as theirs."""
+    theirs = transformers.AutoConfig.for_model(name)
+    encoder, model_type = encoder_from_json(json.loads(theirs.to_json_string(use_diff=False)))
+    assert model_type == name
+    with torch.device("meta"):
+        model = transformers.AutoModel.from_config(theirs)
+    wanted = sum(math.prod(p.shape) for key, p in model.named_parameters() if "pooler" not in key)
+    shapes = checkpoint_files.parameter_shapes(encoder, (), {})
+    assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) == wanted
