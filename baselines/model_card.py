@@ -68,8 +68,8 @@ def model_card(record: Record, model_type: str) -> str:
         lines.append("Code, generated data and these parameters: Apache License 2.0.")
     else:
         lines.append(
-            "The program is under the Apache License 2.0. The parameters were learnt from texts that have terms of their"
-            " own; the data are named above."
+            "The program is under the Apache License 2.0. The parameters were learnt from texts that have terms of"
+            " their own; the data are named above."
         )
     lines += ["", "## Reproduce", "", "```", provenance.command, "```", ""]
     lines += [f"Commit `{provenance.git_commit}`, settings `{provenance.config_fingerprint}`.", ""]

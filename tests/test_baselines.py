@@ -79,7 +79,8 @@ def test_every_folder_has_a_readme_and_every_number_a_source() -> None:
     folder = Path(checkpoint_files.__file__).parent
     for name, baseline in ALL.items():
         assert baseline.title in (folder / name / "README.md").read_text()
-        assert all(entry.source for entry in (*baseline.scores, *baseline.averages, *baseline.latency))
+        entries: list[Any] = [*baseline.scores, *baseline.averages, *baseline.latency]
+        assert all(entry.source for entry in entries)
 
 
 @pytest.mark.parametrize(
@@ -119,8 +120,10 @@ def test_list_prints_every_baseline(capsys: pytest.CaptureFixture[str]) -> None:
 def test_import_keeps_the_parameters(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
+    published = ALL["mobilebert"].encoder
+    assert published
     small = dataclasses.replace(
-        ALL["mobilebert"].encoder,
+        published,
         vocab_size=40,
         hidden_size=16,
         embedding_size=8,

@@ -23,7 +23,7 @@ from baselines import checkpoint_files
 from benchmark.config import EncoderConfig
 from benchmark.models.encoder import Encoder
 from benchmark.models.heads import MaskedLM, SequenceModel, SpanModel
-from benchmark.models.hugging_face import CheckpointError
+from benchmark.models.hugging_face import CheckpointError, to_state
 from benchmark.models.hugging_face_config import encoder_from_json, encoder_to_json, export_type
 
 HEADS = {
@@ -62,7 +62,7 @@ def encoders(draw: st.DrawFn) -> EncoderConfig:
     """Any architecture that one of the three classes of `transformers` computes."""
     heads, width = draw(st.integers(1, 4)), draw(st.integers(1, 6))
     intra, kind = heads * width, draw(st.sampled_from(["bert", "distilbert", "mobilebert"]))
-    common = {
+    common: dict[str, Any] = {
         "vocab_size": draw(st.integers(8, 60)),
         "num_hidden_layers": draw(st.integers(1, 3)),
         "num_attention_heads": heads,
@@ -71,7 +71,10 @@ def encoders(draw: st.DrawFn) -> EncoderConfig:
         "hidden_act": draw(st.sampled_from(["gelu", "relu", "gelu_new"])),
     }
     if kind != "mobilebert":
-        own = {"type_vocab_size": draw(st.integers(1, 3)), "layer_norm_eps": draw(st.sampled_from([1e-12, 1e-5]))}
+        own: dict[str, Any] = {
+            "type_vocab_size": draw(st.integers(1, 3)),
+            "layer_norm_eps": draw(st.sampled_from([1e-12, 1e-5])),
+        }
         if kind == "distilbert":
             own = {"type_vocab_size": 0, "layer_norm_eps": 1e-12, "pooler": "relu"}
         return plain(hidden_size=intra, embedding_size=intra, **common, **own)
@@ -224,7 +227,7 @@ def test_gradients_agree(tmp_path: Path) -> None:
         }
         # The exporter names gradients as it names parameters.
         kind = export_type(encoder)
-        found = checkpoint_files.to_state(jax.tree.map(np.asarray, jax.grad(loss)(params)), encoder, kind)
+        found = to_state(jax.tree.map(np.asarray, jax.grad(loss)(params)), encoder, kind)
         assert set(expected) == set(found)
         for name, gradient in found.items():
             if "word_embeddings" in name:

@@ -17,7 +17,19 @@ OURS = ("run_benchmark", "leaderboard", "baselines", "benchmark", "tasks")
 ALLOWED: dict[str, tuple[str, ...]] = {
     "run_benchmark": ("leaderboard", "benchmark", "tasks"),
     "leaderboard": ("leaderboard", "benchmark.records", "benchmark.config", "tasks.catalogue"),
-    "baselines": ("baselines", "benchmark.records", "benchmark.config", "tasks.catalogue"),
+    "baselines": ("baselines", "benchmark.records", "benchmark.config", "tasks.averages", "tasks.catalogue"),
+    # The commands that read and write models; they import what is heavy when they run.
+    "baselines.__main__": ("baselines", "benchmark.models.formulas", "tasks.errors"),
+    "baselines.checkpoint_files": ("benchmark.config", "benchmark.models"),
+    "baselines.exporter": (
+        "baselines",
+        "benchmark.config",
+        "benchmark.models",
+        "benchmark.records",
+        "benchmark.training",
+    ),
+    "baselines.importer": ("baselines", "benchmark.config", "benchmark.training.checkpoints"),
+    "baselines.onnx_export": ("benchmark.models.hugging_face",),
     "benchmark": ("benchmark.config", "benchmark.records"),
     # Only inside a method that hands the data settings to the tasks.
     "benchmark.config": ("benchmark.settings", "tasks.request"),
@@ -28,7 +40,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "benchmark.manifest": (),
     "benchmark.bindings": ("benchmark.config",),
     "benchmark.gin_loader": ("benchmark.config", "benchmark.bindings", "tasks.catalogue", "tasks.errors"),
-    "benchmark.models": ("benchmark.config", "benchmark.models"),
+    "benchmark.models": ("benchmark.config", "benchmark.models", "benchmark.settings"),
     "benchmark.hardware": (
         "benchmark.config",
         "benchmark.records",
@@ -93,8 +105,9 @@ HOMES: dict[str, tuple[str, ...]] = {
     "seqio": SEQIO,
     "t5": ("tasks.seqio_metrics",),
     # Ax computes with torch, and its threads are capped there.
-    "torch": ("benchmark.search.ax_search", "benchmark.models.huggingface"),
-    "transformers": ("benchmark.models.huggingface",),
+    "torch": ("benchmark.search.ax_search", "baselines.checkpoint_files", "baselines.onnx_export"),
+    "transformers": ("baselines.exporter", "baselines.onnx_export"),
+    "onnxruntime": ("baselines.onnx_export",),
     "pyarrow": ("tasks.sources.hugging_face",),
 }
 

@@ -154,7 +154,7 @@ def head_tensors(config: EncoderConfig, model_type: str, heads: Iterable[str]) -
         heads: names in `HEADS`.
     """
     wanted = set(heads)
-    result = []
+    result: list[Tensor] = []
     for theirs, path in _HEAD_MODULES[model_type].items():
         if path[0] in wanted:
             result += _module(theirs, path)
