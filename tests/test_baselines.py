@@ -89,7 +89,7 @@ def test_every_folder_has_a_readme_and_every_number_a_source() -> None:
         ({"name": "other"}, "the folder's name 'bert_base' is expected"),
         ({"surprise": 1}, "surprise"),
         ({"licence": 3}, "licence"),
-        ({"architecture": {"hidden_size": 30, "num_attention_heads": 4}}, "num_attention_heads"),
+        ({"architecture": {"intra_bottleneck_size": 30, "num_attention_heads": 4}}, "num_attention_heads"),
         (
             {"scores": [{"task": "glue_x_v1", "split": "test", "metric": "f1", "value": 1.0, "source": "s"}]},
             "glue_x_v1",

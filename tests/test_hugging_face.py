@@ -232,7 +232,7 @@ def test_gradients_agree(tmp_path: Path) -> None:
         for name, gradient in found.items():
             if "word_embeddings" in name:
                 # PyTorch never gives the padding token a gradient, though its neighbours read it through trigrams.
-                gradient[0] = 0.0
+                gradient = np.concatenate([np.zeros_like(gradient[:1]), gradient[1:]])
             np.testing.assert_allclose(gradient, expected[name], rtol=0, atol=1e-4, err_msg=name)
 
 

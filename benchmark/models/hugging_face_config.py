@@ -63,6 +63,8 @@ def encoder_from_json(values: Mapping[str, Any]) -> tuple[EncoderConfig, str]:
     names = _DISTILBERT if model_type == "distilbert" else _SAME
     if missing := [name for name in names.values() if name not in values]:
         raise CheckpointError(f"{missing[0]} is missing")
+    if wrong := [name for name in names.values() if type(values[name]) is not int]:
+        raise CheckpointError(f"{wrong[0]} is {values[wrong[0]]!r}; an integer is expected")
     if values.get("position_embedding_type", "absolute") != "absolute":
         raise CheckpointError(f"position_embedding_type is {values['position_embedding_type']!r}; accepted: absolute")
     activation = values.get("activation" if model_type == "distilbert" else "hidden_act", "gelu")
