@@ -22,8 +22,8 @@ from tasks.materialize import materialize
 from tasks.request import MaterializeRequest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-# The process of the data stage itself, and the child that imports TensorFlow: the peaks of both, in KiB. A process's own
-# ru_maxrss starts at the size of the one that forked it, here pytest with everything it imported; VmHWM does not.
+# The process of the data stage itself, and the child that imports TensorFlow: the peaks of both, in KiB. The ru_maxrss
+# of a process starts at the size of the one that forked it, here pytest with everything it imported; VmHWM does not.
 MEMORY_PROBE = """
 import json, pathlib, re, resource, sys
 from tasks.materialize import run_in_child
