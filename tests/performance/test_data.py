@@ -22,13 +22,15 @@ from tasks.materialize import materialize
 from tasks.request import MaterializeRequest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-# The process of the data stage itself, and the child that imports TensorFlow: the peaks of both, in KiB.
+# The process of the data stage itself, and the child that imports TensorFlow: the peaks of both, in KiB. The ru_maxrss
+# of a process starts at the size of the one that forked it, here pytest with everything it imported; VmHWM does not.
 MEMORY_PROBE = """
-import json, pathlib, resource, sys
+import json, pathlib, re, resource, sys
 from tasks.materialize import run_in_child
 from tasks.request import MaterializeRequest
 data = run_in_child(MaterializeRequest.from_dict(json.loads(sys.argv[1])), pathlib.Path(sys.argv[2]))
-peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+own = int(re.search(r"VmHWM:\\s+(\\d+) kB", pathlib.Path("/proc/self/status").read_text()).group(1))
+peaks = [own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss]
 rows = json.loads((pathlib.Path(sys.argv[2]) / data["pretrain"]["train"] / "meta.json").read_text())["rows"]
 print(json.dumps({"peaks": peaks, "seconds": data["seconds"]["pretrain"], "rows": rows}))
 """
