@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.catalogue import get_task
+from tasks.pretraining import PRETRAINING_TASKS
 
 
 def _list() -> int:
@@ -18,6 +19,11 @@ def _list() -> int:
 
 
 def _describe(name: str, directory: str | None) -> int:
+    if name in PRETRAINING_TASKS:
+        from tasks.describe_pretraining import describe_pretraining
+
+        print(describe_pretraining(PRETRAINING_TASKS[name]))
+        return 0
     info = get_task(name)
     from tasks.describe import describe
 

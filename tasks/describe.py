@@ -12,6 +12,7 @@ from tasks import layouts, microworld, preprocessors, readers, spans, vocabulary
 from tasks.catalogue import METRICS, TASKS, TaskInfo, text_field_names
 from tasks.errors import DataError
 from tasks.known_files import known_versions
+from tasks.pretraining import PRETRAINING_TASKS
 
 _PUBLISHED_VOCABULARY = "vocab/bert-base-uncased.txt"
 # The smallest microworld there is: a few rows of every task, made in a fraction of a second.
@@ -43,6 +44,9 @@ def list_tasks() -> str:
         rows.append(
             (info.name, info.title, info.kind, metrics, *sizes, str(info.max_length), info.trained_on or "itself")
         )
+    for task in PRETRAINING_TASKS.values():
+        title = "MLM with NSP" if task.sentence_pairs else "MLM"
+        rows.append((task.name, title, "pretraining", "masked-LM accuracy", "-", "-", "-", "-", "itself"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(

@@ -28,6 +28,20 @@ def test_facts(capsys):
         assert part in text
 
 
+def test_pretraining_tasks(capsys):
+    text = described(capsys, "pretrain_mlm_v1")
+    tokens = re.search(r"tokens: (.*)", text).group(1).split()
+    assert tokens[0] == "[CLS]" and tokens[-1] == "[SEP]" and tokens.count("[SEP]") == 1
+    text = described(capsys, "pretrain_mlm_nsp_v1")
+    tokens = re.search(r"tokens: (.*)", text).group(1).split()
+    types = re.search(r"token_type_ids: (.*)", text).group(1).split()
+    assert tokens.count("[SEP]") == 2
+    assert types == ["0"] * (tokens.index("[SEP]") + 1) + ["1"] * (len(tokens) - tokens.index("[SEP]") - 1)
+    assert re.search(r"next_sentence_label: [01] \(the second part", text)
+    assert main(["list"]) == 0
+    assert "pretrain_mlm_nsp_v1" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", sorted(TASKS))
 def test_every_task_has_an_example_without_any_data(name):
     before, after = example(TASKS[name]).split("after: ")

@@ -91,10 +91,13 @@ def pretrain(
 def take_rows(rows: arrays.TokenArrays, batch_size: int, step: int, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Ids and token types (None where rows are single texts) of one step, in the order that `seed` gives.
 
+    Each process of a distributed run reads its own share of the batch.
+
     Returns:
-        Two arrays `[batch_size, length]`, int32 and uint8.
+        Two arrays `[batch_size / processes, length]`, int32 and uint8.
     """
-    indices = arrays.batch_indices(rows.num_rows, batch_size, step, seed)
+    share = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+    indices = arrays.batch_indices(rows.num_rows, batch_size, step, seed, **share)
     types = np.asarray(rows.features["token_type_ids"][indices]) if "token_type_ids" in rows.features else None
     return np.asarray(rows.features["input_ids"][indices]).astype(np.int32), types
 
