@@ -201,7 +201,8 @@ def test_damaged_directory_is_built_anew(made, root, copy, damage, name):
     lines = []
     assert materialize(make_request(root), copy, lines.append)["tasks"] == data["tasks"]
     assert [line for line in lines if "building it again" in line] == lines[:1]
-    assert str(copy / directory / name) in lines[0]
+    # A digest that was changed in meta.json speaks against the file that it belongs to.
+    assert str(copy / directory / ("" if name == "meta.json" else name)) in lines[0]
     for path in (output / directory).iterdir():
         assert (copy / directory / path.name).read_bytes() == path.read_bytes()
 
