@@ -59,6 +59,25 @@ def num_parameters(c: EncoderConfig) -> int:
     return total + c.num_hidden_layers * layer
 
 
+def parameter_counts(c: EncoderConfig) -> dict[str, int]:
+    """Parameters by what is counted, since publications differ in that.
+
+    Returns:
+        `encoder`: embeddings and layers, as records give it; `encoder_and_pooler`: with a dense map of the first token,
+        as BERT's 109,482,240; `encoder_and_masked_lm_head`: with the head, whose output embeddings are the word table
+        and count once; `layers`: the encoder without its embedding layer.
+    """
+    encoder, hidden = num_parameters(c), c.hidden_size
+    layer = sum((inputs + 1) * outputs + (2 * outputs if norm else 0) for _, inputs, outputs, norm in _dense_shapes(c))
+    head = (hidden + 1) * hidden + 2 * hidden + c.vocab_size * (1 + hidden - c.embedding_size)
+    return {
+        "encoder": encoder,
+        "encoder_and_pooler": encoder + (hidden + 1) * hidden,
+        "encoder_and_masked_lm_head": encoder + head,
+        "layers": c.num_hidden_layers * layer,
+    }
+
+
 def matrix_products(c: EncoderConfig, batch_size: int, sequence_length: int) -> list[MatrixProduct]:
     """Every matrix product of one forward pass, in order; those of a layer once, with `copies` over all layers."""
     tokens, layers = batch_size * sequence_length, c.num_hidden_layers
