@@ -96,7 +96,8 @@ def test_flops_are_those_of_the_program(config: EncoderConfig, rest: float) -> N
     def forward(params: Any, ids: Any, mask: Any) -> Any:
         return model.apply(params, ids, mask, jnp.zeros_like(ids)).last_hidden_state
 
-    counted = jax.jit(forward).lower(params, ids, ids).cost_analysis()["flops"]
+    analysis: Any = jax.jit(forward).lower(params, ids, ids).cost_analysis()
+    counted = analysis["flops"]
     assert forward_flops(config, 1, 128) <= counted <= (1 + rest) * forward_flops(config, 1, 128)
 
 
