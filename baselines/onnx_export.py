@@ -31,30 +31,41 @@ def export_onnx(directory: Path) -> str:
     Raises:
         CheckpointError: the exported graph computes something else than the model.
     """
-    import torch
     from transformers import AutoModelForMaskedLM
 
     model = AutoModelForMaskedLM.from_pretrained(directory, attn_implementation="eager").eval()
-    example = _inputs(model.config, batch=2, length=min(8, model.config.max_position_embeddings))
-    names = list(example)
-    dynamic = {name: {0: "batch", 1: "length"} for name in (*names, "logits")}
     target = directory / FILE
-    with _quiet():
-        torch.onnx.export(
-            _Logits(model),
-            tuple(torch.from_numpy(example[name]) for name in names),
-            str(target),
-            input_names=names,
-            output_names=["logits"],
-            dynamic_axes=dynamic,
-            opset_version=OPSET,
-            dynamo=False,
-        )
+    export_graph(model, target, "logits")
     error = max(_difference(model, target, batch, length) for batch, length in ((1, 5), (3, 8)))
     if not error <= TOLERANCE:
         target.unlink()
         raise CheckpointError(f"{target}: differs from the model by {error:.1e}, more than {TOLERANCE:.0e}; not kept")
     return f"{FILE}: opset {OPSET}, within {error:.0e} of PyTorch"
+
+
+def export_graph(model: Any, target: Path, output: str) -> None:
+    """Writes a transformers model as an ONNX graph, with free batch size and length.
+
+    Args:
+        model: in evaluation mode, with eager attention.
+        target: the file.
+        output: the member of the model's output that the graph gives.
+    """
+    import torch
+
+    example = _inputs(model.config, batch=2, length=min(8, model.config.max_position_embeddings))
+    names = list(example)
+    with _quiet():
+        torch.onnx.export(
+            _one_output(model, output),
+            tuple(torch.from_numpy(example[name]) for name in names),
+            str(target),
+            input_names=names,
+            output_names=[output],
+            dynamic_axes={name: {0: "batch", 1: "length"} for name in (*names, output)},
+            opset_version=OPSET,
+            dynamo=False,
+        )
 
 
 def _inputs(config: Any, batch: int, length: int) -> dict[str, np.ndarray]:
@@ -82,11 +93,11 @@ def _difference(model: Any, path: Path, batch: int, length: int) -> float:
     return float(np.abs(found - expected)[real].max() / max(1.0, np.abs(expected[real]).max()))
 
 
-def _Logits(model: Any) -> Any:  # noqa: N802
-    """The model with positional inputs and the logits as its only output, which is what the exporter traces."""
+def _one_output(model: Any, output: str) -> Any:
+    """The model with positional inputs and one output, which is what the exporter traces."""
     import torch
 
-    class Logits(torch.nn.Module):
+    class OneOutput(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.model = model
@@ -95,9 +106,9 @@ def _Logits(model: Any) -> Any:  # noqa: N802
             inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
             if token_type_ids is not None:
                 inputs["token_type_ids"] = token_type_ids
-            return self.model(**inputs).logits
+            return self.model(**inputs)[output]
 
-    return Logits().eval()
+    return OneOutput().eval()
 
 
 @contextlib.contextmanager

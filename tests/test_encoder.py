@@ -12,6 +12,7 @@ from benchmark.config import EncoderConfig
 from benchmark.models.encoder import Encoder
 from benchmark.models.heads import MaskedLM
 from benchmark.models.hugging_face import to_parameters
+from benchmark.models.inference import compile_encoder
 from benchmark.training.initial import init_tree
 
 COMMON: dict[str, Any] = {
@@ -200,3 +201,16 @@ def test_logits_at_chosen_positions(parameters: dict[str, Any], batch: dict[str,
     chosen, _ = MaskedLM(MOBILEBERT).apply({"params": parameters}, *inputs)
     expected = np.take_along_axis(np.asarray(everywhere), positions[..., None], axis=1)
     np.testing.assert_allclose(chosen, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("config", [BERT, MOBILEBERT])
+def test_the_serving_program_gives_the_same_numbers(config: EncoderConfig, batch: dict[str, np.ndarray]) -> None:
+    model = Encoder(config)
+    params = init_tree(model, config, 0, num_inputs=3)
+    inputs = [batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")]
+    run = compile_encoder(config, params, *inputs[0].shape)
+    expected = jax.jit(lambda p, x: model.apply({"params": p}, *x).last_hidden_state)(params, inputs)
+    np.testing.assert_allclose(run(*inputs), expected, atol=1e-5)
+    # Another shape is refused instead of compiled.
+    with pytest.raises(TypeError):
+        run(*(values[:, :5] for values in inputs))
