@@ -360,7 +360,8 @@ class LatencyConfig(Checked):
 class RunConfig(Checked):
     """One experiment; the root that a gin file configures.
 
-    `untrained_control` adds the first found architecture with random parameters, which only fine-tuning trains.
+    `untrained_control` adds the architecture of one student with random parameters, which only fine-tuning trains: the
+    name of a baseline, `found` for the first found student, or '' for none.
     `parallel_systems` are distilled or fine-tuned at the same time, in threads: small models leave cores idle.
     """
 
@@ -374,7 +375,7 @@ class RunConfig(Checked):
     finetune: FinetuneConfig = setting()
     latency: LatencyConfig = setting()
     baselines: tuple[BaselineConfig, ...] = setting(())
-    untrained_control: bool = setting(False)
+    untrained_control: str = setting("")
     parallel_systems: int = setting(1, at_least=1)
 
     def check(self) -> None:
@@ -382,6 +383,8 @@ class RunConfig(Checked):
         names = [b.name for b in self.baselines]
         if len(set(names)) != len(names) or {"teacher", "untrained"} & set(names):
             self.refuse("baselines", "distinct names other than 'teacher' and 'untrained'")
+        if self.untrained_control not in ("", "found", *names):
+            self.refuse("untrained_control", "'', 'found' or the name of a baseline: " + ", ".join(names))
         if len(self.finetune.epochs) not in (1, len(self.data.tasks)):
             self.finetune.refuse("epochs", f"one number, or one for each of the {len(self.data.tasks)} tasks")
         limit = min(self.teacher.encoder.max_position_embeddings, self.search.space.base.max_position_embeddings)

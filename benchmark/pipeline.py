@@ -198,8 +198,10 @@ def _latency_blocks(context: stages.Run, system: stages.SystemPlan) -> list[reco
 
     latency, search = context.config.latency, context.config.search
     marker = read_json(context.workdir / "latency" / "stage.json")["result"]
-    # The untrained control has the architecture, and so the latency, of the first found student.
-    name = system.name if system.kind != "control" else next(s.name for s in stages.plan(context) if s.kind == "found")
+    # The untrained control has the architecture, and so the latency, of another student.
+    plan = stages.plan(context)
+    twins = (s.name for s in plan if s.kind != "control" and s.encoder == system.encoder)
+    name = system.name if system.kind != "control" else next(twins)
     measured, floor = (Measurement(**marker["measurements"][key]) for key in (name, ""))
     ratio, interval = speedup(measured)
     samples = sorted(s for process in measured.samples_ns for s in process)

@@ -202,7 +202,7 @@ def plan(run: Run) -> list[SystemPlan]:
     systems += [SystemPlan(n, f"Found {n.removeprefix('found-')}", "found", e, students / n) for n, e in found.items()]
     systems += [SystemPlan(b.name, b.title, "baseline", b.encoder, students / b.name) for b in run.config.baselines]
     if run.config.untrained_control:
-        encoder = next(iter(found.values()))
+        encoder = next(s.encoder for s in systems if run.config.untrained_control in (s.name, s.kind))
         systems.append(SystemPlan("untrained", "Untrained control", "control", encoder, students / "untrained"))
     return systems
 

@@ -41,9 +41,9 @@ def test_systems_are_told_apart_on_four_tasks(directory: Path) -> None:
     if directory == OWN and not own_quickstart():
         pytest.skip("no finished runs/quickstart in this checkout; `make quickstart` makes one")
     records = [read(path) for path in sorted(directory.glob("*.json"))]
-    by_kind = {kind: [r for r in records if r.system.kind == kind] for kind in ("teacher", "found", "control")}
-    (teacher,), (untrained,) = by_kind["teacher"], by_kind["control"]
-    student = next(r for r in by_kind["found"] if r.system.encoder == untrained.system.encoder)
+    (teacher,), (untrained,) = ([r for r in records if r.system.kind == kind] for kind in ("teacher", "control"))
+    twins = [r for r in records if r.system.encoder == untrained.system.encoder and r != untrained]
+    (student,) = (r for r in twins if r.training and r.training.recipe == "mobilebert")
     apart = []
     for task, chance in CHANCE.items():
         ladder = [primary(record, task) for record in (teacher, student, untrained)]
