@@ -165,3 +165,11 @@ def test_names_that_become_files_are_refused(name: str) -> None:
 @pytest.mark.parametrize("name", ["a", "micro", "mobilebert-24x512_v1.0", "x" * 60])
 def test_names_that_become_files_are_accepted(name: str) -> None:
     assert run_config(track=name).track == name
+
+
+def test_the_untrained_control_names_its_twin() -> None:
+    baseline = BaselineConfig(name="small", title="Small", encoder=EncoderConfig())
+    for name in ("", "found", "small"):
+        assert run_config(baselines=(baseline,), untrained_control=name).untrained_control == name
+    with pytest.raises(ConfigError, match="untrained_control.*'found' or the name of a baseline: small"):
+        run_config(baselines=(baseline,), untrained_control="smal")
