@@ -14,6 +14,7 @@ from tasks.averages import AVERAGES
 from tasks.catalogue import METRICS, TASKS, get_task, text_field_names
 from tasks.errors import DataError
 from tasks.known_files import KNOWN_FILES
+from tasks.pretraining import PRETRAINING_TASKS
 
 DEFINITIONS = Path(__file__).parent / "data" / "task_definitions.json"
 
@@ -91,7 +92,7 @@ def test_list_names_every_task(capsys):
     assert main(["list"]) == 0
     header, *lines = capsys.readouterr().out.splitlines()
     assert header.split()[:2] == ["name", "title"]
-    assert [line.split()[0] for line in lines] == list(TASKS)
+    assert [line.split()[0] for line in lines] == [*TASKS, *PRETRAINING_TASKS]
 
 
 def test_a_wrong_name_is_one_line_and_code_2(capsys):
