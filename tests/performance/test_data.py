@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks import arrays, readers
+from tasks import arrays, layouts, readers
 from tasks.array_writer import array_directory
 from tasks.catalogue import get_task
 from tasks.materialize import materialize
 from tasks.request import MaterializeRequest
+from tasks.text_files import read_lines
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 # The process of the data stage itself, and the child that imports TensorFlow: the peaks of both, in KiB. The ru_maxrss
@@ -92,7 +93,7 @@ def test_tokenise_and_materialise(benchmark, interleaved, state_ratio, source, t
     (root / "pretrain" / "short.txt").write_text("the film is good and the book is long . " * 40)
     (root / "vocab").symlink_to(source.root / "vocab")
     info = get_task("glue_sst2_v1")
-    lines = list(readers.read_lines(readers.require_task_file(info, source.root, "train")))
+    lines = list(read_lines(layouts.require(info, source.root, "train").table))
     repeated = itertools.islice(itertools.cycle(lines[1:]), info.split_sizes["train"])
     folder = root / info.directory
     folder.mkdir(parents=True)
