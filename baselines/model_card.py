@@ -5,8 +5,6 @@ from __future__ import annotations
 from benchmark.records import LatencyBlock, Record
 from tasks.catalogue import TASKS
 
-_EMBEDDED = "source = 'microworld'"
-
 
 def model_card(record: Record, model_type: str) -> str:
     """Writes the card as Markdown with the front matter that model hubs read.
@@ -19,7 +17,7 @@ def model_card(record: Record, model_type: str) -> str:
     assert system.encoder is not None
     assert training is not None
     assert provenance is not None
-    embedded = _EMBEDDED in provenance.gin_text
+    embedded = provenance.embedded_data
     lines = [
         "---",
         "language: en",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmark.records import LatencyBlock, Provenance, Record, RecordError
+from benchmark.records import LatencyBlock, Record, RecordError
 from leaderboard.export import printable
 from leaderboard.rank import (
     CONTENDERS,
@@ -30,7 +29,6 @@ from tasks.catalogue import TASKS
 
 AXES = ("latency", "speedup")
 _BINS = 40
-_EMBEDDED_SOURCE = re.compile(r"\bsource\s*=\s*['\"]microworld['\"]")
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,8 @@ def board_data(records: Sequence[Record], title: str, history: Mapping[str, Any]
         "title": printable(title),
         "track": track,
         "track_version": version,
-        "embedded_data": track.startswith("micro") or any(_is_embedded(record.provenance) for record in records),
+        "embedded_data": track.startswith("micro")
+        or any(record.provenance.embedded_data for record in records if record.provenance),
         "contenders": sorted(CONTENDERS),
         "devices": _devices(records),
         "qualities": [asdict(quality) for quality in qualities],
@@ -100,10 +99,6 @@ def _one_track(records: Sequence[Record]) -> tuple[str, str]:
         if count > 1:
             raise RecordError(f"id = {name!r}: used by {count} records")
     return tracks[0]
-
-
-def _is_embedded(provenance: Provenance | None) -> bool:
-    return provenance is not None and bool(_EMBEDDED_SOURCE.search(provenance.gin_text))
 
 
 def _devices(records: Iterable[Record]) -> list[str]:

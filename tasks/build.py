@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks import corpora, readers
+from tasks import corpora
 from tasks.progress import Progress, Show
 from tasks.request import MaterializeRequest
 from tasks.sources.texts import HubCorpus, find_corpus
+from tasks.text_files import sha256_file
 
 # Raised whenever the same sources give other arrays; directories of older versions are then left alone.
 FORMAT_VERSION = 2
@@ -64,7 +65,7 @@ class Build:
         for file in files:
             name = os.path.relpath(file, self.root)
             if name not in self.source_files:
-                self.source_files[name] = {"sha256": readers.sha256_file(file), "bytes": file.stat().st_size}
+                self.source_files[name] = {"sha256": sha256_file(file), "bytes": file.stat().st_size}
             digests.append([name, self.source_files[name]["sha256"]])
         return digest(digests)
 

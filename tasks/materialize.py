@@ -16,7 +16,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tasks import child, locks, readers, source_notes, sources, upkeep
+from tasks import child, locks, source_notes, sources, upkeep
 from tasks.array_writer import built_beside, write_atomically
 from tasks.build import Build, BuildNeededError, digest
 from tasks.build_pretraining import build_pretraining, build_vocabulary
@@ -25,6 +25,7 @@ from tasks.catalogue import get_task
 from tasks.pretraining import pretraining_task
 from tasks.progress import Progress, Show, State, display, lines
 from tasks.request import MaterializeRequest
+from tasks.text_files import sha256_file
 from tasks.upkeep import DATA_FILE
 
 __all__ = ["DATA_FILE", "MaterializeRequest", "materialize", "run_in_child"]
@@ -133,7 +134,7 @@ def _root_path(request: MaterializeRequest, output: Path) -> Path:
 
     # Its own source is part of the name: another generator makes other data.
     package = Path(microworld.__file__).parent
-    code = [readers.sha256_file(path) for path in sorted(package.rglob("*.py"))]
+    code = [sha256_file(path) for path in sorted(package.rglob("*.py"))]
     key = digest(request.microworld_seed, request.microworld_scale, code)
     return (Path(request.directory) if request.directory else output / "microworld") / key
 

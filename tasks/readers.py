@@ -16,11 +16,9 @@ from tasks import layouts
 from tasks.bad_rows import MAX_REASONS, ON_BAD_ROW, BadRow, OnBadRow, ReadingReport, Row
 from tasks.catalogue import TaskInfo, text_field_names
 from tasks.errors import DataError, shown
-from tasks.layouts import SplitFiles, task_file
+from tasks.layouts import SplitFiles
 from tasks.squad_reader import squad_rows
-from tasks.text_files import not_utf8, open_binary, raw_lines, read_lines, sha256_file
-
-__all__ = ["open_binary", "read_examples", "read_lines", "report", "sha256_file", "task_file"]
+from tasks.text_files import not_utf8, raw_lines, read_lines
 
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 _ID_COLUMNS = ("#1 ID", "#2 ID")

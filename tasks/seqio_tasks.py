@@ -51,16 +51,7 @@ def register_task(
       the name of the SeqIO task.
     """
     info = get_task(name)
-    shape = (
-        source,
-        directory,
-        _splits(source, info, directory),
-        vocabulary.path,
-        vocabulary.digest,
-        length,
-        on_bad_row,
-    )
-    registered = f"{name}_{name_digest(*shape)}"
+    registered = _registered_name(info, source, directory, vocabulary, length, on_bad_row)
     if registered in seqio.TaskRegistry.names():
         return registered
     fields = text_field_names(info)
@@ -113,16 +104,7 @@ def register_span_task(
       the name of the SeqIO task.
     """
     info = get_task(name)
-    shape = (
-        source,
-        directory,
-        _splits(source, info, directory),
-        vocabulary.path,
-        vocabulary.digest,
-        config,
-        on_bad_row,
-    )
-    registered = f"{name}_{name_digest(*shape)}"
+    registered = _registered_name(info, source, directory, vocabulary, config, on_bad_row)
     if registered in seqio.TaskRegistry.names():
         return registered
     words = tokenizer_of(vocabulary)
@@ -154,6 +136,15 @@ def register_span_task(
         metric_fns(info),
     )
     return registered
+
+
+def _registered_name(
+    info: TaskInfo, source: str, directory: Path, vocabulary: Vocabulary, shape: int | spans.SpanConfig, on_bad_row: str
+) -> str:
+    """Names a task by everything that shapes its rows."""
+    splits = _splits(source, info, directory)
+    digest = name_digest(source, directory, splits, vocabulary.path, vocabulary.digest, shape, on_bad_row)
+    return f"{info.name}_{digest}"
 
 
 def _examples_source(

@@ -12,7 +12,9 @@ import pytest
 from tasks.catalogue import TASKS, get_task
 from tasks.corpora import MAX_PART_SENTENCES, Part, read_documents, read_parts, split_sentences
 from tasks.errors import DataError
-from tasks.readers import read_examples, sha256_file, task_file
+from tasks.layouts import task_file
+from tasks.readers import read_examples
+from tasks.text_files import sha256_file
 
 
 def write(root, relative, content):

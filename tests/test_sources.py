@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from benchmark import gin_loader
 from benchmark.config import ConfigError
-from tasks import arrays, corpora, microworld, readers, sources, vocabulary
+from tasks import arrays, corpora, layouts, microworld, readers, sources, vocabulary
 from tasks.catalogue import TASKS, get_task
 from tasks.errors import DataError
 from tasks.materialize import MaterializeRequest, materialize
@@ -70,7 +70,7 @@ def official(name, root, split):
 
 def splits(name, root):
     info = get_task(name)
-    return [split for split in info.split_stems if readers.task_file(info, root, split)]
+    return [split for split in info.split_stems if layouts.task_file(info, root, split)]
 
 
 # --- Hugging Face ---
