@@ -23,7 +23,7 @@ REQUIRED = "gin.REQUIRED"
 CLASSES: Mapping[str, type] = {
     name: value
     for name, value in inspect.getmembers(config, dataclasses.is_dataclass)
-    if inspect.isclass(value) and value.__module__ == config.__name__ and not name.startswith("_")
+    if inspect.isclass(value) and name in config.__all__
 }
 
 

@@ -32,7 +32,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "baselines.onnx_export": ("benchmark.models.hugging_face",),
     "benchmark": ("benchmark.config", "benchmark.records"),
     # Only inside a method that hands the data settings to the tasks.
-    "benchmark.config": ("benchmark.settings", "tasks.request"),
+    "benchmark.config": ("benchmark.config", "benchmark.settings", "tasks.request"),
     "benchmark.settings": (),
     "benchmark.records": (),
     "benchmark.parallel": (),

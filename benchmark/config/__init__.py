@@ -1,0 +1,38 @@
+"""Every setting of a run, as one tree of frozen dataclasses.
+
+The tree is built by `benchmark.gin_loader` from gin files, and by tests directly. It imports the standard library
+alone, so that the command line can refuse bad input before anything heavy is loaded. What the classes share, the checks
+of types and limits above all, is in `benchmark.settings`.
+"""
+
+from benchmark.config.data import DataConfig
+from benchmark.config.distillation import DistillConfig
+from benchmark.config.encoder import EncoderConfig, encoder_from_dict
+from benchmark.config.run import BaselineConfig, FinetuneConfig, LatencyConfig, RunConfig
+from benchmark.config.search import ChipConfig, SearchConfig, SearchSpace
+from benchmark.config.training import OptimizerConfig, PretrainConfig, TeacherConfig
+from benchmark.settings import ConfigError, canonical_json, fingerprint, to_dict
+
+__all__ = [
+    "STAGES",
+    "BaselineConfig",
+    "ChipConfig",
+    "ConfigError",
+    "DataConfig",
+    "DistillConfig",
+    "EncoderConfig",
+    "FinetuneConfig",
+    "LatencyConfig",
+    "OptimizerConfig",
+    "PretrainConfig",
+    "RunConfig",
+    "SearchConfig",
+    "SearchSpace",
+    "TeacherConfig",
+    "canonical_json",
+    "encoder_from_dict",
+    "fingerprint",
+    "to_dict",
+]
+
+STAGES = ("data", "teacher", "search", "distill", "finetune", "latency", "record", "publish")

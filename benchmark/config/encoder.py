@@ -1,0 +1,74 @@
+"""Settings of one encoder, the architecture that everything else is about."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from benchmark.settings import Checked, ConfigError, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig(Checked):
+    """Architecture of one encoder; the names are those of the Hugging Face BERT and MobileBERT configurations.
+
+    `position_initializer` is where the trained position table starts: at random, as in BERT, or at sinusoids (arXiv
+    1706.03762) times `initializer_range`, from which tiny models learn to attend by distance much sooner.
+    `intra_bottleneck_size=None` gives a plain BERT layer, `type_vocab_size=0` an encoder without token types, as
+    DistilBERT's. `pooler` is what a sequence head reads: the first token's state, or a dense map of it with tanh
+    (BERT) or relu (DistilBERT). The defaults are MobileBERT's (arXiv 2004.02984, its released configuration).
+    """
+
+    vocab_size: int = setting(30522, at_least=8)
+    embedding_size: int = setting(128, at_least=1)
+    hidden_size: int = setting(512, at_least=1)
+    num_hidden_layers: int = setting(24, at_least=1)
+    num_attention_heads: int = setting(4, at_least=1)
+    intra_bottleneck_size: int | None = setting(128, at_least=1)
+    intermediate_size: int = setting(512, at_least=1)
+    num_feedforward_networks: int = setting(4, at_least=1)
+    hidden_act: str = setting("relu", choices=("relu", "gelu", "gelu_new"))
+    normalization_type: str = setting("no_norm", choices=("layer_norm", "no_norm"))
+    trigram_input: bool = setting(True)
+    key_query_shared_bottleneck: bool = setting(True)
+    use_bottleneck_attention: bool = setting(False)
+    max_position_embeddings: int = setting(512, at_least=1)
+    type_vocab_size: int = setting(2, at_least=0)
+    layer_norm_eps: float = setting(1e-12, at_least=0.0)
+    initializer_range: float = setting(0.02, at_least=0.0)
+    position_initializer: str = setting("normal", choices=("normal", "sinusoidal"))
+    pooler: str = setting("none", choices=("none", "tanh", "relu"))
+
+    @property
+    def intra_size(self) -> int:
+        """Width inside a layer: the bottleneck's where there is one, else `hidden_size`."""
+        return self.intra_bottleneck_size or self.hidden_size
+
+    @property
+    def head_size(self) -> int:
+        """Width of one attention head."""
+        return self.intra_size // self.num_attention_heads
+
+    def check(self) -> None:
+        """Refuses widths that do not go together."""
+        if self.intra_size % self.num_attention_heads:
+            self.refuse("num_attention_heads", f"a divisor of the layer's inner width {self.intra_size}")
+        if self.intra_bottleneck_size is None and self.num_feedforward_networks != 1:
+            self.refuse("num_feedforward_networks", "1 in a layer without a bottleneck")
+        if self.embedding_size > self.hidden_size:
+            self.refuse("embedding_size", f"at most hidden_size = {self.hidden_size}")
+
+
+def encoder_from_dict(values: Mapping[str, Any]) -> EncoderConfig:
+    """Builds an EncoderConfig from a record's or a baseline's JSON object.
+
+    Raises:
+        ConfigError: an unknown field, or a value that EncoderConfig refuses.
+    """
+    known = {f.name for f in dataclasses.fields(EncoderConfig)}
+    for name in values:
+        if name not in known:
+            raise ConfigError(f"EncoderConfig.{name}", values[name], "one of the fields " + ", ".join(sorted(known)))
+    return EncoderConfig(**values)

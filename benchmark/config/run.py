@@ -1,0 +1,102 @@
+"""Settings of a whole run: the root, and how its systems are fine-tuned and measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmark.config.data import DataConfig
+from benchmark.config.distillation import DistillConfig
+from benchmark.config.encoder import EncoderConfig
+from benchmark.config.search import SearchConfig
+from benchmark.config.training import OptimizerConfig, TeacherConfig
+from benchmark.settings import Checked, setting
+
+# A name that is part of file names and record ids; a record's system name allows no other characters.
+NAME = r"[a-z0-9][a-z0-9_.-]{0,59}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineConfig(Checked):
+    """A baseline that goes through the same recipe, data and budget as the found students."""
+
+    name: str = setting(pattern=NAME)
+    title: str = setting()
+    encoder: EncoderConfig = setting()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneConfig(Checked):
+    """Fine-tuning: one learning rate for all tasks, one run for each seed.
+
+    `epochs` holds one number for all tasks, or one for each of `DataConfig.tasks` in their order; a task that another
+    task's model predicts has no use for its own. `max_steps` (0: no limit) caps a run on a large task. Rows are cut to
+    the longest of their split, rounded up to a multiple of `length_multiple` columns: a small multiple computes less
+    padding, a large one shares compiled programs between tasks. `write_nbest` adds the other good answers of every
+    SQuAD question, with scores, to the prediction files.
+    """
+
+    seeds: tuple[int, ...] = setting((0, 1, 2), at_least=0)
+    epochs: tuple[float, ...] = setting((3.0,), at_least=0.01)
+    max_steps: int = setting(0, at_least=0)
+    length_multiple: int = setting(16, at_least=1)
+    batch_size: int = setting(32, at_least=1)
+    optimizer: OptimizerConfig = setting()
+    write_nbest: bool = setting(False)
+
+    def check(self) -> None:
+        """Refuses repeated seeds."""
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            self.refuse("seeds", "distinct seeds, at least one")
+        if not self.epochs:
+            self.refuse("epochs", "one number, or one for each task")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencyConfig(Checked):
+    """Measured latency: candidate and frozen reference interleaved (ABBA) in each of `processes` fresh processes."""
+
+    reference: EncoderConfig = setting()
+    reference_name: str = setting("reference")
+    batch_size: int = setting(1, at_least=1)
+    sequence_length: int = setting(128, at_least=1)
+    processes: int = setting(3, at_least=1)
+    pairs: int = setting(100, at_least=10)
+    min_seconds: float = setting(1.0, at_least=0.0)
+    timeout_s: float = setting(300.0, at_least=1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(Checked):
+    """One experiment; the root that a gin file configures.
+
+    `untrained_control` adds the architecture of one student with random parameters, which only fine-tuning trains: the
+    name of a baseline, `found` for the first found student, or '' for none.
+    `parallel_systems` are distilled or fine-tuned at the same time, in threads: small models leave cores idle.
+    """
+
+    track: str = setting(pattern=NAME)
+    track_version: str = setting("0.1")
+    seed: int = setting(0, at_least=0)
+    data: DataConfig = setting()
+    teacher: TeacherConfig = setting()
+    search: SearchConfig = setting()
+    distill: DistillConfig = setting()
+    finetune: FinetuneConfig = setting()
+    latency: LatencyConfig = setting()
+    baselines: tuple[BaselineConfig, ...] = setting(())
+    untrained_control: str = setting("")
+    parallel_systems: int = setting(1, at_least=1)
+
+    def check(self) -> None:
+        """Refuses equal names and rows longer than the models' positions."""
+        names = [b.name for b in self.baselines]
+        if len(set(names)) != len(names) or {"teacher", "untrained"} & set(names):
+            self.refuse("baselines", "distinct names other than 'teacher' and 'untrained'")
+        if self.untrained_control not in ("", "found", *names):
+            self.refuse("untrained_control", "'', 'found' or the name of a baseline: " + ", ".join(names))
+        if len(self.finetune.epochs) not in (1, len(self.data.tasks)):
+            self.finetune.refuse("epochs", f"one number, or one for each of the {len(self.data.tasks)} tasks")
+        limit = min(self.teacher.encoder.max_position_embeddings, self.search.space.base.max_position_embeddings)
+        for name in ("pretrain_length", "task_length", "span_length"):
+            if getattr(self.data, name) > limit:
+                self.data.refuse(name, f"at most max_position_embeddings = {limit}")

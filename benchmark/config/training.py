@@ -1,0 +1,45 @@
+"""Settings of training: optimiser, masked-LM pretraining and the teacher."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmark.config.encoder import EncoderConfig
+from benchmark.settings import Checked, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig(Checked):
+    """Optimiser and learning-rate schedule: linear warm-up, then linear decay to `end_factor` of the peak.
+
+    No weight decay on biases and normalisation parameters, as in BERT and MobileBERT.
+    """
+
+    name: str = setting("adamw", choices=("adamw", "lamb"))
+    learning_rate: float = setting(1e-3, at_least=0.0)
+    warmup_fraction: float = setting(0.1, at_least=0.0, at_most=1.0)
+    end_factor: float = setting(0.0, at_least=0.0, at_most=1.0)
+    weight_decay: float = setting(0.01, at_least=0.0)
+    clip_norm: float = setting(1.0, at_least=1e-6)
+    beta1: float = setting(0.9, at_least=0.0, at_most=1.0)
+    beta2: float = setting(0.999, at_least=0.0, at_most=1.0)
+    epsilon: float = setting(1e-6, at_least=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig(Checked):
+    """Masked-LM training from scratch: dynamic masking, a fixed number of predictions for each sequence."""
+
+    steps: int = setting(1000, at_least=1)
+    batch_size: int = setting(32, at_least=1)
+    mask_rate: float = setting(0.15, at_least=0.01, at_most=0.9)
+    optimizer: OptimizerConfig = setting()
+    checkpoint_every: int = setting(500, at_least=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherConfig(Checked):
+    """The teacher: its architecture and its own pretraining."""
+
+    encoder: EncoderConfig = setting()
+    pretrain: PretrainConfig = setting()
