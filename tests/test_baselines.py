@@ -110,6 +110,22 @@ def test_bad_files_get_one_line(tmp_path: Path, change: dict[str, Any], message:
     assert "\n" not in str(caught.value) and str(folder) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"schema_version": 1', '"schema_version": NaN', "not strict JSON: NaN is not a finite number"),
+        ('"schema_version": 1', '"schema_version": 1, "schema_version": 1', "'schema_version' is given twice"),
+    ],
+)
+def test_only_strict_json_is_read(tmp_path: Path, old: str, new: str, message: str) -> None:
+    text = (Path(checkpoint_files.__file__).parent / "bert_base" / "baseline.json").read_text()
+    assert text.count(old) == 1
+    (tmp_path / "bert_base").mkdir()
+    (tmp_path / "bert_base" / "baseline.json").write_text(text.replace(old, new))
+    with pytest.raises(BaselineError, match=message):
+        read(tmp_path / "bert_base")
+
+
 def test_list_prints_every_baseline(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     printed = capsys.readouterr().out
