@@ -1,16 +1,19 @@
 """The latency protocol on functions of known duration, failing children, and one small real measurement."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
-from benchmark.config import EncoderConfig, LatencyConfig
+from benchmark.config import EncoderConfig, LatencyConfig, to_dict
+from benchmark.hardware import latency
 from benchmark.hardware.latency import LatencyError, Measurement, measure, noise_floor, speedup, time_pairs, warm_up
 
 TINY = EncoderConfig(
@@ -152,6 +155,33 @@ def replace_child(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
         return original([sys.executable, "-c", code], **options)
 
     monkeypatch.setattr(subprocess, "run", run)
+
+
+def test_nothing_is_compiled_while_samples_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[str] = []
+    timed: list[tuple[int, int]] = []
+
+    def note(event: str, duration: float, **details: Any) -> None:
+        if event.startswith("/jax/core/compile/"):
+            compiled.append(event)
+
+    def pairs(*arguments: Any) -> tuple[list[int], list[int]]:
+        before = len(compiled)
+        samples = time_pairs(*arguments)
+        timed.append((before, len(compiled)))
+        return samples
+
+    monkeypatch.setattr(latency, "time_pairs", pairs)
+    other = dataclasses.replace(TINY, hidden_size=12)
+    request = {"encoders": {"": to_dict(TINY), "other": to_dict(other)}, "config": to_dict(CONFIG)}
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        latency.run_child(json.dumps(request))
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)
+    # The listener hears the compiler, and heard it before each window and never within one.
+    (first, first_end), (second, second_end) = timed
+    assert 0 < first == first_end < second == second_end == len(compiled)
 
 
 def test_one_real_measurement() -> None:
