@@ -12,20 +12,13 @@ import jax
 import numpy as np
 import pytest
 
-from benchmark.config import EncoderConfig, LatencyConfig, to_dict
+from benchmark.config import LatencyConfig, to_dict
 from benchmark.hardware import latency
 from benchmark.hardware.latency import LatencyError, Measurement, measure, noise_floor, speedup, time_pairs, warm_up
+from tests.encoders import small_encoder
 
-TINY = EncoderConfig(
-    vocab_size=20,
-    embedding_size=8,
-    hidden_size=8,
-    num_hidden_layers=1,
-    num_attention_heads=1,
-    intra_bottleneck_size=8,
-    intermediate_size=8,
-    num_feedforward_networks=1,
-    max_position_embeddings=8,
+TINY = small_encoder(
+    vocab_size=20, hidden_size=8, num_attention_heads=1, intermediate_size=8, max_position_embeddings=8
 )
 CONFIG = LatencyConfig(reference=TINY, sequence_length=8, processes=1, pairs=10, min_seconds=0.0, timeout_s=120.0)
 
@@ -161,7 +154,7 @@ def test_nothing_is_compiled_while_samples_are_taken(monkeypatch: pytest.MonkeyP
     compiled: list[str] = []
     timed: list[tuple[int, int]] = []
 
-    def note(event: str, duration: float, **details: Any) -> None:
+    def note(event: str, duration_secs: float, **details: Any) -> None:
         if event.startswith("/jax/core/compile/"):
             compiled.append(event)
 
