@@ -34,7 +34,7 @@ def served(framework: str, model: str, batch: int) -> Iterator[Any]:
     """A process of a framework; gives a function from a number of calls to their times in seconds."""
     command = [sys.executable, "-m", "tests.performance.inference_child", framework, model, str(batch)]
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "HF_HUB_OFFLINE": "1"}
-    # Torch's own default: PASSIVE makes its small models up to 1.7 times slower, ACTIVE would spin in the others' turns.
+    # Torch's own default: PASSIVE makes small models up to 1.7 times slower, ACTIVE would spin in the others' turns.
     environment.pop("OMP_WAIT_POLICY", None)
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
