@@ -29,9 +29,9 @@ def init_student(student: EncoderConfig, teacher: Teacher, config: DistillConfig
         seed: seeds what is random.
 
     Returns:
-        `student`: parameters with masked-LM head, and next-sentence head if a phase trains it. Where the widths differ also `projection` and
-        `embedding_projection`, learned maps from the student's to the teacher's width for the losses on hidden states
-        and on embeddings, each if a phase has such a loss; they are dropped after distillation.
+        `student`: parameters with masked-LM head, and next-sentence head if a phase trains it. Where the widths differ
+        also `projection` and `embedding_projection`, learned maps from the student's to the teacher's width for the
+        losses on hidden states and on embeddings, each if a phase has such a loss; they are dropped after distillation.
 
     Raises:
         StageError: layers or head should be copied from a teacher whose shapes are others.
