@@ -34,7 +34,12 @@ from benchmark.config import (
 
 
 def phase(**changes: Any) -> PhaseConfig:
-    values = {"name": "distillation", "steps": 10, "optimizer": OptimizerConfig(), "masked_lm_weight": 1.0}
+    values: dict[str, Any] = {
+        "name": "distillation",
+        "steps": 10,
+        "optimizer": OptimizerConfig(),
+        "masked_lm_weight": 1.0,
+    }
     return PhaseConfig(**(values | changes))
 
 

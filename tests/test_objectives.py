@@ -60,6 +60,7 @@ def make_batch() -> MaskedBatch:
 
 
 BATCH = make_batch()
+FOLLOWS: Any = BATCH.next_sentence_labels
 EVERYTHING = Needs(logits=True, embeddings=True, hidden_states=True, attention_scores=True, values=True)
 
 
@@ -103,7 +104,7 @@ def by_hand(params: Any, teacher_params: Any) -> dict[str, Any]:
         "embedding": losses.embedding_loss(embeddings, teacher.encoder.embeddings, mask),
         "masked_lm": losses.mixed_masked_lm_loss(own.logits, teacher.logits, *labels, 0.25),
         "soft_cross_entropy": losses.soft_cross_entropy_loss(own.logits, teacher.logits, BATCH.weights, 2.0),
-        "next_sentence": losses.next_sentence_loss(own.next_sentence_logits, BATCH.next_sentence_labels),
+        "next_sentence": losses.next_sentence_loss(own.next_sentence_logits, FOLLOWS),
     }
 
 

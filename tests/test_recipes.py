@@ -226,7 +226,7 @@ def rows() -> TokenArrays:
     ids[:, 0], ids[:, 5], ids[:, -1] = SPECIAL.cls_id, SPECIAL.sep_id, SPECIAL.sep_id
     types = np.repeat([[0] * 6 + [1] * 6], 16, axis=0).astype(np.uint8)
     labels = rng.integers(0, 2, 16).astype(np.int32)
-    features = {"input_ids": ids, "token_type_ids": types, "next_sentence_label": labels}
+    features: dict[str, np.ndarray] = {"input_ids": ids, "token_type_ids": types, "next_sentence_label": labels}
     return TokenArrays(Path(), features, {"rows": len(ids)})
 
 

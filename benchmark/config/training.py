@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 from benchmark.config.encoder import EncoderConfig
 from benchmark.settings import Checked, setting
@@ -33,7 +34,7 @@ class OptimizerConfig(Checked):
     def without_schedule(self) -> OptimizerConfig:
         """The same optimiser with the default schedule: what a compiled step depends on."""
         schedule = ("learning_rate", "warmup_fraction", "end_factor", "decay_from")
-        defaults = {f.name: f.default for f in dataclasses.fields(self) if f.name in schedule}
+        defaults: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(self) if f.name in schedule}
         return dataclasses.replace(self, **defaults)
 
 

@@ -93,14 +93,14 @@ class Objective:
             The weight of each term, `layers` (one number where the objective compares last layers alone),
             `ground_truth_ratio` and `temperature`.
         """
-        weights = {term: np.float32(phase.weights.get(term, 0.0)) for term in self.terms}
+        weights = {term: np.asarray(phase.weights.get(term, 0.0), np.float32) for term in self.terms}
         layers = layer_weights[-1:] if self.last_layer else layer_weights
         if phase.layers == "last":
             layers = layers * (np.arange(len(layers)) == len(layers) - 1)
         return weights | {
             "layers": layers.astype(np.float32),
-            "ground_truth_ratio": np.float32(phase.ground_truth_ratio),
-            "temperature": np.float32(phase.temperature),
+            "ground_truth_ratio": np.asarray(phase.ground_truth_ratio, np.float32),
+            "temperature": np.asarray(phase.temperature, np.float32),
         }
 
 
@@ -165,5 +165,6 @@ def _batch_losses(
             own.logits, teacher.logits, masked.weights, settings["temperature"]
         )
     if "next_sentence" in objective.terms:
-        found["next_sentence"] = losses.next_sentence_loss(own.next_sentence_logits, masked.next_sentence_labels)
+        follows: Any = masked.next_sentence_labels
+        found["next_sentence"] = losses.next_sentence_loss(own.next_sentence_logits, follows)
     return found

@@ -40,12 +40,12 @@ class Outputs(NamedTuple):
         values: value vectors, `[layers, batch, length, heads, head_size]`.
     """
 
-    logits: jax.Array | None
-    next_sentence_logits: jax.Array | None
-    embeddings: jax.Array | None
-    hidden_states: jax.Array | None
-    attention_scores: jax.Array | None
-    values: jax.Array | None
+    logits: Any
+    next_sentence_logits: Any
+    embeddings: Any
+    hidden_states: Any
+    attention_scores: Any
+    values: Any
 
 
 def outputs(encoder: EncoderConfig, params: Any, batch: MaskedBatch, needs: Needs) -> Outputs:
