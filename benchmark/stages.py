@@ -132,8 +132,8 @@ def _tokens(run: Run, steps: int, batch_size: int, seed: int) -> int:
 
 
 def load_teacher(run: Run) -> Any:
-    """The teacher with its parameters, as `benchmark.distillation.distill.Teacher`."""
-    from benchmark.distillation.distill import Teacher
+    """The teacher with its parameters, as `benchmark.distillation.outputs.Teacher`."""
+    from benchmark.distillation.outputs import Teacher
 
     encoder = run.config.teacher.encoder
     return Teacher(encoder, load_params(run.workdir / "teacher", encoder))

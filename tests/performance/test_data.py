@@ -156,7 +156,7 @@ def test_batches_for_pretraining(benchmark, interleaved, state_ratio, micro, tmp
     size = config.distill.batch_size
     rows = random_rows(tmp_path / "rows", 100_000, config.data.pretrain_length, student.vocab_size)
     special = SpecialTokens(student.vocab_size, 0, 2, 3, 4)
-    direction = make_direction(config.distill.distill_optimizer)
+    direction = make_direction(config.distill.phases[-1].optimizer)
     step = make_train_step(masked_lm_loss(student), direction)
     state = init_state(init_params(student, 0), direction)
     ids, types, _ = take_rows(rows, size, 0, 0)
