@@ -38,7 +38,7 @@ def folder_of_run(record: Record, path: Path) -> Path:
 
 
 def pretrained(record: Record, path: Path) -> dict[str, Any]:
-    """Encoder and masked-LM head of a record's model.
+    """Encoder and pretraining heads of a record's model.
 
     Args:
         record: the record.
@@ -48,12 +48,13 @@ def pretrained(record: Record, path: Path) -> dict[str, Any]:
         RecordError: the parameters are not there, or are of another architecture.
     """
     from benchmark.models.heads import MaskedLM
+    from benchmark.training import checkpoints
 
     workdir, name = folder_of_run(record, path), record.system.name
     directory = workdir / "teacher" if record.system.kind == "teacher" else workdir / "students" / name
-    encoder = encoder_of(record, path)
-    params = _restore(directory / "params", MaskedLM(encoder), encoder, 4, path)
-    return {head: params[head] for head in ("encoder", "masked_lm")}
+    encoder, source = encoder_of(record, path), directory / "params"
+    pairs = source.is_dir() and "next_sentence" in checkpoints.names(source)
+    return _restore(source, MaskedLM(encoder, next_sentence=pairs), encoder, 4, path)
 
 
 def fine_tuned(record: Record, path: Path, task: str) -> tuple[dict[str, Any], FineTuned]:

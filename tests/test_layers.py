@@ -55,6 +55,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "benchmark.training": ("benchmark.config", "benchmark.errors", "benchmark.models", "benchmark.training", "tasks"),
     "benchmark.distillation": (
         "benchmark.config",
+        "benchmark.errors",
         "benchmark.models",
         "benchmark.training",
         "benchmark.distillation",

@@ -8,7 +8,7 @@ from benchmark.config.data import DataConfig
 from benchmark.config.distillation import DistillConfig
 from benchmark.config.encoder import EncoderConfig
 from benchmark.config.search import SearchConfig
-from benchmark.config.training import OptimizerConfig, TeacherConfig
+from benchmark.config.training import OptimizerConfig, TeacherConfig, TrainerConfig
 from benchmark.settings import Checked, setting
 
 # A name that is part of file names and record ids; a record's system name allows no other characters.
@@ -85,17 +85,23 @@ class RunConfig(Checked):
     distill: DistillConfig = setting()
     finetune: FinetuneConfig = setting()
     latency: LatencyConfig = setting()
+    trainer: TrainerConfig = setting(TrainerConfig())
     baselines: tuple[BaselineConfig, ...] = setting(())
     untrained_control: str = setting("")
     parallel_systems: int = setting(1, at_least=1)
 
     def check(self) -> None:
-        """Refuses equal names and rows longer than the models' positions."""
+        """Refuses equal names, rows longer than the models' positions, and students that a search could not rank."""
         names = [b.name for b in self.baselines]
         if len(set(names)) != len(names) or {"teacher", "untrained"} & set(names):
             self.refuse("baselines", "distinct names other than 'teacher' and 'untrained'")
         if self.untrained_control not in ("", "found", *names):
             self.refuse("untrained_control", "'', 'found' or the name of a baseline: " + ", ".join(names))
+        if not any(phase.trains_masked_lm for phase in self.distill.phases):
+            accepted = (
+                "a phase with masked_lm_weight or soft_cross_entropy_weight: the search ranks by masked-LM accuracy"
+            )
+            self.distill.refuse("recipe", f"a recipe with {accepted}")
         if len(self.finetune.epochs) not in (1, len(self.data.tasks)):
             self.finetune.refuse("epochs", f"one number, or one for each of the {len(self.data.tasks)} tasks")
         limit = min(self.teacher.encoder.max_position_embeddings, self.search.space.base.max_position_embeddings)

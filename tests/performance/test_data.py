@@ -205,12 +205,12 @@ def test_batches_for_pretraining(benchmark, against_steps, micro, tmp_path):
     config, student = micro
     size, length = config.distill.batch_size, config.data.pretrain_length
     rows = random_rows(tmp_path / "rows", 100_000, length, student.vocab_size)
-    ids, types = take_rows(rows, size, 0, 0)
-    consume = student_steps(student, config.distill.distill_optimizer, ids, types, config.distill.mask_rate)
+    ids, types, _ = take_rows(rows, size, 0, 0)
+    consume = student_steps(student, config.distill.phases[-1].optimizer, ids, types, config.distill.mask_rate)
     against_steps("pretraining", lambda number: take_rows(rows, size, number, 0), consume, f"{size} x {length}")
     for number in range(STEPS):
         indices = arrays.batch_indices(rows.num_rows, size, number, 0)
-        ids, types = take_rows(rows, size, number, 0)
+        ids, types, _ = take_rows(rows, size, number, 0)
         assert ids.shape == types.shape == (size, length)
         np.testing.assert_array_equal(ids, rows.features["input_ids"][indices])
         np.testing.assert_array_equal(types, rows.features["token_type_ids"][indices])
