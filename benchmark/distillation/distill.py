@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from benchmark.config import DistillConfig, EncoderConfig, OptimizerConfig
 from benchmark.distillation import losses
 from benchmark.models.heads import MaskedLM
-from benchmark.training import checkpoints
+from benchmark.training import checkpoints, partitioning
 from benchmark.training.fit import fit
 from benchmark.training.masking import MaskedBatch, SpecialTokens, mask_tokens
 from benchmark.training.optimizers import learning_rate, make_direction
@@ -175,19 +176,20 @@ class _Run:
     directory: Path | None
     name: str
     progress: Callable[[str], None]
+    mesh: Mesh | None
 
     def program(self, optimizer: OptimizerConfig, *, transfer: bool, masked_lm: bool) -> tuple[Any, Any]:
         """The jitted step of a phase, and its optimiser without learning rate."""
         layer_map = uniform_layer_map(self.student.num_hidden_layers, self.teacher.encoder.num_hidden_layers)
         loss = distillation_loss(self.student, layer_map, self.config, transfer=transfer, masked_lm=masked_lm)
         direction = make_direction(optimizer)
-        return make_train_step(loss, direction), direction
+        return make_train_step(loss, direction, mesh=self.mesh), direction
 
     def batch(self, number: int) -> tuple[MaskedBatch, TeacherOutputs]:
         """Batch of a step, counted over all phases, and the teacher's outputs on it."""
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(self.seed), 3), number)
-        ids, types = take_rows(self.rows, self.config.batch_size, number, self.seed)
-        masked = mask_tokens(key, ids, self.special, self.config.mask_rate, types)
+        ids, types = take_rows(self.rows, self.config.batch_size, number, self.seed, self.mesh)
+        masked = partitioning.divide_rows(self.mesh, mask_tokens(key, ids, self.special, self.config.mask_rate, types))
         return masked, teacher_outputs(self.teacher.encoder, self.teacher.params, masked)
 
     def train(self, phase: str, params: Any, program: tuple[Any, Any], inputs: Callable[..., Any], steps: int) -> Any:
@@ -202,6 +204,7 @@ class _Run:
             directory=self.directory / phase if self.directory else None,
             checkpoint_every=self.config.checkpoint_every,
             progress=self.progress,
+            mesh=self.mesh,
         )
         return state.params
 
@@ -217,6 +220,7 @@ def distill(
     directory: Path | None,
     name: str,
     progress: Callable[[str], None],
+    mesh: Mesh | None = None,
 ) -> tuple[Any, int]:
     """Distils a student from scratch.
 
@@ -232,6 +236,7 @@ def distill(
         directory: for checkpoints, phase results and metrics; None keeps nothing.
         name: shown in progress lines and errors.
         progress: receives progress lines.
+        mesh: the devices to train on, where the teacher's parameters lie already; None for one.
 
     Returns:
         The student's parameters (encoder and masked-LM head) and the number of steps of all phases.
@@ -239,7 +244,8 @@ def distill(
     Raises:
         DivergedError: the loss is not finite.
     """
-    run = _Run(student, teacher, config, rows, special, seed, directory, name, progress)
+    run = _Run(student, teacher, config, rows, special, seed, directory, name, progress, mesh)
+    partitioning.check_batch(mesh, "DistillConfig.batch_size", config.batch_size)
     # One program for both phases where asked for; the optimisers differ only in what a program does not hold.
     shared = run.program(config.transfer_optimizer, transfer=True, masked_lm=True) if config.one_program else None
     transfer_steps = config.layer_steps * student.num_hidden_layers
