@@ -1,22 +1,28 @@
-"""Pretrains a tiny teacher and distils a tiny student on one mesh after another; a process that test_mesh starts.
+"""Pretrains a tiny teacher and distils a tiny student on one mesh after another; test_mesh starts it as a process.
 
 Arguments: a folder for the results, and a JSON object that names for each mesh ("4x2": data x model) what to do on it.
-With JAX_COORDINATOR_ADDRESS in the environment it joins other processes first.
+With JAX_COORDINATOR_ADDRESS in the environment it joins the other processes first. What is to be compared is left in the
+folder as checkpoints; facts about how it came about are left as JSON, by each process its own.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import importlib
 import json
 import os
 import sys
+import time
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from benchmark.config import DistillConfig, EncoderConfig, MeshConfig, OptimizerConfig, PretrainConfig
 from benchmark.training import distributed
+from benchmark.workdir import once
 
 STUDENT = EncoderConfig(
     vocab_size=64,
@@ -72,89 +78,160 @@ def token_ids() -> np.ndarray:
     return ids
 
 
-def do(mesh_name: str, work: list[str], out: Path) -> dict[str, Any]:
-    """Does the work on one mesh; parameters and metrics are left in `out`, and facts are returned."""
+def traced(module: ModuleType) -> list[int]:
+    """Counts how often each train step that `module` makes is traced, and so compiled."""
+    counts: list[int] = []
+    original = module.make_train_step  # type: ignore[attr-defined]
+
+    def counting(loss: Any, direction: Any, **options: Any) -> Any:
+        number = len(counts)
+        counts.append(0)
+
+        def counted(*arguments: Any) -> Any:
+            counts[number] += 1
+            return loss(*arguments)
+
+        return original(counted, direction, **options)
+
+    module.make_train_step = counting  # type: ignore[attr-defined]
+    return counts
+
+
+def parts(tree: Any) -> Any:
+    """Shape of what one device holds of each array."""
     import jax
 
-    from benchmark.distillation import distill as distillation
+    return {jax.tree_util.keystr(p): x.addressable_shards[0].data.shape for p, x in jax.tree.leaves_with_path(tree)}
+
+
+def lies(tree: Any, mesh: Any) -> bool:
+    """Whether all arrays lie as the rules want it."""
+    import jax
+
+    from benchmark.training.partitioning import shardings
+
+    same = jax.tree.map(lambda x, where: x.sharding.is_equivalent_to(where, x.ndim), tree, shardings(mesh, tree))
+    return all(jax.tree.leaves(same))
+
+
+def pretrained(mesh: Any, rows: Any, special: Any, out: Path) -> dict[str, Any]:
+    """Pretrains, with a checkpoint on the way."""
+    from benchmark.training import checkpoints, pretrain
+
+    counts, ids = traced(pretrain), rows.features["input_ids"]
+    params, report = pretrain.pretrain(TEACHER, PRETRAIN, rows, special, SEED, out / "fit", print, mesh=mesh)
+    checkpoints.save(out / "pretrained", params)
+    facts = {"traced": counts, "read": list(ids.read), "loss": report.last["loss"]}
+    # 40 rows make two whole batches and a half one.
+    scores = pretrain.evaluate_masked_lm(TEACHER, params, rows, special, 0.15, 16, mesh)
+    return facts | {"lies": mesh is None or lies(params, mesh), "scores": scores}
+
+
+def distilled(mesh: Any, rows: Any, special: Any, out: Path) -> dict[str, Any]:
+    """Distils from a teacher with random parameters."""
+    import jax
+
     from benchmark.training import checkpoints, partitioning, pretrain
-    from benchmark.training.masking import SpecialTokens
-    from benchmark.training.optimizers import make_direction
-    from benchmark.training.state import init_state, make_train_step
-    from tasks.arrays import TokenArrays
+    from benchmark.training.masking import mask_tokens
 
-    steps: list[Any] = []
-
-    def remembered(*arguments: Any, **options: Any) -> Any:
-        steps.append(make_train_step(*arguments, **options))
-        return steps[-1]
-
-    module: Any = sys.modules["benchmark.distillation.distill"]
-    module.make_train_step = pretrain.make_train_step = remembered  # type: ignore[assignment]
-    del distillation
-    ids = Recorded(token_ids())
-    rows = TokenArrays(Path(), {"input_ids": ids}, {"rows": NUM_ROWS})  # type: ignore[dict-item]
-    special = SpecialTokens(vocab_size=STUDENT.vocab_size, pad_id=0, cls_id=2, sep_id=3, mask_id=4)
-    data, model = (int(size) for size in mesh_name.split("x"))
-    mesh = partitioning.make_mesh(MeshConfig(data=data, model=model))
-    facts: dict[str, Any] = {}
-    start = pretrain.init_params(TEACHER, 7)
-    if "pretrain" in work:
-        params, report = pretrain.pretrain(
-            TEACHER, PRETRAIN, rows, special, SEED, out / "teacher", lambda line: None, mesh=mesh
-        )
-        checkpoints.save(out / "pretrain", params)
-        facts["pretrain_read"], ids.read = ids.read, []
-        facts["pretrain_loss"] = report.last["loss"]
-        facts["scores"] = pretrain.evaluate_masked_lm(TEACHER, params, rows, special, 0.15, 16, mesh)
-    if "distill" in work:
-        teacher = module.Teacher(TEACHER, partitioning.place(mesh, start))
-        progress: Any = lambda line: None  # noqa: E731
-        options = {"seed": SEED, "directory": None, "name": "student", "progress": progress, "mesh": mesh}
-        ids.read = []
-        params, _ = module.distill(STUDENT, teacher, RECIPE, rows, special, **options)
-        checkpoints.save(out / "distill", params)
-        facts["distill_read"] = ids.read
-        if mesh is not None:
-            wanted = partitioning.shardings(mesh, params)
-            same = jax.tree.map(lambda x, where: x.sharding.is_equivalent_to(where, x.ndim), params, wanted)
-            facts["stays_divided"] = all(jax.tree.leaves(same))
-            key = jax.random.key(0)
-            ids_now, _ = pretrain.take_rows(rows, 8, 0, SEED, mesh)
-            masked = partitioning.divide_rows(mesh, module.mask_tokens(key, ids_now, special, 0.15, None))
-            outputs = module.teacher_outputs(TEACHER, teacher.params, masked)
-            facts["teacher_shards"] = {
-                name: list(value.addressable_shards[0].data.shape) for name, value in outputs._asdict().items()
-            }
-    facts["compiled"] = [step._cache_size() for step in steps]
-    if "checkpoint" in work:
-        state = init_state(start, make_direction(OPTIMIZER))
-        placed = partitioning.place(mesh, state)
-        kernel = placed.params["encoder"]["layers"]["query"]["kernel"]
-        moments = [
-            leaf for path, leaf in jax.tree.leaves_with_path(placed.opt_state) if leaf.shape == kernel.shape
-        ]
-        facts["query_shards"] = [list(x.addressable_shards[0].data.shape) for x in (kernel, *moments)]
-        source = out.parent / "state"
-        if not source.exists():
-            checkpoints.save(source, tuple(placed))
-        restored = checkpoints.restore(source, jax.eval_shape(lambda: tuple(state)), mesh)
-        facts["restored"] = all(
-            np.array_equal(a, b) for a, b in zip(jax.tree.leaves(restored), jax.tree.leaves(tuple(state)), strict=True)
-        )
-        facts["restored_divided"] = mesh is None or all(
-            x.sharding.is_equivalent_to(y.sharding, x.ndim)
-            for x, y in zip(jax.tree.leaves(restored), jax.tree.leaves(tuple(placed)), strict=True)
-        )
+    module: Any = importlib.import_module("benchmark.distillation.distill")
+    counts, ids = traced(module), rows.features["input_ids"]
+    teacher = module.Teacher(TEACHER, partitioning.place(mesh, pretrain.init_params(TEACHER, 7)))
+    options = {"seed": SEED, "directory": None, "name": "student", "progress": print, "mesh": mesh}
+    params, _ = module.distill(STUDENT, teacher, RECIPE, rows, special, **options)
+    checkpoints.save(out / "distilled", params)
+    facts = {"traced": counts, "read": list(ids.read), "lies": mesh is None or lies(params, mesh)}
+    if mesh is not None:
+        tokens, _ = pretrain.take_rows(rows, RECIPE.batch_size, 0, SEED, mesh)
+        masked = partitioning.divide_rows(mesh, mask_tokens(jax.random.key(0), tokens, special, 0.15))
+        facts["batch_parts"] = parts(masked)
+        facts["teacher_parts"] = parts(module.teacher_outputs(TEACHER, teacher.params, masked)._asdict())
     return facts
 
 
+def restored(mesh: Any, rows: Any, special: Any, out: Path) -> dict[str, Any]:
+    """Restores a training state that the first mesh wrote."""
+    import jax
+
+    from benchmark.training import checkpoints, partitioning, pretrain
+    from benchmark.training.optimizers import make_direction
+    from benchmark.training.state import init_state
+
+    state = init_state(pretrain.init_params(TEACHER, 7), make_direction(OPTIMIZER))
+    # Values that a mistaken part or order would give away.
+    numbers = iter(range(10**6))
+    state = jax.tree.map(lambda x: (np.arange(x.size).reshape(x.shape) + 1000 * next(numbers)).astype(x.dtype), state)
+    placed = partitioning.place(mesh, state)
+    path = out.parent / "state"
+    if not path.exists():
+        checkpoints.save(path, placed)
+    found = checkpoints.restore(path, jax.eval_shape(lambda: state), mesh)
+    equal = jax.tree.map(np.array_equal, found, state)
+    return {"parts": parts(placed), "equal": all(jax.tree.leaves(equal)), "lies": mesh is None or lies(found, mesh)}
+
+
+WORK = {"pretrain": pretrained, "distill": distilled, "restore": restored}
+
+
+def do(mesh_name: str, work: list[str], out: Path) -> dict[str, Any]:
+    """Does the work on one mesh and returns its facts."""
+    from benchmark.training.masking import SpecialTokens
+    from benchmark.training.partitioning import make_mesh
+    from tasks.arrays import TokenArrays
+
+    special = SpecialTokens(vocab_size=STUDENT.vocab_size, pad_id=0, cls_id=2, sep_id=3, mask_id=4)
+    data, model = (int(size) for size in mesh_name.split("x"))
+    mesh = make_mesh(MeshConfig(data=data, model=model))
+    facts = {}
+    for name in work:
+        rows = TokenArrays(Path(), {"input_ids": Recorded(token_ids())}, {"rows": NUM_ROWS})  # type: ignore[dict-item]
+        facts[name] = WORK[name](mesh, rows, special, out)
+    return facts
+
+
+def cooperate(out: Path) -> dict[str, Any]:
+    """What processes decide and do together, apart from training."""
+    me, count = distributed.process_index(), distributed.process_count()
+    done: list[Any] = []
+
+    def work(job: Any) -> str:
+        done.append(job)
+        if job == "fail":
+            raise RuntimeError(job)
+        return f"{job} by {me}"
+
+    facts: dict[str, Any] = {"agreed": [distributed.agree({"from": me, "text": "x" * n}) for n in (0, 3000)]}
+    if me == 0:
+        announce = distributed.one_at_a_time(work)
+        facts["result"] = announce("first")
+        with contextlib.suppress(RuntimeError):
+            announce("fail")
+        announce("last")
+        distributed.dismiss()
+    else:
+        # Process 0 must wait for the others, and not the others for a time limit.
+        time.sleep(1.0)
+        distributed.follow(work)
+
+    def stage() -> dict[str, Any]:
+        (out / f"stage{me}").touch()
+        distributed.wait("both are in the stage")
+        return {"by": me, "files": sorted(p.name for p in out.glob("stage[0-9]"))}
+
+    for _ in range(2):
+        marker = once(out / "stage.json", "f", stage, lambda line: None, "stage", directory=out / "s", together=True)
+        facts.setdefault("reused", []).append(marker["reused"])
+    return facts | {"count": count, "done": done, "marker": json.loads((out / "stage.json").read_text())["result"]}
+
+
 def main() -> None:
-    """Does the work on all meshes; each process writes its facts."""
-    out = Path(sys.argv[1])
-    if distributed.ADDRESS in os.environ:
+    """Does the work on all meshes."""
+    out, joins = Path(sys.argv[1]), distributed.ADDRESS in os.environ
+    if joins:
         distributed.join()
     facts = {name: do(name, work, out / name) for name, work in json.loads(sys.argv[2]).items()}
+    if joins:
+        facts["together"] = cooperate(out)
     (out / f"facts{distributed.process_index()}.json").write_text(json.dumps(facts))
 
 

@@ -300,15 +300,3 @@ def test_token_types_are_taken_with_their_rows() -> None:
     taken, types = take_rows(rows, 7, 4, seed=3)
     assert types is not None and np.array_equal(types, taken % 2)
     assert take_rows(token_arrays(ids), 7, 4, seed=3)[1] is None
-
-
-def test_processes_share_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = token_arrays(token_rows(20))
-    whole, _ = take_rows(rows, 8, 3, seed=1)
-    monkeypatch.setattr(jax, "process_count", lambda: 4)
-    shares = []
-    for process in range(4):
-        monkeypatch.setattr(jax, "process_index", lambda process=process: process)
-        shares.append(take_rows(rows, 8, 3, seed=1)[0])
-    assert all(len(share) == 2 for share in shares)
-    assert np.array_equal(np.concatenate(shares), whole)

@@ -56,8 +56,10 @@ def restore(path: Path, like: Any, mesh: Mesh | None = None) -> Any:
     if mesh is None:
         me = distributed.process_index()
         alone = ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me})
+        # For shapes alone orbax would look for the devices that wrote the checkpoint; host arrays it reads anywhere.
+        hosted = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), target)
         with ocp.StandardCheckpointer(multiprocessing_options=alone) as checkpointer:
-            tree = jax.tree.map(np.asarray, checkpointer.restore(path, target))
+            tree = jax.tree.map(np.asarray, checkpointer.restore(path, hosted))
     else:
         with ocp.StandardCheckpointer() as checkpointer:
             tree = checkpointer.restore(path, partitioning.shaped(mesh, target))

@@ -40,6 +40,8 @@ def join(environment: Mapping[str, str] = os.environ) -> None:
     given = {name: environment[name] for name in (ADDRESS, COUNT, INDEX) if environment.get(name)}
     if missing := [name for name in (ADDRESS, COUNT, INDEX) if given and name not in given]:
         raise JoinError(f"--distributed: {missing[0]} is not set; {ADDRESS}, {COUNT} and {INDEX} belong together")
+    if given and not given[ADDRESS].rpartition(":")[2].isdigit():
+        raise JoinError(f"--distributed: {ADDRESS}={given[ADDRESS]}: expected host:port of process 0")
     if given and not (given[COUNT].isdigit() and given[INDEX].isdigit() and int(given[INDEX]) < int(given[COUNT])):
         wanted = "a number of processes and a process number from 0 below it"
         raise JoinError(f"--distributed: {COUNT}={given[COUNT]}, {INDEX}={given[INDEX]}: expected {wanted}")
