@@ -31,7 +31,8 @@ def evaluation_split(run: Run, task: str) -> str:
 def finetune_stage(run: Run) -> dict[str, Any]:
     """Fine-tunes every system on every task with every seed and writes its predictions on the evaluation split.
 
-    The models are small and many: the processes of a distributed run share out the systems, each on a device of its own.
+    The models are small and many: the processes of a distributed run share out the systems, and a system is trained on
+    one device.
     """
     share = plan(run)[distributed.process_index() :: distributed.process_count()]
     markers = map_threads(lambda system: finetuned_system(run, system), share, run.config.parallel_systems)

@@ -1,8 +1,8 @@
 """Pretrains a tiny teacher and distils a tiny student on one mesh after another; test_mesh starts it as a process.
 
 Arguments: a folder for the results, and a JSON object that names for each mesh ("4x2": data x model) what to do on it.
-With JAX_COORDINATOR_ADDRESS in the environment it joins the other processes first. What is to be compared is left in the
-folder as checkpoints; facts about how it came about are left as JSON, by each process its own.
+With JAX_COORDINATOR_ADDRESS in the environment it joins the other processes first. What is to be compared is left in
+the folder as checkpoints; facts about how it came about are left as JSON, by each process its own.
 """
 
 from __future__ import annotations
@@ -142,8 +142,9 @@ def distilled(mesh: Any, rows: Any, special: Any, out: Path) -> dict[str, Any]:
     checkpoints.save(out / "distilled", params)
     facts = {"traced": counts, "read": list(ids.read), "lies": mesh is None or lies(params, mesh)}
     if mesh is not None:
-        tokens, _ = pretrain.take_rows(rows, RECIPE.batch_size, 0, SEED, mesh)
-        masked = partitioning.divide_rows(mesh, mask_tokens(jax.random.key(0), tokens, special, 0.15))
+        batch = pretrain.take_rows(rows, RECIPE.batch_size, 0, SEED, mesh)
+        masked = mask_tokens(jax.random.key(0), batch.input_ids, special, 0.15)
+        masked = partitioning.divide_rows(mesh, masked)
         facts["batch_parts"] = parts(masked)
         facts["teacher_parts"] = parts(module.teacher_outputs(TEACHER, teacher.params, masked)._asdict())
     return facts

@@ -95,7 +95,9 @@ def test_the_optimizer_follows_its_parameters(optimizer: str) -> None:
 
 
 @hypothesis.given(
-    shape=st.lists(st.integers(1, 64), min_size=1, max_size=4).map(tuple), data=st.integers(1, 8), model=st.integers(1, 8)
+    shape=st.lists(st.integers(1, 64), min_size=1, max_size=4).map(tuple),
+    data=st.integers(1, 8),
+    model=st.integers(1, 8),
 )
 def test_parts_are_even(shape: tuple[int, ...], data: int, model: int) -> None:
     names = ("batch", "heads", "length", "embed")[: len(shape)]

@@ -1,8 +1,8 @@
 """Several processes that work on one run: joining, waiting, and what process 0 decides for all.
 
-All of them run the same command on a shared run folder. Process 0 leads: it alone writes (but checkpoints, of which each
-process writes its part) and decides wherever the processes could see different things. In a process that never joined
-others everything here does nothing, and jax is not imported.
+All of them run the same command on a shared run folder. Process 0 leads: it alone writes (but checkpoints, of which
+each process writes its part) and decides wherever the processes could see different things. In a process that never
+joined others everything here does nothing, and jax is not imported.
 """
 
 from __future__ import annotations
@@ -55,9 +55,7 @@ def join(environment: Mapping[str, str] = os.environ) -> None:
     try:
         jax.distributed.initialize()
     except ValueError as error:
-        raise JoinError(
-            f"--distributed: no cluster was found ({error}); set {ADDRESS}, {COUNT} and {INDEX}"
-        ) from None
+        raise JoinError(f"--distributed: no cluster was found ({error}); set {ADDRESS}, {COUNT} and {INDEX}") from None
 
 
 def _joined() -> Any:
