@@ -34,6 +34,14 @@ def _as_stored(leaf: Any) -> Any:
     return leaf if divided else np.asarray(leaf)
 
 
+def _alone() -> Any:
+    """Options of a checkpointer that this process uses without waiting for the others of a distributed run."""
+    import orbax.checkpoint as ocp
+
+    me = distributed.process_index()
+    return ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me})
+
+
 def restore(path: Path, like: Any, mesh: Mesh | None = None) -> Any:
     """Reads a tree of the structure, shapes and dtypes of `like`.
 
@@ -54,11 +62,9 @@ def restore(path: Path, like: Any, mesh: Mesh | None = None) -> Any:
         raise FileNotFoundError(f"{path}: no checkpoint")
     target = jax.eval_shape(lambda: like)
     if mesh is None:
-        me = distributed.process_index()
-        alone = ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me})
         # For shapes alone orbax would look for the devices that wrote the checkpoint; host arrays it reads anywhere.
         hosted = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), target)
-        with ocp.StandardCheckpointer(multiprocessing_options=alone) as checkpointer:
+        with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
             tree = jax.tree.map(np.asarray, checkpointer.restore(path, hosted))
     else:
         with ocp.StandardCheckpointer() as checkpointer:
@@ -80,7 +86,7 @@ def names(path: Path) -> set[str]:
 
     if not path.exists():
         raise FileNotFoundError(f"{path}: no checkpoint")
-    with ocp.StandardCheckpointer() as checkpointer:
+    with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
         return set(checkpointer.metadata(path.resolve()).item_metadata.tree)
 
 
