@@ -114,19 +114,26 @@ def lies(tree: Any, mesh: Any) -> bool:
     return all(jax.tree.leaves(same))
 
 
+def on_host(tree: Any) -> Any:
+    """Whole arrays where this process has all parts: orbax compiles a program for each part that it writes."""
+    import jax
+
+    return jax.tree.map(lambda x: np.asarray(x) if x.is_fully_addressable else x, tree)
+
+
 def pretrained(mesh: Any, rows: Any, special: Any, out: Path) -> dict[str, Any]:
     """Pretrains a teacher."""
     from benchmark.training import checkpoints, pretrain
 
     counts, ids = traced(pretrain), rows.features["input_ids"]
     params, report = pretrain.pretrain(TEACHER, PRETRAIN, rows, special, SEED, out / "fit", print, mesh=mesh)
-    checkpoints.save(out / "pretrained", params)
+    checkpoints.save(out / "pretrained", on_host(params))
     facts = {"traced": counts, "read": list(ids.read), "loss": report.last["loss"]}
     return facts | {"lies": mesh is None or lies(params, mesh)}
 
 
 def distilled(mesh: Any, rows: Any, special: Any, out: Path) -> dict[str, Any]:
-    """Distils from a teacher with random parameters, with checkpoints on the way, and evaluates the student."""
+    """Distils from a random teacher and evaluates the student; two processes also write checkpoints on the way."""
     import jax
 
     from benchmark.training import checkpoints, partitioning, pretrain
@@ -135,15 +142,16 @@ def distilled(mesh: Any, rows: Any, special: Any, out: Path) -> dict[str, Any]:
     module: Any = importlib.import_module("benchmark.distillation.distill")
     counts, ids = traced(module), rows.features["input_ids"]
     teacher = module.Teacher(TEACHER, partitioning.place(mesh, pretrain.init_params(TEACHER, 7)))
-    options = {"seed": SEED, "directory": out / "student", "name": "student", "progress": print, "mesh": mesh}
+    directory = out / "student" if jax.process_count() > 1 else None
+    options = {"seed": SEED, "directory": directory, "name": "student", "progress": print, "mesh": mesh}
     params, _ = module.distill(STUDENT, teacher, RECIPE, rows, special, **options)
-    checkpoints.save(out / "distilled", params)
+    checkpoints.save(out / "distilled", on_host(params))
     facts = {"traced": counts, "read": list(ids.read), "lies": mesh is None or lies(params, mesh)}
     # 40 rows make two whole batches and a half one.
     facts["scores"] = pretrain.evaluate_masked_lm(STUDENT, params, rows, special, 0.15, 16, mesh)
     if mesh is not None:
         batch = pretrain.take_rows(rows, RECIPE.batch_size, 0, SEED, mesh)
-        masked = mask_tokens(jax.random.key(0), batch.input_ids, special, 0.15)
+        masked = mask_tokens(jax.random.key(0), batch.input_ids, special, RECIPE.mask_rate, None, None)
         masked = partitioning.divide_rows(mesh, masked)
         facts["batch_parts"] = parts(masked)
         facts["teacher_parts"] = parts(module.teacher_outputs(TEACHER, teacher.params, masked)._asdict())
