@@ -147,8 +147,8 @@ def _tokens(run: Run, steps: int, batch_size: int, seed: int) -> int:
 
 
 def load_teacher(run: Run) -> Any:
-    """The teacher with its parameters on the mesh, as `benchmark.distillation.distill.Teacher`."""
-    from benchmark.distillation.distill import Teacher
+    """The teacher with its parameters on the mesh, as `benchmark.distillation.outputs.Teacher`."""
+    from benchmark.distillation.outputs import Teacher
     from benchmark.training.partitioning import place
 
     encoder = run.config.teacher.encoder

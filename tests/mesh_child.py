@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.config import DistillConfig, EncoderConfig, MeshConfig, OptimizerConfig, PretrainConfig
+from benchmark.config import DistillConfig, EncoderConfig, MeshConfig, OptimizerConfig, PhaseConfig, PretrainConfig
 from benchmark.training import distributed
 from benchmark.workdir import once
 
@@ -46,12 +46,22 @@ TEACHER = dataclasses.replace(
 )
 OPTIMIZER = OptimizerConfig(name="lamb", learning_rate=1e-3)
 PRETRAIN = PretrainConfig(steps=20, batch_size=8, optimizer=OPTIMIZER, checkpoint_every=1000)
+TRANSFER = PhaseConfig(
+    name="transfer",
+    steps=5,
+    optimizer=OPTIMIZER,
+    per_layer=True,
+    feature_map_weight=100.0,
+    feature_mean_weight=5000.0,
+    feature_variance_weight=5.0,
+    attention_weight=1.0,
+)
+DISTILLATION = PhaseConfig(
+    name="distillation", steps=10, optimizer=OPTIMIZER, masked_lm_weight=1.0, ground_truth_ratio=0.5
+)
 RECIPE = DistillConfig(
-    layer_steps=5,
-    distill_steps=10,
+    phases=(TRANSFER, DISTILLATION),
     batch_size=8,
-    transfer_optimizer=OPTIMIZER,
-    distill_optimizer=OPTIMIZER,
     one_program=True,
     checkpoint_every=5,
 )
@@ -136,12 +146,14 @@ def distilled(mesh: Any, rows: Any, special: Any, out: Path) -> dict[str, Any]:
     """Distils from a random teacher and evaluates the student; two processes also write checkpoints on the way."""
     import jax
 
+    from benchmark.distillation.objectives import Objective
+    from benchmark.distillation.outputs import Teacher, teacher_outputs
     from benchmark.training import checkpoints, partitioning, pretrain
     from benchmark.training.masking import mask_tokens
 
     module: Any = importlib.import_module("benchmark.distillation.distill")
     counts, ids = traced(module), rows.features["input_ids"]
-    teacher = module.Teacher(TEACHER, partitioning.place(mesh, pretrain.init_params(TEACHER, 7)))
+    teacher = Teacher(TEACHER, partitioning.place(mesh, pretrain.init_params(TEACHER, 7)))
     directory = out / "student" if jax.process_count() > 1 else None
     options = {"seed": SEED, "directory": directory, "name": "student", "progress": print, "mesh": mesh}
     params, _ = module.distill(STUDENT, teacher, RECIPE, rows, special, **options)
@@ -154,7 +166,8 @@ def distilled(mesh: Any, rows: Any, special: Any, out: Path) -> dict[str, Any]:
         masked = mask_tokens(jax.random.key(0), batch.input_ids, special, RECIPE.mask_rate, None, None)
         masked = partitioning.divide_rows(mesh, masked)
         facts["batch_parts"] = parts(masked)
-        facts["teacher_parts"] = parts(module.teacher_outputs(TEACHER, teacher.params, masked)._asdict())
+        outputs = teacher_outputs(TEACHER, teacher.params, masked, Objective.of(RECIPE.phases).teacher_needs)
+        facts["teacher_parts"] = parts(outputs._asdict())
     return facts
 
 

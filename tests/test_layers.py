@@ -27,6 +27,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "benchmark.models",
         "benchmark.records",
         "benchmark.training",
+        "tasks.catalogue",
+        "tasks.errors",
     ),
     "baselines.importer": ("baselines", "benchmark.config", "benchmark.training.checkpoints"),
     "baselines.onnx_export": ("benchmark.models.hugging_face",),
@@ -53,6 +55,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "benchmark.training": ("benchmark.config", "benchmark.errors", "benchmark.models", "benchmark.training", "tasks"),
     "benchmark.distillation": (
         "benchmark.config",
+        "benchmark.errors",
         "benchmark.models",
         "benchmark.training",
         "benchmark.distillation",

@@ -32,7 +32,8 @@ class FinetuneConfig(Checked):
     task's model predicts has no use for its own. `max_steps` (0: no limit) caps a run on a large task. Rows are cut to
     the longest of their split, rounded up to a multiple of `length_multiple` columns: a small multiple computes less
     padding, a large one shares compiled programs between tasks. `write_nbest` adds the other good answers of every
-    SQuAD question, with scores, to the prediction files.
+    SQuAD question, with scores, to the prediction files. `keep_parameters` keeps the fine-tuned parameters of the first
+    seed, for `python -m baselines export --task`; a finished run can be called again with it.
     """
 
     seeds: tuple[int, ...] = setting((0, 1, 2), at_least=0)
@@ -42,6 +43,7 @@ class FinetuneConfig(Checked):
     batch_size: int = setting(32, at_least=1)
     optimizer: OptimizerConfig = setting()
     write_nbest: bool = setting(False)
+    keep_parameters: bool = setting(False, changes_results=False)
 
     def check(self) -> None:
         """Refuses repeated seeds."""
@@ -89,12 +91,17 @@ class RunConfig(Checked):
     parallel_systems: int = setting(1, at_least=1)
 
     def check(self) -> None:
-        """Refuses equal names and rows longer than the models' positions."""
+        """Refuses equal names, rows longer than the models' positions, and students that a search could not rank."""
         names = [b.name for b in self.baselines]
         if len(set(names)) != len(names) or {"teacher", "untrained"} & set(names):
             self.refuse("baselines", "distinct names other than 'teacher' and 'untrained'")
         if self.untrained_control not in ("", "found", *names):
             self.refuse("untrained_control", "'', 'found' or the name of a baseline: " + ", ".join(names))
+        if not any(phase.trains_masked_lm for phase in self.distill.phases):
+            accepted = (
+                "a phase with masked_lm_weight or soft_cross_entropy_weight: the search ranks by masked-LM accuracy"
+            )
+            self.distill.refuse("recipe", f"a recipe with {accepted}")
         if len(self.finetune.epochs) not in (1, len(self.data.tasks)):
             self.finetune.refuse("epochs", f"one number, or one for each of the {len(self.data.tasks)} tasks")
         limit = min(self.teacher.encoder.max_position_embeddings, self.search.space.base.max_position_embeddings)

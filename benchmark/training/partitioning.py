@@ -39,7 +39,7 @@ PARAMETER_AXES: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"layers/\w+/(bias|scale)", ("layer", "embed")),
     (r"masked_lm/decoder", ("embed", "vocab")),
     (r"masked_lm/bias", ("vocab",)),
-    (r"(transform|pooler|next_sentence|classifier|span|projection)/kernel", ("embed", "output")),
+    (r"(transform|pooler|next_sentence|classifier|span|(embedding_)?projection)/kernel", ("embed", "output")),
     (r"(bias|scale)", ("embed",)),
 )
 
