@@ -81,7 +81,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "benchmark.search",
         "tasks",
     ),
-    "benchmark.workdir": ("benchmark.config", "benchmark.records"),
+    "benchmark.workdir": ("benchmark.config", "benchmark.records", "benchmark.training.distributed"),
     "benchmark.stages": ("benchmark", "tasks"),
     "benchmark.finetuning": ("benchmark", "tasks"),
     "benchmark.pipeline": ("benchmark", "baselines.catalogue", "tasks"),

@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from benchmark.config import DistillConfig, EncoderConfig, PhaseConfig
 from benchmark.distillation.initial import init_student
@@ -21,7 +22,7 @@ from benchmark.distillation.objectives import Objective, loss_function
 from benchmark.distillation.outputs import Outputs, Teacher, teacher_outputs
 from benchmark.distillation.rates import rate_factors, stage_weights
 from benchmark.errors import StageError
-from benchmark.training import checkpoints
+from benchmark.training import checkpoints, distributed, partitioning
 from benchmark.training.fit import fit
 from benchmark.training.masking import MaskedBatch, SpecialTokens, mask_tokens
 from benchmark.training.optimizers import learning_rate, make_direction
@@ -43,6 +44,7 @@ class _Run:
     directory: Path | None
     name: str
     progress: Callable[[str], None]
+    mesh: Mesh | None
     programs: dict[Any, tuple[Any, Any]] = field(default_factory=dict)
 
     def objective(self, phase: PhaseConfig) -> Objective:
@@ -56,16 +58,17 @@ class _Run:
             depths = (self.student.num_hidden_layers, self.teacher.encoder.num_hidden_layers)
             loss = loss_function(self.student, layer_map(self.config.layer_map, *depths), key[0])
             direction = make_direction(key[1])
-            self.programs[key] = make_train_step(loss, direction), direction
+            self.programs[key] = make_train_step(loss, direction, mesh=self.mesh), direction
         return self.programs[key]
 
     def batch(self, phase: PhaseConfig, number: int) -> tuple[MaskedBatch, Outputs]:
         """Batch of a step, counted over all phases, and the teacher's outputs on it."""
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(self.seed), 3), number)
-        ids, types, pairs = take_rows(self.rows, self.config.batch_size, number, self.seed)
+        ids, types, pairs = take_rows(self.rows, self.config.batch_size, number, self.seed, self.mesh)
         batch = mask_tokens(key, ids, self.special, self.config.mask_rate, types, pairs)
         if not phase.mask_input:
             batch = batch._replace(input_ids=jax.numpy.asarray(ids))
+        batch = partitioning.divide_rows(self.mesh, batch)
         needs = self.objective(phase).teacher_needs
         return batch, teacher_outputs(self.teacher.encoder, self.teacher.params, batch, needs)
 
@@ -92,6 +95,7 @@ class _Run:
             directory=self.directory / phase.name if self.directory else None,
             checkpoint_every=self.config.checkpoint_every,
             progress=self.progress,
+            mesh=self.mesh,
         )
         return state.params
 
@@ -107,6 +111,7 @@ def distill(
     directory: Path | None,
     name: str,
     progress: Callable[[str], None],
+    mesh: Mesh | None = None,
 ) -> tuple[Any, int]:
     """Distils a student from scratch.
 
@@ -122,6 +127,7 @@ def distill(
         directory: for checkpoints, phase results and metrics; None keeps nothing.
         name: shown in progress lines and errors.
         progress: receives progress lines.
+        mesh: the devices to train on, where the teacher's parameters lie already; None for one.
 
     Returns:
         The student's parameters (encoder, masked-LM head, and next-sentence head if a phase trains it) and the number
@@ -137,13 +143,14 @@ def distill(
                 f"PhaseConfig.next_sentence_weight = {phase.next_sentence_weight} (phase {phase.name!r}): the rows are "
                 "no sentence pairs; accepted: 0.0, or DataConfig.sentence_pairs = True"
             )
-    run = _Run(student, teacher, config, rows, special, seed, directory, name, progress)
+    partitioning.check_batch(mesh, "DistillConfig.batch_size", config.batch_size)
+    run = _Run(student, teacher, config, rows, special, seed, directory, name, progress, mesh)
     params = init_student(student, teacher, config, seed)
     done = 0
     for phase in config.phases:
         steps = phase.total_steps(student.num_hidden_layers)
         result = directory / phase.name / "result" if directory else None
-        if result is not None and result.exists():
+        if result is not None and distributed.agree(result.exists()):
             params = checkpoints.restore(result, params)
         elif steps:
             # A map between widths that the phase has no use for stays as it is.

@@ -44,7 +44,7 @@ def init_student(student: EncoderConfig, teacher: Teacher, config: DistillConfig
         )
     if config.initialise_from_teacher:
         chosen = np.asarray(layer_map(config.layer_map, student.num_hidden_layers, teacher.encoder.num_hidden_layers))
-        layers = jax.tree.map(lambda leaf: np.asarray(leaf)[chosen], teacher.params["encoder"]["layers"])
+        layers = jax.tree.map(lambda leaf: leaf[chosen], teacher.params["encoder"]["layers"])
         params["encoder"]["layers"] = _whole(layers, params["encoder"]["layers"], "layers")
         params["masked_lm"] = _whole(teacher.params["masked_lm"], params["masked_lm"], "masked_lm")
     result: dict[str, Any] = {"student": params}

@@ -11,9 +11,10 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from benchmark.errors import StageError
-from benchmark.training import checkpoints
+from benchmark.training import checkpoints, distributed, partitioning
 from benchmark.training.state import TrainState
 
 
@@ -41,6 +42,7 @@ def fit(
     checkpoint_every: int = 0,
     log_every: int = 50,
     progress: Callable[[str], None] = lambda line: None,
+    mesh: Mesh | None = None,
 ) -> tuple[TrainState, FitReport]:
     """Runs `total_steps` steps, continuing from the newest checkpoint of an interrupted call.
 
@@ -57,6 +59,7 @@ def fit(
         checkpoint_every: steps between checkpoints; 0 for none.
         log_every: steps between log entries and checks for non-finite losses.
         progress: receives one line now and then.
+        mesh: where state and batches lie; with one, all processes of the run have to call.
 
     Returns:
         The final state and a report.
@@ -65,14 +68,16 @@ def fit(
         DivergedError: the loss is not finite.
     """
     first = 0
+    writes = mesh is None or distributed.leads()
     if directory is not None:
-        for step in reversed(checkpoints.steps(directory / "checkpoints")):
+        found = checkpoints.steps(directory / "checkpoints")
+        for step in reversed(found if mesh is None else distributed.agree(found)):
             if step <= total_steps:
-                state = TrainState(*checkpoints.restore(directory / "checkpoints" / str(step), tuple(state)))
+                state = TrainState(*checkpoints.restore(directory / "checkpoints" / str(step), tuple(state), mesh))
                 first = step
                 progress(f"{name}: continued from step {step} of {total_steps}")
                 break
-    state = jax.tree.map(jax.numpy.asarray, state)
+    state = partitioning.place(mesh, state)
     started = shown = time.perf_counter()
     last: dict[str, float] = {}
     for step in range(first, total_steps):
@@ -85,7 +90,7 @@ def fit(
             last = {k: float(v) for k, v in metrics.items()}
             if not np.isfinite(last["loss"]):
                 raise DivergedError(f"{name}: loss is {last['loss']} at step {done} of {total_steps}")
-            if directory is not None:
+            if directory is not None and writes:
                 directory.mkdir(parents=True, exist_ok=True)
                 with (directory / "metrics.jsonl").open("a") as file:
                     file.write(json.dumps({"step": done, **last}) + "\n")
@@ -97,6 +102,7 @@ def fit(
                 progress(f"{name}: step {done}/{total_steps}, loss {last['loss']:.3f}, {pace}")
         if directory is not None and saves:
             checkpoints.save(directory / "checkpoints" / str(done), tuple(state))
-            checkpoints.keep_latest(directory / "checkpoints")
+            if writes:
+                checkpoints.keep_latest(directory / "checkpoints")
     jax.block_until_ready(state)
     return state, FitReport(total_steps - first, time.perf_counter() - started, last)

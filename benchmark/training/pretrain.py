@@ -14,10 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from benchmark.config import EncoderConfig, PretrainConfig
 from benchmark.models.heads import MaskedLM
-from benchmark.training import checkpoints
+from benchmark.training import checkpoints, partitioning
 from benchmark.training.fit import FitReport, fit
 from benchmark.training.initial import init_tree
 from benchmark.training.masking import MaskedBatch, SpecialTokens, mask_tokens
@@ -110,6 +111,8 @@ def pretrain(
     seed: int,
     directory: Path,
     progress: Callable[[str], None],
+    *,
+    mesh: Mesh | None = None,
 ) -> tuple[Any, FitReport]:
     """Trains an encoder from scratch on token rows.
 
@@ -122,19 +125,22 @@ def pretrain(
         seed: seeds initial values, data order and masking.
         directory: for checkpoints and metrics.
         progress: receives progress lines.
+        mesh: the devices to train on; None for one.
 
     Returns:
         Parameters (encoder, masked-LM head and, where rows are pairs, next-sentence head) and the fit report.
     """
+    partitioning.check_batch(mesh, "PretrainConfig.batch_size", config.batch_size)
     key = jax.random.key(seed)
     direction = make_direction(config.optimizer)
     pairs = "next_sentence_label" in rows.features
     state = init_state(init_params(encoder, seed, next_sentence=pairs), direction)
-    step = make_train_step(masked_lm_loss(encoder, next_sentence=pairs), direction)
+    step = make_train_step(masked_lm_loss(encoder, next_sentence=pairs), direction, mesh=mesh)
 
     def inputs(number: int) -> tuple[Any, Any, dict[str, Any]]:
-        ids, types, labels = take_rows(rows, config.batch_size, number, seed)
+        ids, types, labels = take_rows(rows, config.batch_size, number, seed, mesh)
         batch = mask_tokens(jax.random.fold_in(key, number), ids, special, config.mask_rate, types, labels)
+        batch = partitioning.divide_rows(mesh, batch)
         return batch, np.float32(learning_rate(config.optimizer, number, config.steps)), {}
 
     state, report = fit(
@@ -146,20 +152,22 @@ def pretrain(
         directory=directory,
         checkpoint_every=config.checkpoint_every,
         progress=progress,
+        mesh=mesh,
     )
     return state.params, report
 
 
-def take_rows(rows: arrays.TokenArrays, batch_size: int, step: int, seed: int) -> RowBatch:
-    """The rows of one step, in the order that `seed` gives.
+def take_rows(rows: arrays.TokenArrays, batch_size: int, step: int, seed: int, mesh: Mesh | None = None) -> RowBatch:
+    """The rows of one step, in the order that `seed` gives, divided among the devices of the mesh.
 
-    Each process of a distributed run reads its own share of the batch, `batch_size / processes` rows.
+    Each process of a distributed run reads its own share of the batch.
     """
-    share = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    return _row_batch(rows, arrays.batch_indices(rows.num_rows, batch_size, step, seed, **share))
+    indices = arrays.batch_indices(rows.num_rows, batch_size, step, seed)
+    own = _row_batch(rows, indices[partitioning.own_rows(mesh, batch_size)])
+    return partitioning.place_rows(mesh, own, batch_size)
 
 
-def _row_batch(rows: arrays.TokenArrays, indices: np.ndarray | slice) -> RowBatch:
+def _row_batch(rows: arrays.TokenArrays, indices: np.ndarray) -> RowBatch:
     ids = np.asarray(rows.features["input_ids"][indices]).astype(np.int32)
     types, labels = (
         np.asarray(rows.features[name][indices]) if name in rows.features else None
@@ -190,8 +198,9 @@ def evaluate_masked_lm(
     special: SpecialTokens,
     mask_rate: float,
     batch_size: int = 64,
+    mesh: Mesh | None = None,
 ) -> dict[str, float]:
-    """Masked-LM accuracy and loss on held-out rows; the masks are the same for every model.
+    """Masked-LM accuracy and loss on held-out rows; the masks are the same for every model and on every mesh.
 
     Returns:
         `accuracy` in percent, its standard error `accuracy_stderr` in percentage points (binomial), mean `loss` in
@@ -199,16 +208,18 @@ def evaluate_masked_lm(
         model has that head.
     """
     totals: dict[str, float] = {}
+    params, own = partitioning.place(mesh, params), partitioning.own_rows(mesh, batch_size)
     for number, start in enumerate(range(0, rows.num_rows, batch_size)):
-        ids, types, labels = _row_batch(rows, slice(start, start + batch_size))
+        ids, types, labels = _row_batch(rows, (start + own)[start + own < rows.num_rows])
         # The last batch is filled up, so that one compiled shape serves all; nothing in the fillers is predicted.
-        missing = batch_size - len(ids)
+        missing = len(own) - len(ids)
         ids = np.pad(ids, ((0, missing), (0, 0)), constant_values=special.pad_id)
         types = None if types is None else np.pad(types, ((0, missing), (0, 0)))
         labels = None if labels is None else np.pad(labels, (0, missing), constant_values=-1)
+        ids, types, labels = partitioning.place_rows(mesh, (ids, types, labels), batch_size)
         # A key that no training run uses: masks of the evaluation depend on the row alone.
         key = jax.random.fold_in(jax.random.key(20220121), number)
-        batch = mask_tokens(key, ids, special, mask_rate, types, labels)
+        batch = partitioning.divide_rows(mesh, mask_tokens(key, ids, special, mask_rate, types, labels))
         for name, value in _evaluate_batch(encoder, params, batch).items():
             totals[name] = totals.get(name, 0.0) + float(value)
     accuracy = totals["correct"] / totals["predictions"]

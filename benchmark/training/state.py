@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
+
+from benchmark.training import partitioning
 
 LossFunction = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
 
@@ -24,13 +27,16 @@ def init_state(params: Any, direction: optax.GradientTransformation) -> TrainSta
     return TrainState(params, direction.init(params))
 
 
-def make_train_step(loss_function: LossFunction, direction: optax.GradientTransformation) -> Callable[..., Any]:
+def make_train_step(
+    loss_function: LossFunction, direction: optax.GradientTransformation, *, mesh: Mesh | None = None
+) -> Callable[..., Any]:
     """Compiles one optimisation step.
 
     Args:
         loss_function: `(params, batch, settings) -> (loss, parts)`; `settings` is a dictionary of arrays that may
             change from step to step without a new compile.
         direction: optimiser without learning rate.
+        mesh: the mesh that state and batch lie on; None for one device.
 
     Returns:
         `step(state, batch, rate, settings) -> (state, metrics)`; `rate` is a scalar, or a tree of factors shaped like
@@ -46,6 +52,7 @@ def make_train_step(loss_function: LossFunction, direction: optax.GradientTransf
         else:
             params = jax.tree.map(lambda p, u: p - rate * u, state.params, updates)
         metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradients), **parts}
-        return TrainState(params, opt_state), jax.tree.map(jnp.asarray, metrics)
+        new_state = TrainState(params, opt_state), jax.tree.map(jnp.asarray, metrics)
+        return partitioning.constrain(mesh, new_state)
 
     return jax.jit(step, donate_argnums=0)
