@@ -75,7 +75,7 @@ def _evaluated(
     markers = {}
     for task in group:
         path = prediction_path(run, system.name, task, seed)
-        stage_fingerprint = fingerprint(upstream, run.config.finetune, task, seed)
+        stage_fingerprint = fingerprint(upstream, run.config.finetune, run.config.trainer, task, seed)
         work = partial(_predicted, run, system, model, task)
         markers[task, seed] = once(path, stage_fingerprint, work, lambda line: None, path.stem)
     return markers
@@ -103,6 +103,7 @@ def _finetuned(run: Run, system: SystemPlan, encoder_params: Any, group: list[st
         epochs,
         seed,
         f"{system.name} {trained} seed {seed}",
+        run.config.trainer,
     )
     return params, length
 

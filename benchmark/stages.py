@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,6 +32,18 @@ class Run:
     config: RunConfig
     workdir: Path
     progress: Callable[[str], None]
+    show: Callable[[str, int, int, str], None] | None = None
+
+    @cached_property
+    def monitor(self) -> Any:
+        """What watches the training runs, as `benchmark.training.hooks.Monitor`."""
+        from benchmark.training.hooks import Monitor
+        from benchmark.training.metrics import peak_flops
+
+        trainer, chip = self.config.trainer, self.config.search.chip
+        # The search's chip says what this host can do only where it is of the same kind.
+        peak = peak_flops(trainer.compute_dtype, chip.peak_flops if chip.name.startswith("cpu") else None)
+        return Monitor(self.workdir / "tensorboard" if trainer.tensorboard else None, peak, self.show)
 
     @cached_property
     def data(self) -> dict[str, Any]:
@@ -102,7 +115,17 @@ def teacher_stage(run: Run) -> dict[str, Any]:
         from benchmark.training.pretrain import evaluate_masked_lm, pretrain
 
         train = run.rows("pretrain", "train")
-        params, _ = pretrain(encoder, config.pretrain, train, run.special, run.config.seed, directory, run.progress)
+        params, _ = pretrain(
+            encoder,
+            config.pretrain,
+            train,
+            run.special,
+            run.config.seed,
+            directory,
+            run.progress,
+            trainer=run.config.trainer,
+            monitor=run.monitor,
+        )
         scores = evaluate_masked_lm(
             encoder, params, run.rows("pretrain", "validation"), run.special, config.pretrain.mask_rate
         )
@@ -116,7 +139,7 @@ def teacher_stage(run: Run) -> dict[str, Any]:
             "recipe": "masked_lm",
         }
 
-    stage_fingerprint = fingerprint(run.data_fingerprint, config, run.config.seed)
+    stage_fingerprint = fingerprint(run.data_fingerprint, config, run.config.trainer, run.config.seed)
     return once(directory / "stage.json", stage_fingerprint, work, run.progress, "teacher", directory=directory)
 
 
@@ -155,8 +178,19 @@ def _distilled(
     from benchmark.training.pretrain import evaluate_masked_lm
 
     seed, train = run.config.seed, run.rows("pretrain", "train")
+    monitor = run.monitor if directory else dataclasses.replace(run.monitor, tensorboard=None)
     params, steps = distill(
-        encoder, teacher, recipe, train, run.special, seed=seed, directory=directory, name=name, progress=run.progress
+        encoder,
+        teacher,
+        recipe,
+        train,
+        run.special,
+        seed=seed,
+        directory=directory,
+        name=name,
+        progress=run.progress,
+        trainer=run.config.trainer,
+        monitor=monitor,
     )
     scores = evaluate_masked_lm(encoder, params, run.rows("pretrain", "validation"), run.special, recipe.mask_rate)
     return params, {"masked_lm": scores, "steps": steps}
@@ -174,7 +208,7 @@ def search_stage(run: Run) -> dict[str, Any]:
     def work() -> dict[str, Any]:
         teacher = load_teacher(run)
         recipe = run.config.distill.scaled(config.flash_fraction)
-        quiet = Run(run.config, run.workdir, lambda line: None)
+        quiet = Run(run.config, run.workdir, lambda line: None, run.show)
 
         def evaluate(encoder: EncoderConfig, number: int) -> dict[str, float]:
             run.encoder(encoder)

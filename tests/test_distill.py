@@ -80,8 +80,8 @@ def compile_once() -> Any:
         loss.key = (student, layer_map, same, tuple(options.items()))
         return loss
 
-    def remembered_step(loss: Any, direction: Any) -> Any:
-        return steps.setdefault(loss.key, original(loss, direction))
+    def remembered_step(loss: Any, direction: Any, **options: Any) -> Any:
+        return steps.setdefault(loss.key, original(loss, direction, **options))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "distillation_loss", remembered_loss)

@@ -16,15 +16,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmark.config import DistillConfig, EncoderConfig, OptimizerConfig
+from benchmark.config import DistillConfig, EncoderConfig, OptimizerConfig, TrainerConfig
 from benchmark.distillation import losses
 from benchmark.models.heads import MaskedLM
 from benchmark.training import checkpoints
 from benchmark.training.fit import fit
-from benchmark.training.masking import MaskedBatch, SpecialTokens, mask_tokens
+from benchmark.training.hooks import Monitor
+from benchmark.training.masking import MaskedBatch, SpecialTokens, mask_tokens, num_predictions
+from benchmark.training.metrics import training_flops
 from benchmark.training.optimizers import learning_rate, make_direction
-from benchmark.training.pretrain import init_params, take_rows
-from benchmark.training.state import init_state, make_train_step
+from benchmark.training.pretrain import count_tokens, describe_rows, init_params, take_rows
+from benchmark.training.state import Mean, init_state, make_train_step
 from tasks import arrays
 
 
@@ -44,6 +46,10 @@ class TeacherOutputs(NamedTuple):
     attention_scores: jax.Array
 
 
+# Batch axes of what a step is given: a `MaskedBatch` and the `TeacherOutputs` on it.
+BATCH_AXES = (0, TeacherOutputs(0, 1, 1))
+
+
 def uniform_layer_map(student_layers: int, teacher_layers: int) -> tuple[int, ...]:
     """Teacher layer (from 0) that each student layer imitates: evenly spaced, the last one to the last one.
 
@@ -55,10 +61,12 @@ def uniform_layer_map(student_layers: int, teacher_layers: int) -> tuple[int, ..
     return tuple((i + 1) * teacher_layers // student_layers - 1 for i in range(student_layers))
 
 
-@partial(jax.jit, static_argnums=0)
-def teacher_outputs(encoder: EncoderConfig, params: Any, batch: MaskedBatch) -> TeacherOutputs:
+@partial(jax.jit, static_argnums=0, static_argnames="compute_dtype")
+def teacher_outputs(
+    encoder: EncoderConfig, params: Any, batch: MaskedBatch, *, compute_dtype: str = "float32"
+) -> TeacherOutputs:
     """Runs the teacher on a masked batch."""
-    logits, output = MaskedLM(encoder).apply(
+    logits, output = MaskedLM(encoder, dtype=jnp.dtype(compute_dtype)).apply(
         {"params": params},
         batch.input_ids,
         batch.attention_mask,
@@ -71,7 +79,13 @@ def teacher_outputs(encoder: EncoderConfig, params: Any, batch: MaskedBatch) -> 
 
 
 def distillation_loss(
-    student: EncoderConfig, layer_map: tuple[int, ...], config: DistillConfig, *, transfer: bool, masked_lm: bool
+    student: EncoderConfig,
+    layer_map: tuple[int, ...],
+    config: DistillConfig,
+    *,
+    transfer: bool,
+    masked_lm: bool,
+    compute_dtype: str = "float32",
 ) -> Callable[..., Any]:
     """Loss of a phase, for `make_train_step`; the batch is a `MaskedBatch` and the `TeacherOutputs` on it.
 
@@ -82,13 +96,14 @@ def distillation_loss(
         transfer: whether the program holds the feature and attention terms; `settings["layers"]` `[layers]` weighs the
             student's layers.
         masked_lm: whether it holds masked LM against hard labels and teacher; `settings["masked_lm"]` is its weight.
+        compute_dtype: type of the student's activations and products; the losses are computed in float32.
 
     Returns:
-        The loss function; its parts are the terms as they enter the sum.
+        The loss function; its terms are weighted as they enter the sum.
     """
-    model, mapped = MaskedLM(student), np.asarray(layer_map)
+    model, mapped = MaskedLM(student, dtype=jnp.dtype(compute_dtype)), np.asarray(layer_map)
 
-    def loss(params: Any, batch: Any, settings: dict[str, Any]) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(params: Any, batch: Any, settings: dict[str, Any]) -> tuple[dict[str, Mean], dict[str, Mean]]:
         b, teacher = batch
         logits, output = model.apply(
             {"params": params["student"]},
@@ -99,9 +114,9 @@ def distillation_loss(
             output_hidden_states=transfer,
             output_attentions=transfer,
         )
-        parts = {}
+        terms: dict[str, Mean] = {}
         if transfer:
-            states, target = output.hidden_states, teacher.hidden_states[mapped]
+            states, target = (x.astype(jnp.float32) for x in (output.hidden_states, teacher.hidden_states[mapped]))
             if "projection" in params:
                 states = states @ params["projection"]["kernel"]
             mask, scores = b.attention_mask.astype(states.dtype), teacher.attention_scores[mapped]
@@ -111,11 +126,11 @@ def distillation_loss(
                 "feature_variance": config.feature_variance_weight * losses.feature_variance_loss(states, target, mask),
                 "attention": config.attention_weight * losses.attention_loss(output.attention_scores, scores, mask),
             }
-            parts = {name: (value * settings["layers"]).sum() for name, value in parts.items()}
+            terms = {name: Mean((value * settings["layers"]).sum(), mask.sum()) for name, value in parts.items()}
         if masked_lm:
             value = losses.mixed_masked_lm_loss(logits, teacher.logits, b.labels, b.weights, config.ground_truth_ratio)
-            parts["masked_lm"] = settings["masked_lm"] * value
-        return sum(parts.values(), jnp.zeros(())), parts
+            terms["masked_lm"] = Mean(settings["masked_lm"] * value, b.weights.sum())
+        return terms, {}
 
     return loss
 
@@ -175,24 +190,51 @@ class _Run:
     directory: Path | None
     name: str
     progress: Callable[[str], None]
+    trainer: TrainerConfig
+    monitor: Monitor
 
     def program(self, optimizer: OptimizerConfig, *, transfer: bool, masked_lm: bool) -> tuple[Any, Any]:
         """The jitted step of a phase, and its optimiser without learning rate."""
         layer_map = uniform_layer_map(self.student.num_hidden_layers, self.teacher.encoder.num_hidden_layers)
-        loss = distillation_loss(self.student, layer_map, self.config, transfer=transfer, masked_lm=masked_lm)
+        loss = distillation_loss(
+            self.student,
+            layer_map,
+            self.config,
+            transfer=transfer,
+            masked_lm=masked_lm,
+            compute_dtype=self.trainer.compute_dtype,
+        )
         direction = make_direction(optimizer)
-        return make_train_step(loss, direction), direction
+        step = make_train_step(
+            loss,
+            direction,
+            accumulation_steps=self.trainer.gradient_accumulation_steps,
+            batch_axes=BATCH_AXES,
+            count_tokens=lambda batch: count_tokens(batch[0]),
+        )
+        return step, direction
 
     def batch(self, number: int) -> tuple[MaskedBatch, TeacherOutputs]:
         """Batch of a step, counted over all phases, and the teacher's outputs on it."""
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(self.seed), 3), number)
         ids, types = take_rows(self.rows, self.config.batch_size, number, self.seed)
         masked = mask_tokens(key, ids, self.special, self.config.mask_rate, types)
-        return masked, teacher_outputs(self.teacher.encoder, self.teacher.params, masked)
+        dtype = self.trainer.compute_dtype
+        return masked, teacher_outputs(self.teacher.encoder, self.teacher.params, masked, compute_dtype=dtype)
 
-    def train(self, phase: str, params: Any, program: tuple[Any, Any], inputs: Callable[..., Any], steps: int) -> Any:
-        """Runs the steps of a phase and gives the parameters back."""
+    def train(
+        self,
+        phase: str,
+        params: Any,
+        program: tuple[Any, Any],
+        inputs: Callable[..., Any],
+        steps: int,
+        first_batch: int = 0,
+    ) -> Any:
+        """Runs the steps of a phase, whose first one has the batch `first_batch`, and gives the parameters back."""
         step, direction = program
+        size, length = self.config.batch_size, self.rows.features["input_ids"].shape[1]
+        predictions = num_predictions(length, self.config.mask_rate)
         state, _ = fit(
             init_state(params, direction),
             step,
@@ -201,7 +243,13 @@ class _Run:
             name=f"{self.name} {phase}",
             directory=self.directory / phase if self.directory else None,
             checkpoint_every=self.config.checkpoint_every,
+            log_every=self.trainer.log_every,
             progress=self.progress,
+            hooks=self.monitor.hooks(f"{self.name} {phase}", self.progress),
+            steps_per_dispatch=self.trainer.steps_per_dispatch,
+            describe_batch=lambda number: describe_rows(self.rows, size, first_batch + number, self.seed),
+            flops_per_step=training_flops(self.student, size, length, predictions, self.teacher.encoder),
+            peak_flops=self.monitor.peak_flops,
         )
         return state.params
 
@@ -217,6 +265,8 @@ def distill(
     directory: Path | None,
     name: str,
     progress: Callable[[str], None],
+    trainer: TrainerConfig = TrainerConfig(),
+    monitor: Monitor = Monitor(),
 ) -> tuple[Any, int]:
     """Distils a student from scratch.
 
@@ -232,6 +282,8 @@ def distill(
         directory: for checkpoints, phase results and metrics; None keeps nothing.
         name: shown in progress lines and errors.
         progress: receives progress lines.
+        trainer: how to train.
+        monitor: what watches.
 
     Returns:
         The student's parameters (encoder and masked-LM head) and the number of steps of all phases.
@@ -239,7 +291,7 @@ def distill(
     Raises:
         DivergedError: the loss is not finite.
     """
-    run = _Run(student, teacher, config, rows, special, seed, directory, name, progress)
+    run = _Run(student, teacher, config, rows, special, seed, directory, name, progress, trainer, monitor)
     # One program for both phases where asked for; the optimisers differ only in what a program does not hold.
     shared = run.program(config.transfer_optimizer, transfer=True, masked_lm=True) if config.one_program else None
     transfer_steps = config.layer_steps * student.num_hidden_layers
@@ -257,7 +309,9 @@ def _transfer(run: _Run, params: Any, program: tuple[Any, Any] | None) -> Any:
     config, layers = run.config, run.student.num_hidden_layers
     result = run.directory / "transferred" if run.directory else None
     if result is not None and result.exists():
-        return checkpoints.restore(result, params)
+        if not (damage := checkpoints.damage(result)):
+            return checkpoints.restore(result, params)
+        run.progress(f"{run.name}: the result of the transfer is damaged and is made again: {damage}")
     rates = [_transfer_rates(params, stage, layers) for stage in range(layers)]
 
     def inputs(number: int) -> tuple[Any, Any, dict[str, Any]]:
@@ -285,4 +339,4 @@ def _distill_masked_lm(run: _Run, params: Any, program: tuple[Any, Any] | None, 
         return run.batch(first_batch + number), jax.tree.map(lambda one: one * rate, everywhere), settings
 
     program = program or run.program(config.distill_optimizer, transfer=False, masked_lm=True)
-    return run.train("distillation", params, program, inputs, config.distill_steps)
+    return run.train("distillation", params, program, inputs, config.distill_steps, first_batch)

@@ -12,13 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from benchmark.config import EncoderConfig, PretrainConfig
+from benchmark.config import EncoderConfig, PretrainConfig, TrainerConfig
 from benchmark.models.heads import MaskedLM
 from benchmark.training.fit import FitReport, fit
+from benchmark.training.hooks import Monitor
 from benchmark.training.initial import init_tree
-from benchmark.training.masking import MaskedBatch, SpecialTokens, mask_tokens
+from benchmark.training.masking import MaskedBatch, SpecialTokens, mask_tokens, num_predictions
+from benchmark.training.metrics import training_flops
 from benchmark.training.optimizers import learning_rate, make_direction
-from benchmark.training.state import init_state, make_train_step
+from benchmark.training.state import Mean, init_state, make_train_step
 from tasks import arrays
 
 
@@ -27,19 +29,35 @@ def init_params(encoder: EncoderConfig, seed: int) -> Any:
     return init_tree(MaskedLM(encoder), encoder, seed, num_inputs=4)
 
 
-def masked_lm_loss(encoder: EncoderConfig) -> Callable[..., Any]:
-    """Loss function of plain masked-LM training, for `make_train_step`."""
-    model = MaskedLM(encoder)
+def masked_lm_loss(encoder: EncoderConfig, compute_dtype: str = "float32") -> Callable[..., Any]:
+    """Loss function of plain masked-LM training, for `make_train_step`; the batch is a `MaskedBatch`."""
+    model = MaskedLM(encoder, dtype=jnp.dtype(compute_dtype))
 
-    def loss(params: Any, b: MaskedBatch, settings: dict[str, Any]) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(params: Any, b: MaskedBatch, settings: dict[str, Any]) -> tuple[dict[str, Mean], dict[str, Mean]]:
         del settings
         logits, _ = model.apply({"params": params}, b.input_ids, b.attention_mask, b.token_type_ids, b.positions)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, b.labels)
-        total = jnp.maximum(b.weights.sum(), 1.0)
+        count = b.weights.sum()
+        total = jnp.maximum(count, 1.0)
         correct = (logits.argmax(-1) == b.labels) * b.weights
-        return (losses * b.weights).sum() / total, {"masked_lm_accuracy": correct.sum() / total}
+        return (
+            {"masked_lm": Mean((losses * b.weights).sum() / total, count)},
+            {"masked_lm_accuracy": Mean(correct.sum() / total, count)},
+        )
 
     return loss
+
+
+def count_tokens(batch: MaskedBatch) -> jax.Array:
+    """Tokens of a batch that are not padding."""
+    return batch.attention_mask.sum()
+
+
+def describe_rows(rows: arrays.TokenArrays, batch_size: int, step: int, seed: int, shown: int = 16) -> str:
+    """Words for the batch of a step: its number and the rows that it is made of, as `take_rows` takes them."""
+    indices = arrays.batch_indices(rows.num_rows, batch_size, step, seed)
+    more = f" and {batch_size - shown} more" if batch_size > shown else ""
+    return f"batch {step} (rows {', '.join(map(str, indices[:shown]))}{more})"
 
 
 def pretrain(
@@ -50,6 +68,9 @@ def pretrain(
     seed: int,
     directory: Path,
     progress: Callable[[str], None],
+    *,
+    trainer: TrainerConfig = TrainerConfig(),
+    monitor: Monitor = Monitor(),
 ) -> tuple[Any, FitReport]:
     """Trains an encoder from scratch on token rows.
 
@@ -61,6 +82,8 @@ def pretrain(
         seed: seeds initial values, data order and masking.
         directory: for checkpoints and metrics.
         progress: receives progress lines.
+        trainer: how to train.
+        monitor: what watches.
 
     Returns:
         Parameters (encoder and masked-LM head) and the fit report.
@@ -68,7 +91,13 @@ def pretrain(
     key = jax.random.key(seed)
     direction = make_direction(config.optimizer)
     state = init_state(init_params(encoder, seed), direction)
-    step = make_train_step(masked_lm_loss(encoder), direction)
+    step = make_train_step(
+        masked_lm_loss(encoder, trainer.compute_dtype),
+        direction,
+        accumulation_steps=trainer.gradient_accumulation_steps,
+        count_tokens=count_tokens,
+    )
+    length = rows.features["input_ids"].shape[1]
 
     def inputs(number: int) -> tuple[Any, Any, dict[str, Any]]:
         ids, types = take_rows(rows, config.batch_size, number, seed)
@@ -83,7 +112,13 @@ def pretrain(
         name="teacher",
         directory=directory,
         checkpoint_every=config.checkpoint_every,
+        log_every=trainer.log_every,
         progress=progress,
+        hooks=monitor.hooks("teacher", progress),
+        steps_per_dispatch=trainer.steps_per_dispatch,
+        describe_batch=lambda number: describe_rows(rows, config.batch_size, number, seed),
+        flops_per_step=training_flops(encoder, config.batch_size, length, num_predictions(length, config.mask_rate)),
+        peak_flops=monitor.peak_flops,
     )
     return state.params, report
 
