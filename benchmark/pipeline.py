@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmark import finetuning, manifest, records, stages
+from benchmark import bars, finetuning, manifest, records, stages
 from benchmark.config import STAGES, RunConfig, fingerprint, to_dict
 from benchmark.errors import StageError
 from benchmark.models.formulas import forward_flops, num_parameters
@@ -47,9 +47,9 @@ def run(config: RunConfig, workdir: Path, wanted: tuple[str, ...], *, gin_text: 
     def progress(line: str) -> None:
         print(f"[{time.perf_counter() - started:7.1f} s] {line}", flush=True)  # noqa: T201
 
-    with locked(workdir):
+    with locked(workdir), bars.display() as show:
         declare(workdir, config, gin_text, manifest.collect(fingerprint(config), command, gin_text))
-        context = stages.Run(config, workdir, progress)
+        context = stages.Run(config, workdir, progress, show)
         timing: dict[str, float] = {}
         reused: list[str] = []
         for name in STAGES:

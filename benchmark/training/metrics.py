@@ -28,6 +28,7 @@ PEAKS: dict[str, tuple[float, float]] = {
     "TPU v4": (275e12, 275e12),
     "TPU v4 lite": (138e12, 138e12),
     "TPU v5": (459e12, 459e12),
+    "TPU v5p": (459e12, 459e12),
     "TPU v5 lite": (197e12, 197e12),
     "TPU v6 lite": (918e12, 918e12),
 }
