@@ -16,8 +16,8 @@ def display() -> Iterator[Show | None]:
     """Gives a function that shows bars if standard error is a terminal, else None.
 
     Yields:
-        `show(name, done, total, words)`, which any thread may call: draws the bar `name`, and takes it away where `done`
-        is `total`. The terminal is left alone while there is no bar, so that others may draw.
+        `show(name, done, total, words)`, which any thread may call: draws the bar `name`, and takes it away where
+        `done` is `total`. The terminal is left alone while there is no bar, so that others may draw.
     """
     if not sys.stderr.isatty():
         yield None
@@ -25,7 +25,11 @@ def display() -> Iterator[Show | None]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}, {task.fields[words]}"))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}, {task.fields[words]}"),
+    )
     lock, shown = threading.Lock(), dict[str, TaskID]()
     # Lines on standard output that goes to a file stay there.
     options: dict[str, Any] = {"transient": True, "redirect_stdout": sys.stdout.isatty()}

@@ -24,11 +24,12 @@ def main(directory: Path, kill_at: int) -> None:
     import jax
     import numpy as np
 
+    import benchmark.training.pretrain
     from benchmark.config import EncoderConfig, OptimizerConfig, PretrainConfig, TrainerConfig
-    from benchmark.training import pretrain as module
     from benchmark.training.masking import SpecialTokens
     from tasks.arrays import TokenArrays
 
+    module: Any = benchmark.training.pretrain
     moments = itertools.count(1)
     seen = 0
 

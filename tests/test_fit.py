@@ -219,9 +219,7 @@ def test_every_damage_to_a_checkpoint_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["deleted", "cut off", "one bit"])
-def test_the_checkpoint_before_a_damaged_one_is_used(
-    undisturbed: dict[int, Any], tmp_path: Path, how: str
-) -> None:
+def test_the_checkpoint_before_a_damaged_one_is_used(undisturbed: dict[int, Any], tmp_path: Path, how: str) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, stopping(14))
     newest = tmp_path / "checkpoints" / "12"
@@ -289,7 +287,7 @@ def test_the_metrics_file_is_json(tmp_path: Path) -> None:
 
 def test_progress_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(hooks.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr("benchmark.training.hooks.time.perf_counter", lambda: now[0])
     lines: list[str] = []
     hook = hooks.write_lines(lines.append)
     for step in range(20, 120, 10):
@@ -332,8 +330,12 @@ def test_known_peaks() -> None:
 
 
 def test_flops_of_a_step() -> None:
-    student = EncoderConfig(vocab_size=50, hidden_size=16, intra_bottleneck_size=8, num_hidden_layers=2, embedding_size=8)
-    teacher = EncoderConfig(vocab_size=50, hidden_size=32, intra_bottleneck_size=8, num_hidden_layers=3, embedding_size=8)
+    student = EncoderConfig(
+        vocab_size=50, hidden_size=16, intra_bottleneck_size=8, num_hidden_layers=2, embedding_size=8
+    )
+    teacher = EncoderConfig(
+        vocab_size=50, hidden_size=32, intra_bottleneck_size=8, num_hidden_layers=3, embedding_size=8
+    )
     own = forward_flops(student, 4, 12) + 4 * 3 * 2 * (16 * 16 + 16 * 50)
     other = forward_flops(teacher, 4, 12) + masked_lm_head_flops(teacher, 4 * 3)
     assert training_flops(student, 4, 12, 3) == 3 * own

@@ -1,4 +1,4 @@
-"""The train step: batches in parts, several steps at once, bfloat16, and what it does with numbers that are not finite."""
+"""The train step: batches in parts, several steps at once, bfloat16, numbers that are not finite."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -191,7 +191,7 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32() -> None:
     start = init_params(ENCODER, 0)
     results = {}
     for dtype in ("float32", "bfloat16"):
-        loss = masked_lm_loss(ENCODER, dtype)
+        loss = masked_lm_loss(ENCODER, compute_dtype=dtype)
         kinds = list(product_types(jax.make_jaxpr(loss)(start, batch, {}).jaxpr))
         assert len(kinds) >= 12 and set(kinds) == {dtype}
         step = make_train_step(loss, PLAIN)

@@ -21,12 +21,12 @@ from benchmark.distillation import losses
 from benchmark.models.heads import MaskedLM
 from benchmark.training import checkpoints
 from benchmark.training.fit import fit
-from benchmark.training.hooks import Monitor
+from benchmark.training.hooks import UNWATCHED, Monitor
 from benchmark.training.masking import MaskedBatch, SpecialTokens, mask_tokens, num_predictions
 from benchmark.training.metrics import training_flops
 from benchmark.training.optimizers import learning_rate, make_direction
 from benchmark.training.pretrain import count_tokens, describe_rows, init_params, take_rows
-from benchmark.training.state import Mean, init_state, make_train_step
+from benchmark.training.state import DEFAULTS, Mean, init_state, make_train_step
 from tasks import arrays
 
 
@@ -47,7 +47,7 @@ class TeacherOutputs(NamedTuple):
 
 
 # Batch axes of what a step is given: a `MaskedBatch` and the `TeacherOutputs` on it.
-BATCH_AXES = (0, TeacherOutputs(0, 1, 1))
+BATCH_AXES: Any = (0, TeacherOutputs._make((0, 1, 1)))
 
 
 def uniform_layer_map(student_layers: int, teacher_layers: int) -> tuple[int, ...]:
@@ -66,7 +66,7 @@ def teacher_outputs(
     encoder: EncoderConfig, params: Any, batch: MaskedBatch, *, compute_dtype: str = "float32"
 ) -> TeacherOutputs:
     """Runs the teacher on a masked batch."""
-    logits, output = MaskedLM(encoder, dtype=jnp.dtype(compute_dtype)).apply(
+    output = MaskedLM(encoder, dtype=jnp.dtype(compute_dtype)).apply(
         {"params": params},
         batch.input_ids,
         batch.attention_mask,
@@ -75,7 +75,7 @@ def teacher_outputs(
         output_hidden_states=True,
         output_attentions=True,
     )
-    return TeacherOutputs(logits, output.hidden_states, output.attention_scores)
+    return TeacherOutputs(output.logits, output.encoder.hidden_states, output.encoder.attention_scores)
 
 
 def distillation_loss(
@@ -105,7 +105,7 @@ def distillation_loss(
 
     def loss(params: Any, batch: Any, settings: dict[str, Any]) -> tuple[dict[str, Mean], dict[str, Mean]]:
         b, teacher = batch
-        logits, output = model.apply(
+        logits, _, output = model.apply(
             {"params": params["student"]},
             b.input_ids,
             b.attention_mask,
@@ -217,8 +217,8 @@ class _Run:
     def batch(self, number: int) -> tuple[MaskedBatch, TeacherOutputs]:
         """Batch of a step, counted over all phases, and the teacher's outputs on it."""
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(self.seed), 3), number)
-        ids, types = take_rows(self.rows, self.config.batch_size, number, self.seed)
-        masked = mask_tokens(key, ids, self.special, self.config.mask_rate, types)
+        ids, types, pairs = take_rows(self.rows, self.config.batch_size, number, self.seed)
+        masked = mask_tokens(key, ids, self.special, self.config.mask_rate, types, pairs)
         dtype = self.trainer.compute_dtype
         return masked, teacher_outputs(self.teacher.encoder, self.teacher.params, masked, compute_dtype=dtype)
 
@@ -265,8 +265,8 @@ def distill(
     directory: Path | None,
     name: str,
     progress: Callable[[str], None],
-    trainer: TrainerConfig = TrainerConfig(),
-    monitor: Monitor = Monitor(),
+    trainer: TrainerConfig = DEFAULTS,
+    monitor: Monitor = UNWATCHED,
 ) -> tuple[Any, int]:
     """Distils a student from scratch.
 
@@ -276,7 +276,7 @@ def distill(
         student: architecture.
         teacher: the teacher.
         config: the recipe, already scaled for a flash distillation.
-        rows: materialised `input_ids`, and `token_type_ids` where rows are sentence pairs, `[rows, length]`.
+        rows: materialised `input_ids`, `[rows, length]`; of sentence pairs also what `take_rows` reads.
         special: ids of the vocabulary.
         seed: seeds initial values, data order and masking.
         directory: for checkpoints, phase results and metrics; None keeps nothing.

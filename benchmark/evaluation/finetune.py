@@ -18,7 +18,7 @@ from benchmark.training.fit import fit
 from benchmark.training.initial import init_tree
 from benchmark.training.optimizers import learning_rate, make_direction
 from benchmark.training.pretrain import describe_rows
-from benchmark.training.state import init_state, make_train_step
+from benchmark.training.state import DEFAULTS, init_state, make_train_step
 from tasks import arrays
 from tasks.catalogue import TaskInfo
 
@@ -37,6 +37,14 @@ def _model(encoder: EncoderConfig, kind: str, compute_dtype: str = "float32") ->
 def label_bias(task: TaskInfo) -> np.ndarray:
     """0 for the labels a task has and -1e9 for unused outputs, which softmax and gradient ignore: `[CLASS_OUTPUTS]`."""
     return np.where(np.arange(CLASS_OUTPUTS) < task.num_labels, 0.0, -1e9).astype(np.float32)
+
+
+def without_unused_outputs(params: Any, task: TaskInfo) -> Any:
+    """The parameters of a fine-tuned model whose classification head has the task's labels alone."""
+    if task.kind != "classification":
+        return params
+    head = params["classifier"]
+    return params | {"classifier": {name: values[..., : task.num_labels] for name, values in head.items()}}
 
 
 def _loss(encoder: EncoderConfig, kind: str, compute_dtype: str) -> Callable[..., Any]:
@@ -109,7 +117,7 @@ def finetune(
     epochs: float,
     seed: int,
     name: str,
-    trainer: TrainerConfig = TrainerConfig(),
+    trainer: TrainerConfig = DEFAULTS,
 ) -> Any:
     """Fine-tunes an encoder on one task, all parameters, from a fresh head.
 

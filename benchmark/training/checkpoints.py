@@ -25,12 +25,15 @@ def save(path: Path, tree: Any) -> None:
 
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
+    # What a process left that died while it wrote this checkpoint; orbax would warn of it.
+    for unfinished in path.parent.glob(f"{path.name}.orbax-checkpoint-tmp*"):
+        remove(unfinished)
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(path, jax.tree.map(np.asarray, tree), force=True)
     digests = json.dumps({"sha256": _digests(path)}, indent=1, sort_keys=True)
-    unfinished = path / f"{DIGESTS}.new"
-    unfinished.write_text(digests, encoding="utf-8")
-    unfinished.replace(path / DIGESTS)
+    whole = path / f"{DIGESTS}.new"
+    whole.write_text(digests, encoding="utf-8")
+    whole.replace(path / DIGESTS)
 
 
 def _digests(path: Path) -> dict[str, str]:
@@ -86,6 +89,20 @@ def restore(path: Path, like: Any) -> Any:
         if found.shape != wanted.shape:
             raise ValueError(f"{path}: {jax.tree_util.keystr(place)} has shape {found.shape}, expected {wanted.shape}")
     return tree
+
+
+def names(path: Path) -> set[str]:
+    """The names at the top of a saved tree, such as `encoder` and those of the heads; no array is read.
+
+    Raises:
+        FileNotFoundError: there is no checkpoint at `path`.
+    """
+    import orbax.checkpoint as ocp
+
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no checkpoint")
+    with ocp.StandardCheckpointer() as checkpointer:
+        return set(checkpointer.metadata(path.resolve()).item_metadata.tree)
 
 
 def steps(directory: Path) -> list[int]:

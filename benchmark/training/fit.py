@@ -199,7 +199,7 @@ def _stack(steps: list[tuple[Any, Any, dict[str, Any]]]) -> Any:
 
 
 def _figures(dispatch: _Dispatch) -> dict[str, float]:
-    """Metrics of the last step of a dispatch, with its learning rate: the largest one where parameters have their own."""
+    """Metrics of the last step of a dispatch, with its learning rate: the largest where parameters have their own."""
     values = {k: v for k, v in dispatch.values(dispatch.count - 1).items() if k not in (SOUND, TOKENS)}
     leaves = jax.tree.leaves(dispatch.rates)
     if dispatch.count > 1:
@@ -222,6 +222,4 @@ def _diverged(
     number = dispatch.first + index
     steps = checkpoints.steps(saved) if saved is not None else []
     kept = f"the last good checkpoint is {saved}/{steps[-1]}" if steps else "there is no checkpoint"
-    return DivergedError(
-        f"{name}: {parts} at step {number + 1} of {total_steps}, on {describe_batch(number)}; {kept}"
-    )
+    return DivergedError(f"{name}: {parts} at step {number + 1} of {total_steps}, on {describe_batch(number)}; {kept}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -34,7 +33,8 @@ class Event:
         first_step: `step` where this call began, after a checkpoint perhaps.
         seconds: since this call began.
         metrics: figures of step `step`; of a `log` alone.
-        state: the training state after `step`; of a `checkpoint` alone. The next step takes it over, so a hook keeps copies.
+        state: the training state after `step`; of a `checkpoint` alone. The next step takes it over, so that a hook
+            can keep copies only.
     """
 
     kind: Literal["begin", "log", "checkpoint", "end"]
@@ -81,7 +81,7 @@ def write_metrics(path: Path) -> Hook:
             if kept != lines:
                 whole = path.with_name(path.name + ".new")
                 whole.write_text("".join(kept), encoding="utf-8")
-                os.replace(whole, path)
+                whole.replace(path)
         elif event.kind == "log":
             figures = {name: value if math.isfinite(value) else None for name, value in event.metrics.items()}
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -167,3 +167,6 @@ class Monitor:
         if self.tensorboard is None:
             return watching
         return (*watching, write_tensorboard(self.tensorboard.joinpath(*name.split()), progress))
+
+
+UNWATCHED = Monitor()

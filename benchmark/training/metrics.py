@@ -11,8 +11,8 @@ from benchmark.models.formulas import forward_flops, masked_lm_head_flops
 
 # Dense matrix products, FLOP/s of one device as jax counts devices, in bfloat16 and for float32 values; the kind of a
 # device begins with the key, and the longest key counts.
-# NVIDIA: the vendor's data sheets of each product, whose figures with sparsity are halved. XLA multiplies float32 values
-# in TF32 there unless told otherwise (jax.lax.Precision.DEFAULT).
+# NVIDIA: the vendor's data sheets of each product, whose figures with sparsity are halved. XLA multiplies float32
+# values in TF32 there unless told otherwise (jax.lax.Precision.DEFAULT).
 # TPU: Google's system architecture pages; v4 lite (v4i) from Jouppi et al. 2021 (doi 10.1109/ISCA52012.2021.00010). XLA
 # multiplies float32 values in bfloat16 there unless told otherwise. A device is one of two cores in v2 and v3.
 PEAKS: dict[str, tuple[float, float]] = {

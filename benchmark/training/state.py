@@ -10,6 +10,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from benchmark.config import TrainerConfig
+
+# How training runs where nothing is said.
+DEFAULTS = TrainerConfig()
+
 LossFunction = Callable[..., tuple[Any, dict[str, Any]]]
 
 # Names of metrics that `benchmark.training.fit` reads at every step and does not write down as they are.
@@ -27,11 +32,11 @@ class TrainState(NamedTuple):
 class Mean(NamedTuple):
     """A mean over a part of the batch, and the number of things that it is taken over: predictions, tokens or rows.
 
-    Two parts of a batch together have the mean of their means, weighted by `count`.
+    Two parts of a batch together have the mean of their means, weighted by that number.
     """
 
     value: jax.Array
-    count: jax.Array
+    weight: jax.Array
 
 
 def init_state(params: Any, direction: optax.GradientTransformation) -> TrainState:
@@ -40,7 +45,7 @@ def init_state(params: Any, direction: optax.GradientTransformation) -> TrainSta
 
 
 def _means(outcome: tuple[Any, dict[str, Any]]) -> tuple[dict[str, Mean], dict[str, Mean]]:
-    """Terms of the loss and other metrics as `Mean`; a plain number is a mean over rows, of which all parts have one."""
+    """Terms of the loss and other metrics as `Mean`; a plain number is a mean over rows, which all parts have alike."""
     loss, metrics = outcome
     terms = loss if isinstance(loss, Mapping) else {"loss": loss}
     one = jnp.ones(())
@@ -94,14 +99,14 @@ def _accumulated(loss_function: LossFunction, params: Any, divided: Any, setting
 
     def counts(part: Any) -> dict[str, jax.Array]:
         terms, metrics = _means(loss_function(params, part, settings))
-        return {name: jnp.asarray(mean.count, jnp.float32) for name, mean in {**terms, **metrics}.items()}
+        return {name: jnp.asarray(mean.weight, jnp.float32) for name, mean in {**terms, **metrics}.items()}
 
     found = jax.lax.map(counts, divided)
     shares = {name: count / jnp.maximum(count.sum(), 1.0) for name, count in found.items()}
 
     def weighted(params: Any, part: Any, share: dict[str, jax.Array]) -> tuple[jax.Array, dict[str, jax.Array]]:
         groups = _means(loss_function(params, part, settings))
-        return _loss(*({n: Mean(m.value * share[n], m.count) for n, m in group.items()} for group in groups))
+        return _loss(*({n: Mean(m.value * share[n], m.weight) for n, m in group.items()} for group in groups))
 
     def add(sums: Any, inputs: Any) -> tuple[Any, None]:
         return jax.tree.map(jnp.add, sums, jax.value_and_grad(weighted, has_aux=True)(params, *inputs)), None
@@ -136,9 +141,10 @@ def make_train_step(
     Returns:
         `step(state, batch, rate, settings) -> (state, metrics)`; `rate` is a scalar, or a tree of factors shaped like
         the parameters (each leaf broadcasts against its parameter). The state is donated. `metrics` holds the loss, its
-        terms, the other metrics, the gradient norm, `tokens` where they are counted, and `sound`: whether loss, gradient
-        and update are finite. Where loss or gradient are not, the parameters stay as they were, and no parameter ever
-        takes a value that is not finite; the run is expected to end there, as the optimiser's state is spoilt.
+        terms, the other metrics, the gradient norm, `tokens` where they are counted, and `sound`: whether loss,
+        gradient and update are finite. Where loss or gradient are not, the parameters stay as they were, and no
+        parameter ever takes a value that is not finite; the run is expected to end there, as the optimiser's state is
+        spoilt.
     """
 
     def whole(params: Any, batch: Any, settings: dict[str, Any]) -> tuple[jax.Array, dict[str, jax.Array]]:
