@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -41,9 +42,13 @@ class Run:
         from benchmark.training.metrics import peak_flops
 
         trainer, chip = self.config.trainer, self.config.search.chip
+        tensorboard = self.workdir / "tensorboard" if trainer.tensorboard else None
+        if tensorboard is not None and importlib.util.find_spec("tensorboardX") is None:
+            self.progress(f"tensorboardX is not installed, so nothing is written to {tensorboard}")
+            tensorboard = None
         # The search's chip says what this host can do only where it is of the same kind.
         peak = peak_flops(trainer.compute_dtype, chip.peak_flops if chip.name.startswith("cpu") else None)
-        return Monitor(self.workdir / "tensorboard" if trainer.tensorboard else None, peak, self.show)
+        return Monitor(tensorboard, peak, self.show)
 
     @cached_property
     def data(self) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """The fit loop: what hooks are told, what stands in the files, and how it stops, continues and survives damage."""
 
+import io
 import json
 import shutil
 import struct
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmark import bars
 from benchmark.config import EncoderConfig, OptimizerConfig
 from benchmark.models.formulas import forward_flops, masked_lm_head_flops
 from benchmark.training import checkpoints, hooks
 from benchmark.training.fit import DivergedError, _dispatches, fit
-from benchmark.training.hooks import Event, Monitor, write_metrics, write_tensorboard
+from benchmark.training.hooks import Event, Monitor, write_metrics
 from benchmark.training.metrics import Speed, known_peak, peak_flops, training_flops
 from benchmark.training.optimizers import make_direction
 from benchmark.training.state import init_state, make_train_step
@@ -271,14 +274,6 @@ def test_tensorboard_shows_what_the_metrics_file_holds(tmp_path: Path) -> None:
         assert shown[step] == {name: pytest.approx(value, rel=1e-6) for name, value in line.items()}
 
 
-def test_without_tensorboardx_a_line_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "tensorboardX", None)
-    lines: list[str] = []
-    run(None, hooks=[write_tensorboard(tmp_path / "tb", lines.append)])
-    assert lines == [f"run: tensorboardX is not installed, so nothing is written to {tmp_path / 'tb'}"]
-    assert not (tmp_path / "tb").exists()
-
-
 def test_the_metrics_file_is_json(tmp_path: Path) -> None:
     hook = write_metrics(tmp_path / "deep" / "m.jsonl")
     hook(Event("log", "run", 3, 9, 0, 1.0, {"loss": 1.5, "odd": float("inf")}))
@@ -296,6 +291,42 @@ def test_progress_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lines[0] == "run: step 40/110, loss 0.250, 5.0 steps/s, 14 s left"
     assert lines[-1] == "run: step 110/110, loss 0.250, 5.0 steps/s, 0 s left"
     assert len(lines) == 4
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_bars_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"TERM": "xterm", "COLUMNS": "120"}.items():
+        monkeypatch.setenv(name, value)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    lines: list[str] = []
+    with bars.display() as show:
+        assert show is not None
+        one, two = (Monitor(show=show).hooks(name, lines.append)[0] for name in ("a", "b"))
+        for hook, name in ((one, "teacher"), (two, "student transfer")):
+            hook(Event("log", name, 30, 90, 10, 4.0, {"loss": 0.5}))
+        one(Event("end", "teacher", 30, 90, 10, 5.0))
+        two(Event("end", "student transfer", 90, 90, 10, 5.0))
+        before = terminal.getvalue()
+        # The terminal is free between fits, and a later one is shown again.
+        two(Event("log", "another", 10, 20, 0, 2.0, {"loss": 0.125}))
+    shown = terminal.getvalue()
+    assert "teacher" in before and "student transfer" in before
+    assert "30/90, loss 0.500, 5.0 steps/s, 12 s left" in before
+    assert "another" not in before and "10/20, loss 0.125, 5.0 steps/s, 2 s left" in shown
+    assert lines == []
+
+
+def test_no_bars_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", file)
+    with bars.display() as show:
+        assert show is None
+    assert file.getvalue() == ""
 
 
 def test_speed(monkeypatch: pytest.MonkeyPatch) -> None:

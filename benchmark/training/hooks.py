@@ -91,17 +91,14 @@ def write_metrics(path: Path) -> Hook:
     return hook
 
 
-def write_tensorboard(directory: Path, progress: Progress) -> Hook:
-    """Writes every figure of every log as TensorBoard event files; says so where tensorboardX is not installed."""
+def write_tensorboard(directory: Path) -> Hook:
+    """Writes every figure of every log as TensorBoard event files, through tensorboardX."""
     writers: list[Any] = []
 
     def hook(event: Event) -> None:
         if event.kind == "begin":
-            try:
-                from tensorboardX import SummaryWriter
-            except ImportError:
-                progress(f"{event.name}: tensorboardX is not installed, so nothing is written to {directory}")
-                return
+            from tensorboardX import SummaryWriter
+
             # TensorBoard hides what an earlier, interrupted call wrote of the steps to come.
             writers.append(SummaryWriter(str(directory), purge_step=event.step + 1))
         elif event.kind == "log" and writers:
@@ -166,7 +163,7 @@ class Monitor:
         watching = (show_bar(self.show) if self.show else write_lines(progress),)
         if self.tensorboard is None:
             return watching
-        return (*watching, write_tensorboard(self.tensorboard.joinpath(*name.split()), progress))
+        return (*watching, write_tensorboard(self.tensorboard.joinpath(*name.split())))
 
 
 UNWATCHED = Monitor()
