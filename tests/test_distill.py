@@ -100,9 +100,9 @@ def traces() -> Any:
         counting.key = key  # type: ignore[attr-defined]
         return counting
 
-    def remembered_step(loss: Any, direction: Any) -> Any:
+    def remembered_step(loss: Any, direction: Any, **options: Any) -> Any:
         # All tests have the same optimiser.
-        return steps.setdefault(loss.key, make_step(loss, direction))
+        return steps.setdefault(loss.key, make_step(loss, direction, **options))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "loss_function", remembered_loss)
@@ -304,10 +304,10 @@ def test_an_interrupted_distillation_ends_with_the_same_bits(
     whole = run(RECIPE, teacher, rows)
     original = module.take_rows
 
-    def stopping(rows: TokenArrays, batch_size: int, step: int, seed: int) -> Any:
+    def stopping(rows: TokenArrays, batch_size: int, step: int, *options: Any) -> Any:
         if step == stop_at:
             raise KeyboardInterrupt
-        return original(rows, batch_size, step, seed)
+        return original(rows, batch_size, step, *options)
 
     monkeypatch.setattr(module, "take_rows", stopping)
     with pytest.raises(KeyboardInterrupt):
