@@ -44,7 +44,7 @@ class _Run:
     directory: Path | None
     name: str
     progress: Callable[[str], None]
-    mesh: Mesh | None
+    mesh: Mesh | None = None
     programs: dict[Any, tuple[Any, Any]] = field(default_factory=dict)
 
     def objective(self, phase: PhaseConfig) -> Objective:
