@@ -298,7 +298,7 @@ def _untrained(run: Run, encoder: EncoderConfig) -> Any:
 def latency_stage(run: Run) -> dict[str, Any]:
     """Measures every architecture of the run on this machine, each interleaved with the frozen reference."""
     from benchmark import manifest
-    from benchmark.hardware.latency import measure
+    from benchmark.hardware.latency import PROTOCOL_VERSION, measure
 
     # The untrained control has the architecture of a found student.
     encoders = {system.name: system.encoder for system in plan(run) if system.kind != "control"}
@@ -316,5 +316,6 @@ def latency_stage(run: Run) -> dict[str, Any]:
         }
         return {"measurements": samples, "device": manifest.device_info()}
 
-    stage_fingerprint = fingerprint(run.config.latency, {name: to_dict(e) for name, e in encoders.items()})
+    shapes = {name: to_dict(e) for name, e in encoders.items()}
+    stage_fingerprint = fingerprint(PROTOCOL_VERSION, run.config.latency, shapes)
     return once(directory / "stage.json", stage_fingerprint, work, run.progress, "latency")
