@@ -16,6 +16,7 @@ from benchmark.distillation.distill import distill
 from benchmark.distillation.initial import init_student
 from benchmark.distillation.objectives import Objective
 from benchmark.distillation.outputs import Teacher
+from benchmark.distillation.teacher_cache import TeacherCache
 from benchmark.errors import StageError
 from benchmark.training.masking import SpecialTokens
 from benchmark.training.pretrain import init_params
@@ -314,6 +315,23 @@ def test_an_interrupted_distillation_ends_with_the_same_bits(
         run(RECIPE, teacher, rows, tmp_path)
     monkeypatch.setattr(module, "take_rows", original)
     assert equal(run(RECIPE, teacher, rows, tmp_path), whole)
+
+
+def test_students_that_share_a_cache_end_with_the_same_bits(teacher: Teacher, rows: TokenArrays) -> None:
+    """A second student with all of the teacher's outputs kept, and one with room for some of them only."""
+    alone = run(RECIPE, teacher, rows)
+    large = TeacherCache(2**30)
+    for _ in range(2):
+        assert equal(run(RECIPE, teacher, rows, cache=large), alone)
+    steps = sum(phase.total_steps(STUDENT.num_hidden_layers) for phase in RECIPE.phases)
+    assert (large.computed, large.reused, large.live) == (steps, steps, 0)
+    small = TeacherCache(large.memory_bytes // 2)
+    for _ in range(2):
+        assert equal(run(RECIPE, teacher, rows, cache=small), alone)
+    assert small.live == 2 * (steps - small.computed) > 0
+    # Other masks or another seed are other batches.
+    other = run(RECIPE, teacher, rows, cache=large, seed=1)
+    assert large.computed == 2 * steps and not equal(other, alone)
 
 
 def test_other_widths_and_heads_need_no_care(teacher: Teacher, rows: TokenArrays) -> None:

@@ -21,6 +21,7 @@ from benchmark.distillation.layer_maps import layer_map
 from benchmark.distillation.objectives import Objective, loss_function
 from benchmark.distillation.outputs import BATCH_AXES, Outputs, Teacher, teacher_outputs
 from benchmark.distillation.rates import rate_factors, stage_weights
+from benchmark.distillation.teacher_cache import TeacherCache
 from benchmark.errors import StageError
 from benchmark.training import checkpoints, distributed, partitioning
 from benchmark.training.fit import fit
@@ -49,6 +50,7 @@ class _Run:
     trainer: TrainerConfig = DEFAULTS
     monitor: Monitor = UNWATCHED
     mesh: Mesh | None = None
+    cache: TeacherCache | None = None
     programs: dict[Any, tuple[Any, Any]] = field(default_factory=dict)
 
     def objective(self, phase: PhaseConfig) -> Objective:
@@ -81,9 +83,15 @@ class _Run:
         if not phase.mask_input:
             batch = batch._replace(input_ids=jax.numpy.asarray(ids))
         batch = partitioning.divide_rows(self.mesh, batch)
-        needs = self.objective(phase).teacher_needs
-        dtype = self.trainer.compute_dtype
-        return batch, teacher_outputs(self.teacher.encoder, self.teacher.params, batch, needs, dtype)
+        needs, dtype = self.objective(phase).teacher_needs, self.trainer.compute_dtype
+
+        def ask() -> Outputs:
+            return teacher_outputs(self.teacher.encoder, self.teacher.params, batch, needs, dtype)
+
+        if self.cache is None or not any(needs):
+            return batch, ask()
+        shape = (self.config.batch_size, self.config.mask_rate, phase.mask_input)
+        return batch, self.cache.get((number, self.seed, shape, needs, dtype), ask)
 
     def train(self, phase: PhaseConfig, params: Any, first_batch: int) -> Any:
         """Runs the steps of a phase and gives the parameters back."""
@@ -135,6 +143,7 @@ def distill(
     trainer: TrainerConfig = DEFAULTS,
     monitor: Monitor = UNWATCHED,
     mesh: Mesh | None = None,
+    cache: TeacherCache | None = None,
 ) -> tuple[Any, int]:
     """Distils a student from scratch.
 
@@ -153,6 +162,7 @@ def distill(
         trainer: how to train.
         monitor: what watches.
         mesh: the devices to train on, where the teacher's parameters lie already; None for one.
+        cache: of this teacher on these rows, shared by the students of a run; None asks the teacher every time.
 
     Returns:
         The student's parameters (encoder, masked-LM head, and next-sentence head if a phase trains it) and the number
@@ -169,7 +179,7 @@ def distill(
                 "no sentence pairs; accepted: 0.0, or DataConfig.sentence_pairs = True"
             )
     partitioning.check_batch(mesh, "DistillConfig.batch_size", config.batch_size)
-    run = _Run(student, teacher, config, rows, special, seed, directory, name, progress, trainer, monitor, mesh)
+    run = _Run(student, teacher, config, rows, special, seed, directory, name, progress, trainer, monitor, mesh, cache)
     params = init_student(student, teacher, config, seed)
     done = 0
     for phase in config.phases:
