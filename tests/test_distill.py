@@ -100,9 +100,9 @@ def traces() -> Any:
         counting.key = key  # type: ignore[attr-defined]
         return counting
 
-    def remembered_step(loss: Any, direction: Any) -> Any:
+    def remembered_step(loss: Any, *arguments: Any, **options: Any) -> Any:
         # All tests have the same optimiser.
-        return steps.setdefault(loss.key, make_step(loss, direction))
+        return steps.setdefault(loss.key, make_step(loss, *arguments, **options))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "loss_function", remembered_loss)
@@ -257,7 +257,7 @@ def test_phases_that_differ_in_numbers_alone_share_a_program() -> None:
     other = dataclasses.replace(DISTILL, name="again", optimizer=slower, masked_lm_weight=2.0, ground_truth_ratio=0.1)
     lamb = dataclasses.replace(DISTILL, name="lamb", optimizer=OptimizerConfig(name="lamb"))
     recipe = dataclasses.replace(RECIPE, phases=(DISTILL, other, lamb), one_program=False)
-    run: Any = module._Run(STUDENT, TEACHER, recipe, None, SPECIAL, 0, None, "", print)
+    run: Any = module._Run(STUDENT, TEACHER, recipe, None, SPECIAL, 0, None, "", print, None)
     assert run.program(DISTILL) is run.program(other)
     assert run.program(DISTILL)[0] is not run.program(TRANSFER)[0]
     assert run.program(DISTILL)[1] is not run.program(lamb)[1]
@@ -304,10 +304,10 @@ def test_an_interrupted_distillation_ends_with_the_same_bits(
     whole = run(RECIPE, teacher, rows)
     original = module.take_rows
 
-    def stopping(rows: TokenArrays, batch_size: int, step: int, seed: int) -> Any:
+    def stopping(rows: TokenArrays, batch_size: int, step: int, *others: Any) -> Any:
         if step == stop_at:
             raise KeyboardInterrupt
-        return original(rows, batch_size, step, seed)
+        return original(rows, batch_size, step, *others)
 
     monkeypatch.setattr(module, "take_rows", stopping)
     with pytest.raises(KeyboardInterrupt):
