@@ -93,7 +93,7 @@ def _evaluated(
         return _finetuned(run, system, encoder_params(), group, seed)
 
     def done(path: Path, task: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        stage_fingerprint = fingerprint(upstream, run.config.finetune, task, seed)
+        stage_fingerprint = fingerprint(upstream, run.config.finetune, run.config.trainer, task, seed)
         return once(path, stage_fingerprint, work, lambda line: None, path.stem)
 
     markers = {}
@@ -139,6 +139,7 @@ def _finetuned(run: Run, system: SystemPlan, encoder_params: Any, group: list[st
         epochs,
         seed,
         f"{system.name} {trained} seed {seed}",
+        run.config.trainer,
     )
     return params, length
 

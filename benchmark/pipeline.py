@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmark import finetuning, manifest, records, stages
+from benchmark import bars, finetuning, manifest, records, stages
 from benchmark.config import STAGES, RunConfig, fingerprint, to_dict
 from benchmark.errors import StageError
 from benchmark.models.formulas import forward_flops, num_parameters
@@ -55,10 +55,10 @@ def run(config: RunConfig, workdir: Path, wanted: tuple[str, ...], *, gin_text: 
             print(f"[{time.perf_counter() - started:7.1f} s] {line}", flush=True)  # noqa: T201
 
     leads = distributed.leads()
-    with locked(workdir) if leads else contextlib.nullcontext():
+    with locked(workdir) if leads else contextlib.nullcontext(), bars.display() as show:
         if leads:
             declare(workdir, config, gin_text, manifest.collect(fingerprint(config), command, gin_text))
-        context = stages.Run(config, workdir, progress)
+        context = stages.Run(config, workdir, progress, show if leads else None)
         timing: dict[str, float] = {}
         reused: list[str] = []
         for name in STAGES:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,6 +34,22 @@ class Run:
     config: RunConfig
     workdir: Path
     progress: Callable[[str], None]
+    show: Callable[[str, int, int, str], None] | None = None
+
+    @cached_property
+    def monitor(self) -> Any:
+        """What watches the training runs, as `benchmark.training.hooks.Monitor`."""
+        from benchmark.training.hooks import Monitor
+        from benchmark.training.metrics import peak_flops
+
+        trainer, chip = self.config.trainer, self.config.search.chip
+        tensorboard = self.workdir / "tensorboard" if trainer.tensorboard else None
+        if tensorboard is not None and importlib.util.find_spec("tensorboardX") is None:
+            self.progress(f"tensorboardX is not installed, so nothing is written to {tensorboard}")
+            tensorboard = None
+        # The search's chip says what this host can do only where it is of the same kind.
+        peak = peak_flops(trainer.compute_dtype, chip.peak_flops if chip.name.startswith("cpu") else None)
+        return Monitor(tensorboard, peak, self.show)
 
     @cached_property
     def data(self) -> dict[str, Any]:
@@ -116,7 +134,16 @@ def teacher_stage(run: Run) -> dict[str, Any]:
 
         train = run.rows("pretrain", "train")
         params, _ = pretrain(
-            encoder, config.pretrain, train, run.special, run.config.seed, directory, run.progress, mesh=run.mesh
+            encoder,
+            config.pretrain,
+            train,
+            run.special,
+            run.config.seed,
+            directory,
+            run.progress,
+            trainer=run.config.trainer,
+            monitor=run.monitor,
+            mesh=run.mesh,
         )
         validation, mask_rate = run.rows("pretrain", "validation"), config.pretrain.mask_rate
         scores = evaluate_masked_lm(encoder, params, validation, run.special, mask_rate, mesh=run.mesh)
@@ -130,7 +157,7 @@ def teacher_stage(run: Run) -> dict[str, Any]:
             "recipe": "masked_lm",
         }
 
-    stage_fingerprint = fingerprint(run.data_fingerprint, config, run.config.seed)
+    stage_fingerprint = fingerprint(run.data_fingerprint, config, run.config.trainer, run.config.seed)
     marker = directory / "stage.json"
     return once(marker, stage_fingerprint, work, run.progress, "teacher", directory=directory, together=True)
 
@@ -171,6 +198,7 @@ def _distilled(
     from benchmark.training.pretrain import evaluate_masked_lm
 
     seed, train = run.config.seed, run.rows("pretrain", "train")
+    monitor = run.monitor if directory else dataclasses.replace(run.monitor, tensorboard=None)
     params, steps = distill(
         encoder,
         teacher,
@@ -181,6 +209,8 @@ def _distilled(
         directory=directory,
         name=name,
         progress=run.progress,
+        trainer=run.config.trainer,
+        monitor=monitor,
         mesh=run.mesh,
     )
     validation = run.rows("pretrain", "validation")
@@ -200,7 +230,7 @@ def search_stage(run: Run) -> dict[str, Any]:
     def work() -> dict[str, Any]:
         teacher = load_teacher(run)
         recipe = run.config.distill.scaled(config.flash_fraction)
-        quiet = Run(run.config, run.workdir, lambda line: None)
+        quiet = Run(run.config, run.workdir, lambda line: None, run.show)
 
         def evaluate(job: dict[str, Any]) -> dict[str, float]:
             encoder = run.encoder(encoder_from_dict(job["encoder"]))

@@ -26,6 +26,7 @@ from benchmark.config import (
     SearchConfig,
     SearchSpace,
     TeacherConfig,
+    TrainerConfig,
     canonical_json,
     encoder_from_dict,
     fingerprint,
@@ -231,3 +232,16 @@ def test_the_untrained_control_names_its_twin() -> None:
         assert run_config(baselines=(baseline,), untrained_control=name).untrained_control == name
     with pytest.raises(ConfigError, match="untrained_control.*'found' or the name of a baseline: small"):
         run_config(baselines=(baseline,), untrained_control="smal")
+
+
+def test_a_batch_must_divide_into_its_parts() -> None:
+    run_config(trainer=TrainerConfig(gradient_accumulation_steps=16))
+    with pytest.raises(
+        ConfigError, match="gradient_accumulation_steps = 5: expected a divisor of every batch_size: 32"
+    ):
+        run_config(trainer=TrainerConfig(gradient_accumulation_steps=5))
+
+
+def test_what_is_only_watched_changes_no_fingerprint() -> None:
+    assert fingerprint(TrainerConfig(log_every=3, tensorboard=False)) == fingerprint(TrainerConfig())
+    assert fingerprint(TrainerConfig(compute_dtype="bfloat16")) != fingerprint(TrainerConfig())

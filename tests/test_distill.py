@@ -100,9 +100,9 @@ def traces() -> Any:
         counting.key = key  # type: ignore[attr-defined]
         return counting
 
-    def remembered_step(loss: Any, *arguments: Any, **options: Any) -> Any:
+    def remembered_step(loss: Any, direction: Any, **options: Any) -> Any:
         # All tests have the same optimiser.
-        return steps.setdefault(loss.key, make_step(loss, *arguments, **options))
+        return steps.setdefault(loss.key, make_step(loss, direction, **options))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "loss_function", remembered_loss)
@@ -242,14 +242,14 @@ def test_one_program_gives_the_same_parameters(teacher: Teacher, rows: TokenArra
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-4)
     # All stages of the transfer share a program here too.
-    assert [traces[STUDENT, LAYERS, Objective.of([phase])] for phase in RECIPE.phases] == [1, 1]
+    assert [traces[STUDENT, LAYERS, Objective.of([phase]), "float32"] for phase in RECIPE.phases] == [1, 1]
 
 
 def test_every_stage_and_phase_runs_the_same_program(teacher: Teacher, rows: TokenArrays, traces: Counter[Any]) -> None:
     run(RECIPE, teacher, rows)
     run(with_steps(RECIPE, 1, 2), teacher, rows)
     # Two stages and a phase; a step calls its loss function only while it is traced for a compile.
-    assert traces[STUDENT, LAYERS, Objective.of(RECIPE.phases)] == 1
+    assert traces[STUDENT, LAYERS, Objective.of(RECIPE.phases), "float32"] == 1
 
 
 def test_phases_that_differ_in_numbers_alone_share_a_program() -> None:
@@ -257,7 +257,7 @@ def test_phases_that_differ_in_numbers_alone_share_a_program() -> None:
     other = dataclasses.replace(DISTILL, name="again", optimizer=slower, masked_lm_weight=2.0, ground_truth_ratio=0.1)
     lamb = dataclasses.replace(DISTILL, name="lamb", optimizer=OptimizerConfig(name="lamb"))
     recipe = dataclasses.replace(RECIPE, phases=(DISTILL, other, lamb), one_program=False)
-    run: Any = module._Run(STUDENT, TEACHER, recipe, None, SPECIAL, 0, None, "", print, None)
+    run: Any = module._Run(STUDENT, TEACHER, recipe, None, SPECIAL, 0, None, "", print)
     assert run.program(DISTILL) is run.program(other)
     assert run.program(DISTILL)[0] is not run.program(TRANSFER)[0]
     assert run.program(DISTILL)[1] is not run.program(lamb)[1]
@@ -275,9 +275,9 @@ def test_unmasked_input_reaches_student_and_teacher(
     seen: list[Any] = []
     original = module.teacher_outputs
 
-    def watched(encoder: Any, params: Any, batch: Any, needs: Any) -> Any:
+    def watched(encoder: Any, params: Any, batch: Any, *options: Any) -> Any:
         seen.append(np.asarray(batch.input_ids))
-        return original(encoder, params, batch, needs)
+        return original(encoder, params, batch, *options)
 
     monkeypatch.setattr(module, "teacher_outputs", watched)
     phase = dataclasses.replace(TRANSFER, mask_input=False, per_layer=False, steps=2)
@@ -304,10 +304,10 @@ def test_an_interrupted_distillation_ends_with_the_same_bits(
     whole = run(RECIPE, teacher, rows)
     original = module.take_rows
 
-    def stopping(rows: TokenArrays, batch_size: int, step: int, *others: Any) -> Any:
+    def stopping(rows: TokenArrays, batch_size: int, step: int, *options: Any) -> Any:
         if step == stop_at:
             raise KeyboardInterrupt
-        return original(rows, batch_size, step, *others)
+        return original(rows, batch_size, step, *options)
 
     monkeypatch.setattr(module, "take_rows", stopping)
     with pytest.raises(KeyboardInterrupt):

@@ -38,6 +38,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "benchmark.settings": (),
     "benchmark.records": (),
     "benchmark.parallel": (),
+    "benchmark.bars": (),
     "benchmark.errors": (),
     "benchmark.manifest": (),
     "benchmark.bindings": ("benchmark.config",),

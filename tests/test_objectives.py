@@ -115,7 +115,15 @@ def expected(params: Any, teacher_params: Any) -> dict[str, Any]:
 
 @cache
 def compiled(objective: Objective) -> Any:
-    return jax.jit(loss_function(STUDENT, LAYERS, objective))
+    """The loss, and its terms as they enter it."""
+    loss = loss_function(STUDENT, LAYERS, objective)
+
+    def numbers(*arguments: Any) -> Any:
+        terms, _ = loss(*arguments)
+        parts = {name: mean.value for name, mean in terms.items()}
+        return sum(parts.values()), parts
+
+    return jax.jit(numbers)
 
 
 def compute(

@@ -81,6 +81,6 @@ class TrainerConfig(Checked):
     compute_dtype: str = setting("float32", choices=("float32", "bfloat16"))
     gradient_accumulation_steps: int = setting(1, at_least=1)
     steps_per_dispatch: int = setting(1, at_least=1)
-    log_every: int = setting(50, at_least=1)
-    tensorboard: bool = setting(True)
+    log_every: int = setting(50, at_least=1, changes_results=False)
+    tensorboard: bool = setting(True, changes_results=False)
     mesh: MeshConfig = setting(MeshConfig())

@@ -15,19 +15,21 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from benchmark.config import DistillConfig, EncoderConfig, PhaseConfig
+from benchmark.config import DistillConfig, EncoderConfig, PhaseConfig, TrainerConfig
 from benchmark.distillation.initial import init_student
 from benchmark.distillation.layer_maps import layer_map
 from benchmark.distillation.objectives import Objective, loss_function
-from benchmark.distillation.outputs import Outputs, Teacher, teacher_outputs
+from benchmark.distillation.outputs import BATCH_AXES, Outputs, Teacher, teacher_outputs
 from benchmark.distillation.rates import rate_factors, stage_weights
 from benchmark.errors import StageError
 from benchmark.training import checkpoints, distributed, partitioning
 from benchmark.training.fit import fit
-from benchmark.training.masking import MaskedBatch, SpecialTokens, mask_tokens
+from benchmark.training.hooks import UNWATCHED, Monitor
+from benchmark.training.masking import MaskedBatch, SpecialTokens, mask_tokens, num_predictions
+from benchmark.training.metrics import training_flops
 from benchmark.training.optimizers import learning_rate, make_direction
-from benchmark.training.pretrain import take_rows
-from benchmark.training.state import init_state, make_train_step
+from benchmark.training.pretrain import count_tokens, describe_rows, take_rows
+from benchmark.training.state import DEFAULTS, init_state, make_train_step
 from tasks import arrays
 
 
@@ -44,7 +46,9 @@ class _Run:
     directory: Path | None
     name: str
     progress: Callable[[str], None]
-    mesh: Mesh | None
+    trainer: TrainerConfig = DEFAULTS
+    monitor: Monitor = UNWATCHED
+    mesh: Mesh | None = None
     programs: dict[Any, tuple[Any, Any]] = field(default_factory=dict)
 
     def objective(self, phase: PhaseConfig) -> Objective:
@@ -56,9 +60,17 @@ class _Run:
         key = (self.objective(phase), phase.optimizer.without_schedule)
         if key not in self.programs:
             depths = (self.student.num_hidden_layers, self.teacher.encoder.num_hidden_layers)
-            loss = loss_function(self.student, layer_map(self.config.layer_map, *depths), key[0])
+            layers, dtype = layer_map(self.config.layer_map, *depths), self.trainer.compute_dtype
             direction = make_direction(key[1])
-            self.programs[key] = make_train_step(loss, direction, mesh=self.mesh), direction
+            step = make_train_step(
+                loss_function(self.student, layers, key[0], dtype),
+                direction,
+                accumulation_steps=self.trainer.gradient_accumulation_steps,
+                batch_axes=(0, BATCH_AXES),
+                count_tokens=lambda batch: count_tokens(batch[0]),
+                mesh=self.mesh,
+            )
+            self.programs[key] = step, direction
         return self.programs[key]
 
     def batch(self, phase: PhaseConfig, number: int) -> tuple[MaskedBatch, Outputs]:
@@ -70,7 +82,8 @@ class _Run:
             batch = batch._replace(input_ids=jax.numpy.asarray(ids))
         batch = partitioning.divide_rows(self.mesh, batch)
         needs = self.objective(phase).teacher_needs
-        return batch, teacher_outputs(self.teacher.encoder, self.teacher.params, batch, needs)
+        dtype = self.trainer.compute_dtype
+        return batch, teacher_outputs(self.teacher.encoder, self.teacher.params, batch, needs, dtype)
 
     def train(self, phase: PhaseConfig, params: Any, first_batch: int) -> Any:
         """Runs the steps of a phase and gives the parameters back."""
@@ -85,6 +98,8 @@ class _Run:
             rates = jax.tree.map(lambda factor: factor * rate, factors[stage])
             return self.batch(phase, first_batch + number), rates, settings[stage]
 
+        size, length = self.config.batch_size, self.rows.features["input_ids"].shape[1]
+        predictions = num_predictions(length, self.config.mask_rate)
         step, direction = self.program(phase)
         state, _ = fit(
             init_state(params, direction),
@@ -94,7 +109,13 @@ class _Run:
             name=f"{self.name} {phase.name}",
             directory=self.directory / phase.name if self.directory else None,
             checkpoint_every=self.config.checkpoint_every,
+            log_every=self.trainer.log_every,
             progress=self.progress,
+            hooks=self.monitor.hooks(f"{self.name} {phase.name}", self.progress),
+            steps_per_dispatch=self.trainer.steps_per_dispatch,
+            describe_batch=lambda number: describe_rows(self.rows, size, first_batch + number, self.seed),
+            flops_per_step=training_flops(self.student, size, length, predictions, self.teacher.encoder),
+            peak_flops=self.monitor.peak_flops,
             mesh=self.mesh,
         )
         return state.params
@@ -111,6 +132,8 @@ def distill(
     directory: Path | None,
     name: str,
     progress: Callable[[str], None],
+    trainer: TrainerConfig = DEFAULTS,
+    monitor: Monitor = UNWATCHED,
     mesh: Mesh | None = None,
 ) -> tuple[Any, int]:
     """Distils a student from scratch.
@@ -127,6 +150,8 @@ def distill(
         directory: for checkpoints, phase results and metrics; None keeps nothing.
         name: shown in progress lines and errors.
         progress: receives progress lines.
+        trainer: how to train.
+        monitor: what watches.
         mesh: the devices to train on, where the teacher's parameters lie already; None for one.
 
     Returns:
@@ -144,13 +169,16 @@ def distill(
                 "no sentence pairs; accepted: 0.0, or DataConfig.sentence_pairs = True"
             )
     partitioning.check_batch(mesh, "DistillConfig.batch_size", config.batch_size)
-    run = _Run(student, teacher, config, rows, special, seed, directory, name, progress, mesh)
+    run = _Run(student, teacher, config, rows, special, seed, directory, name, progress, trainer, monitor, mesh)
     params = init_student(student, teacher, config, seed)
     done = 0
     for phase in config.phases:
         steps = phase.total_steps(student.num_hidden_layers)
         result = directory / phase.name / "result" if directory else None
-        if result is not None and distributed.agree(result.exists()):
+        damage = checkpoints.damage(result) if result is not None and result.exists() else None
+        if damage:
+            progress(f"{name}: the result of phase {phase.name!r} is damaged and is made again: {damage}")
+        if result is not None and distributed.agree(result.exists() and not damage):
             params = checkpoints.restore(result, params)
         elif steps:
             # A map between widths that the phase has no use for stays as it is.

@@ -15,7 +15,7 @@ from benchmark.config import EncoderConfig, PhaseConfig
 from benchmark.distillation import losses
 from benchmark.distillation.outputs import Needs, Outputs, outputs
 from benchmark.training.masking import MaskedBatch
-from benchmark.training.state import LossFunction
+from benchmark.training.state import LossFunction, Mean
 
 # Term -> the stack over layers that it compares, and its loss `(student, teacher, mask) -> [layers]`.
 _LAYER_LOSSES = {
@@ -104,36 +104,50 @@ class Objective:
         }
 
 
-def loss_function(student: EncoderConfig, layers: tuple[int, ...], objective: Objective) -> LossFunction:
+def loss_function(
+    student: EncoderConfig, layers: tuple[int, ...], objective: Objective, compute_dtype: str = "float32"
+) -> LossFunction:
     """Loss of an objective, for `make_train_step`.
 
     Args:
         student: architecture.
         layers: teacher layer of each student layer.
         objective: which terms there are.
+        compute_dtype: type of the student's activations and products; the losses are computed in float32.
 
     Returns:
-        `(params, batch, settings) -> (loss, parts)`. `params` holds `student` and, where widths differ, the
+        `(params, batch, settings) -> (terms, {})`. `params` holds `student` and, where widths differ, the
         objective's projections; the batch is a `MaskedBatch` and the teacher's `Outputs` on it; `settings` come from
-        `Objective.settings`. The parts are the terms as they enter the sum.
+        `Objective.settings`. The terms are weighted as they enter the sum.
     """
     # Every map gives the last student layer the teacher's last, which is all that either hands out in that case.
     mapped = np.zeros(1, np.int64) if objective.last_layer else np.asarray(layers)
 
-    def loss(params: Any, batch: Any, settings: dict[str, Any]) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(params: Any, batch: Any, settings: dict[str, Any]) -> tuple[dict[str, Mean], dict[str, Mean]]:
         masked, teacher = batch
-        own = _projected(outputs(student, params["student"], masked, objective.student_needs), params)
+        own = _projected(outputs(student, params["student"], masked, objective.student_needs, compute_dtype), params)
         mask = masked.attention_mask.astype(jnp.float32)
-        parts = {}
+        counts = _counts(masked, mask)
+        terms = {}
         for term, (field, function) in _LAYER_LOSSES.items():
             if term in objective.terms:
                 value = function(getattr(own, field), getattr(teacher, field)[mapped], mask)
-                parts[term] = (settings[term] * value * settings["layers"]).sum()
+                terms[term] = Mean((settings[term] * value * settings["layers"]).sum(), counts[term])
         for term, value in _batch_losses(objective, own, teacher, masked, mask, settings).items():
-            parts[term] = settings[term] * value
-        return sum(parts.values(), jnp.zeros(())), parts
+            terms[term] = Mean(settings[term] * value, counts[term])
+        return terms, {}
 
     return loss
+
+
+def _counts(masked: MaskedBatch, mask: jax.Array) -> dict[str, jax.Array]:
+    """What the mean of each term is taken over: tokens, pairs of tokens, predictions, or pairs of sentences."""
+    counts = dict.fromkeys((*_LAYER_LOSSES, "embedding"), mask.sum())
+    counts["attention_score"] = jnp.square(mask.sum(axis=1)).sum()
+    counts |= dict.fromkeys(("masked_lm", "soft_cross_entropy"), masked.weights.sum())
+    if masked.next_sentence_labels is not None:
+        counts["next_sentence"] = (masked.next_sentence_labels >= 0).sum()
+    return counts
 
 
 def _projected(own: Outputs, params: Any) -> Outputs:

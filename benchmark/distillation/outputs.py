@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from benchmark.config import EncoderConfig
 from benchmark.models.heads import MaskedLM
@@ -48,9 +49,15 @@ class Outputs(NamedTuple):
     values: Any
 
 
-def outputs(encoder: EncoderConfig, params: Any, batch: MaskedBatch, needs: Needs) -> Outputs:
-    """Runs a model on a masked batch and keeps what `needs` names."""
-    result = MaskedLM(encoder, next_sentence=needs.next_sentence).apply(
+# The batch axis of each output.
+BATCH_AXES = Outputs(0, 0, 0, 1, 1, 1)
+
+
+def outputs(
+    encoder: EncoderConfig, params: Any, batch: MaskedBatch, needs: Needs, compute_dtype: str = "float32"
+) -> Outputs:
+    """Runs a model on a masked batch and keeps what `needs` names; `compute_dtype` is that of products and states."""
+    result = MaskedLM(encoder, dtype=jnp.dtype(compute_dtype), next_sentence=needs.next_sentence).apply(
         {"params": params},
         batch.input_ids,
         batch.attention_mask,
@@ -83,7 +90,9 @@ class Teacher:
     params: Any
 
 
-@partial(jax.jit, static_argnums=(0, 3))
-def teacher_outputs(encoder: EncoderConfig, params: Any, batch: MaskedBatch, needs: Needs) -> Outputs:
+@partial(jax.jit, static_argnums=(0, 3, 4))
+def teacher_outputs(
+    encoder: EncoderConfig, params: Any, batch: MaskedBatch, needs: Needs, compute_dtype: str = "float32"
+) -> Outputs:
     """The teacher's `outputs`: a program of its own, which all students of a process share."""
-    return outputs(encoder, params, batch, needs)
+    return outputs(encoder, params, batch, needs, compute_dtype)
