@@ -98,10 +98,8 @@ class RunConfig(Checked):
         if self.untrained_control not in ("", "found", *names):
             self.refuse("untrained_control", "'', 'found' or the name of a baseline: " + ", ".join(names))
         if not any(phase.trains_masked_lm for phase in self.distill.phases):
-            accepted = (
-                "a phase with masked_lm_weight or soft_cross_entropy_weight: the search ranks by masked-LM accuracy"
-            )
-            self.distill.refuse("recipe", f"a recipe with {accepted}")
+            weights = "masked_lm_weight or soft_cross_entropy_weight above 0 in a phase with steps"
+            self.distill.refuse("recipe", f"a recipe with {weights}: the search ranks by masked-LM accuracy")
         parts = self.trainer.gradient_accumulation_steps
         sizes = {s.batch_size for s in (self.teacher.pretrain, self.distill, self.finetune)}
         if any(size % parts for size in sizes):
