@@ -39,12 +39,10 @@ def parameters_of(record: Record, path: Path) -> Path:
 
 
 def load_parameters(encoder: EncoderConfig, path: Path) -> Any:
-    """Encoder and masked-LM head of a checkpoint of this project."""
-    from benchmark.models.heads import MaskedLM
-    from benchmark.training import checkpoints
-    from benchmark.training.initial import init_tree
+    """Encoder and pretraining heads of a checkpoint of this project."""
+    from benchmark.training import pretrain
 
-    return checkpoints.restore(path, init_tree(MaskedLM(encoder), encoder, 0, num_inputs=4))
+    return pretrain.load_params(path, encoder)
 
 
 def write_tokenizer(vocabulary: Path, max_length: int, directory: Path) -> None:

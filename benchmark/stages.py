@@ -141,10 +141,9 @@ def load_teacher(run: Run) -> Any:
 
 def load_params(directory: Path, encoder: EncoderConfig) -> Any:
     """The parameters that the stage of a system left in its folder."""
-    from benchmark.training import checkpoints
-    from benchmark.training.pretrain import init_params
+    from benchmark.training import pretrain
 
-    return checkpoints.restore(directory / "params", init_params(encoder, 0))
+    return pretrain.load_params(directory / "params", encoder)
 
 
 def _distilled(

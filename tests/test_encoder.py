@@ -120,7 +120,8 @@ def run(config: EncoderConfig, params: Any, batch: dict[str, np.ndarray]) -> Any
     @jax.jit
     def forward(params: Any, batch: Any) -> Any:
         inputs = (batch["input_ids"], batch["attention_mask"], batch["token_type_ids"], positions)
-        return model.apply({"params": params}, *inputs, output_hidden_states=True, output_attentions=True)
+        asked = {"output_hidden_states": True, "output_attentions": True, "output_values": True}
+        return model.apply({"params": params}, *inputs, **asked)
 
     return forward(params, batch)
 
@@ -140,8 +141,11 @@ def test_parity_with_hugging_face(name: str, batch: dict[str, np.ndarray]) -> No
     params = our_parameters(model, config)
     shapes = jax.tree.map(np.shape, init_tree(MaskedLM(config), config, 0, num_inputs=4))
     assert jax.tree.map(np.shape, params) == shapes
-    logits, output = run(config, params, batch)
+    logits, _, output = run(config, params, batch)
     inputs = {key: torch.from_numpy(values).long() for key, values in batch.items()}
+    values: list[torch.Tensor] = []
+    for layer in model.base_model.encoder.layer:
+        layer.attention.self.value.register_forward_hook(lambda module, inputs, output: values.append(output))
     with torch.no_grad():
         expected = model(**inputs, output_hidden_states=True, output_attentions=True)
     real = batch["attention_mask"] > 0
@@ -151,6 +155,7 @@ def test_parity_with_hugging_face(name: str, batch: dict[str, np.ndarray]) -> No
         # Queries first, so that the mask of real positions picks them.
         probabilities = jax.nn.softmax(output.attention_scores[number], axis=-1).transpose(0, 2, 1, 3)
         close(probabilities, expected.attentions[number].permute(0, 2, 1, 3), real)
+        close(output.values[number].reshape(*real.shape, -1), values[number], real)
     close(output.last_hidden_state, expected.hidden_states[-1], real)
     close(logits, expected.logits, real)
 
@@ -175,7 +180,7 @@ def test_padding_never_changes_real_positions(batch: dict[str, np.ndarray]) -> N
 def test_trigrams_see_one_neighbour_on_either_side(parameters: dict[str, Any], batch: dict[str, np.ndarray]) -> None:
     changed = {key: values.copy() for key, values in batch.items()}
     changed["input_ids"][0, 5] += 1
-    embeddings = [np.asarray(run(MOBILEBERT, parameters, b)[1].embeddings)[0] for b in (batch, changed)]
+    embeddings = [np.asarray(run(MOBILEBERT, parameters, b).encoder.embeddings)[0] for b in (batch, changed)]
     moved = (embeddings[0] != embeddings[1]).any(axis=-1)
     assert np.flatnonzero(moved).tolist() == [4, 5, 6]
 
@@ -190,15 +195,16 @@ def test_unroll_gives_the_same_numbers(parameters: dict[str, Any], batch: dict[s
         results.append(np.asarray(output.last_hidden_state))
         assert output.hidden_states is None
         assert output.attention_scores is None
+        assert output.values is None
     np.testing.assert_allclose(results[1], results[0], atol=1e-5)
     np.testing.assert_allclose(results[2], results[0], atol=1e-5)
 
 
 def test_logits_at_chosen_positions(parameters: dict[str, Any], batch: dict[str, np.ndarray]) -> None:
-    everywhere, _ = run(MOBILEBERT, parameters, batch)
+    everywhere = run(MOBILEBERT, parameters, batch).logits
     positions = np.array([[3, 0], [6, 6], [1, 0]], np.int32)
     inputs = (batch["input_ids"], batch["attention_mask"], batch["token_type_ids"], positions)
-    chosen, _ = MaskedLM(MOBILEBERT).apply({"params": parameters}, *inputs)
+    chosen, *_ = MaskedLM(MOBILEBERT).apply({"params": parameters}, *inputs)
     expected = np.take_along_axis(np.asarray(everywhere), positions[..., None], axis=1)
     np.testing.assert_allclose(chosen, expected, atol=1e-5)
 

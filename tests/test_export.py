@@ -79,7 +79,7 @@ def test_an_exported_student_works_outside_this_project(
         assert ids[: len(expected)].tolist() == expected
     positions = jnp.broadcast_to(jnp.arange(batch["input_ids"].shape[1]), batch["input_ids"].shape)
     inputs = [jnp.asarray(batch[name]) for name in ("input_ids", "attention_mask", "token_type_ids")]
-    logits, _ = jax.jit(MaskedLM(STUDENT).apply)({"params": parameters()}, *inputs, positions)
+    logits, *_ = jax.jit(MaskedLM(STUDENT).apply)({"params": parameters()}, *inputs, positions)
     real = batch["attention_mask"] > 0
     with torch.no_grad():
         theirs = model(**{name: torch.from_numpy(values) for name, values in batch.items()}).logits.numpy()

@@ -25,6 +25,8 @@ from benchmark.models.encoder import Encoder
 from benchmark.models.heads import MaskedLM, SequenceModel, SpanModel
 from benchmark.models.hugging_face import CheckpointError, to_state
 from benchmark.models.hugging_face_config import encoder_from_json, encoder_to_json, export_type
+from benchmark.training.masking import MaskedBatch
+from benchmark.training.pretrain import masked_lm_loss
 
 HEADS = {
     "": "AutoModel",
@@ -193,6 +195,54 @@ def test_exported_models_compute_the_same(
     # And back: the same architecture and the same bits.
     again = checkpoint_files.read(directory)
     assert again.encoder == dataclasses.replace(config, position_initializer="normal")
+    assert jax.tree.all(jax.tree.map(np.array_equal, again.params, params))
+
+
+@pytest.mark.parametrize("name", ["bert", "mobilebert", "mobilebert without pooler"])
+def test_both_pretraining_heads(tmp_path: Path, name: str) -> None:
+    """Logits and the summed loss of transformers' ForPreTraining classes."""
+    config = plain()
+    if name != "bert":
+        pooler = "none" if "without" in name else "tanh"
+        sizes: dict[str, Any] = {"vocab_size": 40, "embedding_size": 10, "hidden_size": 16, "num_hidden_layers": 2}
+        sizes |= {"num_attention_heads": 2, "intra_bottleneck_size": 8, "intermediate_size": 12}
+        config = EncoderConfig(**sizes, pooler=pooler)
+    params, batch = random_parameters(config, "next_sentence"), make_batch(config, 4, 8)
+    params["masked_lm"] = random_parameters(config, "masked_lm", 1)["masked_lm"]
+    checkpoint_files.write(tmp_path, config, params)
+    model = transformers.AutoModelForPreTraining.from_pretrained(tmp_path).eval()
+    assert type(model).__name__ == ("BertForPreTraining" if name == "bert" else "MobileBertForPreTraining")
+    # The first token of every row is predicted, its last real one only where there are two.
+    ends = batch["attention_mask"].sum(axis=1) - 1
+    positions = np.stack([np.zeros_like(ends), ends], axis=1).astype(np.int32)
+    weights = np.stack([np.ones_like(ends), ends > 0], axis=1).astype(np.float32)
+    labels, pairs = np.arange(8, dtype=np.int32).reshape(4, 2), np.array([0, 1, 1, 0], np.int32)
+    places = np.full(batch["input_ids"].shape, -100)
+    for row, (first, last) in enumerate(labels):
+        places[row, ends[row]] = last
+        places[row, 0] = first
+    inputs = {key: torch.from_numpy(values).long() for key, values in (batch | {"labels": places}).items()}
+    with torch.no_grad():
+        expected = model(**inputs, next_sentence_label=torch.from_numpy(pairs).long())
+    arrays: dict[str, Any] = {**batch, "positions": positions, "labels": labels, "weights": weights}
+    masked = MaskedBatch(**arrays, next_sentence_labels=jnp.asarray(pairs))
+
+    @jax.jit
+    def both(params: Any, b: MaskedBatch) -> Any:
+        model = MaskedLM(config, next_sentence=True)
+        output = model.apply({"params": params}, b.input_ids, b.attention_mask, b.token_type_ids, b.positions)
+        return output, masked_lm_loss(config, next_sentence=True)(params, b, {})
+
+    found, (loss, parts) = both(params, jax.tree.map(jnp.asarray, masked))
+    assert found.logits.shape == (4, 2, config.vocab_size)
+    rows = np.arange(4)[:, None]
+    np.testing.assert_allclose(found.logits, expected.prediction_logits.numpy()[rows, positions], atol=1e-4)
+    np.testing.assert_allclose(found.next_sentence_logits, expected.seq_relationship_logits.numpy(), atol=1e-5)
+    assert float(loss) == pytest.approx(float(expected.loss), rel=1e-5)
+    right = expected.seq_relationship_logits.numpy().argmax(axis=1) == pairs
+    assert float(parts["next_sentence_accuracy"]) == pytest.approx(right.mean())
+    again = checkpoint_files.read(tmp_path)
+    assert {"masked_lm", "next_sentence"} <= set(again.heads)
     assert jax.tree.all(jax.tree.map(np.array_equal, again.params, params))
 
 

@@ -1,5 +1,6 @@
 """Masking, optimisers, initial values, the fit loop and the masked-LM evaluation."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from benchmark.training.fit import DivergedError, fit
 from benchmark.training.initial import init_tree
 from benchmark.training.masking import SpecialTokens, mask_tokens, num_predictions
 from benchmark.training.optimizers import learning_rate, make_direction
-from benchmark.training.pretrain import evaluate_masked_lm, init_params, pretrain, take_rows
+from benchmark.training.pretrain import evaluate_masked_lm, init_params, load_params, pretrain, take_rows
 from benchmark.training.state import init_state, make_train_step
 from tasks.arrays import TokenArrays
 
@@ -170,6 +171,13 @@ def test_models_with_one_encoder_start_alike() -> None:
     pretraining = init_tree(MaskedLM(TINY), TINY, 0, num_inputs=4)
     for a, b in zip(jax.tree.leaves(with_head["encoder"]), jax.tree.leaves(pretraining["encoder"]), strict=True):
         assert np.array_equal(a, b)
+    # A next-sentence head is named as in the model that has it alone, and changes nothing else.
+    encoder = dataclasses.replace(TINY, pooler="tanh")
+    alone = init_tree(SequenceModel(encoder, 2, head="next_sentence"), encoder, 0, num_inputs=3)
+    both = init_params(encoder, 0, next_sentence=True)
+    assert set(both) == {"encoder", "masked_lm", "next_sentence", "pooler"}
+    same = jax.tree.map(np.array_equal, both, alone | {"masked_lm": pretraining["masked_lm"]})
+    assert jax.tree.all(same)
 
 
 def squares(params: Any, batch: Any, settings: dict[str, Any]) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -297,18 +305,74 @@ def test_token_types_reach_the_model() -> None:
 def test_token_types_are_taken_with_their_rows() -> None:
     ids = np.arange(60).reshape(20, 3)
     rows = TokenArrays(Path(), {"input_ids": ids, "token_type_ids": (ids % 2).astype(np.uint8)}, {"rows": 20})
-    taken, types = take_rows(rows, 7, 4, seed=3)
+    taken, types, _ = take_rows(rows, 7, 4, seed=3)
     assert types is not None and np.array_equal(types, taken % 2)
-    assert take_rows(token_arrays(ids), 7, 4, seed=3)[1] is None
+    assert take_rows(token_arrays(ids), 7, 4, seed=3).token_type_ids is None
+
+
+def pairs_of_rows(count: int, seed: int = 0) -> TokenArrays:
+    """`[CLS] a [SEP] b [SEP]` rows in which b repeats the one token of a, or (label 1) is another token throughout."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, count)
+    first = rng.integers(5, 7, count)
+    second = np.where(labels == 0, first, 11 - first)
+    ids = np.concatenate([np.tile(first[:, None], 6), np.tile(second[:, None], 6)], axis=1)
+    ids[:, 0], ids[:, 5], ids[:, 11] = SPECIAL.cls_id, SPECIAL.sep_id, SPECIAL.sep_id
+    types = np.tile(np.arange(12) > 5, (count, 1)).astype(np.uint8)
+    features = {"input_ids": ids, "token_type_ids": types, "next_sentence_label": labels.astype(np.uint8)}
+    return TokenArrays(Path(), features, {"rows": count})
+
+
+def test_labels_of_pairs_go_with_their_rows() -> None:
+    rows = pairs_of_rows(40)
+    ids, types, labels = take_rows(rows, 16, 1, seed=3)
+    assert labels is not None and labels.dtype == np.int32
+    assert np.array_equal(labels, ids[:, 1] != ids[:, 10])
+    assert take_rows(token_arrays(ids), 16, 1, seed=3).next_sentence_labels is None
+    with_labels = mask_tokens(jax.random.key(0), ids, SPECIAL, 0.15, types, labels)
+    without = mask_tokens(jax.random.key(0), ids, SPECIAL, 0.15, types)
+    assert with_labels.next_sentence_labels is not None and np.array_equal(with_labels.next_sentence_labels, labels)
+    assert without.next_sentence_labels is None
+    assert np.array_equal(with_labels.input_ids, without.input_ids)
+
+
+def test_pretraining_learns_next_sentence(tmp_path: Path) -> None:
+    encoder = dataclasses.replace(TINY, pooler="tanh")
+    optimizer = OptimizerConfig(learning_rate=0.02, weight_decay=0.0)
+    config = PretrainConfig(steps=150, batch_size=32, optimizer=optimizer, checkpoint_every=1000)
+    params, report = pretrain(encoder, config, pairs_of_rows(256), SPECIAL, 0, tmp_path, lambda line: None)
+    assert report.last["next_sentence"] < report.last["loss"]
+    # 37 rows in batches of 16: the last one holds fillers, which must not count.
+    held_out = pairs_of_rows(37, seed=1)
+    scores = evaluate_masked_lm(encoder, params, held_out, SPECIAL, 0.15, batch_size=16)
+    assert scores["next_sentence_accuracy"] > 90.0
+    # What the score should be, row by row, from the model whose one head this is, on the same masks.
+    alone, right = jax.jit(SequenceModel(encoder, 2, head="next_sentence").apply), 0
+    for number, start in enumerate(range(0, 37, 16)):
+        ids, types, labels = (np.asarray(held_out.features[name][start : start + 16]) for name in held_out.features)
+        ids, types = (np.pad(x, ((0, 16 - len(x)), (0, 0))) for x in (ids, types))
+        masked = mask_tokens(jax.random.fold_in(jax.random.key(20220121), number), ids, SPECIAL, 0.15).input_ids
+        logits = alone({"params": params}, masked, np.ones_like(masked), types)
+        right += int((np.asarray(logits)[: len(labels)].argmax(axis=1) == labels).sum())
+    assert scores["next_sentence_accuracy"] == pytest.approx(100.0 * right / 37)
+    # The head goes with the parameters, on the disk as well; rows or models without pairs have no such score.
+    checkpoints.save(tmp_path / "params", params)
+    loaded = load_params(tmp_path / "params", encoder)
+    assert set(loaded) == {"encoder", "masked_lm", "next_sentence", "pooler"}
+    assert jax.tree.all(jax.tree.map(np.array_equal, loaded, params))
+    without = {name: params[name] for name in ("encoder", "masked_lm")}
+    checkpoints.save(tmp_path / "params", without)
+    assert set(load_params(tmp_path / "params", encoder)) == set(without)
+    assert "next_sentence_accuracy" not in evaluate_masked_lm(encoder, without, held_out, SPECIAL, 0.15, batch_size=16)
 
 
 def test_processes_share_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = token_arrays(token_rows(20))
-    whole, _ = take_rows(rows, 8, 3, seed=1)
+    whole = take_rows(rows, 8, 3, seed=1).input_ids
     monkeypatch.setattr(jax, "process_count", lambda: 4)
     shares = []
     for process in range(4):
         monkeypatch.setattr(jax, "process_index", lambda process=process: process)
-        shares.append(take_rows(rows, 8, 3, seed=1)[0])
+        shares.append(take_rows(rows, 8, 3, seed=1).input_ids)
     assert all(len(share) == 2 for share in shares)
     assert np.array_equal(np.concatenate(shares), whole)

@@ -10,7 +10,7 @@ from benchmark.config.distillation import DistillConfig
 from benchmark.config.encoder import EncoderConfig, encoder_from_dict
 from benchmark.config.run import BaselineConfig, FinetuneConfig, LatencyConfig, RunConfig
 from benchmark.config.search import ChipConfig, SearchConfig, SearchSpace
-from benchmark.config.training import OptimizerConfig, PretrainConfig, TeacherConfig
+from benchmark.config.training import MeshConfig, OptimizerConfig, PretrainConfig, TeacherConfig, TrainerConfig
 from benchmark.settings import ConfigError, canonical_json, fingerprint, to_dict
 
 __all__ = [
@@ -23,12 +23,14 @@ __all__ = [
     "EncoderConfig",
     "FinetuneConfig",
     "LatencyConfig",
+    "MeshConfig",
     "OptimizerConfig",
     "PretrainConfig",
     "RunConfig",
     "SearchConfig",
     "SearchSpace",
     "TeacherConfig",
+    "TrainerConfig",
     "canonical_json",
     "encoder_from_dict",
     "fingerprint",

@@ -8,7 +8,7 @@ from benchmark.config.data import DataConfig
 from benchmark.config.distillation import DistillConfig
 from benchmark.config.encoder import EncoderConfig
 from benchmark.config.search import SearchConfig
-from benchmark.config.training import OptimizerConfig, TeacherConfig
+from benchmark.config.training import OptimizerConfig, TeacherConfig, TrainerConfig
 from benchmark.settings import Checked, setting
 
 # A name that is part of file names and record ids; a record's system name allows no other characters.
@@ -83,6 +83,7 @@ class RunConfig(Checked):
     distill: DistillConfig = setting()
     finetune: FinetuneConfig = setting()
     latency: LatencyConfig = setting()
+    trainer: TrainerConfig = setting(TrainerConfig())
     baselines: tuple[BaselineConfig, ...] = setting(())
     untrained_control: str = setting("")
     parallel_systems: int = setting(1, at_least=1)

@@ -1,4 +1,4 @@
-"""Settings of training: optimiser, masked-LM pretraining and the teacher."""
+"""Settings of training: optimiser, masked-LM pretraining, the teacher, and how every train loop runs."""
 
 from __future__ import annotations
 
@@ -43,3 +43,32 @@ class TeacherConfig(Checked):
 
     encoder: EncoderConfig = setting()
     pretrain: PretrainConfig = setting()
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeshConfig(Checked):
+    """How devices are arranged: `data` groups share out the batch, `model` devices of a group share the parameters.
+
+    `data = 0` takes all devices that `model` leaves over.
+    """
+
+    data: int = setting(0, at_least=0)
+    model: int = setting(1, at_least=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerConfig(Checked):
+    """How pretraining, distillation and fine-tuning run, whatever they train.
+
+    `compute_dtype` is the type of activations and matrix products of student and teacher; parameters, optimiser and
+    losses stay in float32. A batch is divided into `gradient_accumulation_steps` parts that are computed one after the
+    other, which saves memory and gives the same step. `steps_per_dispatch` steps are handed to the device at once,
+    with their batches. Metrics are written every `log_every` steps.
+    """
+
+    compute_dtype: str = setting("float32", choices=("float32", "bfloat16"))
+    gradient_accumulation_steps: int = setting(1, at_least=1)
+    steps_per_dispatch: int = setting(1, at_least=1)
+    log_every: int = setting(50, at_least=1)
+    tensorboard: bool = setting(True)
+    mesh: MeshConfig = setting(MeshConfig())

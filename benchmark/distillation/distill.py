@@ -58,7 +58,7 @@ def uniform_layer_map(student_layers: int, teacher_layers: int) -> tuple[int, ..
 @partial(jax.jit, static_argnums=0)
 def teacher_outputs(encoder: EncoderConfig, params: Any, batch: MaskedBatch) -> TeacherOutputs:
     """Runs the teacher on a masked batch."""
-    logits, output = MaskedLM(encoder).apply(
+    output = MaskedLM(encoder).apply(
         {"params": params},
         batch.input_ids,
         batch.attention_mask,
@@ -67,7 +67,7 @@ def teacher_outputs(encoder: EncoderConfig, params: Any, batch: MaskedBatch) -> 
         output_hidden_states=True,
         output_attentions=True,
     )
-    return TeacherOutputs(logits, output.hidden_states, output.attention_scores)
+    return TeacherOutputs(output.logits, output.encoder.hidden_states, output.encoder.attention_scores)
 
 
 def distillation_loss(
@@ -90,7 +90,7 @@ def distillation_loss(
 
     def loss(params: Any, batch: Any, settings: dict[str, Any]) -> tuple[jax.Array, dict[str, jax.Array]]:
         b, teacher = batch
-        logits, output = model.apply(
+        logits, _, output = model.apply(
             {"params": params["student"]},
             b.input_ids,
             b.attention_mask,
@@ -186,8 +186,8 @@ class _Run:
     def batch(self, number: int) -> tuple[MaskedBatch, TeacherOutputs]:
         """Batch of a step, counted over all phases, and the teacher's outputs on it."""
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(self.seed), 3), number)
-        ids, types = take_rows(self.rows, self.config.batch_size, number, self.seed)
-        masked = mask_tokens(key, ids, self.special, self.config.mask_rate, types)
+        ids, types, pairs = take_rows(self.rows, self.config.batch_size, number, self.seed)
+        masked = mask_tokens(key, ids, self.special, self.config.mask_rate, types, pairs)
         return masked, teacher_outputs(self.teacher.encoder, self.teacher.params, masked)
 
     def train(self, phase: str, params: Any, program: tuple[Any, Any], inputs: Callable[..., Any], steps: int) -> Any:
@@ -226,7 +226,7 @@ def distill(
         student: architecture.
         teacher: the teacher.
         config: the recipe, already scaled for a flash distillation.
-        rows: materialised `input_ids`, and `token_type_ids` where rows are sentence pairs, `[rows, length]`.
+        rows: materialised `input_ids`, `[rows, length]`; of sentence pairs also what `take_rows` reads.
         special: ids of the vocabulary.
         seed: seeds initial values, data order and masking.
         directory: for checkpoints, phase results and metrics; None keeps nothing.

@@ -39,12 +39,14 @@ class EncoderOutput(NamedTuple):
         hidden_states: outputs of all layers, `[layers, batch, length, hidden]`, or None where they were not asked for.
         attention_scores: scores before the softmax, padded keys at about -1e9,
             `[layers, batch, heads, length, length]`, or None.
+        values: value vectors of the attention, `[layers, batch, length, heads, head_size]`, or None.
     """
 
     last_hidden_state: jax.Array
     embeddings: jax.Array
     hidden_states: jax.Array | None
     attention_scores: jax.Array | None
+    values: jax.Array | None
 
 
 def initializer(config: EncoderConfig) -> jax.nn.initializers.Initializer:
@@ -146,11 +148,12 @@ class EncoderLayer(nn.Module):
     length: int
     output_hidden_states: bool
     output_attentions: bool
+    output_values: bool
 
     @nn.compact
     def __call__(
         self, hidden: jax.Array, bias: jax.Array
-    ) -> tuple[jax.Array, tuple[jax.Array | None, jax.Array | None]]:
+    ) -> tuple[jax.Array, tuple[jax.Array | None, jax.Array | None, jax.Array | None]]:
         """Applies the layer.
 
         Args:
@@ -158,8 +161,8 @@ class EncoderLayer(nn.Module):
             bias: 0 for real keys and about -1e9 for padding, `[batch, 1, 1, length]`.
 
         Returns:
-            The new carry, and what was asked for of hidden state `[batch, length, hidden]` and scores
-            `[batch, heads, length, length]`.
+            The new carry, and what was asked for of hidden state `[batch, length, hidden]`, scores
+            `[batch, heads, length, length]` and value vectors `[batch, length, heads, head_size]`.
         """
         c = self.config
 
@@ -200,7 +203,7 @@ class EncoderLayer(nn.Module):
         if c.intra_bottleneck_size is not None:
             x = norm("output_bottleneck_norm")(dense(c.hidden_size, "output_bottleneck")(x) + hidden)
         state = x.reshape(self.batch, self.length, -1) if self.output_hidden_states else None
-        return x, (state, scores)
+        return x, (state, scores, values if self.output_values else None)
 
 
 class Encoder(nn.Module):
@@ -223,6 +226,7 @@ class Encoder(nn.Module):
         *,
         output_hidden_states: bool = False,
         output_attentions: bool = False,
+        output_values: bool = False,
     ) -> EncoderOutput:
         """Encodes a batch.
 
@@ -232,6 +236,7 @@ class Encoder(nn.Module):
             token_type_ids: segment numbers, `[batch, length]`.
             output_hidden_states: whether to keep every layer's output.
             output_attentions: whether to keep every layer's attention scores.
+            output_values: whether to keep every layer's value vectors.
 
         Returns:
             An `EncoderOutput`.
@@ -247,6 +252,6 @@ class Encoder(nn.Module):
             in_axes=nn.broadcast,
             length=c.num_hidden_layers,
             unroll=min(self.unroll, c.num_hidden_layers),
-        )(c, batch, length, output_hidden_states, output_attentions, name="layers")
-        last, (states, scores) = layers(embeddings.reshape(batch * length, -1), bias)
-        return EncoderOutput(last.reshape(batch, length, -1), embeddings, states, scores)
+        )(c, batch, length, output_hidden_states, output_attentions, output_values, name="layers")
+        last, (states, scores, values) = layers(embeddings.reshape(batch * length, -1), bias)
+        return EncoderOutput(last.reshape(batch, length, -1), embeddings, states, scores, values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -35,11 +35,49 @@ class MaskedLMHead(nn.Module):
         return logits.astype(jnp.float32) + self.param("bias", nn.initializers.zeros, (c.vocab_size,))
 
 
+def pooled_logits(config: EncoderConfig, hidden: jax.Array, num_outputs: int, name: str) -> jax.Array:
+    """What a sequence head says, called inside the module that owns its parameters: `pooler`, if any, and `name`.
+
+    Args:
+        config: architecture.
+        hidden: `[batch, length, hidden]`; the first token is read.
+        num_outputs: width of the linear map.
+        name: its name.
+
+    Returns:
+        `[batch, num_outputs]`, float32.
+    """
+    pooled = hidden[:, 0]
+    if config.pooler != "none":
+        pooled = POOLER_ACTIVATIONS[config.pooler](Dense(config.hidden_size, config, name="pooler")(pooled))
+    return Dense(num_outputs, config, name=name)(pooled).astype(jnp.float32)
+
+
+class PretrainingOutput(NamedTuple):
+    """What a model with pretraining heads hands back.
+
+    Attributes:
+        logits: of masked LM, float32, `[batch, predictions, vocab]`.
+        next_sentence_logits: float32, `[batch, 2]`: the second part follows the first, or is a random one. None without
+            that head.
+        encoder: what the encoder hands back.
+    """
+
+    logits: jax.Array
+    next_sentence_logits: jax.Array | None
+    encoder: EncoderOutput
+
+
 class MaskedLM(nn.Module):
-    """Encoder with masked-LM head; logits, float32, are computed at the asked positions alone."""
+    """Encoder with masked-LM head, whose logits are computed at the asked positions alone.
+
+    `next_sentence` adds BERT's other pretraining head; its parameters are those of `SequenceModel` with
+    `head="next_sentence"`.
+    """
 
     config: EncoderConfig
     dtype: Any = jnp.float32
+    next_sentence: bool = False
 
     @nn.compact
     def __call__(
@@ -51,8 +89,9 @@ class MaskedLM(nn.Module):
         *,
         output_hidden_states: bool = False,
         output_attentions: bool = False,
-    ) -> tuple[jax.Array, EncoderOutput]:
-        """Gives logits `[batch, predictions, vocab]` at `positions` `[batch, predictions]`, and the encoder output."""
+        output_values: bool = False,
+    ) -> PretrainingOutput:
+        """Predicts the tokens at `positions`, `[batch, predictions]`; the other arguments are those of `Encoder`."""
         encoder = Encoder(self.config, dtype=self.dtype, name="encoder")
         output = encoder(
             input_ids,
@@ -60,10 +99,13 @@ class MaskedLM(nn.Module):
             token_type_ids,
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
+            output_values=output_values,
         )
         chosen = jnp.take_along_axis(output.last_hidden_state, positions[..., None], axis=1)
         words = encoder.variables["params"]["embeddings"]["word_embeddings"]
-        return MaskedLMHead(self.config, name="masked_lm")(chosen, words), output
+        logits = MaskedLMHead(self.config, name="masked_lm")(chosen, words)
+        pairs = pooled_logits(self.config, output.last_hidden_state, 2, "next_sentence") if self.next_sentence else None
+        return PretrainingOutput(logits, pairs, output)
 
 
 class SequenceModel(nn.Module):
@@ -83,10 +125,7 @@ class SequenceModel(nn.Module):
         """Returns `[batch, num_outputs]`."""
         c = self.config
         output = Encoder(c, self.unroll, self.dtype, name="encoder")(input_ids, attention_mask, token_type_ids)
-        pooled = output.last_hidden_state[:, 0]
-        if c.pooler != "none":
-            pooled = POOLER_ACTIVATIONS[c.pooler](Dense(c.hidden_size, c, name="pooler")(pooled))
-        return Dense(self.num_outputs, c, name=self.head)(pooled).astype(jnp.float32)
+        return pooled_logits(c, output.last_hidden_state, self.num_outputs, self.head)
 
 
 class SpanModel(nn.Module):

@@ -45,6 +45,20 @@ def restore(path: Path, like: Any) -> Any:
     return tree
 
 
+def names(path: Path) -> set[str]:
+    """The names at the top of a saved tree, such as `encoder` and those of the heads; no array is read.
+
+    Raises:
+        FileNotFoundError: there is no checkpoint at `path`.
+    """
+    import orbax.checkpoint as ocp
+
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no checkpoint")
+    with ocp.StandardCheckpointer() as checkpointer:
+        return set(checkpointer.metadata(path.resolve()).item_metadata.tree)
+
+
 def steps(directory: Path) -> list[int]:
     """Step numbers of the whole checkpoints under `directory`, rising."""
     if not directory.is_dir():

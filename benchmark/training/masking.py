@@ -31,6 +31,8 @@ class MaskedBatch(NamedTuple):
         positions: places to predict, `[batch, predictions]`.
         labels: original ids at those places, `[batch, predictions]`.
         weights: 1 for a real prediction and 0 for a filler, `[batch, predictions]`.
+        next_sentence_labels: 0 where the second part of a row follows the first, 1 where it is a random one, -1 for a
+            filler, `[batch]`; None where rows are no sentence pairs.
     """
 
     input_ids: jax.Array
@@ -39,6 +41,7 @@ class MaskedBatch(NamedTuple):
     positions: jax.Array
     labels: jax.Array
     weights: jax.Array
+    next_sentence_labels: jax.Array | None = None
 
 
 def num_predictions(length: int, mask_rate: float) -> int:
@@ -53,6 +56,7 @@ def mask_tokens(
     special: SpecialTokens,
     mask_rate: float,
     token_type_ids: jax.Array | None = None,
+    next_sentence_labels: jax.Array | None = None,
 ) -> MaskedBatch:
     """Chooses tokens at random and replaces them as BERT does: 80 % [MASK], 10 % a random token, 10 % unchanged.
 
@@ -64,6 +68,7 @@ def mask_tokens(
         special: ids that are never chosen.
         mask_rate: share of a sequence's real tokens to predict.
         token_type_ids: `[batch, length]` of sentence pairs; None for single texts.
+        next_sentence_labels: `[batch]` of sentence pairs, handed on; None for single texts.
 
     Returns:
         A `MaskedBatch` with a fixed number of predictions; a short sequence fills up with weight 0.
@@ -85,4 +90,5 @@ def mask_tokens(
     rows = jnp.arange(batch)[:, None]
     masked = input_ids.at[rows, positions].set(jnp.where(weights, replaced, labels))
     types = jnp.zeros_like(input_ids) if token_type_ids is None else token_type_ids.astype(jnp.int32)
-    return MaskedBatch(masked, attention_mask, types, positions, labels, weights.astype(jnp.float32))
+    pairs = None if next_sentence_labels is None else next_sentence_labels.astype(jnp.int32)
+    return MaskedBatch(masked, attention_mask, types, positions, labels, weights.astype(jnp.float32), pairs)

@@ -1,11 +1,14 @@
-"""Masked-LM pretraining from scratch, and the evaluation that every masked-LM accuracy of this project comes from."""
+"""Pretraining from scratch (masked LM, and next sentence where rows are pairs), and its evaluation.
+
+Every masked-LM accuracy of this project comes from `evaluate_masked_lm`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +17,7 @@ import optax
 
 from benchmark.config import EncoderConfig, PretrainConfig
 from benchmark.models.heads import MaskedLM
+from benchmark.training import checkpoints
 from benchmark.training.fit import FitReport, fit
 from benchmark.training.initial import init_tree
 from benchmark.training.masking import MaskedBatch, SpecialTokens, mask_tokens
@@ -22,22 +26,60 @@ from benchmark.training.state import init_state, make_train_step
 from tasks import arrays
 
 
-def init_params(encoder: EncoderConfig, seed: int) -> Any:
-    """Random parameters of an encoder with masked-LM head, as arrays of the host."""
-    return init_tree(MaskedLM(encoder), encoder, seed, num_inputs=4)
+class RowBatch(NamedTuple):
+    """Rows of token arrays; the last two are None where rows are single texts.
+
+    Attributes:
+        input_ids: `[batch, length]`, int32.
+        token_type_ids: 0 for the first sentence and 1 for the second, `[batch, length]`, uint8.
+        next_sentence_labels: as in `MaskedBatch`, `[batch]`, int32.
+    """
+
+    input_ids: np.ndarray
+    token_type_ids: np.ndarray | None
+    next_sentence_labels: np.ndarray | None
 
 
-def masked_lm_loss(encoder: EncoderConfig) -> Callable[..., Any]:
-    """Loss function of plain masked-LM training, for `make_train_step`."""
-    model = MaskedLM(encoder)
+def init_params(encoder: EncoderConfig, seed: int, *, next_sentence: bool = False) -> Any:
+    """Random parameters of an encoder with masked-LM head, and if asked for next-sentence head, on the host."""
+    return init_tree(MaskedLM(encoder, next_sentence=next_sentence), encoder, seed, num_inputs=4)
+
+
+def load_params(path: Path, encoder: EncoderConfig) -> Any:
+    """Reads parameters that `pretrain` or a distillation gave, with the heads that they have.
+
+    Args:
+        path: a checkpoint.
+        encoder: architecture.
+
+    Raises:
+        ValueError: the checkpoint is of another architecture.
+        FileNotFoundError: there is no checkpoint at `path`.
+    """
+    pairs = "next_sentence" in checkpoints.names(path)
+    return checkpoints.restore(path, init_params(encoder, 0, next_sentence=pairs))
+
+
+def masked_lm_loss(encoder: EncoderConfig, *, next_sentence: bool = False) -> Callable[..., Any]:
+    """Loss function of pretraining, for `make_train_step`: masked LM, plus next sentence with weight 1.
+
+    Both are mean cross-entropies against hard labels, as in BERT (arXiv 1810.04805, appendix A.2).
+    """
+    model = MaskedLM(encoder, next_sentence=next_sentence)
 
     def loss(params: Any, b: MaskedBatch, settings: dict[str, Any]) -> tuple[jax.Array, dict[str, jax.Array]]:
         del settings
-        logits, _ = model.apply({"params": params}, b.input_ids, b.attention_mask, b.token_type_ids, b.positions)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, b.labels)
+        output = model.apply({"params": params}, b.input_ids, b.attention_mask, b.token_type_ids, b.positions)
+        losses = optax.softmax_cross_entropy_with_integer_labels(output.logits, b.labels)
         total = jnp.maximum(b.weights.sum(), 1.0)
-        correct = (logits.argmax(-1) == b.labels) * b.weights
-        return (losses * b.weights).sum() / total, {"masked_lm_accuracy": correct.sum() / total}
+        correct = (output.logits.argmax(-1) == b.labels) * b.weights
+        value, parts = (losses * b.weights).sum() / total, {"masked_lm_accuracy": correct.sum() / total}
+        if next_sentence:
+            pairs, labels = output.next_sentence_logits, b.next_sentence_labels
+            parts["next_sentence"] = optax.softmax_cross_entropy_with_integer_labels(pairs, labels).mean()
+            parts["next_sentence_accuracy"] = (pairs.argmax(-1) == labels).mean()
+            value = value + parts["next_sentence"]
+        return value, parts
 
     return loss
 
@@ -56,23 +98,25 @@ def pretrain(
     Args:
         encoder: architecture.
         config: steps, batch size, optimiser.
-        rows: materialised `input_ids`, and `token_type_ids` where rows are sentence pairs, `[rows, length]`.
+        rows: materialised `input_ids`, `[rows, length]`; of sentence pairs also `token_type_ids` and
+            `next_sentence_label`, `[rows]`, which the model then learns to predict too.
         special: ids of the vocabulary.
         seed: seeds initial values, data order and masking.
         directory: for checkpoints and metrics.
         progress: receives progress lines.
 
     Returns:
-        Parameters (encoder and masked-LM head) and the fit report.
+        Parameters (encoder, masked-LM head and, where rows are pairs, next-sentence head) and the fit report.
     """
     key = jax.random.key(seed)
     direction = make_direction(config.optimizer)
-    state = init_state(init_params(encoder, seed), direction)
-    step = make_train_step(masked_lm_loss(encoder), direction)
+    pairs = "next_sentence_label" in rows.features
+    state = init_state(init_params(encoder, seed, next_sentence=pairs), direction)
+    step = make_train_step(masked_lm_loss(encoder, next_sentence=pairs), direction)
 
     def inputs(number: int) -> tuple[Any, Any, dict[str, Any]]:
-        ids, types = take_rows(rows, config.batch_size, number, seed)
-        batch = mask_tokens(jax.random.fold_in(key, number), ids, special, config.mask_rate, types)
+        ids, types, labels = take_rows(rows, config.batch_size, number, seed)
+        batch = mask_tokens(jax.random.fold_in(key, number), ids, special, config.mask_rate, types, labels)
         return batch, np.float32(learning_rate(config.optimizer, number, config.steps)), {}
 
     state, report = fit(
@@ -88,28 +132,37 @@ def pretrain(
     return state.params, report
 
 
-def take_rows(rows: arrays.TokenArrays, batch_size: int, step: int, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Ids and token types (None where rows are single texts) of one step, in the order that `seed` gives.
+def take_rows(rows: arrays.TokenArrays, batch_size: int, step: int, seed: int) -> RowBatch:
+    """The rows of one step, in the order that `seed` gives.
 
-    Each process of a distributed run reads its own share of the batch.
-
-    Returns:
-        Two arrays `[batch_size / processes, length]`, int32 and uint8.
+    Each process of a distributed run reads its own share of the batch, `batch_size / processes` rows.
     """
     share = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    indices = arrays.batch_indices(rows.num_rows, batch_size, step, seed, **share)
-    types = np.asarray(rows.features["token_type_ids"][indices]) if "token_type_ids" in rows.features else None
-    return np.asarray(rows.features["input_ids"][indices]).astype(np.int32), types
+    return _row_batch(rows, arrays.batch_indices(rows.num_rows, batch_size, step, seed, **share))
+
+
+def _row_batch(rows: arrays.TokenArrays, indices: np.ndarray | slice) -> RowBatch:
+    ids = np.asarray(rows.features["input_ids"][indices]).astype(np.int32)
+    types, labels = (
+        np.asarray(rows.features[name][indices]) if name in rows.features else None
+        for name in ("token_type_ids", "next_sentence_label")
+    )
+    return RowBatch(ids, types, None if labels is None else labels.astype(np.int32))
 
 
 @partial(jax.jit, static_argnums=0)
-def _evaluate_batch(encoder: EncoderConfig, params: Any, b: MaskedBatch) -> tuple[jax.Array, jax.Array, jax.Array]:
-    logits, _ = MaskedLM(encoder).apply(
+def _evaluate_batch(encoder: EncoderConfig, params: Any, b: MaskedBatch) -> dict[str, jax.Array]:
+    """Sums over a batch."""
+    pairs = "next_sentence" in params and b.next_sentence_labels is not None
+    output = MaskedLM(encoder, next_sentence=pairs).apply(
         {"params": params}, b.input_ids, b.attention_mask, b.token_type_ids, b.positions
     )
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, b.labels)
-    correct = (logits.argmax(-1) == b.labels) * b.weights
-    return (losses * b.weights).sum(), correct.sum(), b.weights.sum()
+    losses = optax.softmax_cross_entropy_with_integer_labels(output.logits, b.labels)
+    correct = (output.logits.argmax(-1) == b.labels) * b.weights
+    sums = {"loss": (losses * b.weights).sum(), "correct": correct.sum(), "predictions": b.weights.sum()}
+    if pairs:
+        sums["correct_pairs"] = (output.next_sentence_logits.argmax(-1) == b.next_sentence_labels).sum()
+    return sums
 
 
 def evaluate_masked_lm(
@@ -124,24 +177,29 @@ def evaluate_masked_lm(
 
     Returns:
         `accuracy` in percent, its standard error `accuracy_stderr` in percentage points (binomial), mean `loss` in
-        nats, and the number of `predictions`.
+        nats, and the number of `predictions`; `next_sentence_accuracy` in percent where rows are sentence pairs and the
+        model has that head.
     """
-    totals = np.zeros(3)
+    totals: dict[str, float] = {}
     for number, start in enumerate(range(0, rows.num_rows, batch_size)):
-        ids = np.asarray(rows.features["input_ids"][start : start + batch_size]).astype(np.int32)
-        missing = ((0, batch_size - len(ids)), (0, 0))
-        types = None
-        if "token_type_ids" in rows.features:
-            types = np.pad(np.asarray(rows.features["token_type_ids"][start : start + batch_size]), missing)
-        ids = np.pad(ids, missing, constant_values=special.pad_id)
+        ids, types, labels = _row_batch(rows, slice(start, start + batch_size))
+        # The last batch is filled up, so that one compiled shape serves all; nothing in the fillers is predicted.
+        missing = batch_size - len(ids)
+        ids = np.pad(ids, ((0, missing), (0, 0)), constant_values=special.pad_id)
+        types = None if types is None else np.pad(types, ((0, missing), (0, 0)))
+        labels = None if labels is None else np.pad(labels, (0, missing), constant_values=-1)
         # A key that no training run uses: masks of the evaluation depend on the row alone.
         key = jax.random.fold_in(jax.random.key(20220121), number)
-        batch = mask_tokens(key, ids, special, mask_rate, types)
-        totals += np.asarray([float(v) for v in _evaluate_batch(encoder, params, batch)])
-    accuracy = totals[1] / totals[2]
-    return {
-        "accuracy": float(100.0 * accuracy),
-        "accuracy_stderr": 100.0 * float(np.sqrt(accuracy * (1.0 - accuracy) / totals[2])),
-        "loss": float(totals[0] / totals[2]),
-        "predictions": int(totals[2]),
+        batch = mask_tokens(key, ids, special, mask_rate, types, labels)
+        for name, value in _evaluate_batch(encoder, params, batch).items():
+            totals[name] = totals.get(name, 0.0) + float(value)
+    accuracy = totals["correct"] / totals["predictions"]
+    scores = {
+        "accuracy": 100.0 * accuracy,
+        "accuracy_stderr": 100.0 * float(np.sqrt(accuracy * (1.0 - accuracy) / totals["predictions"])),
+        "loss": totals["loss"] / totals["predictions"],
+        "predictions": int(totals["predictions"]),
     }
+    if "correct_pairs" in totals:
+        scores["next_sentence_accuracy"] = 100.0 * totals["correct_pairs"] / rows.num_rows
+    return scores

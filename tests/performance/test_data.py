@@ -159,7 +159,7 @@ def test_batches_for_pretraining(benchmark, interleaved, state_ratio, micro, tmp
     direction = make_direction(config.distill.distill_optimizer)
     step = make_train_step(masked_lm_loss(student), direction)
     state = init_state(init_params(student, 0), direction)
-    ids, types = take_rows(rows, size, 0, 0)
+    ids, types, _ = take_rows(rows, size, 0, 0)
     batch = mask_tokens(jax.random.key(0), ids, special, config.distill.mask_rate, types)
     steps = 50
 
