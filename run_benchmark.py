@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from benchmark.config import STAGES, ConfigError, fingerprint
+from benchmark.memory import restart_with_huge_pages
 
 if TYPE_CHECKING:
     from benchmark.config import RunConfig
@@ -224,4 +225,5 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    restart_with_huge_pages()
     sys.exit(main())

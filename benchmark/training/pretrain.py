@@ -16,6 +16,7 @@ import numpy as np
 import optax
 
 from benchmark.config import EncoderConfig, PretrainConfig
+from benchmark.models.gradients import cross_entropy
 from benchmark.models.heads import MaskedLM
 from benchmark.training import checkpoints
 from benchmark.training.fit import FitReport, fit
@@ -70,9 +71,10 @@ def masked_lm_loss(encoder: EncoderConfig, *, next_sentence: bool = False) -> Ca
     def loss(params: Any, b: MaskedBatch, settings: dict[str, Any]) -> tuple[jax.Array, dict[str, jax.Array]]:
         del settings
         output = model.apply({"params": params}, b.input_ids, b.attention_mask, b.token_type_ids, b.positions)
-        losses = optax.softmax_cross_entropy_with_integer_labels(output.logits, b.labels)
+        losses = cross_entropy(output.logits, b.labels)
         total = jnp.maximum(b.weights.sum(), 1.0)
-        correct = (output.logits.argmax(-1) == b.labels) * b.weights
+        chosen = jnp.take_along_axis(output.logits, b.labels[..., None], axis=-1)[..., 0]
+        correct = (chosen >= output.logits.max(-1)) * b.weights
         value, parts = (losses * b.weights).sum() / total, {"masked_lm_accuracy": correct.sum() / total}
         if next_sentence:
             pairs, labels = output.next_sentence_logits, b.next_sentence_labels

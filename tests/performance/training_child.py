@@ -49,9 +49,6 @@ def draw_batches(rows: int, vocabulary: int) -> list[dict[str, np.ndarray]]:
 
 def jax_step(kind: str, rows: int) -> Callable[[int], float]:
     """Our step as the trainer runs it; gives a function from the number of a step to its loss."""
-    from benchmark.memory import keep_freed_memory
-
-    keep_freed_memory()
     import jax
     import jax.numpy as jnp
 
