@@ -121,3 +121,34 @@ def _cross_entropy_backward(kept: tuple, gradient: jax.Array) -> tuple:
 
 
 cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
+
+
+@jax.custom_vjp
+def soft_cross_entropy(student: jax.Array, teacher: jax.Array) -> jax.Array:
+    """Cross-entropy `-sum_v softmax(teacher)_v log softmax(student)_v` over the last axis.
+
+    The backward pass is one pass over both. Entries that both hold at about -1e9 (padded keys of an attention) add
+    nothing.
+
+    Args:
+        student: float32, `[..., entries]`.
+        teacher: likewise; a constant, its gradient is taken as 0.
+
+    Returns:
+        `[...]`, in nats; the entropy of the teacher's distribution where both agree up to a shift.
+    """
+    return _soft_cross_entropy_forward(student, teacher)[0]
+
+
+def _soft_cross_entropy_forward(student: jax.Array, teacher: jax.Array) -> tuple[jax.Array, tuple]:
+    own, other = (jax.nn.logsumexp(x, axis=-1, keepdims=True) for x in (student, teacher))
+    mean = (jnp.exp(teacher - other) * student).sum(axis=-1)
+    return own[..., 0] - mean, (student, teacher, own, other)
+
+
+def _soft_cross_entropy_backward(kept: tuple, gradient: jax.Array) -> tuple:
+    student, teacher, own, other = kept
+    return (jnp.exp(student - own) - jnp.exp(teacher - other)) * gradient[..., None], None
+
+
+soft_cross_entropy.defvjp(_soft_cross_entropy_forward, _soft_cross_entropy_backward)
