@@ -40,11 +40,11 @@ def _import(name: str, checkpoint: str, to: str, allow_pickle: bool) -> int:
     return 0
 
 
-def _export(record: str, to: str, onnx: bool) -> int:
+def _export(record: str, to: str, task: str, onnx: bool) -> int:
     """Writes the model of a record for use outside this project."""
     from baselines.exporter import export_record
 
-    for line in export_record(Path(record), Path(to), onnx=onnx):
+    for line in export_record(Path(record), Path(to), onnx=onnx, task=task):
         print(line)
     return 0
 
@@ -71,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     exports = commands.add_parser("export", help="write the model of a result record as a Hugging Face directory")
     exports.add_argument("record", metavar="RECORD", help="results/NAME.json inside the folder of its run")
     exports.add_argument("--to", required=True, metavar="DIR", help="the folder to write")
+    exports.add_argument("--task", default="", metavar="TASK", help="the model fine-tuned on it, with its head")
     exports.add_argument("--no_onnx", action="store_true", help="leave out model.onnx")
     options = parser.parse_args(arguments)
     try:
@@ -78,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _list()
         if options.command == "import":
             return _import(options.name, options.checkpoint, options.to, options.allow_pickle)
-        return _export(options.record, options.to, not options.no_onnx)
+        return _export(options.record, options.to, options.task, not options.no_onnx)
     # Errors of checkpoints, records and settings are ValueErrors, those of a run's folder RuntimeErrors.
     except (ValueError, RuntimeError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)

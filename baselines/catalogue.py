@@ -6,13 +6,13 @@ of this project are records (`benchmark.records`) and never mixed with it.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from benchmark.config import ConfigError, EncoderConfig, encoder_from_dict
+from benchmark.records import strict_json
 from tasks.averages import AVERAGES
 from tasks.catalogue import TASKS
 
@@ -134,13 +134,6 @@ class Baseline(_Model):
         return self
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise ValueError("a field is given twice")
-    return result
-
-
 def read(folder: Path) -> Baseline:
     """Reads one baseline.
 
@@ -152,8 +145,7 @@ def read(folder: Path) -> Baseline:
     """
     path = folder / FILE
     try:
-        value = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique)
-        baseline = Baseline.model_validate(value)
+        baseline = Baseline.model_validate(strict_json(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise BaselineError(f"{path}: cannot be read: {error.strerror}") from None
     except ValidationError as error:

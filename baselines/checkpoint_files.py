@@ -27,6 +27,8 @@ _CLASSES: dict[frozenset[str], str] = {
     frozenset({"classifier"}): "ForSequenceClassification",
     frozenset({"span"}): "ForQuestionAnswering",
 }
+# Poolers before a head that reads the first token; another one could be stored, and would not be what is computed.
+_POOLERS = {"bert": ("tanh",), "distilbert": ("relu",), "mobilebert": ("tanh", "none")}
 _FAMILIES = {"bert": "Bert", "distilbert": "DistilBert", "mobilebert": "MobileBert"}
 
 
@@ -187,6 +189,11 @@ def write(directory: Path, encoder: EncoderConfig, params: Mapping[str, Any], **
     if heads not in _CLASSES or (model_type == "distilbert" and "next_sentence" in heads):
         raise CheckpointError(
             f"transformers has no {_FAMILIES[model_type]} class with heads {', '.join(sorted(heads))}"
+        )
+    if heads & {"classifier", "next_sentence"} and encoder.pooler not in _POOLERS[model_type]:
+        raise CheckpointError(
+            f"pooler is {encoder.pooler!r}; the {_FAMILIES[model_type]}{_CLASSES[heads]} of transformers has"
+            f" {' or '.join(map(repr, _POOLERS[model_type]))}"
         )
     config = encoder_to_json(encoder) | {"dtype": "float32"} | extra
     config["architectures"] = [_FAMILIES[model_type] + _CLASSES[heads]]

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from benchmark.records import LatencyBlock, Record
-from tasks.catalogue import TASKS
+from tasks.catalogue import TASKS, TaskInfo
+
+_PIPELINES = {
+    "classification": "text-classification",
+    "regression": "text-classification",
+    "span": "question-answering",
+}
 
 
-def model_card(record: Record, model_type: str) -> str:
+@dataclass(frozen=True)
+class FineTuned:
+    """What an exported model was fine-tuned on: the task and the seed."""
+
+    task: TaskInfo
+    seed: int
+
+
+def model_card(record: Record, model_type: str, tuned: FineTuned | None = None) -> str:
     """Writes the card as Markdown with the front matter that model hubs read.
 
     Args:
         record: a measured record.
         model_type: the class of transformers that computes it.
+        tuned: what the model was fine-tuned on; None for the model before fine-tuning.
     """
     system, training, provenance = record.system, record.training, record.provenance
     assert system.encoder is not None
@@ -23,13 +40,13 @@ def model_card(record: Record, model_type: str) -> str:
         "language: en",
         f"license: {'apache-2.0' if embedded else 'other'}",
         "library_name: transformers",
-        "pipeline_tag: fill-mask",
+        f"pipeline_tag: {_PIPELINES[tuned.task.kind] if tuned else 'fill-mask'}",
         "tags: [distillation, autodistill-bench]",
         "---",
         "",
         f"# {system.title} ({record.track} {record.track_version})",
         "",
-        f"An encoder of type `{model_type}` with masked-LM head, made by AutoDistill-Bench.",
+        f"An encoder of type `{model_type}` with {_head(tuned)}, made by AutoDistill-Bench.",
     ]
     if embedded:
         lines += [
@@ -72,6 +89,21 @@ def model_card(record: Record, model_type: str) -> str:
     lines += ["", "## Reproduce", "", "```", provenance.command, "```", ""]
     lines += [f"Commit `{provenance.git_commit}`, settings `{provenance.config_fingerprint}`.", ""]
     return "\n".join(lines)
+
+
+def _head(tuned: FineTuned | None) -> str:
+    """The head, and what it reads and answers."""
+    if tuned is None:
+        return "masked-LM head"
+    task = tuned.task
+    reads = " and ".join(f"`{column}`" for column in task.text_columns)
+    answers = {
+        "classification": f"answers one of {', '.join(task.label_names)}",
+        "regression": "answers a number",
+        "span": "answers with a span of the second",
+    }
+    head = f"a head fine-tuned on {task.title} (`{task.name}`, seed {tuned.seed})"
+    return f"{head} that reads {reads} and {answers[task.kind]}"
 
 
 def _latency_row(block: LatencyBlock) -> str:

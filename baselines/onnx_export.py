@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import warnings
 from pathlib import Path
@@ -20,7 +21,7 @@ TOLERANCE = 1e-4
 
 
 def export_onnx(directory: Path) -> str:
-    """Writes `model.onnx`: the masked LM of a directory, with free batch size and length.
+    """Writes `model.onnx`: the model of a directory with its head, with free batch size and length.
 
     Args:
         directory: as `checkpoint_files.write` leaves it.
@@ -31,38 +32,47 @@ def export_onnx(directory: Path) -> str:
     Raises:
         CheckpointError: the exported graph computes something else than the model.
     """
-    from transformers import AutoModelForMaskedLM
+    import transformers
 
-    model = AutoModelForMaskedLM.from_pretrained(directory, attn_implementation="eager").eval()
+    (architecture,) = json.loads((directory / "config.json").read_text(encoding="utf-8"))["architectures"]
+    with _quiet():
+        model = getattr(transformers, architecture).from_pretrained(directory, attn_implementation="eager").eval()
     target = directory / FILE
-    export_graph(model, target, "logits")
-    error = max(_difference(model, target, batch, length) for batch, length in ((1, 5), (3, 8)))
+    outputs = ("start_logits", "end_logits") if architecture.endswith("ForQuestionAnswering") else ("logits",)
+    export_graph(model, target, outputs)
+    error = max(_difference(model, target, outputs, batch, length) for batch, length in ((1, 5), (3, 8)))
     if not error <= TOLERANCE:
         target.unlink()
         raise CheckpointError(f"{target}: differs from the model by {error:.1e}, more than {TOLERANCE:.0e}; not kept")
     return f"{FILE}: opset {OPSET}, within {error:.0e} of PyTorch"
 
 
-def export_graph(model: Any, target: Path, output: str) -> None:
+def _per_token(model: Any) -> bool:
+    """Whether a model gives something for each token, and not for each row alone."""
+    return not type(model).__name__.endswith("ForSequenceClassification")
+
+
+def export_graph(model: Any, target: Path, outputs: tuple[str, ...]) -> None:
     """Writes a transformers model as an ONNX graph, with free batch size and length.
 
     Args:
         model: in evaluation mode, with eager attention.
         target: the file.
-        output: the member of the model's output that the graph gives.
+        outputs: the members of the model's output that the graph gives.
     """
     import torch
 
     example = _inputs(model.config, batch=2, length=min(8, model.config.max_position_embeddings))
     names = list(example)
+    axes = {name: {0: "batch", 1: "length"} for name in (*names, *(outputs if _per_token(model) else ()))}
     with _quiet():
         torch.onnx.export(
-            _one_output(model, output),
+            _positional(model, outputs),
             tuple(torch.from_numpy(example[name]) for name in names),
             str(target),
             input_names=names,
-            output_names=[output],
-            dynamic_axes={name: {0: "batch", 1: "length"} for name in (*names, output)},
+            output_names=list(outputs),
+            dynamic_axes={name: {0: "batch"} for name in outputs} | axes,
             opset_version=OPSET,
             dynamo=False,
         )
@@ -79,25 +89,28 @@ def _inputs(config: Any, batch: int, length: int) -> dict[str, np.ndarray]:
     return inputs
 
 
-def _difference(model: Any, path: Path, batch: int, length: int) -> float:
-    """Largest difference of the logits at tokens, relative to the largest logit."""
+def _difference(model: Any, path: Path, outputs: tuple[str, ...], batch: int, length: int) -> float:
+    """Largest difference of the outputs, at tokens where they have a length, relative to the largest value."""
     import onnxruntime
     import torch
 
     inputs = _inputs(model.config, batch, min(length, model.config.max_position_embeddings))
     with torch.no_grad():
-        expected = model(**{name: torch.from_numpy(value) for name, value in inputs.items()}).logits.numpy()
+        answer = model(**{name: torch.from_numpy(value) for name, value in inputs.items()})
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    (found,) = session.run(["logits"], inputs)
-    real = inputs["attention_mask"] > 0
-    return float(np.abs(found - expected)[real].max() / max(1.0, np.abs(expected[real]).max()))
+    real = inputs["attention_mask"] > 0 if _per_token(model) else np.ones(batch, bool)
+    differences = []
+    for name, found in zip(outputs, session.run(list(outputs), inputs), strict=True):
+        expected = answer[name].numpy()[real]
+        differences.append(np.abs(found[real] - expected).max() / max(1.0, np.abs(expected).max()))
+    return float(max(differences))
 
 
-def _one_output(model: Any, output: str) -> Any:
-    """The model with positional inputs and one output, which is what the exporter traces."""
+def _positional(model: Any, outputs: tuple[str, ...]) -> Any:
+    """The model with positional inputs and outputs, which is what the exporter traces."""
     import torch
 
-    class OneOutput(torch.nn.Module):
+    class Positional(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.model = model
@@ -106,20 +119,26 @@ def _one_output(model: Any, output: str) -> Any:
             inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
             if token_type_ids is not None:
                 inputs["token_type_ids"] = token_type_ids
-            return self.model(**inputs)[output]
+            answer = self.model(**inputs)
+            return tuple(answer[name] for name in outputs)
 
-    return OneOutput().eval()
+    return Positional().eval()
 
 
 @contextlib.contextmanager
 def _quiet() -> Any:
-    """The exporter prints progress and warns of shapes that tracing fixes; the check above is what counts."""
+    """Reading and exporting print progress and warn of shapes that tracing fixes; the check above is what counts."""
+    from transformers.utils import logging as transformers_logging
+
     logger = logging.getLogger("torch.onnx")
-    level = logger.level
+    level, had_progress = logger.level, transformers_logging.is_progress_bar_enabled()
     logger.setLevel(logging.ERROR)
+    transformers_logging.disable_progress_bar()
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
         logger.setLevel(level)
+        if had_progress:
+            transformers_logging.enable_progress_bar()

@@ -22,6 +22,11 @@ def prediction_path(run: Run, system: str, task: str, seed: int) -> Path:
     return run.workdir / "evaluation" / system / task / f"seed{seed}.json"
 
 
+def parameters_path(run: Run, system: str, task: str) -> Path:
+    """Where the parameters that were fine-tuned on a task with the first seed lie, if they are kept."""
+    return run.workdir / "evaluation" / system / task / "parameters"
+
+
 def evaluation_split(run: Run, task: str) -> str:
     """The split that a task is evaluated on: `validation`, or where there is none `test`, which has no labels."""
     return "validation" if "validation" in run.data["tasks"][task] else "test"
@@ -36,12 +41,13 @@ def finetuned_system(run: Run, system: SystemPlan) -> dict[str, Any]:
     """Fine-tunes one system with every seed on every task that has training data, and predicts all tasks.
 
     Returns:
-        The time that it took, and whether all predictions were there already.
+        The time that it took, and whether everything was there already.
     """
     from tasks.catalogue import get_task
 
     tasks, seeds = run.config.data.tasks, run.config.finetune.seeds
     markers: dict[tuple[str, int], dict[str, Any]] = {}
+    kept: list[dict[str, Any]] = []
 
     @cache
     def encoder_params() -> Any:
@@ -51,11 +57,13 @@ def finetuned_system(run: Run, system: SystemPlan) -> dict[str, Any]:
         if not get_task(trained).trained_on:
             group = [trained, *(task for task in tasks if get_task(task).trained_on == trained)]
             for seed in seeds:
-                markers |= _evaluated(run, system, encoder_params, group, seed)
-    reused = all(marker["reused"] for marker in markers.values())
+                predicted, parameters = _evaluated(run, system, encoder_params, group, seed)
+                markers |= predicted
+                kept += parameters
+    done = together([*markers.values(), *kept])
     lines = [_score_line(task, markers[task, seed]["result"]["scores"]) for task in tasks for seed in seeds]
-    run.progress(f"finetune {system.name}: " + ("reused" if reused else ", ".join(lines)))
-    return together(list(markers.values()))
+    run.progress(f"finetune {system.name}: " + ("reused" if done["reused"] else ", ".join(lines)))
+    return done
 
 
 def _score_line(task: str, scores: dict[str, float]) -> str:
@@ -64,21 +72,41 @@ def _score_line(task: str, scores: dict[str, float]) -> str:
 
 def _evaluated(
     run: Run, system: SystemPlan, encoder_params: Callable[[], Any], group: list[str], seed: int
-) -> dict[tuple[str, int], dict[str, Any]]:
-    """Fine-tunes on the first task of a group and predicts all of them, except what is there already."""
+) -> tuple[dict[tuple[str, int], dict[str, Any]], list[dict[str, Any]]]:
+    """Fine-tunes on the first task of a group and predicts all of them, except what is there already.
+
+    Returns:
+        Markers of the predictions by task and seed, and the marker of the parameters where they are kept.
+    """
     upstream = read_json(system.directory / "stage.json")["fingerprint"]
 
     @cache
     def model() -> tuple[Any, int]:
         return _finetuned(run, system, encoder_params(), group, seed)
 
+    def done(path: Path, task: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        stage_fingerprint = fingerprint(upstream, run.config.finetune, task, seed)
+        return once(path, stage_fingerprint, work, lambda line: None, path.stem)
+
     markers = {}
     for task in group:
         path = prediction_path(run, system.name, task, seed)
-        stage_fingerprint = fingerprint(upstream, run.config.finetune, task, seed)
-        work = partial(_predicted, run, system, model, task)
-        markers[task, seed] = once(path, stage_fingerprint, work, lambda line: None, path.stem)
-    return markers
+        markers[task, seed] = done(path, task, partial(_predicted, run, system, model, task))
+    if not run.config.finetune.keep_parameters or seed != run.config.finetune.seeds[0]:
+        return markers, []
+    kept = parameters_path(run, system.name, group[0])
+    return markers, [done(kept.with_suffix(".json"), group[0], partial(_kept, kept, model, group[0], seed))]
+
+
+def _kept(path: Path, model: Callable[[], tuple[Any, int]], task_name: str, seed: int) -> dict[str, Any]:
+    """Keeps fine-tuned parameters, without the outputs that stand for no label of the task."""
+    from benchmark.evaluation import finetune
+    from benchmark.training import checkpoints
+    from tasks.catalogue import get_task
+
+    params, length = model()
+    checkpoints.save(path, finetune.without_unused_outputs(params, get_task(task_name)))
+    return {"task": task_name, "seed": seed, "length": length}
 
 
 def _finetuned(run: Run, system: SystemPlan, encoder_params: Any, group: list[str], seed: int) -> tuple[Any, int]:

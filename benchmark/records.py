@@ -8,6 +8,7 @@ settings give equal records in all other fields (`comparable` below).
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from pathlib import Path
@@ -197,31 +198,53 @@ class Record(_Model):
         return self
 
 
-def _no_constant(text: str) -> float:
-    raise ValueError(f"{text} is not a finite number")
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is not a finite number")
+    return number
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    for key in keys:
-        if keys.count(key) > 1:
+    fields: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in fields:
             raise ValueError(f"the field {key!r} is given twice")
-    return dict(pairs)
+        fields[key] = value
+    return fields
+
+
+def strict_json(text: str) -> Any:
+    """Reads JSON in which every number is finite and no object gives a field twice.
+
+    Args:
+        text: the JSON text. Python's reader alone would take NaN, Infinity and 1e999, and the last of equal fields.
+
+    Returns:
+        The decoded value.
+
+    Raises:
+        ValueError: the text is something else; the message is one line.
+    """
+    try:
+        return json.loads(text, parse_constant=_finite, parse_float=_finite, object_pairs_hook=_unique)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def parse(text: str, name: str = "record") -> Record:
     """Reads one record from JSON text.
 
     Args:
-        text: the JSON text; NaN, Infinity, duplicate keys and unknown fields are refused.
+        text: the JSON text, as `strict_json` reads it; unknown fields are refused.
         name: file name for messages.
 
     Raises:
         RecordError: the text is not a valid record.
     """
     try:
-        value = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
+        value = strict_json(text)
+    except ValueError as error:
         raise RecordError(f"{name}: not strict JSON: {error}") from None
     version = value.get("schema_version") if isinstance(value, dict) else None
     if version != SCHEMA_VERSION or isinstance(version, bool):

@@ -1,7 +1,8 @@
 """What every settings class shares: fields with limits, checks of types and values, canonical JSON and fingerprints.
 
-Each field carries its own limits in its metadata (`at_least`, `at_most`, `choices`, `pattern`);
-`Checked.__post_init__` applies types and limits to every class alike. Standard library only.
+Each field carries in its metadata its limits (`at_least`, `at_most`, `choices`, `pattern`), which
+`Checked.__post_init__` applies to every class alike, and whether results depend on it (`changes_results`). Standard
+library only.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ def setting(
     at_most: float | None = None,
     choices: Sequence[Any] | None = None,
     pattern: str | None = None,
+    changes_results: bool = True,
 ) -> Any:
     """Declares a field with limits; for a tuple field the limits hold for each element.
 
@@ -48,6 +50,8 @@ def setting(
         at_most: largest accepted number.
         choices: the accepted values.
         pattern: a regular expression that the whole text must match.
+        changes_results: False for a field that no result depends on: it is no part of fingerprints, so that a finished
+            run can be continued with another value of it.
 
     Returns:
         A dataclass field.
@@ -57,6 +61,7 @@ def setting(
         "at_most": at_most,
         "choices": tuple(choices) if choices else None,
         "pattern": pattern,
+        "changes_results": changes_results,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -146,11 +151,19 @@ def to_dict(config: Any) -> Any:
     return [to_dict(v) for v in config] if isinstance(config, tuple | list) else config
 
 
+def what_counts(config: Any) -> Any:
+    """What `to_dict` gives, without the fields that change no result."""
+    if dataclasses.is_dataclass(config):
+        fields = [f for f in dataclasses.fields(config) if f.metadata.get("changes_results", True)]
+        return {f.name: what_counts(getattr(config, f.name)) for f in fields}
+    return [what_counts(v) for v in config] if isinstance(config, tuple | list) else config
+
+
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal configurations give equal text on every machine."""
     return json.dumps(to_dict(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def fingerprint(*values: Any) -> str:
-    """SHA-256, in hexadecimal, of the canonical JSON of the given configurations or plain values."""
-    return hashlib.sha256(canonical_json(list(values)).encode()).hexdigest()
+    """SHA-256, in hexadecimal, of the canonical JSON of what counts in the given configurations or plain values."""
+    return hashlib.sha256(canonical_json(what_counts(values)).encode()).hexdigest()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from benchmark.config import ConfigError, encoder_from_dict
+from benchmark.records import strict_json
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -119,17 +119,6 @@ def parse_history(value: Any, name: str = "history") -> History:
         raise HistoryError(f"{name}: {field} = {shown}: {first['msg']}") from None
 
 
-def _no_constant(text: str) -> float:
-    raise ValueError(f"{text} is not a finite number")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        raise ValueError("a field is given twice")
-    return fields
-
-
 def read_history(path: Path) -> dict[str, Any]:
     """Reads and validates a history file.
 
@@ -143,8 +132,7 @@ def read_history(path: Path) -> dict[str, Any]:
         HistoryError: the file cannot be read or does not follow the contract.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        value = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique)
-    except (OSError, ValueError, RecursionError) as error:
+        value = strict_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise HistoryError(f"{path}: cannot be read: {error}") from None
     return parse_history(value, str(path)).model_dump(mode="json")

@@ -110,6 +110,22 @@ def test_bad_files_get_one_line(tmp_path: Path, change: dict[str, Any], message:
     assert "\n" not in str(caught.value) and str(folder) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"schema_version": 1', '"schema_version": NaN', "not strict JSON: NaN is not a finite number"),
+        ('"schema_version": 1', '"schema_version": 1, "schema_version": 1', "'schema_version' is given twice"),
+    ],
+)
+def test_only_strict_json_is_read(tmp_path: Path, old: str, new: str, message: str) -> None:
+    text = (Path(checkpoint_files.__file__).parent / "bert_base" / "baseline.json").read_text()
+    assert text.count(old) == 1
+    (tmp_path / "bert_base").mkdir()
+    (tmp_path / "bert_base" / "baseline.json").write_text(text.replace(old, new))
+    with pytest.raises(BaselineError, match=message):
+        read(tmp_path / "bert_base")
+
+
 def test_list_prints_every_baseline(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     printed = capsys.readouterr().out
@@ -149,9 +165,27 @@ def test_import_keeps_the_parameters(
     assert error.count("\n") == 1
     assert "is no MobileBERT: vocab_size 40 (30522)" in error
     assert not (tmp_path / "x").exists()
-    assert main(["import", "mobilbert", "--checkpoint=x"]) == 2
-    assert "did you mean mobilebert" in capsys.readouterr().err
-    assert main(["import", "nas_bert60", "--checkpoint=x"]) == 2
-    assert "no architecture" in capsys.readouterr().err
-    assert main(["import", "bert_base", f"--checkpoint={tmp_path}"]) == 2
-    assert "config.json: missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["import", "mobilbert", "--checkpoint=x"], ["unknown baseline 'mobilbert'", "did you mean mobilebert"]),
+        (["import", "zzz", "--checkpoint=x"], ["unknown baseline 'zzz'", "bert_base", "tinybert6"]),
+        (["import", "nas_bert60", "--checkpoint=x"], ["nas_bert60: has no architecture"]),
+        (["import", "bert_base", "--checkpoint={}/none"], ["{}/none/config.json: missing", "model.safetensors"]),
+        (["import", "bert_base", "--checkpoint={}"], ["{}/config.json: missing", "model.safetensors"]),
+        (["export", "{}/none.json", "--to={}/out"], ["{}/none.json: cannot be read", "No such file"]),
+        (["export", "{}", "--to={}/out"], ["{}: cannot be read"]),
+    ],
+)
+def test_mistakes_on_the_command_line_get_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], parts: list[str]
+) -> None:
+    assert main([word.format(tmp_path) for word in words]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ") and captured.err.count("\n") == 1
+    for part in parts:
+        assert part.format(tmp_path) in captured.err
+    assert list(tmp_path.iterdir()) == []

@@ -119,6 +119,16 @@ def test_fingerprint_depends_on_values_only(seed: int, rate: float, name: str) -
     assert json.loads(canonical_json(one)) == to_dict(one)
 
 
+def test_fingerprint_leaves_out_what_changes_no_result() -> None:
+    one = run_config()
+    two = dataclasses.replace(one, finetune=dataclasses.replace(one.finetune, keep_parameters=True))
+    three = dataclasses.replace(one, finetune=dataclasses.replace(one.finetune, write_nbest=True))
+    assert fingerprint(one) == fingerprint(two) != fingerprint(three)
+    # What a run was made with is kept in full.
+    assert to_dict(two)["finetune"]["keep_parameters"] is True
+    assert canonical_json(one) != canonical_json(two)
+
+
 def test_fingerprint_ignores_the_order_of_keys_and_keeps_that_of_values() -> None:
     assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
     assert fingerprint(1, 2) != fingerprint(2, 1)

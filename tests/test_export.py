@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +17,19 @@ import torch
 import transformers
 
 from baselines.__main__ import main
-from benchmark.config import EncoderConfig, to_dict
+from benchmark.config import to_dict
 from benchmark.models.heads import MaskedLM
 from benchmark.records import write
 from benchmark.training import checkpoints
 from benchmark.training.initial import init_tree
 from tasks import vocabulary
 from tests.board_records import make_block, make_record, make_task
+from tests.encoders import small_encoder
 
 WORDS = ["a", "dog", "cat", "sees", "##s", "the", "run", ".", "##ning"]
-STUDENT = EncoderConfig(
+STUDENT = small_encoder(
     vocab_size=len(vocabulary.SPECIAL_TOKENS) + len(WORDS),
-    embedding_size=8,
-    hidden_size=16,
     num_hidden_layers=2,
-    num_attention_heads=2,
-    intra_bottleneck_size=8,
-    intermediate_size=12,
     num_feedforward_networks=2,
     max_position_embeddings=12,
     initializer_range=0.3,
@@ -67,8 +65,10 @@ def test_an_exported_student_works_outside_this_project(
 ) -> None:
     directory = tmp_path / "exported"
     assert main(["export", str(run), f"--to={directory}"]) == 0
-    printed = capsys.readouterr().out
-    assert "mobilebert with masked-LM head" in printed and "model.onnx: opset" in printed
+    captured = capsys.readouterr()
+    assert "mobilebert with masked-LM head" in captured.out and "model.onnx: opset" in captured.out
+    # No progress of the libraries that read and trace the model.
+    assert captured.err == ""
     tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
     model = transformers.AutoModelForMaskedLM.from_pretrained(directory).eval()
     texts = ["The dog sees a cat.", "Running dogs!"]
@@ -120,7 +120,21 @@ def test_what_cannot_be_exported_gets_one_line(run: Path, tmp_path: Path, capsys
     (tmp_path / "full" / "x").touch()
     assert "holds files already" in refused(str(run), f"--to={tmp_path / 'full'}")
     value = json.loads(run.read_text())
-    value["system"]["encoder"]["normalization_type"] = "layer_norm"
+
+    def refused_as(**changes: Any) -> str:
+        other = copy.deepcopy(value)
+        other["system"]["encoder"] |= changes
+        run.write_text(json.dumps(other))
+        return refused(str(run), target)
+
+    # The parameters are there, and those of another architecture.
+    parameters = run.parents[1] / "students" / "found-x" / "params"
+    for changes in ({"intermediate_size": 20}, {"num_hidden_layers": 3}, {"num_feedforward_networks": 1}):
+        assert f"the parameters at {parameters} are of another architecture: " in refused_as(**changes)
+    # transformers has no class for the architecture.
+    assert "layer_norm_eps" in refused_as(normalization_type="layer_norm")
+    assert "cannot run" in refused_as(key_query_shared_bottleneck=False)
     run.write_text(json.dumps(value))
-    assert "layer_norm_eps" in refused(str(run), target)
+    shutil.rmtree(parameters)
+    assert f"no parameters at {parameters}" in refused(str(run), target)
     assert not (tmp_path / "out").exists()

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from benchmark.config import EncoderConfig, FinetuneConfig, OptimizerConfig
+from benchmark.config import FinetuneConfig, OptimizerConfig
 from benchmark.evaluation.finetune import (
     CLASS_OUTPUTS,
     finetune,
@@ -19,26 +19,18 @@ from benchmark.evaluation.finetune import (
     make_batch,
     predict,
     used_length,
+    without_unused_outputs,
 )
+from benchmark.models.heads import SequenceModel
 from benchmark.training.pretrain import init_params
 from tasks.arrays import TokenArrays
 from tasks.catalogue import get_task
+from tests.encoders import small_encoder
 
 SST2, MNLI, STSB = (get_task(f"glue_{name}_v1") for name in ("sst2", "mnli_matched", "stsb"))
 SQUAD = get_task("squad_v1_1_v1")
 LENGTH = 16
-ENCODER = EncoderConfig(
-    vocab_size=40,
-    embedding_size=8,
-    hidden_size=16,
-    num_hidden_layers=1,
-    num_attention_heads=2,
-    intra_bottleneck_size=8,
-    intermediate_size=16,
-    num_feedforward_networks=1,
-    max_position_embeddings=24,
-    initializer_range=0.1,
-)
+ENCODER = small_encoder()
 CONFIG = FinetuneConfig(seeds=(0,), batch_size=16, optimizer=OptimizerConfig(learning_rate=0.01))
 
 
@@ -125,6 +117,19 @@ def test_classification_learns(pretrained: Any) -> None:
     # The pretrained parameters serve other seeds and tasks: the donated state must not have been theirs.
     for a, b in zip(jax.tree.leaves(pretrained), jax.tree.leaves(before), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_outputs_that_stand_for_no_label_can_be_cut_off(pretrained: Any) -> None:
+    rows = toy_rows("classification", 20, 1)
+    params = tuned(pretrained, SST2, epochs=0.5)
+    cut = without_unused_outputs(params, SST2)
+    assert cut["classifier"]["kernel"].shape == (16, 2) and cut["classifier"]["bias"].shape == (2,)
+    batch = make_batch(rows, np.arange(20), LENGTH, 0)
+    inputs = [batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")]
+    found = SequenceModel(ENCODER, 2).apply({"params": cut}, *inputs)
+    np.testing.assert_allclose(found, predict(ENCODER, params, SST2, rows, LENGTH, 0), atol=1e-5)
+    for task in (STSB, SQUAD):
+        assert without_unused_outputs(params, task) is params
 
 
 def test_a_seed_decides_everything(pretrained: Any) -> None:

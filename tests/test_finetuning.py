@@ -11,74 +11,16 @@ import numpy as np
 import pytest
 
 from benchmark import finetuning, pipeline
-from benchmark.config import EncoderConfig, FinetuneConfig, OptimizerConfig
+from benchmark.config import fingerprint
 from benchmark.evaluation import finetune
 from benchmark.gin_loader import load_run_config
-from benchmark.stages import Run, SystemPlan
+from benchmark.models.heads import SequenceModel
+from benchmark.stages import Run
 from benchmark.training import checkpoints
-from benchmark.training.pretrain import init_params
+from benchmark.training.initial import init_tree
 from tasks import metrics
-from tasks.array_writer import array_directory
-
-TINY = Path(__file__).parent / "e2e" / "tiny.gin"
-MNLI, MISMATCHED, AX = "glue_mnli_matched_v1", "glue_mnli_mismatched_v1", "glue_ax_v1"
-ENCODER = EncoderConfig(
-    vocab_size=40,
-    embedding_size=8,
-    hidden_size=16,
-    num_hidden_layers=1,
-    num_attention_heads=2,
-    intra_bottleneck_size=8,
-    intermediate_size=16,
-    num_feedforward_networks=1,
-    max_position_embeddings=24,
-    initializer_range=0.1,
-)
-
-
-def write_rows(directory: Path, count: int, labelled: bool, seed: int, used: int = 16) -> str:
-    """Rows of `used` tokens whose first one is the label."""
-    rng = np.random.default_rng(seed)
-    label = rng.integers(0, 3, count)
-    ids = np.zeros((count, 24), np.uint16)
-    ids[:, :used] = rng.integers(13, 40, (count, used))
-    ids[:, 0] = 10 + label
-    batch: dict[str, np.ndarray] = {
-        "input_ids": ids,
-        "token_type_ids": np.zeros((count, 24), np.uint8),
-        "label": label if labelled else np.full(count, -1),
-    }
-    dtypes = {"input_ids": np.uint16, "token_type_ids": np.uint8, "label": np.int32}
-    with array_directory(directory, dtypes) as writer:
-        writer.append(batch)
-    return directory.name
-
-
-def make_run(workdir: Path, ax_split: str) -> tuple[Run, SystemPlan]:
-    """A run after its distillation: arrays, and one system with random parameters."""
-    data = workdir / "data"
-    tasks = {
-        MNLI: {"train": write_rows(data / "m-train", 96, True, 0), "validation": write_rows(data / "m", 40, True, 1)},
-        MISMATCHED: {
-            "validation": write_rows(data / "mm", 30, True, 2, used=20),
-            "test": write_rows(data / "mm-test", 10, False, 3),
-        },
-        AX: {ax_split: write_rows(data / "ax", 20, ax_split == "validation", 4)},
-    }
-    vocabulary = {"size": 40, "pad_id": 0, "cls_id": 2, "sep_id": 3, "mask_id": 4}
-    (data / "data.json").write_text(json.dumps({"tasks": tasks, "vocabulary": vocabulary}))
-    system = SystemPlan("toy", "Toy", "found", ENCODER, workdir / "students" / "toy")
-    checkpoints.save(system.directory / "params", init_params(ENCODER, 0))
-    (system.directory / "stage.json").write_text(json.dumps({"fingerprint": "f", "result": {}, "seconds": 0.0}))
-    tiny = load_run_config([str(TINY)])
-    config = dataclasses.replace(
-        tiny,
-        data=dataclasses.replace(tiny.data, tasks=(AX, MISMATCHED, MNLI)),
-        finetune=FinetuneConfig(
-            seeds=(0, 1), epochs=(9.0, 9.0, 4.0), batch_size=16, optimizer=OptimizerConfig(learning_rate=0.02)
-        ),
-    )
-    return Run(config, workdir, lambda line: None), system
+from tasks.catalogue import get_task
+from tests.mnli_run import AX, MISMATCHED, MNLI, TINY, make_run
 
 
 @pytest.fixture
@@ -146,6 +88,28 @@ def test_what_is_there_is_not_predicted_again(tmp_path: Path, trained: list[tupl
     assert not finetuning.finetuned_system(run, system)["reused"]
     assert [(task, seed) for task, seed, *_ in trained] == [(MNLI, 1)]
     assert results(run, MISMATCHED) == before
+
+
+def test_parameters_of_the_first_seed_are_kept_when_asked_for(tmp_path: Path, trained: list[tuple[Any, ...]]) -> None:
+    run, system = make_run(tmp_path, "test")
+    finetuning.finetuned_system(run, system)
+    place = finetuning.parameters_path(run, "toy", MNLI)
+    assert not place.exists()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("evaluation/*/*/seed*.json")}
+    trained.clear()
+    # A finished run is called again: it is the same run, its predictions stay, and one seed is trained once more.
+    keeping = dataclasses.replace(run.config, finetune=dataclasses.replace(run.config.finetune, keep_parameters=True))
+    assert fingerprint(keeping) == fingerprint(run.config)
+    run = Run(keeping, run.workdir, run.progress)
+    assert not finetuning.finetuned_system(run, system)["reused"]
+    assert [(task, seed) for task, seed, *_ in trained] == [(MNLI, 0)]
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    assert finetuning.finetuned_system(run, system)["reused"]
+    model = SequenceModel(system.encoder, 3)
+    params = checkpoints.restore(place, init_tree(model, system.encoder, 0, num_inputs=3))
+    outputs = finetune.predict(system.encoder, params, get_task(MNLI), run.rows("tasks", MNLI, "validation"), 24, 0)
+    assert outputs.argmax(axis=1).tolist() == results(run, MNLI)[0]["predictions"]
+    assert len(list(tmp_path.glob("evaluation/*/*/parameters"))) == 1
 
 
 def test_a_task_without_its_model_is_refused_before_anything_starts() -> None:

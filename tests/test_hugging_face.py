@@ -27,6 +27,7 @@ from benchmark.models.hugging_face import CheckpointError, to_state
 from benchmark.models.hugging_face_config import encoder_from_json, encoder_to_json, export_type
 from benchmark.training.masking import MaskedBatch
 from benchmark.training.pretrain import masked_lm_loss
+from tests.encoders import small_encoder
 
 HEADS = {
     "": "AutoModel",
@@ -247,18 +248,7 @@ def test_both_pretraining_heads(tmp_path: Path, name: str) -> None:
 
 
 def test_gradients_agree(tmp_path: Path) -> None:
-    config = EncoderConfig(
-        vocab_size=40,
-        embedding_size=10,
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intra_bottleneck_size=8,
-        intermediate_size=12,
-        num_feedforward_networks=2,
-        max_position_embeddings=12,
-        pooler="tanh",
-    )
+    config = small_encoder(embedding_size=10, num_hidden_layers=2, num_feedforward_networks=2, pooler="tanh")
     for encoder in (config, plain()):
         directory = tmp_path / export_type(encoder)
         params, batch = random_parameters(encoder, "classifier"), make_batch(encoder, 3, 8)

@@ -1,28 +1,24 @@
 """The latency protocol on functions of known duration, failing children, and one small real measurement."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
-from benchmark.config import EncoderConfig, LatencyConfig
+from benchmark.config import LatencyConfig, to_dict
+from benchmark.hardware import latency
 from benchmark.hardware.latency import LatencyError, Measurement, measure, noise_floor, speedup, time_pairs, warm_up
+from tests.encoders import small_encoder
 
-TINY = EncoderConfig(
-    vocab_size=20,
-    embedding_size=8,
-    hidden_size=8,
-    num_hidden_layers=1,
-    num_attention_heads=1,
-    intra_bottleneck_size=8,
-    intermediate_size=8,
-    num_feedforward_networks=1,
-    max_position_embeddings=8,
+TINY = small_encoder(
+    vocab_size=20, hidden_size=8, num_attention_heads=1, intermediate_size=8, max_position_embeddings=8
 )
 CONFIG = LatencyConfig(reference=TINY, sequence_length=8, processes=1, pairs=10, min_seconds=0.0, timeout_s=120.0)
 
@@ -152,6 +148,33 @@ def replace_child(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
         return original([sys.executable, "-c", code], **options)
 
     monkeypatch.setattr(subprocess, "run", run)
+
+
+def test_nothing_is_compiled_while_samples_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[str] = []
+    timed: list[tuple[int, int]] = []
+
+    def note(event: str, duration_secs: float, **details: Any) -> None:
+        if event.startswith("/jax/core/compile/"):
+            compiled.append(event)
+
+    def pairs(*arguments: Any) -> tuple[list[int], list[int]]:
+        before = len(compiled)
+        samples = time_pairs(*arguments)
+        timed.append((before, len(compiled)))
+        return samples
+
+    monkeypatch.setattr(latency, "time_pairs", pairs)
+    other = dataclasses.replace(TINY, hidden_size=12)
+    request = {"encoders": {"": to_dict(TINY), "other": to_dict(other)}, "config": to_dict(CONFIG)}
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        latency.run_child(json.dumps(request))
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)
+    # The listener hears the compiler, and heard it before each window and never within one.
+    (first, first_end), (second, second_end) = timed
+    assert 0 < first == first_end < second == second_end == len(compiled)
 
 
 def test_one_real_measurement() -> None:

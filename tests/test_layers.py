@@ -27,6 +27,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "benchmark.models",
         "benchmark.records",
         "benchmark.training",
+        "tasks.catalogue",
+        "tasks.errors",
     ),
     "baselines.importer": ("baselines", "benchmark.config", "benchmark.training.checkpoints"),
     "baselines.onnx_export": ("benchmark.models.hugging_face",),

@@ -22,6 +22,7 @@ from benchmark.records import (
     comparable,
     parse,
     read,
+    strict_json,
     write,
     write_text,
 )
@@ -243,6 +244,38 @@ def test_text_that_is_not_strict_json_is_refused(text: str) -> None:
     with pytest.raises(RecordError) as caught:
         parse(text, "file.json")
     assert len(str(caught.value).splitlines()) == 1
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | NUMBERS | TEXTS,
+    lambda values: st.lists(values, max_size=4) | st.dictionaries(TEXTS, values, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(value=JSON_VALUES, indent=st.none() | st.integers(0, 3))
+def test_strict_json_reads_what_python_writes(value: Any, indent: int | None) -> None:
+    read_back = strict_json(json.dumps(value, indent=indent))
+    assert read_back == value
+    assert json.dumps(read_back) == json.dumps(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[{"a": 1, "b": {"c": 1, "c": 1}}]', "the field 'c' is given twice"),
+        ('{"a\\n": 1, "a\\u000a": 2}', r"the field 'a\n' is given twice"),
+        ('{"a": NaN}', "NaN is not a finite number"),
+        ("[-Infinity]", "-Infinity is not a finite number"),
+        ("-1e999", "-1e999 is not a finite number"),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+    ids=range(6),
+)
+def test_strict_json_names_what_it_refuses(text: str, message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        strict_json(text)
+    assert str(caught.value) == message
 
 
 def test_unreadable_files_are_refused(tmp_path: Path) -> None:

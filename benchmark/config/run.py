@@ -32,7 +32,8 @@ class FinetuneConfig(Checked):
     task's model predicts has no use for its own. `max_steps` (0: no limit) caps a run on a large task. Rows are cut to
     the longest of their split, rounded up to a multiple of `length_multiple` columns: a small multiple computes less
     padding, a large one shares compiled programs between tasks. `write_nbest` adds the other good answers of every
-    SQuAD question, with scores, to the prediction files.
+    SQuAD question, with scores, to the prediction files. `keep_parameters` keeps the fine-tuned parameters of the first
+    seed, for `python -m baselines export --task`; a finished run can be called again with it.
     """
 
     seeds: tuple[int, ...] = setting((0, 1, 2), at_least=0)
@@ -42,6 +43,7 @@ class FinetuneConfig(Checked):
     batch_size: int = setting(32, at_least=1)
     optimizer: OptimizerConfig = setting()
     write_nbest: bool = setting(False)
+    keep_parameters: bool = setting(False, changes_results=False)
 
     def check(self) -> None:
         """Refuses repeated seeds."""

@@ -37,6 +37,14 @@ def label_bias(task: TaskInfo) -> np.ndarray:
     return np.where(np.arange(CLASS_OUTPUTS) < task.num_labels, 0.0, -1e9).astype(np.float32)
 
 
+def without_unused_outputs(params: Any, task: TaskInfo) -> Any:
+    """The parameters of a fine-tuned model whose classification head has the task's labels alone."""
+    if task.kind != "classification":
+        return params
+    head = params["classifier"]
+    return params | {"classifier": {name: values[..., : task.num_labels] for name, values in head.items()}}
+
+
 def _loss(encoder: EncoderConfig, kind: str) -> Callable[..., Any]:
     model = _model(encoder, kind)
 

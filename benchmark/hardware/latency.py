@@ -133,26 +133,23 @@ def measure(
 
 
 def _executable(encoder: EncoderConfig, config: LatencyConfig) -> Callable[[int], int]:
-    """Compiles an encoder; the result runs it on input number `i` and returns nanoseconds."""
+    """The serving program of an encoder; the result runs it on input number `i` and returns nanoseconds."""
     import jax
-    import jax.numpy as jnp
 
     from benchmark.models.encoder import Encoder
-    from benchmark.training.initial import init_tree
+    from benchmark.models.inference import compile_encoder
+    from benchmark.training.initial import init_tree, trained_like
 
     shape = (config.batch_size, config.sequence_length)
-    ones = jnp.ones(shape, jnp.int32)
-    # Unrolled layers: what a server would run; the latency of a model does not depend on the values of its weights.
-    model = Encoder(encoder, unroll=encoder.num_hidden_layers)
-    params = jax.device_put({"params": init_tree(model, encoder, 0, num_inputs=3)})
-    forward = jax.jit(lambda p, ids: model.apply(p, ids, ones, ones * 0).last_hidden_state)
+    params = trained_like(init_tree(Encoder(encoder), encoder, 0, num_inputs=3))
+    serve = compile_encoder(encoder, params, *shape)
     ids = np.random.default_rng(0).integers(0, encoder.vocab_size, (16, *shape), dtype=np.int32)
     inputs = [jax.device_put(row) for row in ids]
-    compiled = forward.lower(params, inputs[0]).compile()
+    mask, types = jax.device_put((np.ones(shape, np.int32), np.zeros(shape, np.int32)))
 
     def run(i: int) -> int:
         started = time.perf_counter_ns()
-        compiled(params, inputs[i % len(inputs)]).block_until_ready()
+        serve(inputs[i % len(inputs)], mask, types).block_until_ready()
         return time.perf_counter_ns() - started
 
     return run

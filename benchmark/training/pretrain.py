@@ -61,6 +61,23 @@ def load_params(path: Path, encoder: EncoderConfig) -> Any:
     return checkpoints.restore(path, init_params(encoder, 0, next_sentence=pairs))
 
 
+def next_sentence_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """`mean -log softmax(logits)_label` of next-sentence prediction (BERT, arXiv 1810.04805, section 3.1).
+
+    Args:
+        logits: `[batch, 2]`.
+        labels: 0 where the second part of a row follows the first, 1 where it is a random one, -1 for a row that does
+            not count, `[batch]`.
+
+    Returns:
+        The mean over rows that count, a scalar.
+    """
+    counts = labels >= 0
+    logits = jnp.where(counts[:, None], logits, 0.0)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(labels, 0))
+    return (losses * counts).sum() / jnp.maximum(counts.sum(), 1)
+
+
 def masked_lm_loss(encoder: EncoderConfig, *, next_sentence: bool = False) -> Callable[..., Any]:
     """Loss function of pretraining, for `make_train_step`: masked LM, plus next sentence with weight 1.
 
@@ -77,8 +94,9 @@ def masked_lm_loss(encoder: EncoderConfig, *, next_sentence: bool = False) -> Ca
         correct = (chosen >= output.logits.max(-1)) * b.weights
         value, parts = (losses * b.weights).sum() / total, {"masked_lm_accuracy": correct.sum() / total}
         if next_sentence:
+            assert b.next_sentence_labels is not None
             pairs, labels = output.next_sentence_logits, b.next_sentence_labels
-            parts["next_sentence"] = optax.softmax_cross_entropy_with_integer_labels(pairs, labels).mean()
+            parts["next_sentence"] = next_sentence_loss(pairs, labels)
             parts["next_sentence_accuracy"] = (pairs.argmax(-1) == labels).mean()
             value = value + parts["next_sentence"]
         return value, parts

@@ -70,7 +70,7 @@ def onnx_model(encoder: Any, inputs: dict[str, np.ndarray]) -> Callable[[], Any]
     model = transformers.AutoModel.from_config(config, attn_implementation="eager").eval()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        export_graph(model, path, "last_hidden_state")
+        export_graph(model, path, ("last_hidden_state",))
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     del model
     torch.set_num_threads(1)
