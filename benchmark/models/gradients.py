@@ -142,8 +142,8 @@ def soft_cross_entropy(student: jax.Array, teacher: jax.Array) -> jax.Array:
 
 def _soft_cross_entropy_forward(student: jax.Array, teacher: jax.Array) -> tuple[jax.Array, tuple]:
     own, other = (jax.nn.logsumexp(x, axis=-1, keepdims=True) for x in (student, teacher))
-    mean = (jnp.exp(teacher - other) * student).sum(axis=-1)
-    return own[..., 0] - mean, (student, teacher, own, other)
+    losses = (jnp.exp(teacher - other) * (own - student)).sum(axis=-1)
+    return losses, (student, teacher, own, other)
 
 
 def _soft_cross_entropy_backward(kept: tuple, gradient: jax.Array) -> tuple:
