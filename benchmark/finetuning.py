@@ -14,6 +14,7 @@ from typing import Any
 from benchmark.config import fingerprint
 from benchmark.parallel import map_threads
 from benchmark.stages import Run, SystemPlan, load_params, plan, together
+from benchmark.training import distributed
 from benchmark.workdir import once, read_json
 
 
@@ -33,8 +34,15 @@ def evaluation_split(run: Run, task: str) -> str:
 
 
 def finetune_stage(run: Run) -> dict[str, Any]:
-    """Fine-tunes every system on every task with every seed and writes its predictions on the evaluation split."""
-    return together(map_threads(lambda system: finetuned_system(run, system), plan(run), run.config.parallel_systems))
+    """Fine-tunes every system on every task with every seed and writes its predictions on the evaluation split.
+
+    The models are small and many: the processes of a distributed run share out the systems, and a system is trained on
+    one device.
+    """
+    share = plan(run)[distributed.process_index() :: distributed.process_count()]
+    markers = map_threads(lambda system: finetuned_system(run, system), share, run.config.parallel_systems)
+    distributed.wait("finetune")
+    return together(markers)
 
 
 def finetuned_system(run: Run, system: SystemPlan) -> dict[str, Any]:
@@ -85,7 +93,7 @@ def _evaluated(
         return _finetuned(run, system, encoder_params(), group, seed)
 
     def done(path: Path, task: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        stage_fingerprint = fingerprint(upstream, run.config.finetune, task, seed)
+        stage_fingerprint = fingerprint(upstream, run.config.finetune, run.config.trainer, task, seed)
         return once(path, stage_fingerprint, work, lambda line: None, path.stem)
 
     markers = {}
@@ -131,6 +139,7 @@ def _finetuned(run: Run, system: SystemPlan, encoder_params: Any, group: list[st
         epochs,
         seed,
         f"{system.name} {trained} seed {seed}",
+        run.config.trainer,
     )
     return params, length
 

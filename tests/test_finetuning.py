@@ -30,7 +30,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     real = finetune.finetune
 
     def noted(encoder: Any, params: Any, task: Any, rows: Any, length: int, pad: int, *rest: Any) -> Any:
-        config, epochs, seed, _ = rest
+        config, epochs, seed, *_ = rest
         calls.append((task.name, seed, epochs, length))
         return real(encoder, params, task, rows, length, pad, *rest)
 

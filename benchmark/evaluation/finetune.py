@@ -12,12 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from benchmark.config import EncoderConfig, FinetuneConfig
+from benchmark.config import EncoderConfig, FinetuneConfig, TrainerConfig
 from benchmark.models.heads import SequenceModel, SpanModel
 from benchmark.training.fit import fit
 from benchmark.training.initial import init_tree
 from benchmark.training.optimizers import learning_rate, make_direction
-from benchmark.training.state import init_state, make_train_step
+from benchmark.training.pretrain import describe_rows
+from benchmark.training.state import DEFAULTS, init_state, make_train_step
 from tasks import arrays
 from tasks.catalogue import TaskInfo
 
@@ -26,10 +27,11 @@ CLASS_OUTPUTS = (
 )
 
 
-def _model(encoder: EncoderConfig, kind: str) -> SequenceModel | SpanModel:
+def _model(encoder: EncoderConfig, kind: str, compute_dtype: str = "float32") -> SequenceModel | SpanModel:
+    dtype = jnp.dtype(compute_dtype)
     if kind == "span":
-        return SpanModel(encoder)
-    return SequenceModel(encoder, CLASS_OUTPUTS if kind == "classification" else 1)
+        return SpanModel(encoder, dtype=dtype)
+    return SequenceModel(encoder, CLASS_OUTPUTS if kind == "classification" else 1, dtype=dtype)
 
 
 def label_bias(task: TaskInfo) -> np.ndarray:
@@ -45,8 +47,8 @@ def without_unused_outputs(params: Any, task: TaskInfo) -> Any:
     return params | {"classifier": {name: values[..., : task.num_labels] for name, values in head.items()}}
 
 
-def _loss(encoder: EncoderConfig, kind: str) -> Callable[..., Any]:
-    model = _model(encoder, kind)
+def _loss(encoder: EncoderConfig, kind: str, compute_dtype: str) -> Callable[..., Any]:
+    model = _model(encoder, kind, compute_dtype)
 
     def loss(params: Any, batch: dict[str, jax.Array], settings: dict[str, Any]) -> tuple[jax.Array, dict]:
         outputs = model.apply({"params": params}, batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
@@ -65,10 +67,11 @@ def _loss(encoder: EncoderConfig, kind: str) -> Callable[..., Any]:
 
 
 @lru_cache(maxsize=8)
-def _train_step(encoder: EncoderConfig, kind: str, config: FinetuneConfig) -> tuple[Any, Any]:
+def _train_step(encoder: EncoderConfig, kind: str, config: FinetuneConfig, trainer: TrainerConfig) -> tuple[Any, Any]:
     """One compiled step for all tasks of a kind, all seeds and all schedules."""
     direction = make_direction(config.optimizer)
-    return make_train_step(_loss(encoder, kind), direction), direction
+    loss, parts = _loss(encoder, kind, trainer.compute_dtype), trainer.gradient_accumulation_steps
+    return make_train_step(loss, direction, accumulation_steps=parts), direction
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -114,6 +117,7 @@ def finetune(
     epochs: float,
     seed: int,
     name: str,
+    trainer: TrainerConfig = DEFAULTS,
 ) -> Any:
     """Fine-tunes an encoder on one task, all parameters, from a fresh head.
 
@@ -128,11 +132,12 @@ def finetune(
         epochs: passes over the rows.
         seed: seeds head and data order.
         name: shown in errors.
+        trainer: how to train.
 
     Returns:
         Parameters of encoder and head.
     """
-    step, direction = _train_step(encoder, task.kind, config)
+    step, direction = _train_step(encoder, task.kind, config, trainer)
     params = init_tree(_model(encoder, task.kind), encoder, seed, num_inputs=3)
     # A copy: the train step donates its state, and the caller's parameters serve other seeds and tasks.
     params["encoder"] = jax.tree.map(jnp.array, encoder_params)
@@ -144,7 +149,16 @@ def finetune(
         rate = np.float32(learning_rate(config.optimizer, number, total))
         return make_batch(rows, indices, length, pad_id), rate, settings
 
-    state, _ = fit(init_state(params, direction), step, inputs, total, name=name, log_every=max(1, total // 4))
+    state, _ = fit(
+        init_state(params, direction),
+        step,
+        inputs,
+        total,
+        name=name,
+        log_every=total,
+        steps_per_dispatch=trainer.steps_per_dispatch,
+        describe_batch=lambda number: describe_rows(rows, config.batch_size, number, seed),
+    )
     return state.params
 
 

@@ -94,3 +94,8 @@ def matrix_products(c: EncoderConfig, batch_size: int, sequence_length: int) -> 
 def forward_flops(c: EncoderConfig, batch_size: int, sequence_length: int) -> int:
     """FLOPs of the matrix products of one forward pass, without heads."""
     return sum(product.flops for product in matrix_products(c, batch_size, sequence_length))
+
+
+def masked_lm_head_flops(c: EncoderConfig, predictions: int) -> int:
+    """FLOPs of the masked-LM head's matrix products: the dense map and the vocabulary, at `predictions` places."""
+    return 2 * predictions * c.hidden_size * (c.hidden_size + c.vocab_size)

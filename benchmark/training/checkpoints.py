@@ -1,30 +1,104 @@
 """Parameters and training states on disk, through orbax: complete or absent, never half-written.
 
-Orbax writes into a temporary folder and renames it; a folder of the final name is therefore a whole checkpoint.
+Orbax writes into a temporary folder and renames it, so that a process that dies leaves no half checkpoint behind. What
+happens to the files later (power that failed, a copy that broke off) orbax does not always notice: where a bit of an
+array's file has changed, it hands back other numbers. Each checkpoint therefore holds the digests of its files.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
+
+from benchmark.training import distributed, partitioning
+
+DIGESTS = "digests.json"
 
 
 def save(path: Path, tree: Any) -> None:
-    """Writes a tree of arrays to `path`, replacing what is there."""
+    """Writes a tree of arrays to `path`, replacing what is there.
+
+    Every process of a distributed run calls this, and writes the parts of divided arrays that lie on its devices.
+    """
     import orbax.checkpoint as ocp
 
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
+    # What a process left that died while it wrote this checkpoint; orbax would warn of it.
+    if distributed.leads():
+        for unfinished in path.parent.glob(f"{path.name}.orbax-checkpoint-tmp*"):
+            remove(unfinished)
     with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(path, jax.tree.map(np.asarray, tree), force=True)
+        checkpointer.save(path, jax.tree.map(_as_stored, tree), force=True)
+    # All processes wait in `save` until the last one has written its part.
+    if distributed.leads():
+        digests = json.dumps({"sha256": _digests(path)}, indent=1, sort_keys=True)
+        whole = path / f"{DIGESTS}.new"
+        whole.write_text(digests, encoding="utf-8")
+        whole.replace(path / DIGESTS)
 
 
-def restore(path: Path, like: Any) -> Any:
+def _digests(path: Path) -> dict[str, str]:
+    """SHA-256 of every file below `path` but the list of digests itself."""
+    found = {}
+    for file in sorted(entry for entry in path.rglob("*") if entry.is_file() and not entry.name.startswith(DIGESTS)):
+        with file.open("rb") as opened:
+            found[file.relative_to(path).as_posix()] = hashlib.file_digest(opened, "sha256").hexdigest()
+    return found
+
+
+def damage(path: Path) -> str | None:
+    """Reads all files of a checkpoint and compares them with the digests that were written with it.
+
+    Returns:
+        A few words on the first file that is missing, changed or too many; None where all is well.
+    """
+    try:
+        expected = json.loads((path / DIGESTS).read_text(encoding="utf-8"))["sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"{DIGESTS} is missing or cannot be read ({type(error).__name__})"
+    found = _digests(path)
+    for name in sorted(expected.keys() | found.keys()):
+        if name not in found:
+            return f"{name} is missing"
+        if found[name] != expected.get(name):
+            return f"{name} is not what was written"
+    return None
+
+
+def remove(path: Path) -> None:
+    """Removes a checkpoint, if it is there."""
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _as_stored(leaf: Any) -> Any:
+    divided = isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1
+    return leaf if divided else np.asarray(leaf)
+
+
+def _alone() -> Any:
+    """Options of a checkpointer that this process uses without waiting for the others of a distributed run."""
+    import orbax.checkpoint as ocp
+
+    me = distributed.process_index()
+    return ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me})
+
+
+def restore(path: Path, like: Any, mesh: Mesh | None = None) -> Any:
     """Reads a tree of the structure, shapes and dtypes of `like`.
+
+    Args:
+        path: the checkpoint, whatever mesh it was written on.
+        like: arrays, or their shapes and dtypes.
+        mesh: where the result shall lie; each process reads its part, and all of them have to call. None gives whole
+            host arrays, to this process alone.
 
     Raises:
         ValueError: the checkpoint holds something else.
@@ -35,9 +109,15 @@ def restore(path: Path, like: Any) -> Any:
     path = path.resolve()
     if not path.exists():
         raise FileNotFoundError(f"{path}: no checkpoint")
-    target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), np.asarray(x).dtype), like)
-    with ocp.StandardCheckpointer() as checkpointer:
-        tree = jax.tree.map(np.asarray, checkpointer.restore(path, target))
+    target = jax.eval_shape(lambda: like)
+    if mesh is None:
+        # For shapes alone orbax would look for the devices that wrote the checkpoint; host arrays it reads anywhere.
+        hosted = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), target)
+        with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
+            tree = jax.tree.map(np.asarray, checkpointer.restore(path, hosted))
+    else:
+        with ocp.StandardCheckpointer() as checkpointer:
+            tree = checkpointer.restore(path, partitioning.shaped(mesh, target))
     # Orbax checks the structure, and hands back arrays of whatever shape the file holds.
     for (place, found), wanted in zip(jax.tree.leaves_with_path(tree), jax.tree.leaves(target), strict=True):
         if found.shape != wanted.shape:
@@ -55,12 +135,12 @@ def names(path: Path) -> set[str]:
 
     if not path.exists():
         raise FileNotFoundError(f"{path}: no checkpoint")
-    with ocp.StandardCheckpointer() as checkpointer:
+    with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
         return set(checkpointer.metadata(path.resolve()).item_metadata.tree)
 
 
 def steps(directory: Path) -> list[int]:
-    """Step numbers of the whole checkpoints under `directory`, rising."""
+    """Step numbers of the checkpoints under `directory`, rising."""
     if not directory.is_dir():
         return []
     return sorted(int(entry.name) for entry in directory.iterdir() if entry.name.isdigit())
@@ -69,4 +149,4 @@ def steps(directory: Path) -> list[int]:
 def keep_latest(directory: Path, count: int = 2) -> None:
     """Removes all but the newest `count` checkpoints."""
     for step in steps(directory)[:-count]:
-        shutil.rmtree(directory / str(step), ignore_errors=True)
+        remove(directory / str(step))

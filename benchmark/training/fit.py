@@ -1,24 +1,33 @@
-"""The fit loop: batches by number, hooks, checkpoints, a stop at the first non-finite loss."""
+"""The fit loop: batches by number, hooks, checkpoints, a stop at the first step that is not finite."""
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from benchmark.errors import StageError
-from benchmark.training import checkpoints
-from benchmark.training.state import TrainState
+from benchmark.training import checkpoints, distributed, partitioning
+from benchmark.training.hooks import Event, Hook, save_checkpoints, write_lines, write_metrics
+from benchmark.training.metrics import Speed
+from benchmark.training.state import SOUND, TOKENS, TrainState, repeat_step
+
+# Dispatches that the device may still have to do when an older one is looked at. The device never waits for the host,
+# and the host never runs ahead with more than this many batches.
+_AHEAD = 2
+
+Inputs = Callable[[int], tuple[Any, Any, dict[str, Any]]]
 
 
 class DivergedError(StageError):
-    """Training met a non-finite loss; the message names step and run."""
+    """Training met a loss or gradient that is not finite; the message names run, step, batch and what is left."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +39,25 @@ class FitReport:
     last: dict[str, float]
 
 
+@dataclass(frozen=True)
+class _Dispatch:
+    """Steps that were handed to the device together: the first one's number (from 0), and what they will give."""
+
+    first: int
+    count: int
+    rates: Any
+    metrics: dict[str, jax.Array]
+
+    def values(self, index: int) -> dict[str, float]:
+        """The metrics of one of the steps, waiting for the device."""
+        fetched = jax.device_get(self.metrics)
+        return {name: float(np.reshape(value, (self.count,))[index]) for name, value in sorted(fetched.items())}
+
+
 def fit(
     state: TrainState,
     step_function: Callable[..., Any],
-    inputs: Callable[[int], tuple[Any, Any, dict[str, Any]]],
+    inputs: Inputs,
     total_steps: int,
     *,
     name: str,
@@ -41,8 +65,14 @@ def fit(
     checkpoint_every: int = 0,
     log_every: int = 50,
     progress: Callable[[str], None] = lambda line: None,
+    hooks: Sequence[Hook] | None = None,
+    steps_per_dispatch: int = 1,
+    describe_batch: Callable[[int], str] = lambda number: f"batch {number}",
+    flops_per_step: float | None = None,
+    peak_flops: float | None = None,
+    mesh: Mesh | None = None,
 ) -> tuple[TrainState, FitReport]:
-    """Runs `total_steps` steps, continuing from the newest checkpoint of an interrupted call.
+    """Runs `total_steps` steps, continuing from the newest whole checkpoint of an interrupted call.
 
     Everything a step sees is a function of its number, so a run that was killed and continued ends with the same bits
     as one that was not.
@@ -55,48 +85,160 @@ def fit(
         name: shown in progress lines and errors.
         directory: where checkpoints and `metrics.jsonl` go; None keeps nothing.
         checkpoint_every: steps between checkpoints; 0 for none.
-        log_every: steps between log entries and checks for non-finite losses.
+        log_every: steps between log entries.
         progress: receives one line now and then.
+        hooks: told what happens, beside those that write checkpoints and `metrics.jsonl`; None writes progress lines.
+            In a distributed run process 0 alone has any.
+        steps_per_dispatch: steps that are handed to the device at once. Dispatches begin at multiples of it; logs and
+            checkpoints that are due within one come at its end.
+        describe_batch: step number -> words for the batch of that step, for the error.
+        flops_per_step: what `benchmark.training.metrics.training_flops` gives; without it no MFU is reported.
+        peak_flops: of all devices together, FLOP/s; likewise.
+        mesh: where state and batches lie; with one, all processes of the run have to call.
 
     Returns:
         The final state and a report.
 
     Raises:
-        DivergedError: the loss is not finite.
+        DivergedError: loss, gradient or update of a step are not finite. Nothing of that step or of a later one is
+            saved.
     """
     first = 0
-    if directory is not None:
-        for step in reversed(checkpoints.steps(directory / "checkpoints")):
-            if step <= total_steps:
-                state = TrainState(*checkpoints.restore(directory / "checkpoints" / str(step), tuple(state)))
-                first = step
-                progress(f"{name}: continued from step {step} of {total_steps}")
-                break
-    state = jax.tree.map(jax.numpy.asarray, state)
-    started = shown = time.perf_counter()
-    last: dict[str, float] = {}
-    for step in range(first, total_steps):
-        batch, rate, settings = inputs(step)
-        state, metrics = step_function(state, batch, rate, settings)
-        done = step + 1
-        saves = directory is not None and checkpoint_every and done % checkpoint_every == 0 and done < total_steps
-        # A loss that is not finite has spoilt the state for good, so it is looked at before a checkpoint is written.
-        if done % log_every == 0 or done == total_steps or saves:
-            last = {k: float(v) for k, v in metrics.items()}
-            if not np.isfinite(last["loss"]):
-                raise DivergedError(f"{name}: loss is {last['loss']} at step {done} of {total_steps}")
-            if directory is not None:
-                directory.mkdir(parents=True, exist_ok=True)
-                with (directory / "metrics.jsonl").open("a") as file:
-                    file.write(json.dumps({"step": done, **last}) + "\n")
-            now = time.perf_counter()
-            if now - shown > 5.0 or done == total_steps:
-                shown, rate_s = now, (done - first) / (now - started)
-                left = (total_steps - done) / rate_s
-                pace = f"{rate_s:.1f} steps/s, {left:.0f} s left"
-                progress(f"{name}: step {done}/{total_steps}, loss {last['loss']:.3f}, {pace}")
-        if directory is not None and saves:
-            checkpoints.save(directory / "checkpoints" / str(done), tuple(state))
-            checkpoints.keep_latest(directory / "checkpoints")
-    jax.block_until_ready(state)
+    saved = directory / "checkpoints" if directory is not None else None
+    if saved is not None:
+        first, state = _continued(saved, state, total_steps, name, progress, mesh)
+    state = partitioning.place(mesh, state)
+    if hooks is None:
+        hooks = [write_lines(progress)]
+    if directory is not None and saved is not None:
+        hooks = [write_metrics(directory / "metrics.jsonl"), *hooks]
+    if mesh is not None and not distributed.leads():
+        hooks = []
+    if saved is not None:
+        hooks = [*hooks, save_checkpoints(saved)]
+    started = time.perf_counter()
+    speed = Speed(flops_per_step, peak_flops)
+
+    def tell(kind: Any, step: int, **what: Any) -> None:
+        event = Event(kind, name, step, total_steps, first, time.perf_counter() - started, **what)
+        for hook in hooks:
+            hook(event)
+
+    def settle(dispatch: _Dispatch) -> None:
+        """Waits for a dispatch, and stops where one of its steps was not sound."""
+        looked_at = jax.device_get({k: v for k, v in dispatch.metrics.items() if k in (SOUND, TOKENS)})
+        speed.add(dispatch.count, int(np.sum(looked_at.get(TOKENS, 0))))
+        sound = np.reshape(looked_at.get(SOUND, True), -1)
+        if not sound.all():
+            raise _diverged(dispatch, int(sound.argmin()), total_steps, name, describe_batch, saved)
+
+    pending: deque[_Dispatch] = deque()
+    done, last = first, {}
+    try:
+        tell("begin", first)
+        for start, count in _dispatches(first, total_steps, steps_per_dispatch):
+            step = step_function if count == 1 else repeat_step(step_function)
+            batch, rate, settings = inputs(start) if count == 1 else _stack([inputs(start + i) for i in range(count)])
+            state, metrics = step(state, batch, rate, settings)
+            if start == first:
+                speed.restart()
+            pending.append(_Dispatch(start, count, rate, metrics))
+            done = start + count
+            saves = saved is not None and done < total_steps and _passed(start, done, checkpoint_every)
+            logs = saves or done == total_steps or _passed(start, done, log_every)
+            while len(pending) > (1 if logs else _AHEAD):
+                settle(pending.popleft())
+            if logs:
+                # What is not finite spoils the state for good, so it is looked for before a checkpoint is written.
+                settle(pending[0])
+                last = _figures(pending.popleft()) | speed.read()
+                tell("log", done, metrics=last)
+            if saves:
+                tell("checkpoint", done, state=state)
+        jax.block_until_ready(state)
+    finally:
+        tell("end", done)
     return state, FitReport(total_steps - first, time.perf_counter() - started, last)
+
+
+def _continued(
+    saved: Path, state: TrainState, total_steps: int, name: str, progress: Callable[[str], None], mesh: Mesh | None
+) -> tuple[int, TrainState]:
+    """Step and state of the newest whole checkpoint; damaged ones are removed. Without one, 0 and the given state."""
+    step = 0
+    if mesh is None or distributed.leads():
+        step = _newest(saved, total_steps, name, progress)
+    # What another process sees of the folder may be older.
+    step = step if mesh is None else distributed.agree(step)
+    if not step:
+        return 0, state
+    progress(f"{name}: continued from step {step} of {total_steps}")
+    return step, TrainState(*checkpoints.restore(saved / str(step), tuple(state), mesh))
+
+
+def _newest(saved: Path, total_steps: int, name: str, progress: Callable[[str], None]) -> int:
+    """Step of the newest whole checkpoint, or 0; damaged ones after it are removed."""
+    for step in reversed(checkpoints.steps(saved)):
+        if step > total_steps:
+            continue
+        damage = checkpoints.damage(saved / str(step))
+        if damage is None:
+            return step
+        progress(f"{name}: the checkpoint of step {step} is damaged and was removed: {damage}")
+        checkpoints.remove(saved / str(step))
+    return 0
+
+
+def _dispatches(first: int, total: int, size: int) -> Iterator[tuple[int, int]]:
+    """First step and number of steps of each dispatch: `size` from multiples of `size` on, single steps elsewhere.
+
+    The division depends on the steps alone and not on where a call begins, as programs of one and of several steps may
+    round differently.
+    """
+    step = first
+    while step < total:
+        count = size if step % size == 0 and step + size <= total else 1
+        yield step, count
+        step += count
+
+
+def _passed(start: int, done: int, every: int) -> bool:
+    """Whether a multiple of `every` lies in `(start, done]`."""
+    return every > 0 and done // every > start // every
+
+
+def _stack(steps: list[tuple[Any, Any, dict[str, Any]]]) -> Any:
+    """The inputs of several steps with one more axis in front, on the host where they were there."""
+
+    def stack(*leaves: Any) -> Any:
+        on_device = any(isinstance(leaf, jax.Array) for leaf in leaves)
+        return jax.numpy.stack(leaves) if on_device else np.stack(leaves)
+
+    return jax.tree.map(stack, *steps)
+
+
+def _figures(dispatch: _Dispatch) -> dict[str, float]:
+    """Metrics of the last step of a dispatch, with its learning rate: the largest where parameters have their own."""
+    values = {k: v for k, v in dispatch.values(dispatch.count - 1).items() if k not in (SOUND, TOKENS)}
+    leaves = jax.tree.leaves(dispatch.rates)
+    if dispatch.count > 1:
+        leaves = [leaf[-1] for leaf in leaves]
+    return {**values, "learning_rate": max(float(np.max(leaf)) for leaf in leaves)}
+
+
+def _diverged(
+    dispatch: _Dispatch,
+    index: int,
+    total_steps: int,
+    name: str,
+    describe_batch: Callable[[int], str],
+    saved: Path | None,
+) -> DivergedError:
+    """The error for one step of a dispatch, in one line."""
+    values = {k: v for k, v in dispatch.values(index).items() if k not in (SOUND, TOKENS)}
+    bad = {k: values[k] for k in sorted(values, key=lambda k: k != "loss") if not np.isfinite(values[k])}
+    parts = ", ".join(f"{k} is {v}" for k, v in bad.items()) or "the optimiser's update is not finite"
+    number = dispatch.first + index
+    steps = checkpoints.steps(saved) if saved is not None else []
+    kept = f"the last good checkpoint is {saved}/{steps[-1]}" if steps else "there is no checkpoint"
+    return DivergedError(f"{name}: {parts} at step {number + 1} of {total_steps}, on {describe_batch(number)}; {kept}")

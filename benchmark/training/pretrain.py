@@ -14,16 +14,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
-from benchmark.config import EncoderConfig, PretrainConfig
+from benchmark.config import EncoderConfig, PretrainConfig, TrainerConfig
 from benchmark.models.gradients import cross_entropy
 from benchmark.models.heads import MaskedLM
-from benchmark.training import checkpoints
+from benchmark.training import checkpoints, partitioning
 from benchmark.training.fit import FitReport, fit
+from benchmark.training.hooks import UNWATCHED, Monitor
 from benchmark.training.initial import init_tree
-from benchmark.training.masking import MaskedBatch, SpecialTokens, mask_tokens
+from benchmark.training.masking import MaskedBatch, SpecialTokens, mask_tokens, num_predictions
+from benchmark.training.metrics import training_flops
 from benchmark.training.optimizers import learning_rate, make_direction
-from benchmark.training.state import init_state, make_train_step
+from benchmark.training.state import DEFAULTS, Mean, init_state, make_train_step
 from tasks import arrays
 
 
@@ -78,30 +81,48 @@ def next_sentence_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return (losses * counts).sum() / jnp.maximum(counts.sum(), 1)
 
 
-def masked_lm_loss(encoder: EncoderConfig, *, next_sentence: bool = False) -> Callable[..., Any]:
+def masked_lm_loss(
+    encoder: EncoderConfig, *, next_sentence: bool = False, compute_dtype: str = "float32"
+) -> Callable[..., Any]:
     """Loss function of pretraining, for `make_train_step`: masked LM, plus next sentence with weight 1.
 
-    Both are mean cross-entropies against hard labels, as in BERT (arXiv 1810.04805, appendix A.2).
+    The batch is a `MaskedBatch`. Both are mean cross-entropies against hard labels, as in BERT (arXiv 1810.04805,
+    appendix A.2).
     """
-    model = MaskedLM(encoder, next_sentence=next_sentence)
+    model = MaskedLM(encoder, dtype=jnp.dtype(compute_dtype), next_sentence=next_sentence)
 
-    def loss(params: Any, b: MaskedBatch, settings: dict[str, Any]) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(params: Any, b: MaskedBatch, settings: dict[str, Any]) -> tuple[dict[str, Mean], dict[str, Mean]]:
         del settings
         output = model.apply({"params": params}, b.input_ids, b.attention_mask, b.token_type_ids, b.positions)
         losses = cross_entropy(output.logits, b.labels)
-        total = jnp.maximum(b.weights.sum(), 1.0)
+        count = b.weights.sum()
+        total = jnp.maximum(count, 1.0)
         chosen = jnp.take_along_axis(output.logits, b.labels[..., None], axis=-1)[..., 0]
         correct = (chosen >= output.logits.max(-1)) * b.weights
-        value, parts = (losses * b.weights).sum() / total, {"masked_lm_accuracy": correct.sum() / total}
+        terms = {"masked_lm": Mean((losses * b.weights).sum() / total, count)}
+        metrics = {"masked_lm_accuracy": Mean(correct.sum() / total, count)}
         if next_sentence:
             assert b.next_sentence_labels is not None
             pairs, labels = output.next_sentence_logits, b.next_sentence_labels
-            parts["next_sentence"] = next_sentence_loss(pairs, labels)
-            parts["next_sentence_accuracy"] = (pairs.argmax(-1) == labels).mean()
-            value = value + parts["next_sentence"]
-        return value, parts
+            counted = labels >= 0
+            terms["next_sentence"] = Mean(next_sentence_loss(pairs, labels), counted.sum())
+            share = (pairs.argmax(-1) == labels).sum() / jnp.maximum(counted.sum(), 1)
+            metrics["next_sentence_accuracy"] = Mean(share, counted.sum())
+        return terms, metrics
 
     return loss
+
+
+def count_tokens(batch: MaskedBatch) -> jax.Array:
+    """Tokens of a batch that are not padding."""
+    return batch.attention_mask.sum()
+
+
+def describe_rows(rows: arrays.TokenArrays, batch_size: int, step: int, seed: int, shown: int = 16) -> str:
+    """Words for the batch of a step: its number and the rows that it is made of, as `take_rows` takes them."""
+    indices = arrays.batch_indices(rows.num_rows, batch_size, step, seed)
+    more = f" and {batch_size - shown} more" if batch_size > shown else ""
+    return f"batch {step} (rows {', '.join(map(str, indices[:shown]))}{more})"
 
 
 def pretrain(
@@ -112,6 +133,10 @@ def pretrain(
     seed: int,
     directory: Path,
     progress: Callable[[str], None],
+    *,
+    trainer: TrainerConfig = DEFAULTS,
+    monitor: Monitor = UNWATCHED,
+    mesh: Mesh | None = None,
 ) -> tuple[Any, FitReport]:
     """Trains an encoder from scratch on token rows.
 
@@ -124,19 +149,31 @@ def pretrain(
         seed: seeds initial values, data order and masking.
         directory: for checkpoints and metrics.
         progress: receives progress lines.
+        trainer: how to train.
+        monitor: what watches.
+        mesh: the devices to train on; None for one.
 
     Returns:
         Parameters (encoder, masked-LM head and, where rows are pairs, next-sentence head) and the fit report.
     """
+    partitioning.check_batch(mesh, "PretrainConfig.batch_size", config.batch_size)
     key = jax.random.key(seed)
     direction = make_direction(config.optimizer)
     pairs = "next_sentence_label" in rows.features
     state = init_state(init_params(encoder, seed, next_sentence=pairs), direction)
-    step = make_train_step(masked_lm_loss(encoder, next_sentence=pairs), direction)
+    step = make_train_step(
+        masked_lm_loss(encoder, next_sentence=pairs, compute_dtype=trainer.compute_dtype),
+        direction,
+        accumulation_steps=trainer.gradient_accumulation_steps,
+        count_tokens=count_tokens,
+        mesh=mesh,
+    )
+    length = rows.features["input_ids"].shape[1]
 
     def inputs(number: int) -> tuple[Any, Any, dict[str, Any]]:
-        ids, types, labels = take_rows(rows, config.batch_size, number, seed)
+        ids, types, labels = take_rows(rows, config.batch_size, number, seed, mesh)
         batch = mask_tokens(jax.random.fold_in(key, number), ids, special, config.mask_rate, types, labels)
+        batch = partitioning.divide_rows(mesh, batch)
         return batch, np.float32(learning_rate(config.optimizer, number, config.steps)), {}
 
     state, report = fit(
@@ -147,21 +184,29 @@ def pretrain(
         name="teacher",
         directory=directory,
         checkpoint_every=config.checkpoint_every,
+        log_every=trainer.log_every,
         progress=progress,
+        hooks=monitor.hooks("teacher", progress),
+        steps_per_dispatch=trainer.steps_per_dispatch,
+        describe_batch=lambda number: describe_rows(rows, config.batch_size, number, seed),
+        flops_per_step=training_flops(encoder, config.batch_size, length, num_predictions(length, config.mask_rate)),
+        peak_flops=monitor.peak_flops,
+        mesh=mesh,
     )
     return state.params, report
 
 
-def take_rows(rows: arrays.TokenArrays, batch_size: int, step: int, seed: int) -> RowBatch:
-    """The rows of one step, in the order that `seed` gives.
+def take_rows(rows: arrays.TokenArrays, batch_size: int, step: int, seed: int, mesh: Mesh | None = None) -> RowBatch:
+    """The rows of one step, in the order that `seed` gives, divided among the devices of the mesh.
 
-    Each process of a distributed run reads its own share of the batch, `batch_size / processes` rows.
+    Each process of a distributed run reads its own share of the batch.
     """
-    share = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    return _row_batch(rows, arrays.batch_indices(rows.num_rows, batch_size, step, seed, **share))
+    indices = arrays.batch_indices(rows.num_rows, batch_size, step, seed)
+    own = _row_batch(rows, indices[partitioning.own_rows(mesh, batch_size)])
+    return partitioning.place_rows(mesh, own, batch_size)
 
 
-def _row_batch(rows: arrays.TokenArrays, indices: np.ndarray | slice) -> RowBatch:
+def _row_batch(rows: arrays.TokenArrays, indices: np.ndarray) -> RowBatch:
     ids = np.asarray(rows.features["input_ids"][indices]).astype(np.int32)
     types, labels = (
         np.asarray(rows.features[name][indices]) if name in rows.features else None
@@ -192,8 +237,9 @@ def evaluate_masked_lm(
     special: SpecialTokens,
     mask_rate: float,
     batch_size: int = 64,
+    mesh: Mesh | None = None,
 ) -> dict[str, float]:
-    """Masked-LM accuracy and loss on held-out rows; the masks are the same for every model.
+    """Masked-LM accuracy and loss on held-out rows; the masks are the same for every model and on every mesh.
 
     Returns:
         `accuracy` in percent, its standard error `accuracy_stderr` in percentage points (binomial), mean `loss` in
@@ -201,16 +247,18 @@ def evaluate_masked_lm(
         model has that head.
     """
     totals: dict[str, float] = {}
+    params, own = partitioning.place(mesh, params), partitioning.own_rows(mesh, batch_size)
     for number, start in enumerate(range(0, rows.num_rows, batch_size)):
-        ids, types, labels = _row_batch(rows, slice(start, start + batch_size))
+        ids, types, labels = _row_batch(rows, (start + own)[start + own < rows.num_rows])
         # The last batch is filled up, so that one compiled shape serves all; nothing in the fillers is predicted.
-        missing = batch_size - len(ids)
+        missing = len(own) - len(ids)
         ids = np.pad(ids, ((0, missing), (0, 0)), constant_values=special.pad_id)
         types = None if types is None else np.pad(types, ((0, missing), (0, 0)))
         labels = None if labels is None else np.pad(labels, (0, missing), constant_values=-1)
+        ids, types, labels = partitioning.place_rows(mesh, (ids, types, labels), batch_size)
         # A key that no training run uses: masks of the evaluation depend on the row alone.
         key = jax.random.fold_in(jax.random.key(20220121), number)
-        batch = mask_tokens(key, ids, special, mask_rate, types, labels)
+        batch = partitioning.divide_rows(mesh, mask_tokens(key, ids, special, mask_rate, types, labels))
         for name, value in _evaluate_batch(encoder, params, batch).items():
             totals[name] = totals.get(name, 0.0) + float(value)
     accuracy = totals["correct"] / totals["predictions"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,19 +17,20 @@ from typing import Any
 import pytest
 
 from benchmark.records import comparable, read
+from tests.e2e import light_host
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = tempfile.TemporaryDirectory(prefix="xla-cache-")
 COMMAND = [sys.executable, "run_benchmark.py", f"--gin_file={Path(__file__).with_name('tiny.gin')}"]
 
 
-def start(workdir: Path) -> subprocess.Popen[str]:
+def start(workdir: Path, *flags: str, python: str = sys.executable) -> subprocess.Popen[str]:
     """Starts the tiny run in a process group of its own, so that a kill takes its children along.
 
     All runs share one cache of compiled programs, beside their folders: most of their time is compiling.
     """
     return subprocess.Popen(
-        [*COMMAND, f"--workdir={workdir}"],
+        [python, *COMMAND[1:], f"--workdir={workdir}", *flags],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -135,6 +137,34 @@ def test_killed_runs_end_with_the_same_records(complete: tuple[Path, str], tmp_p
         return entries
 
     assert trials(workdir) == trials(undisturbed)
+
+
+def test_a_light_host_trains_and_measures(complete: tuple[Path, str], tmp_path: Path) -> None:
+    """All stages between data and records, with the packages of the extra `light`, on arrays made elsewhere."""
+    elsewhere, _ = complete
+    workdir, python = tmp_path / "run", light_host.make(tmp_path / "light")
+    shutil.copytree(elsewhere / "data", workdir / "data")
+    imports = "import tensorflow, seqio, t5, torch, ax, transformers, sklearn, pandas"
+    assert "No module named 'tensorflow'" in subprocess.run([python, "-c", imports], stderr=-1, text=True).stderr
+    flags = [
+        "--stages=teacher,search,distill,finetune,latency",
+        "--gin.SearchConfig.algorithm='random'",
+        "--gin.SearchConfig.num_initial_trials=1",
+        "--gin.SearchConfig.num_trials=2",
+        "--gin.FinetuneConfig.seeds=(0,)",
+        "--gin.FinetuneConfig.epochs=(0.5,)",
+    ]
+    process = start(workdir, *flags, python=str(python))
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output
+    assert "tensorboardX is not installed" in output
+    for name in ("teacher", "search", "latency"):
+        assert (workdir / name / "stage.json").is_file()
+    assert len(list((workdir / "students").glob("*/stage.json"))) == 2
+    assert len(list((workdir / "evaluation").glob("*/*/seed0.json"))) == 3 * 3
+    # The same teacher as where everything is installed, to the last digit.
+    ours, theirs = (json.loads((w / "teacher" / "stage.json").read_text())["result"] for w in (workdir, elsewhere))
+    assert ours == theirs
 
 
 def test_other_settings_are_refused_in_the_same_folder(complete: tuple[Path, str]) -> None:

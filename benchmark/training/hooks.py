@@ -1,0 +1,170 @@
+"""Hooks of a fit: plain functions that are told what happens in it.
+
+A fit sends a `begin`, then a `log` every so many steps and at the last one, a `checkpoint` where one is due, and at the
+very end, also where the fit failed, an `end`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from benchmark.training import checkpoints, distributed
+
+Progress = Callable[[str], None]
+# Name of a fit, steps done, steps in all (done = total takes the bar away), and a few words.
+Show = Callable[[str, int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a hook is told.
+
+    Attributes:
+        kind: what happened.
+        name: name of the fit.
+        step: steps done, counted from the first one of the undisturbed run.
+        total_steps: steps of the whole fit.
+        first_step: `step` where this call began, after a checkpoint perhaps.
+        seconds: since this call began.
+        metrics: figures of step `step`; of a `log` alone.
+        state: the training state after `step`; of a `checkpoint` alone. The next step takes it over, so that a hook
+            can keep copies only.
+    """
+
+    kind: Literal["begin", "log", "checkpoint", "end"]
+    name: str
+    step: int
+    total_steps: int
+    first_step: int
+    seconds: float
+    metrics: dict[str, float] = field(default_factory=dict)
+    state: Any = None
+
+
+Hook = Callable[[Event], None]
+
+
+def save_checkpoints(directory: Path) -> Hook:
+    """Saves the state under its step number, and keeps the newest two; all processes of a distributed run take part."""
+
+    def hook(event: Event) -> None:
+        if event.kind == "checkpoint":
+            checkpoints.save(directory / str(event.step), tuple(event.state))
+            if distributed.leads():
+                checkpoints.keep_latest(directory)
+
+    return hook
+
+
+def write_metrics(path: Path) -> Hook:
+    """Writes one JSON object for each log: the step and its figures.
+
+    A fit that goes on after a checkpoint first removes the lines of the steps that it will do again, so that the file
+    has every line once, however often the run was killed.
+    """
+
+    def known(line: str, step: int) -> bool:
+        try:
+            return line.endswith("\n") and json.loads(line)["step"] <= step
+        except (ValueError, KeyError, TypeError):
+            return False
+
+    def hook(event: Event) -> None:
+        if event.kind == "begin" and path.exists():
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+            kept = [line for line in lines if known(line, event.step)]
+            if kept != lines:
+                whole = path.with_name(path.name + ".new")
+                whole.write_text("".join(kept), encoding="utf-8")
+                whole.replace(path)
+        elif event.kind == "log":
+            figures = {name: value if math.isfinite(value) else None for name, value in event.metrics.items()}
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": event.step, **figures}) + "\n")
+
+    return hook
+
+
+def write_tensorboard(directory: Path) -> Hook:
+    """Writes every figure of every log as TensorBoard event files, through tensorboardX."""
+    writers: list[Any] = []
+
+    def hook(event: Event) -> None:
+        if event.kind == "begin":
+            from tensorboardX import SummaryWriter
+
+            # TensorBoard hides what an earlier, interrupted call wrote of the steps to come.
+            writers.append(SummaryWriter(str(directory), purge_step=event.step + 1))
+        elif event.kind == "log" and writers:
+            for name, value in event.metrics.items():
+                writers[0].add_scalar(name, value, event.step)
+            writers[0].flush()
+        elif event.kind == "end" and writers:
+            writers.pop().close()
+
+    return hook
+
+
+def write_lines(progress: Progress, seconds_between: float = 5.0) -> Hook:
+    """Writes a line with pace and time left, at most one every few seconds and one at the last step."""
+    shown = time.perf_counter()
+
+    def hook(event: Event) -> None:
+        nonlocal shown
+        now, last = time.perf_counter(), event.step == event.total_steps
+        if event.kind == "log" and (last or now - shown > seconds_between):
+            shown = now
+            progress(f"{event.name}: step {event.step}/{event.total_steps}, {_words(event)}")
+
+    return hook
+
+
+def show_bar(show: Show) -> Hook:
+    """Keeps a bar up to date, and takes it away at the end."""
+
+    def hook(event: Event) -> None:
+        if event.kind == "end":
+            show(event.name, event.total_steps, event.total_steps, "")
+        elif event.kind == "log" and event.step < event.total_steps:
+            show(event.name, event.step, event.total_steps, _words(event))
+
+    return hook
+
+
+def _words(event: Event) -> str:
+    """Loss, pace and time left."""
+    rate = (event.step - event.first_step) / max(event.seconds, 1e-9)
+    left = (event.total_steps - event.step) / rate
+    return f"loss {event.metrics['loss']:.3f}, {rate:.1f} steps/s, {left:.0f} s left"
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """What watches the fits of a run, beside their own folders and progress lines.
+
+    Attributes:
+        tensorboard: folder of the event files; None for none.
+        peak_flops: peak of the devices, FLOP/s, for MFU; None where it is not known.
+        show: shows bars; None where lines do.
+    """
+
+    tensorboard: Path | None = None
+    peak_flops: float | None = None
+    show: Show | None = None
+
+    def hooks(self, name: str, progress: Progress) -> tuple[Hook, ...]:
+        """The hooks for the fit called `name`; its words are the folders below `tensorboard`."""
+        watching = (show_bar(self.show) if self.show else write_lines(progress),)
+        if self.tensorboard is None:
+            return watching
+        return (*watching, write_tensorboard(self.tensorboard.joinpath(*name.split())))
+
+
+UNWATCHED = Monitor()
