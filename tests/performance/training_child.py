@@ -47,14 +47,20 @@ def draw_batches(rows: int, vocabulary: int) -> list[dict[str, np.ndarray]]:
     return batches
 
 
-def jax_step(kind: str, rows: int) -> Callable[[int], float]:
+def jax_step(kind: str, rows: int, parts: int = 1) -> Callable[[int], float]:
     """Our step as the trainer runs it; gives a function from the number of a step to its loss."""
+    from benchmark.memory import keep_freed_memory
+
+    keep_freed_memory()
     import jax
     import jax.numpy as jnp
 
     from baselines.catalogue import baselines
-    from benchmark.config import DistillConfig, OptimizerConfig
-    from benchmark.distillation import distill
+    from benchmark.config import DistillConfig, OptimizerConfig, PhaseConfig
+    from benchmark.distillation.initial import init_student
+    from benchmark.distillation.layer_maps import layer_map
+    from benchmark.distillation.objectives import Objective, loss_function
+    from benchmark.distillation.outputs import BATCH_AXES, Teacher, teacher_outputs
     from benchmark.training.masking import MaskedBatch
     from benchmark.training.optimizers import make_direction
     from benchmark.training.pretrain import init_params, masked_lm_loss
@@ -75,29 +81,33 @@ def jax_step(kind: str, rows: int) -> Callable[[int], float]:
     ]
     if kind == "masked_lm":
         params = init_params(student, 0)
-        step = make_train_step(masked_lm_loss(student), direction)
+        step = make_train_step(masked_lm_loss(student), direction, accumulation_steps=parts)
         settings: dict[str, Any] = {}
         inputs: Callable[[int], Any] = lambda number: batches[number % BATCHES]
     else:
         layers = student.num_hidden_layers
-        teacher = distill.Teacher(encoder, jax.device_put(init_params(encoder, 1)))
-        layer_map = distill.uniform_layer_map(layers, encoder.num_hidden_layers)
-        config = DistillConfig(
-            transfer_optimizer=optimizer,
-            distill_optimizer=optimizer,
+        teacher = Teacher(encoder, jax.device_put(init_params(encoder, 1)))
+        phase = PhaseConfig(
+            name="all",
+            steps=1,
+            optimizer=optimizer,
+            ground_truth_ratio=GROUND_TRUTH,
             feature_map_weight=FEATURE_MAP,
             feature_mean_weight=FEATURE_MEAN,
             feature_variance_weight=FEATURE_VARIANCE,
-            ground_truth_ratio=GROUND_TRUTH,
+            attention_weight=1.0,
+            masked_lm_weight=1.0,
         )
-        loss = distill.distillation_loss(student, layer_map, config, transfer=True, masked_lm=True)
-        params = distill.init_student(student, teacher, 0, False)
-        step = make_train_step(loss, direction)
-        settings = {"layers": np.full(layers, 1.0 / layers, np.float32), "masked_lm": np.float32(1.0)}
+        config = DistillConfig(phases=(phase,), copy_embeddings=False)
+        objective = Objective.of([phase])
+        loss = loss_function(student, layer_map("uniform", layers, encoder.num_hidden_layers), objective)
+        params = init_student(student, teacher, config, 0)
+        step = make_train_step(loss, direction, accumulation_steps=parts, batch_axes=(0, BATCH_AXES))
+        settings = objective.settings(phase, np.full(layers, 1.0 / layers, np.float32))
 
         def live(number: int) -> Any:
             batch = batches[number % BATCHES]
-            return batch, distill.teacher_outputs(encoder, teacher.params, batch)
+            return batch, teacher_outputs(encoder, teacher.params, batch, objective.teacher_needs)
 
         stored = [jax.tree.map(np.asarray, live(number)) for number in range(BATCHES)] if kind == "cached" else []
         inputs = live if kind == "distill" else lambda number: stored[number % BATCHES]
@@ -112,7 +122,7 @@ def jax_step(kind: str, rows: int) -> Callable[[int], float]:
     return run
 
 
-def torch_step(kind: str, rows: int) -> Callable[[int], float]:
+def torch_step(kind: str, rows: int, parts: int = 1) -> Callable[[int], float]:
     """The step as a PyTorch script writes it, eager; gives a function from the number of a step to its loss."""
     import torch
     import transformers
@@ -191,8 +201,8 @@ def torch_step(kind: str, rows: int) -> Callable[[int], float]:
 
 def main() -> None:
     """Builds the step named on the command line and serves orders until standard input ends."""
-    framework, kind, rows = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    run = {"jax": jax_step, "torch": torch_step}[framework](kind, rows)
+    framework, kind, rows, parts = sys.argv[1], sys.argv[2], int(sys.argv[3]), int((sys.argv[4:] or ["1"])[0])
+    run = {"jax": jax_step, "torch": torch_step}[framework](kind, rows, parts)
     loss = run(0)
     print(json.dumps({"loss": loss}), flush=True)
     number = 1
