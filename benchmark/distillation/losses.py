@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import optax
 
 from benchmark.models.encoder import NEGATIVE, standardize
+from benchmark.models.gradients import cross_entropy, soft_cross_entropy
 
 # Pretraining from scratch has this loss too.
 from benchmark.training.pretrain import next_sentence_loss as next_sentence_loss
@@ -137,6 +138,9 @@ def attention_loss(student_scores: jax.Array, teacher_scores: jax.Array, mask: j
     Returns:
         `[layers]`; the mean entropy of the teacher's distributions where both agree.
     """
+    if student_scores.shape[2] == teacher_scores.shape[2]:
+        student, teacher = (_clean(scores, _pairs(mask), NEGATIVE) for scores in (student_scores, teacher_scores))
+        return _mean(soft_cross_entropy(student, teacher).mean(axis=2), mask)
     log_student, teacher, _ = _distributions(student_scores, teacher_scores, mask)
     return _mean(-(teacher * log_student).sum(axis=-1).mean(axis=2), mask)
 
@@ -213,9 +217,7 @@ def mixed_masked_lm_loss(
         The mean over real predictions, a scalar. Where both agree it is the teacher's mean entropy at ratio 0.
     """
     student, teacher = (_clean(logits, weights[..., None]) for logits in (student_logits, teacher_logits))
-    log_student = jax.nn.log_softmax(student, axis=-1)
-    hard = -jnp.take_along_axis(log_student, labels[..., None], axis=-1)[..., 0]
-    soft = -(jax.nn.softmax(teacher, axis=-1) * log_student).sum(axis=-1)
+    hard, soft = cross_entropy(student, labels), soft_cross_entropy(student, teacher)
     return _mean(ground_truth_ratio * hard + (1.0 - ground_truth_ratio) * soft, weights)
 
 
@@ -238,5 +240,4 @@ def soft_cross_entropy_loss(
         The mean over real predictions, a scalar; `t^2` times the teacher's mean entropy where both agree.
     """
     student, teacher = (_clean(x, weights[..., None]) / temperature for x in (student_logits, teacher_logits))
-    losses = optax.softmax_cross_entropy(student, jax.nn.softmax(teacher, axis=-1))
-    return temperature**2 * _mean(losses, weights)
+    return temperature**2 * _mean(soft_cross_entropy(student, teacher), weights)

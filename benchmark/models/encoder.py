@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmark.config import EncoderConfig
+from benchmark.models.gradients import attention, gelu
 
 NEGATIVE = (
     -1e9
@@ -25,7 +26,7 @@ NEGATIVE = (
 
 ACTIVATIONS = {
     "relu": jax.nn.relu,
-    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "gelu": gelu,
     "gelu_new": lambda x: jax.nn.gelu(x, approximate=True),
 }
 
@@ -89,24 +90,6 @@ def standardize(x: jax.Array, epsilon: float) -> jax.Array:
     mean = jnp.mean(x, axis=-1, keepdims=True)
     variance = jnp.mean(jnp.square(x - mean), axis=-1, keepdims=True)
     return (x - mean) * jax.lax.rsqrt(variance + epsilon)
-
-
-def attention(query: jax.Array, key: jax.Array, value: jax.Array, bias: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Scaled dot-product attention that hands back its scores.
-
-    Args:
-        query: `[batch, length, heads, head_size]`.
-        key: as `query`.
-        value: as `query`.
-        bias: added to the scores, broadcast to `[batch, heads, length, length]`.
-
-    Returns:
-        The scores before the softmax, float32, `[batch, heads, length, length]`, and the context, shaped as `query`.
-    """
-    query, key, value = (x.transpose(0, 2, 1, 3) for x in (query, key, value))
-    scores = (query @ key.transpose(0, 1, 3, 2)).astype(jnp.float32) * (query.shape[-1] ** -0.5) + bias
-    context = jax.nn.softmax(scores, axis=-1).astype(value.dtype) @ value
-    return scores, context.transpose(0, 2, 1, 3)
 
 
 class Embeddings(nn.Module):
@@ -190,10 +173,7 @@ class EncoderLayer(nn.Module):
         query = heads(dense(c.intra_size, "query")(query_key))
         key = heads(dense(c.intra_size, "key")(query_key))
         values = heads(dense(c.intra_size, "value")(value))
-        if self.output_attentions:
-            scores, context = attention(query, key, values, bias)
-        else:
-            scores, context = None, jax.nn.dot_product_attention(query, key, values, bias)
+        scores, context = attention(query, key, values, bias)
         context = context.reshape(self.batch * self.length, c.intra_size)
         x = norm("attention_norm")(dense(c.intra_size, "attention_output")(context) + residual)
         activation = ACTIVATIONS[c.hidden_act]
@@ -203,7 +183,7 @@ class EncoderLayer(nn.Module):
         if c.intra_bottleneck_size is not None:
             x = norm("output_bottleneck_norm")(dense(c.hidden_size, "output_bottleneck")(x) + hidden)
         state = x.reshape(self.batch, self.length, -1) if self.output_hidden_states else None
-        return x, (state, scores, values if self.output_values else None)
+        return x, (state, scores if self.output_attentions else None, values if self.output_values else None)
 
 
 class Encoder(nn.Module):
