@@ -173,7 +173,11 @@ class EncoderLayer(nn.Module):
         query = heads(dense(c.intra_size, "query")(query_key))
         key = heads(dense(c.intra_size, "key")(query_key))
         values = heads(dense(c.intra_size, "value")(value))
-        scores, context = attention(query, key, values, bias)
+        if self.output_attentions or jax.default_backend() == "cpu":
+            scores, context = attention(query, key, values, bias)
+        else:
+            # Accelerators may have kernels of their own for it.
+            scores, context = None, jax.nn.dot_product_attention(query, key, values, bias)
         context = context.reshape(self.batch * self.length, c.intra_size)
         x = norm("attention_norm")(dense(c.intra_size, "attention_output")(context) + residual)
         activation = ACTIVATIONS[c.hidden_act]
