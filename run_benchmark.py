@@ -68,6 +68,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--workdir", type=Path, metavar="DIR", help="folder of the run (default: runs/<track>)")
     stages = f"comma-separated, any of {', '.join(STAGES)} (default: all)"
     add("--stages", default=",".join(STAGES), metavar="LIST", help=stages)
+    add("--distributed", action="store_true", help="join the other processes of this run (docs/distributed.md)")
     add("--dry_run", action="store_true", help="print the configuration, its fingerprint and the stages, and stop")
     return parser
 
@@ -187,6 +188,24 @@ def execute(config: RunConfig, workdir: Path, stages: tuple[str, ...], gin_text:
     return 0
 
 
+def join_processes(stages: tuple[str, ...]) -> tuple[str, ...]:
+    """Joins the other processes of a distributed run.
+
+    Returns:
+        The stages of this process: the page is process 0's alone.
+
+    Raises:
+        UsageError: the environment does not say which processes belong together.
+    """
+    from benchmark.training import distributed
+
+    try:
+        distributed.join()
+    except distributed.JoinError as error:
+        raise UsageError(str(error)) from None
+    return stages if distributed.leads() else tuple(stage for stage in stages if stage != "publish")
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Runs one command line.
 
@@ -210,6 +229,8 @@ def main(words: Sequence[str] | None = None) -> int:
             print("\n".join(tree_lines(config)))
             print(f"fingerprint: {fingerprint(config)}\nworkdir: {workdir}\nstages: {', '.join(stages)}")
             return 0
+        if flags.distributed:
+            stages = join_processes(stages)
         return execute(config, workdir, stages, gin_text, command)
     except ValueError as error:
         from benchmark.bindings import GinError
@@ -224,4 +245,9 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_code = main()
+    if exit_code:
+        from benchmark.training.distributed import leave
+
+        leave(exit_code)
+    sys.exit(exit_code)

@@ -14,6 +14,7 @@ from typing import Any
 from benchmark.config import fingerprint
 from benchmark.parallel import map_threads
 from benchmark.stages import Run, SystemPlan, load_params, plan, together
+from benchmark.training import distributed
 from benchmark.workdir import once, read_json
 
 
@@ -33,8 +34,15 @@ def evaluation_split(run: Run, task: str) -> str:
 
 
 def finetune_stage(run: Run) -> dict[str, Any]:
-    """Fine-tunes every system on every task with every seed and writes its predictions on the evaluation split."""
-    return together(map_threads(lambda system: finetuned_system(run, system), plan(run), run.config.parallel_systems))
+    """Fine-tunes every system on every task with every seed and writes its predictions on the evaluation split.
+
+    The models are small and many: the processes of a distributed run share out the systems, and a system is trained on
+    one device.
+    """
+    share = plan(run)[distributed.process_index() :: distributed.process_count()]
+    markers = map_threads(lambda system: finetuned_system(run, system), share, run.config.parallel_systems)
+    distributed.wait("finetune")
+    return together(markers)
 
 
 def finetuned_system(run: Run, system: SystemPlan) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from benchmark import bars, finetuning, manifest, records, stages
 from benchmark.config import STAGES, RunConfig, fingerprint, to_dict
 from benchmark.errors import StageError
 from benchmark.models.formulas import forward_flops, num_parameters
+from benchmark.training import distributed
 from benchmark.workdir import RunError, declare, locked, read_json
 
 __all__ = ["RunError", "run"]
@@ -24,10 +26,14 @@ WORK: dict[str, Callable[[stages.Run], dict[str, Any]]] = {
     "finetune": finetuning.finetune_stage,
     "latency": stages.latency_stage,
 }
+# What process 0 of a distributed run does by itself, while the others wait.
+ALONE = ("data", "latency", "record")
 
 
 def run(config: RunConfig, workdir: Path, wanted: tuple[str, ...], *, gin_text: str, command: str) -> int:
     """Runs the wanted stages (but `publish`, which is the script's) and prints where time went and what was found.
+
+    All processes of a distributed run call this with the same arguments.
 
     Args:
         config: the settings.
@@ -45,29 +51,37 @@ def run(config: RunConfig, workdir: Path, wanted: tuple[str, ...], *, gin_text: 
     started = time.perf_counter()
 
     def progress(line: str) -> None:
-        print(f"[{time.perf_counter() - started:7.1f} s] {line}", flush=True)  # noqa: T201
+        if leads:
+            print(f"[{time.perf_counter() - started:7.1f} s] {line}", flush=True)  # noqa: T201
 
-    with locked(workdir), bars.display() as show:
-        declare(workdir, config, gin_text, manifest.collect(fingerprint(config), command, gin_text))
-        context = stages.Run(config, workdir, progress, show)
+    leads = distributed.leads()
+    with locked(workdir) if leads else contextlib.nullcontext(), bars.display() as show:
+        if leads:
+            declare(workdir, config, gin_text, manifest.collect(fingerprint(config), command, gin_text))
+        context = stages.Run(config, workdir, progress, show if leads else None)
         timing: dict[str, float] = {}
         reused: list[str] = []
         for name in STAGES:
             if name not in wanted or name == "publish":
                 continue
             stage_started = time.perf_counter()
-            if name == "record":
+            if name in ALONE and not leads:
+                pass
+            elif name == "record":
                 record_stage(context, gin_text, command)
             else:
                 try:
                     outcome = WORK[name](context)
                 except StageError as error:
-                    print(f"error: stage {name}: {error}", file=sys.stderr, flush=True)  # noqa: T201
+                    if leads:
+                        print(f"error: stage {name}: {error}", file=sys.stderr, flush=True)  # noqa: T201
                     return 1
                 if outcome["reused"]:
                     reused.append(name)
+            distributed.wait(f"stage {name}")
             timing[name] = time.perf_counter() - stage_started
-        _summary(context, timing, reused)
+        if leads:
+            _summary(context, timing, reused)
     return 0
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmark.config import DistillConfig, EncoderConfig, RunConfig, encoder_from_dict, fingerprint, to_dict
 from benchmark.parallel import map_threads
+from benchmark.training import distributed
 from benchmark.workdir import RunError, finished, once, read_json, write_json
 
 
@@ -72,6 +73,18 @@ class Run:
         v = self.data["vocabulary"]
         return SpecialTokens(v["size"], v["pad_id"], v["cls_id"], v["sep_id"], v["mask_id"])
 
+    @cached_property
+    def mesh(self) -> Any:
+        """The devices that train together, as `jax.sharding.Mesh`; None for one device."""
+        from benchmark.training.partitioning import make_mesh
+
+        return make_mesh(self.config.trainer.mesh)
+
+    @property
+    def systems_at_once(self) -> int:
+        """Threads that distil; one on a mesh, whose devices must all start the same programs in the same order."""
+        return self.config.parallel_systems if self.mesh is None else 1
+
     def rows(self, *names: str) -> Any:
         """Token arrays by their place in the index, for example `rows("tasks", "glue_sst2_v1", "train")`."""
         from tasks import arrays
@@ -128,12 +141,12 @@ def teacher_stage(run: Run) -> dict[str, Any]:
             run.config.seed,
             directory,
             run.progress,
+            mesh=run.mesh,
             trainer=run.config.trainer,
             monitor=run.monitor,
         )
-        scores = evaluate_masked_lm(
-            encoder, params, run.rows("pretrain", "validation"), run.special, config.pretrain.mask_rate
-        )
+        validation, mask_rate = run.rows("pretrain", "validation"), config.pretrain.mask_rate
+        scores = evaluate_masked_lm(encoder, params, validation, run.special, mask_rate, mesh=run.mesh)
         checkpoints.save(directory / "params", params)
         run.progress(f"teacher: masked-LM accuracy {scores['accuracy']:.2f} %")
         return {
@@ -145,7 +158,8 @@ def teacher_stage(run: Run) -> dict[str, Any]:
         }
 
     stage_fingerprint = fingerprint(run.data_fingerprint, config, run.config.trainer, run.config.seed)
-    return once(directory / "stage.json", stage_fingerprint, work, run.progress, "teacher", directory=directory)
+    marker = directory / "stage.json"
+    return once(marker, stage_fingerprint, work, run.progress, "teacher", directory=directory, together=True)
 
 
 def _tokens(run: Run, steps: int, batch_size: int, seed: int) -> int:
@@ -160,11 +174,13 @@ def _tokens(run: Run, steps: int, batch_size: int, seed: int) -> int:
 
 
 def load_teacher(run: Run) -> Any:
-    """The teacher with its parameters, as `benchmark.distillation.distill.Teacher`."""
-    from benchmark.distillation.distill import Teacher
+    """The teacher with its parameters on the mesh, as `benchmark.distillation.outputs.Teacher`."""
+    from benchmark.distillation.outputs import Teacher
+    from benchmark.training.partitioning import place
 
     encoder = run.config.teacher.encoder
-    return Teacher(encoder, load_params(run.workdir / "teacher", encoder))
+    params = load_params(run.workdir / "teacher", encoder)
+    return Teacher(encoder, params if run.mesh is None else place(run.mesh, params))
 
 
 def load_params(directory: Path, encoder: EncoderConfig) -> Any:
@@ -193,10 +209,12 @@ def _distilled(
         directory=directory,
         name=name,
         progress=run.progress,
+        mesh=run.mesh,
         trainer=run.config.trainer,
         monitor=monitor,
     )
-    scores = evaluate_masked_lm(encoder, params, run.rows("pretrain", "validation"), run.special, recipe.mask_rate)
+    validation = run.rows("pretrain", "validation")
+    scores = evaluate_masked_lm(encoder, params, validation, run.special, recipe.mask_rate, mesh=run.mesh)
     return params, {"masked_lm": scores, "steps": steps}
 
 
@@ -214,19 +232,31 @@ def search_stage(run: Run) -> dict[str, Any]:
         recipe = run.config.distill.scaled(config.flash_fraction)
         quiet = Run(run.config, run.workdir, lambda line: None, run.show)
 
-        def evaluate(encoder: EncoderConfig, number: int) -> dict[str, float]:
-            run.encoder(encoder)
-            _, result = _distilled(quiet, teacher, encoder, recipe, None, f"trial {number}")
+        def evaluate(job: dict[str, Any]) -> dict[str, float]:
+            encoder = run.encoder(encoder_from_dict(job["encoder"]))
+            _, result = _distilled(quiet, teacher, encoder, recipe, None, f"trial {job['number']}")
             scores = result["masked_lm"]
             return {k: scores[k] for k in ("accuracy", "accuracy_stderr", "loss")} | {"steps": result["steps"]}
 
-        trials = run_search(config, Journal(directory / "journal.jsonl"), evaluate, run.config.seed, run.progress)
+        if not distributed.leads():
+            distributed.follow(evaluate)
+            return {}
+        shared = evaluate if run.mesh is None else distributed.one_at_a_time(evaluate)
+        trials = run_search(
+            config,
+            Journal(directory / "journal.jsonl"),
+            lambda encoder, number: shared({"encoder": to_dict(encoder), "number": number}),
+            run.config.seed,
+            run.progress,
+        )
+        distributed.dismiss()
         write_json(directory / "history.json", history(config, trials, run.config.track))
         found = found_systems(config, trials)
         run.progress("search: found " + ", ".join(name for name, _ in found))
         return {"found": {name: to_dict(encoder) for name, encoder in found}, "trials": len(trials)}
 
-    return once(directory / "stage.json", stage_fingerprint, work, run.progress, "search", directory=directory)
+    marker = directory / "stage.json"
+    return once(marker, stage_fingerprint, work, run.progress, "search", directory=directory, together=True)
 
 
 def plan(run: Run) -> list[SystemPlan]:
@@ -251,7 +281,7 @@ def distill_stage(run: Run) -> dict[str, Any]:
     recipe = run.config.distill
     students = [system for system in plan(run) if system.kind != "teacher"]
     fingerprints = {s.name: fingerprint(search_fingerprint, recipe, s.encoder, s.kind) for s in students}
-    done = all(finished(s.directory / "stage.json", fingerprints[s.name]) for s in students)
+    done = distributed.agree(all(finished(s.directory / "stage.json", fingerprints[s.name]) for s in students))
     teacher = None if done else load_teacher(run)
 
     def distilled(system: SystemPlan) -> dict[str, Any]:
@@ -272,9 +302,11 @@ def distill_stage(run: Run) -> dict[str, Any]:
             return {**result, "encoder": to_dict(encoder)}
 
         marker, name = system.directory / "stage.json", f"distill {system.name}"
-        return once(marker, fingerprints[system.name], work, run.progress, name, directory=system.directory)
+        return once(
+            marker, fingerprints[system.name], work, run.progress, name, directory=system.directory, together=True
+        )
 
-    return together(map_threads(distilled, students, run.config.parallel_systems))
+    return together(map_threads(distilled, students, run.systems_at_once))
 
 
 def together(markers: list[dict[str, Any]]) -> dict[str, Any]:
@@ -288,14 +320,15 @@ def _untrained(run: Run, encoder: EncoderConfig) -> Any:
 
     params = init_params(encoder, run.config.seed)
     validation = run.rows("pretrain", "validation")
-    scores = evaluate_masked_lm(encoder, params, validation, run.special, run.config.distill.mask_rate)
+    mask_rate = run.config.distill.mask_rate
+    scores = evaluate_masked_lm(encoder, params, validation, run.special, mask_rate, mesh=run.mesh)
     return params, {"masked_lm": scores, "steps": 0, "tokens": 0, "recipe": "none"}
 
 
 def latency_stage(run: Run) -> dict[str, Any]:
     """Measures every architecture of the run on this machine, each interleaved with the frozen reference."""
     from benchmark import manifest
-    from benchmark.hardware.latency import measure
+    from benchmark.hardware.latency import PROTOCOL_VERSION, measure
 
     # The untrained control has the architecture of a found student.
     encoders = {system.name: system.encoder for system in plan(run) if system.kind != "control"}
@@ -313,5 +346,6 @@ def latency_stage(run: Run) -> dict[str, Any]:
         }
         return {"measurements": samples, "device": manifest.device_info()}
 
-    stage_fingerprint = fingerprint(run.config.latency, {name: to_dict(e) for name, e in encoders.items()})
+    shapes = {name: to_dict(e) for name, e in encoders.items()}
+    stage_fingerprint = fingerprint(PROTOCOL_VERSION, run.config.latency, shapes)
     return once(directory / "stage.json", stage_fingerprint, work, run.progress, "latency")

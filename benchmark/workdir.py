@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmark.config import RunConfig, fingerprint, to_dict
 from benchmark.records import write_text
+from benchmark.training import distributed
 
 
 class RunError(RuntimeError):
@@ -54,6 +55,7 @@ def once(
     name: str,
     *,
     directory: Path | None = None,
+    together: bool = False,
 ) -> dict[str, Any]:
     """Does a piece of work unless its marker says that it was done with the same settings.
 
@@ -65,23 +67,32 @@ def once(
         name: shown in progress lines.
         directory: where the work keeps what an interrupted call continues from; it is emptied first when that belongs
             to other inputs (another fingerprint).
+        together: whether all processes of a distributed run do this work; process 0 decides and writes.
 
     Returns:
         The marker: `result`, `seconds` and whether it was `reused`.
     """
-    marker = finished(path, stage_fingerprint)
+    writes = not together or distributed.leads()
+    marker = finished(path, stage_fingerprint) if writes else None
+    if together:
+        marker = distributed.agree(marker)
     if marker is not None:
         progress(f"{name}: reused")
         return {**marker, "reused": True}
     started = time.perf_counter()
-    if directory is not None:
+    if directory is not None and writes:
         begun = directory / "begun.json"
         if directory.exists() and finished(begun, stage_fingerprint) is None:
             shutil.rmtree(directory)
         write_json(begun, {"fingerprint": stage_fingerprint})
+    if together:
+        distributed.wait(f"{name} begins")
     result = work()
     marker = {"fingerprint": stage_fingerprint, "result": result, "seconds": round(time.perf_counter() - started, 3)}
-    write_json(path, marker)
+    if writes:
+        write_json(path, marker)
+    if together:
+        distributed.wait(f"{name} is done")
     return {**marker, "reused": False}
 
 

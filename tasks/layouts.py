@@ -51,13 +51,14 @@ def _places(info: TaskInfo, directory: Path, split: str) -> Iterator[tuple[tuple
     """Lists where a split may lie, best first: the (uncompressed) paths that are needed together, and their names."""
     group, _, folder = info.directory.partition("/")
     official = info.official_file(split)
-    for base in (directory / name for name in _GROUP_FOLDERS[group]):
+    bases = [directory / name for name in _GROUP_FOLDERS[group]]
+    for base in bases:
         yield (base / folder / official.rsplit("/", 1)[1],), (official,)
         for other in info.other_files.get(split, ()):
             yield (base / other,), (official,)
     parts = info.parts.get(split)
     if parts:
-        for base in (directory / name for name in _GROUP_FOLDERS[group]):
+        for base in bases:
             yield tuple(base / folder / part for part in parts), tuple(f"{info.directory}/{part}" for part in parts)
 
 
@@ -124,18 +125,3 @@ def require(info: TaskInfo, directory: Path | str, split: str) -> SplitFiles:
             f" get it from {info.download}"
         )
     return files
-
-
-def task_file(info: TaskInfo, directory: Path | str, split: str) -> Path | None:
-    """Finds the file with the rows of a split.
-
-    Args:
-      info: the task.
-      directory: the data root.
-      split: `train`, `validation` or `test`.
-
-    Returns:
-      its path, or None where there is none.
-    """
-    files = find(info, directory, split)
-    return files.table if files else None

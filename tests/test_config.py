@@ -20,6 +20,7 @@ from benchmark.config import (
     FinetuneConfig,
     LatencyConfig,
     OptimizerConfig,
+    PhaseConfig,
     PretrainConfig,
     RunConfig,
     SearchConfig,
@@ -33,6 +34,16 @@ from benchmark.config import (
 )
 
 
+def phase(**changes: Any) -> PhaseConfig:
+    values: dict[str, Any] = {
+        "name": "distillation",
+        "steps": 10,
+        "optimizer": OptimizerConfig(),
+        "masked_lm_weight": 1.0,
+    }
+    return PhaseConfig(**(values | changes))
+
+
 def run_config(**changes: Any) -> RunConfig:
     optimizer, encoder = OptimizerConfig(), EncoderConfig()
     values: dict[str, Any] = {
@@ -40,7 +51,7 @@ def run_config(**changes: Any) -> RunConfig:
         "data": DataConfig(),
         "teacher": TeacherConfig(encoder=encoder, pretrain=PretrainConfig(optimizer=optimizer)),
         "search": SearchConfig(space=SearchSpace(base=encoder), chip=ChipConfig()),
-        "distill": DistillConfig(transfer_optimizer=optimizer, distill_optimizer=optimizer),
+        "distill": DistillConfig(phases=(phase(steps=1),)),
         "finetune": FinetuneConfig(optimizer=optimizer),
         "latency": LatencyConfig(reference=encoder),
     }
@@ -149,14 +160,51 @@ def test_encoder_round_trip_and_unknown_field() -> None:
         encoder_from_dict({"width": 3})
 
 
-def test_scaled_recipe_keeps_at_least_one_step() -> None:
-    optimizer = OptimizerConfig()
-    recipe = DistillConfig(
-        layer_steps=100, distill_steps=500, transfer_optimizer=optimizer, distill_optimizer=optimizer
-    )
-    assert (recipe.scaled(0.05).layer_steps, recipe.scaled(0.05).distill_steps) == (5, 25)
-    assert (recipe.scaled(0.0001).layer_steps, recipe.scaled(0.0001).distill_steps) == (1, 1)
-    assert dataclasses.replace(recipe, layer_steps=0).scaled(0.5).layer_steps == 0
+def test_a_flash_recipe_shortens_every_phase_and_keeps_at_least_one_step() -> None:
+    phases = tuple(phase(name=str(steps), steps=steps) for steps in (100, 500, 0))
+    recipe = DistillConfig(phases=phases)
+    assert [p.steps for p in recipe.scaled(0.05).phases] == [5, 25, 0]
+    assert [p.steps for p in recipe.scaled(0.0001).phases] == [1, 1, 0]
+    # Nothing else changes.
+    assert recipe.scaled(1.0) == recipe
+    assert dataclasses.replace(recipe, phases=recipe.scaled(0.5).phases) == recipe.scaled(0.5)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: phase(masked_lm_weight=0.0), r"PhaseConfig\.name = 'distillation': expected a phase with a loss"),
+        (lambda: phase(per_layer=True), r"PhaseConfig\.per_layer = True: expected False .* compares layers"),
+        (lambda: phase(per_layer=True, hidden_weight=1.0, layers="last"), r"PhaseConfig\.layers = 'last'"),
+        (lambda: phase(mask_input=False), r"PhaseConfig\.mask_input = False: expected True .* masked-LM loss"),
+        (
+            lambda: phase(frozen=("head",)),
+            r"PhaseConfig\.frozen = .*head.* in {embeddings, position_embeddings, layers",
+        ),
+        (lambda: phase(hidden_weight=-1.0), r"PhaseConfig\.hidden_weight = -1\.0: expected float >= 0"),
+        (
+            lambda: DistillConfig(phases=(phase(), phase())),
+            r"PhaseConfig\.name = 'distillation': expected a name of its",
+        ),
+        (lambda: DistillConfig(phases=()), r"DistillConfig\.phases = \(\): expected at least one phase with steps"),
+        (lambda: DistillConfig(phases=(phase(steps=0),)), r"DistillConfig\.phases = .*: expected at least one phase"),
+        (
+            lambda: DistillConfig(
+                phases=(phase(), phase(name="b", optimizer=OptimizerConfig(beta2=0.5))), one_program=True
+            ),
+            r"DistillConfig\.one_program = True: expected False where the optimisers",
+        ),
+    ],
+)
+def test_recipes_that_make_no_sense_are_refused_in_one_line(make: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        make()
+    assert "\n" not in str(caught.value)
+
+
+def test_one_program_allows_other_schedules() -> None:
+    slow = OptimizerConfig(learning_rate=1e-9, warmup_fraction=0.5, end_factor=1.0, decay_from="start")
+    assert DistillConfig(phases=(phase(), phase(name="b", optimizer=slow)), one_program=True).one_program
 
 
 def test_stages_are_those_of_the_contract() -> None:

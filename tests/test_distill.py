@@ -1,8 +1,9 @@
-"""Distillation: the layer map, the student's start, which parameters move, and a resume to the same bits."""
+"""Distillation: the student's start, which parameters move, what is compiled, and a resume to the same bits."""
 
 import dataclasses
 import importlib
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,12 @@ import jax
 import numpy as np
 import pytest
 
-from benchmark.config import DistillConfig, EncoderConfig, OptimizerConfig
-from benchmark.distillation.distill import Teacher, distill, init_student, uniform_layer_map
+from benchmark.config import DistillConfig, EncoderConfig, OptimizerConfig, PhaseConfig
+from benchmark.distillation.distill import distill
+from benchmark.distillation.initial import init_student
+from benchmark.distillation.objectives import Objective
+from benchmark.distillation.outputs import Teacher
+from benchmark.errors import StageError
 from benchmark.training.masking import SpecialTokens
 from benchmark.training.pretrain import init_params
 from tasks.arrays import TokenArrays
@@ -45,15 +50,25 @@ TEACHER = Teacher(
     None,
 )
 OPTIMIZER = OptimizerConfig(learning_rate=0.01)
-RECIPE = DistillConfig(
-    layer_steps=3,
-    distill_steps=5,
-    batch_size=4,
-    transfer_optimizer=OPTIMIZER,
-    distill_optimizer=OPTIMIZER,
-    checkpoint_every=2,
-    one_program=True,
+TRANSFER = PhaseConfig(
+    name="transfer",
+    steps=3,
+    optimizer=OPTIMIZER,
+    per_layer=True,
+    frozen=("embeddings", "heads"),
+    feature_map_weight=100.0,
+    feature_mean_weight=5000.0,
+    feature_variance_weight=5.0,
+    attention_weight=1.0,
 )
+DISTILL = PhaseConfig(name="distillation", steps=5, optimizer=OPTIMIZER, masked_lm_weight=1.0, ground_truth_ratio=0.5)
+LAYERS = (1, 3)
+RECIPE = DistillConfig(phases=(TRANSFER, DISTILL), batch_size=4, checkpoint_every=2, one_program=True)
+
+
+def with_steps(recipe: DistillConfig, *steps: int) -> DistillConfig:
+    phases = [dataclasses.replace(phase, steps=n) for phase, n in zip(recipe.phases, steps, strict=True)]
+    return dataclasses.replace(recipe, phases=tuple(phases), checkpoint_every=1000)
 
 
 @pytest.fixture(scope="module")
@@ -69,24 +84,30 @@ def rows() -> TokenArrays:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def compile_once() -> Any:
-    """Losses that differ in the number of steps alone share one compiled step: many tests run the same student."""
+def traces() -> Any:
+    """How often each loss was traced; equal losses share one compiled step: many tests run the same student."""
     steps: dict[Any, Any] = {}
-    original, losses = module.make_train_step, module.distillation_loss
+    counted: Counter[Any] = Counter()
+    make_step, make_loss = module.make_train_step, module.loss_function
 
-    def remembered_loss(student: EncoderConfig, layer_map: Any, config: DistillConfig, **options: Any) -> Any:
-        loss: Any = losses(student, layer_map, config, **options)
-        same = dataclasses.replace(config, layer_steps=0, distill_steps=1, checkpoint_every=1)
-        loss.key = (student, layer_map, same, tuple(options.items()))
-        return loss
+    def remembered_loss(*arguments: Any) -> Any:
+        loss, key = make_loss(*arguments), arguments[:3]
+
+        def counting(*inputs: Any) -> Any:
+            counted[key] += 1
+            return loss(*inputs)
+
+        counting.key = key  # type: ignore[attr-defined]
+        return counting
 
     def remembered_step(loss: Any, direction: Any, **options: Any) -> Any:
-        return steps.setdefault(loss.key, original(loss, direction, **options))
+        # All tests have the same optimiser.
+        return steps.setdefault(loss.key, make_step(loss, direction, **options))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "distillation_loss", remembered_loss)
+        patch.setattr(module, "loss_function", remembered_loss)
         patch.setattr(module, "make_train_step", remembered_step)
-        yield
+        yield counted
 
 
 def run(
@@ -101,44 +122,54 @@ def equal(one: Any, two: Any) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True))
 
 
-def test_uniform_layer_map() -> None:
-    assert uniform_layer_map(4, 12) == (2, 5, 8, 11)
-    assert uniform_layer_map(5, 12) == (1, 3, 6, 8, 11)
-    assert uniform_layer_map(12, 12) == tuple(range(12))
-    assert uniform_layer_map(1, 24) == (23,)
-    with pytest.raises(ValueError, match="3 layers cannot imitate a teacher of 2"):
-        uniform_layer_map(3, 2)
+def start_of(student: EncoderConfig, teacher: Teacher, **changes: Any) -> dict[str, Any]:
+    return init_student(student, teacher, dataclasses.replace(RECIPE, **changes), 0)
 
 
 def test_student_takes_over_embeddings(teacher: Teacher) -> None:
-    own, start = init_params(STUDENT, 0), init_student(STUDENT, teacher, 0, copy_embeddings=True)
+    own, start = init_params(STUDENT, 0), start_of(STUDENT, teacher)
     assert equal(start["student"]["encoder"]["embeddings"], teacher.params["encoder"]["embeddings"])
     assert equal(start["student"]["encoder"]["layers"], own["encoder"]["layers"])
-    assert equal(init_student(STUDENT, teacher, 0, copy_embeddings=False)["student"], own)
+    assert equal(start_of(STUDENT, teacher, copy_embeddings=False)["student"], own)
     assert "projection" not in start
 
 
 def test_a_narrower_student_takes_over_what_fits(teacher: Teacher) -> None:
     narrow = dataclasses.replace(STUDENT, hidden_size=12)
-    start = init_student(narrow, teacher, 0, copy_embeddings=True)
+    start = start_of(narrow, teacher)
     embeddings, source = start["student"]["encoder"]["embeddings"], teacher.params["encoder"]["embeddings"]
     assert np.array_equal(embeddings["word_embeddings"], source["word_embeddings"])
     own = init_params(narrow, 0)["encoder"]["embeddings"]
     assert np.array_equal(embeddings["position_embeddings"], own["position_embeddings"])
     assert start["projection"]["kernel"].shape == (12, 16)
+    assert "embedding_projection" not in start
+    phases = (dataclasses.replace(TRANSFER, embedding_weight=1.0), DISTILL)
+    both = start_of(narrow, teacher, phases=phases)
+    assert both["embedding_projection"]["kernel"].shape == (12, 16)
+    assert not np.array_equal(both["embedding_projection"]["kernel"], both["projection"]["kernel"])
+    assert set(start_of(narrow, teacher, phases=(DISTILL,))) == {"student"}
 
 
-def test_transfer_rates() -> None:
-    params = {"student": init_params(STUDENT, 0), "projection": {"kernel": np.zeros((16, 16), np.float32)}}
-    for stage in range(2):
-        rates = module._transfer_rates(params, stage, 2)
-        factors = jax.tree.map(lambda p, r: np.broadcast_to(r, np.shape(p)), params, rates)
-        assert not any(leaf.any() for leaf in jax.tree.leaves(factors["student"]["encoder"]["embeddings"]))
-        assert not any(leaf.any() for leaf in jax.tree.leaves(factors["student"]["masked_lm"]))
-        assert factors["projection"]["kernel"].all()
-        for leaf in jax.tree.leaves(factors["student"]["encoder"]["layers"]):
-            assert [bool(layer.all()) for layer in leaf] == [number <= stage for number in range(2)]
-            assert [bool(layer.any()) for layer in leaf] == [number <= stage for number in range(2)]
+def test_a_student_starts_from_the_teachers_layers(teacher: Teacher) -> None:
+    twin = dataclasses.replace(teacher.encoder, num_hidden_layers=2)
+    start = start_of(twin, teacher, initialise_from_teacher=True, layer_map="skip")["student"]
+    for own, source in zip(
+        jax.tree.leaves(start["encoder"]["layers"]), jax.tree.leaves(teacher.params["encoder"]["layers"]), strict=True
+    ):
+        assert np.array_equal(own[0], source[0])
+        assert np.array_equal(own[1], source[3])
+    assert equal(start["masked_lm"], teacher.params["masked_lm"])
+    # Without the other option embeddings stay the student's own.
+    alone = start_of(twin, teacher, initialise_from_teacher=True, copy_embeddings=False)["student"]
+    assert equal(alone["encoder"]["embeddings"], init_params(twin, 0)["encoder"]["embeddings"])
+
+
+def test_layers_of_other_shapes_are_refused_in_one_line(teacher: Teacher) -> None:
+    with pytest.raises(
+        StageError, match="initialise_from_teacher.*has shape.*in the student.*in the teacher"
+    ) as caught:
+        start_of(STUDENT, teacher, initialise_from_teacher=True)
+    assert "\n" not in str(caught.value)
 
 
 class Stop(Exception):  # noqa: N818
@@ -162,7 +193,7 @@ def states(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
 def test_what_moves_and_when(teacher: Teacher, rows: TokenArrays, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = states(monkeypatch)
     before = jax.tree.map(np.array, teacher.params)
-    start = init_student(STUDENT, teacher, 0, copy_embeddings=True)["student"]
+    start = start_of(STUDENT, teacher)["student"]
     final = run(RECIPE, teacher, rows)
     assert [name for name, _ in seen] == ["student transfer", "student distillation"]
     transferred = seen[0][1]["student"]
@@ -189,7 +220,7 @@ def test_layers_above_the_stage_stand_still(
     monkeypatch.setattr(module, "fit", first_stage)
     with pytest.raises(Stop):
         run(RECIPE, teacher, rows)
-    start = init_student(STUDENT, teacher, 0, copy_embeddings=True)["student"]["encoder"]["layers"]
+    start = start_of(STUDENT, teacher)["student"]["encoder"]["layers"]
     for a, b in zip(jax.tree.leaves(seen[0]), jax.tree.leaves(start), strict=True):
         assert np.array_equal(a[1], b[1])
     assert not np.array_equal(seen[0]["query"]["kernel"][0], start["query"]["kernel"][0])
@@ -197,20 +228,68 @@ def test_layers_above_the_stage_stand_still(
 
 def test_distilling_lowers_the_loss(teacher: Teacher, rows: TokenArrays, tmp_path: Path) -> None:
     # One phase is checked at a time: the losses of different transfer stages do not compare.
-    longer = dataclasses.replace(RECIPE, layer_steps=60, distill_steps=100, checkpoint_every=1000)
-    run(longer, teacher, rows, tmp_path)
+    run(with_steps(RECIPE, 60, 100), teacher, rows, tmp_path)
     for phase in ("transfer", "distillation"):
         lines = (tmp_path / phase / "metrics.jsonl").read_text().splitlines()
         losses = [json.loads(line)["loss"] for line in lines]
         assert losses[-1] < losses[0], phase
 
 
-def test_one_program_gives_the_same_parameters(teacher: Teacher, rows: TokenArrays) -> None:
+def test_one_program_gives_the_same_parameters(teacher: Teacher, rows: TokenArrays, traces: Counter[Any]) -> None:
     one = run(RECIPE, teacher, rows)
     two = run(dataclasses.replace(RECIPE, one_program=False), teacher, rows)
     # Two programs may round in another order, which Adam's division carries on for a few steps.
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-4)
+    # All stages of the transfer share a program here too.
+    assert [traces[STUDENT, LAYERS, Objective.of([phase])] for phase in RECIPE.phases] == [1, 1]
+
+
+def test_every_stage_and_phase_runs_the_same_program(teacher: Teacher, rows: TokenArrays, traces: Counter[Any]) -> None:
+    run(RECIPE, teacher, rows)
+    run(with_steps(RECIPE, 1, 2), teacher, rows)
+    # Two stages and a phase; a step calls its loss function only while it is traced for a compile.
+    assert traces[STUDENT, LAYERS, Objective.of(RECIPE.phases)] == 1
+
+
+def test_phases_that_differ_in_numbers_alone_share_a_program() -> None:
+    slower = dataclasses.replace(OPTIMIZER, learning_rate=1e-4, warmup_fraction=0.5)
+    other = dataclasses.replace(DISTILL, name="again", optimizer=slower, masked_lm_weight=2.0, ground_truth_ratio=0.1)
+    lamb = dataclasses.replace(DISTILL, name="lamb", optimizer=OptimizerConfig(name="lamb"))
+    recipe = dataclasses.replace(RECIPE, phases=(DISTILL, other, lamb), one_program=False)
+    run: Any = module._Run(STUDENT, TEACHER, recipe, None, SPECIAL, 0, None, "", print)
+    assert run.program(DISTILL) is run.program(other)
+    assert run.program(DISTILL)[0] is not run.program(TRANSFER)[0]
+    assert run.program(DISTILL)[1] is not run.program(lamb)[1]
+
+
+def test_rows_without_pairs_are_refused_where_next_sentence_counts(teacher: Teacher, rows: TokenArrays) -> None:
+    recipe = dataclasses.replace(RECIPE, phases=(dataclasses.replace(DISTILL, next_sentence_weight=1.0),))
+    with pytest.raises(StageError, match=r"next_sentence_weight = 1.0 .*'distillation'.*DataConfig.sentence_pairs"):
+        run(recipe, teacher, rows)
+
+
+def test_unmasked_input_reaches_student_and_teacher(
+    teacher: Teacher, rows: TokenArrays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    original = module.teacher_outputs
+
+    def watched(encoder: Any, params: Any, batch: Any, needs: Any) -> Any:
+        seen.append(np.asarray(batch.input_ids))
+        return original(encoder, params, batch, needs)
+
+    monkeypatch.setattr(module, "teacher_outputs", watched)
+    phase = dataclasses.replace(TRANSFER, mask_input=False, per_layer=False, steps=2)
+    for recipe in (phase, dataclasses.replace(phase, mask_input=True)):
+        run(dataclasses.replace(RECIPE, phases=(recipe,)), teacher, rows)
+    whole, masked = seen[:2], seen[2:]
+    for one, two in zip(whole, masked, strict=True):
+        assert not (one == SPECIAL.mask_id).any()
+        assert (two == SPECIAL.mask_id).any()
+        kept = two != SPECIAL.mask_id
+        # All but the chosen places agree, up to the tenth of those that masking replaces by another token.
+        assert (one == two)[kept].mean() > 0.9
 
 
 def test_students_see_the_same_batches(teacher: Teacher, rows: TokenArrays) -> None:

@@ -37,8 +37,13 @@ PretrainConfig.optimizer = @OptimizerConfig()
 SearchConfig.space = @SearchSpace()
 SearchSpace.base = @EncoderConfig()
 SearchConfig.chip = @ChipConfig()
-DistillConfig.transfer_optimizer = @OptimizerConfig()
-DistillConfig.distill_optimizer = @OptimizerConfig()
+DistillConfig.phases = (@transfer/PhaseConfig(), @PhaseConfig())
+PhaseConfig.name = 'distillation'
+PhaseConfig.steps = 10
+PhaseConfig.masked_lm_weight = 1.0
+PhaseConfig.optimizer = @OptimizerConfig()
+transfer/PhaseConfig.name = 'transfer'
+transfer/PhaseConfig.hidden_weight = 2.0
 FinetuneConfig.optimizer = @finetune/OptimizerConfig()
 finetune/OptimizerConfig.learning_rate = 3e-5
 LatencyConfig.reference = @EncoderConfig()
@@ -77,7 +82,8 @@ def test_scopes_macros_and_nesting(run_file: Path) -> None:
     assert type(run.teacher.encoder) is config.EncoderConfig
     assert (run.seed, run.teacher.encoder.hidden_size, run.teacher.encoder.num_hidden_layers) == (3, 128, 2)
     assert run.finetune.optimizer.learning_rate == 3e-5
-    assert run.distill.distill_optimizer == config.OptimizerConfig()
+    assert [phase.weights for phase in run.distill.phases] == [{"hidden": 2.0, "masked_lm": 1.0}, {"masked_lm": 1.0}]
+    assert run.distill.phases[1].optimizer == config.OptimizerConfig()
     assert [(b.name, b.encoder.num_hidden_layers) for b in run.baselines] == [("wide", 2), ("deep", 4)]
     assert run.baselines[0].encoder == config.EncoderConfig(num_hidden_layers=2)
 

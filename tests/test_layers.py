@@ -56,6 +56,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "benchmark.training": ("benchmark.config", "benchmark.errors", "benchmark.models", "benchmark.training", "tasks"),
     "benchmark.distillation": (
         "benchmark.config",
+        "benchmark.errors",
         "benchmark.models",
         "benchmark.training",
         "benchmark.distillation",
@@ -81,7 +82,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "benchmark.search",
         "tasks",
     ),
-    "benchmark.workdir": ("benchmark.config", "benchmark.records"),
+    "benchmark.workdir": ("benchmark.config", "benchmark.records", "benchmark.training.distributed"),
     "benchmark.stages": ("benchmark", "tasks"),
     "benchmark.finetuning": ("benchmark", "tasks"),
     "benchmark.pipeline": ("benchmark", "baselines.catalogue", "tasks"),

@@ -36,7 +36,7 @@ def test_folders_of_glue(tmp_path, folder, ending):
 @pytest.mark.parametrize("folder", ["squad/", "SQuAD/", ""])
 def test_folders_of_squad(tmp_path, folder):
     path = write(tmp_path, f"{folder}train-v1.1.json", "{}")
-    assert layouts.task_file(get_task("squad_v1_1_v1"), tmp_path, "train") == path
+    assert layouts.require(get_task("squad_v1_1_v1"), tmp_path, "train").paths == (path,)
 
 
 def test_the_official_layout_comes_first(tmp_path):

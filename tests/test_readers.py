@@ -12,7 +12,7 @@ import pytest
 from tasks.catalogue import TASKS, get_task
 from tasks.corpora import MAX_PART_SENTENCES, Part, read_documents, read_parts, split_sentences
 from tasks.errors import DataError
-from tasks.layouts import task_file
+from tasks.layouts import find
 from tasks.readers import read_examples
 from tasks.text_files import sha256_file
 
@@ -283,7 +283,7 @@ def test_sha256(tmp_path):
 @pytest.mark.parametrize("name", sorted(TASKS))
 def test_official_sizes(name, data_root):
     info = TASKS[name]
-    found = [split for split in info.split_stems if task_file(info, data_root, split)]
+    found = [split for split in info.split_stems if find(info, data_root, split)]
     if not found:
         pytest.skip(f"AUTODISTILL_DATA has no files of {name}")
     for split in found:

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.config import DistillConfig, EncoderConfig, OptimizerConfig
-from benchmark.distillation.distill import BATCH_AXES, distillation_loss, teacher_outputs
+from benchmark.config import EncoderConfig, OptimizerConfig, PhaseConfig
+from benchmark.config.distillation import LAYER_TERMS
+from benchmark.distillation.objectives import Objective, loss_function
+from benchmark.distillation.outputs import BATCH_AXES, teacher_outputs
 from benchmark.training.masking import SpecialTokens, mask_tokens
 from benchmark.training.optimizers import make_direction
 from benchmark.training.pretrain import count_tokens, init_params, masked_lm_loss
@@ -136,26 +138,26 @@ def masked_batch(seed: int = 0) -> Any:
 
 
 def test_a_distillation_in_parts_gives_the_same_step() -> None:
-    """All terms of the recipe, whose means are over tokens and over predictions, on arrays with two batch axes."""
-    config = DistillConfig(transfer_optimizer=OptimizerConfig(), distill_optimizer=OptimizerConfig())
-    loss = distillation_loss(ENCODER, (0,), config, transfer=True, masked_lm=True)
-    batch = masked_batch()
+    """Terms whose means are over tokens, pairs of tokens and predictions, on arrays with two batch axes."""
+    weights: Any = {f"{term}_weight": 2.0 for term in (*LAYER_TERMS, "embedding", "masked_lm", "soft_cross_entropy")}
+    phase = PhaseConfig(name="all", steps=1, optimizer=OptimizerConfig(), ground_truth_ratio=0.5, **weights)
+    objective = Objective.of([phase])
+    loss, batch = loss_function(ENCODER, (0,), objective), masked_batch()
     assert len(set(np.asarray(batch.weights.sum(axis=1)).tolist())) > 1
-    batch = (batch, teacher_outputs(ENCODER, init_params(ENCODER, 7), batch))
-    options = {"layers": np.ones(1, np.float32), "masked_lm": np.float32(1.0)}
+    batch = (batch, teacher_outputs(ENCODER, init_params(ENCODER, 7), batch, objective.teacher_needs))
     results = []
     for count in (1, 2):
         step = make_train_step(
             loss,
             PLAIN,
             accumulation_steps=count,
-            batch_axes=BATCH_AXES,
+            batch_axes=(0, BATCH_AXES),
             count_tokens=lambda b: count_tokens(b[0]),
         )
         state = init_state({"student": init_params(ENCODER, 0)}, PLAIN)
-        results.append(step(state, batch, np.float32(0.01), options))
+        results.append(step(state, batch, np.float32(0.01), objective.settings(phase, np.ones(1))))
     (_, figures), (_, others) = results
-    assert {"feature_map", "feature_mean", "feature_variance", "attention", "masked_lm", "gradient_norm"} < set(figures)
+    assert objective.terms | {"gradient_norm", "loss", "tokens", "sound"} == set(figures)
     assert int(figures["tokens"]) == 16 + 5 + 14 + 4
     close(results[0], results[1], rtol=1e-4, atol=1e-5)
 

@@ -366,15 +366,3 @@ def test_pretraining_learns_next_sentence(tmp_path: Path) -> None:
     checkpoints.save(tmp_path / "params", without)
     assert set(load_params(tmp_path / "params", encoder)) == set(without)
     assert "next_sentence_accuracy" not in evaluate_masked_lm(encoder, without, held_out, SPECIAL, 0.15, batch_size=16)
-
-
-def test_processes_share_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = token_arrays(token_rows(20))
-    whole = take_rows(rows, 8, 3, seed=1).input_ids
-    monkeypatch.setattr(jax, "process_count", lambda: 4)
-    shares = []
-    for process in range(4):
-        monkeypatch.setattr(jax, "process_index", lambda process=process: process)
-        shares.append(take_rows(rows, 8, 3, seed=1).input_ids)
-    assert all(len(share) == 2 for share in shares)
-    assert np.array_equal(np.concatenate(shares), whole)

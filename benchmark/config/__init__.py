@@ -6,7 +6,7 @@ of types and limits above all, is in `benchmark.settings`.
 """
 
 from benchmark.config.data import DataConfig
-from benchmark.config.distillation import DistillConfig
+from benchmark.config.distillation import DistillConfig, PhaseConfig
 from benchmark.config.encoder import EncoderConfig, encoder_from_dict
 from benchmark.config.run import BaselineConfig, FinetuneConfig, LatencyConfig, RunConfig
 from benchmark.config.search import ChipConfig, SearchConfig, SearchSpace
@@ -25,6 +25,7 @@ __all__ = [
     "LatencyConfig",
     "MeshConfig",
     "OptimizerConfig",
+    "PhaseConfig",
     "PretrainConfig",
     "RunConfig",
     "SearchConfig",

@@ -1,4 +1,4 @@
-"""Settings of distillation."""
+"""Settings of distillation: a recipe is a list of phases, each a weighted sum of losses with its own optimiser."""
 
 from __future__ import annotations
 
@@ -6,49 +6,141 @@ import dataclasses
 from dataclasses import dataclass
 
 from benchmark.config.training import OptimizerConfig
-from benchmark.settings import Checked, setting
+from benchmark.settings import Checked, ConfigError, setting
+
+LAYER_TERMS = (
+    "feature_map",
+    "feature_mean",
+    "feature_variance",
+    "attention",
+    "hidden",
+    "attention_score",
+    "cosine",
+    "attention_relation",
+    "value_relation",
+)
+"""The losses that compare layers: one number for each layer. `PhaseConfig` holds a weight for each."""
+
+BATCH_TERMS = ("embedding", "masked_lm", "soft_cross_entropy", "next_sentence")
+"""The other losses: one number for a batch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseConfig(Checked):
+    """One phase of a recipe.
+
+    The loss is the sum of the terms, each times its weight; a term of weight 0 is not computed. Terms that compare
+    layers are summed over `layers`: all of the student's, or its last alone. `ground_truth_ratio` is the share of the
+    hard label in the masked-LM loss, the teacher's distribution has the rest; `temperature` softens the two
+    distributions of the soft cross-entropy. Without `mask_input` student and teacher read the text as it is.
+
+    A phase with `per_layer` is progressive: it has one stage of `steps` steps for each layer of the student, from the
+    first to the last, and its schedule starts anew with every stage. In stage s, counted from 0, layer s learns at
+    `current_layer_rate` and those before it at `earlier_layers_rate` times the rate of the optimiser; those after it
+    stand still. `stage_loss` says what is minimised: the loss of `current` layer over s + 1 (TF2 program of
+    MobileBERT), that of the `gated` layer over the number of layers (its TF1 program), or the `mean` over the layers up
+    to it.
+
+    `frozen` names parameters that stand still: `embeddings` (with their norm), `position_embeddings`, `layers`,
+    `heads`. Their gradients still count in the global norm, as in MobileBERT's released program.
+    """
+
+    name: str = setting(pattern=r"[a-z0-9][a-z0-9_.-]{0,59}")
+    steps: int = setting(at_least=0)
+    optimizer: OptimizerConfig = setting()
+    per_layer: bool = setting(False)
+    stage_loss: str = setting("current", choices=("current", "gated", "mean"))
+    current_layer_rate: float = setting(1.0, at_least=0.0)
+    earlier_layers_rate: float = setting(1.0, at_least=0.0)
+    layers: str = setting("all", choices=("all", "last"))
+    frozen: tuple[str, ...] = setting((), choices=("embeddings", "position_embeddings", "layers", "heads"))
+    mask_input: bool = setting(True)
+    temperature: float = setting(1.0, at_least=0.01)
+    ground_truth_ratio: float = setting(1.0, at_least=0.0, at_most=1.0)
+    feature_map_weight: float = setting(0.0, at_least=0.0)
+    feature_mean_weight: float = setting(0.0, at_least=0.0)
+    feature_variance_weight: float = setting(0.0, at_least=0.0)
+    attention_weight: float = setting(0.0, at_least=0.0)
+    hidden_weight: float = setting(0.0, at_least=0.0)
+    attention_score_weight: float = setting(0.0, at_least=0.0)
+    cosine_weight: float = setting(0.0, at_least=0.0)
+    attention_relation_weight: float = setting(0.0, at_least=0.0)
+    value_relation_weight: float = setting(0.0, at_least=0.0)
+    embedding_weight: float = setting(0.0, at_least=0.0)
+    masked_lm_weight: float = setting(0.0, at_least=0.0)
+    soft_cross_entropy_weight: float = setting(0.0, at_least=0.0)
+    next_sentence_weight: float = setting(0.0, at_least=0.0)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weight of each term that is not 0, layer terms first."""
+        every = {term: getattr(self, f"{term}_weight") for term in (*LAYER_TERMS, *BATCH_TERMS)}
+        return {term: weight for term, weight in every.items() if weight}
+
+    @property
+    def trains_masked_lm(self) -> bool:
+        """Whether the masked-LM head learns something."""
+        return bool(self.steps and {"masked_lm", "soft_cross_entropy"} & set(self.weights))
+
+    def total_steps(self, num_layers: int) -> int:
+        """Steps of the phase for a student of `num_layers` layers."""
+        return self.steps * num_layers if self.per_layer else self.steps
+
+    def check(self) -> None:
+        """Refuses a phase that minimises nothing, and settings that do not go together."""
+        terms = set(self.weights)
+        if not terms:
+            self.refuse("name", "a phase with a loss: a weight above 0 of " + ", ".join((*LAYER_TERMS, *BATCH_TERMS)))
+        if self.per_layer and not terms & set(LAYER_TERMS):
+            self.refuse("per_layer", "False in a phase without a loss that compares layers: " + ", ".join(LAYER_TERMS))
+        if self.per_layer and self.layers == "last":
+            self.refuse("layers", "'all' in a phase that transfers layer by layer")
+        if not self.mask_input and terms & {"masked_lm", "soft_cross_entropy"}:
+            self.refuse("mask_input", "True in a phase with a masked-LM loss")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DistillConfig(Checked):
-    """MobileBERT's recipe: progressive layer-wise transfer, then masked-LM distillation (arXiv 2004.02984).
+    """A recipe: phases in order, and what they share. gin/distill/ holds the published ones; docs/distillation.md.
 
-    The weights are those of the released code; `layer_steps` counts for each layer, `distill_steps` for the second
-    phase. `one_program` compiles both phases into one program, whose second phase computes transfer terms of weight 0:
-    it pays where compiling takes longer than training, as in a search over tiny students.
+    `layer_map` says which teacher layer each student layer imitates (`benchmark.distillation.layer_maps`).
+    `copy_embeddings` starts the student's embedding parameters as copies of the teacher's wherever the shapes agree.
+    `initialise_from_teacher` starts its layers and masked-LM head as copies of the teacher's, layers by `layer_map`;
+    their shapes must agree.
+
+    `one_program` compiles all phases into one program, which also computes terms whose weight in a phase is 0: it pays
+    where compiling takes longer than training, as in a search over tiny students.
     """
 
-    recipe: str = setting("mobilebert", choices=("mobilebert",))
-    layer_steps: int = setting(100, at_least=0)
-    distill_steps: int = setting(500, at_least=1)
+    recipe: str = setting("custom", pattern=r"[a-z0-9][a-z0-9_.-]{0,59}")
+    phases: tuple[PhaseConfig, ...] = setting()
     batch_size: int = setting(32, at_least=1)
     mask_rate: float = setting(0.15, at_least=0.01, at_most=0.9)
-    transfer_optimizer: OptimizerConfig = setting()
-    distill_optimizer: OptimizerConfig = setting()
-    feature_map_weight: float = setting(100.0, at_least=0.0)
-    feature_mean_weight: float = setting(5000.0, at_least=0.0)
-    feature_variance_weight: float = setting(5.0, at_least=0.0)
-    attention_weight: float = setting(1.0, at_least=0.0)
-    ground_truth_ratio: float = setting(0.5, at_least=0.0, at_most=1.0)
+    layer_map: str = setting("uniform", choices=("uniform", "last", "skip"))
     copy_embeddings: bool = setting(True)
+    initialise_from_teacher: bool = setting(False)
     one_program: bool = setting(False)
     checkpoint_every: int = setting(500, at_least=1)
 
     def check(self) -> None:
-        """Refuses one program for two optimisers that differ."""
-        schedule = ("learning_rate", "warmup_fraction", "end_factor")
-        both = [
-            {f.name: getattr(o, f.name) for f in dataclasses.fields(o) if f.name not in schedule}
-            for o in (self.transfer_optimizer, self.distill_optimizer)
-        ]
-        if self.one_program and both[0] != both[1]:
-            self.refuse(
-                "one_program", "False where the optimisers of the two phases differ in more than their schedule"
-            )
+        """Refuses recipes without steps, phases of one name, and one program for optimisers that differ."""
+        names = [phase.name for phase in self.phases]
+        for phase in self.phases:
+            if names.count(phase.name) > 1:
+                phase.refuse("name", "a name of its own for each phase of the recipe")
+        if not any(phase.steps for phase in self.phases):
+            raise ConfigError("DistillConfig.phases", tuple(names), "at least one phase with steps")
+        optimizers = {phase.optimizer.without_schedule for phase in self.phases}
+        if self.one_program and len(optimizers) > 1:
+            self.refuse("one_program", "False where the optimisers of the phases differ in more than their schedule")
 
     def scaled(self, fraction: float) -> DistillConfig:
-        """The same recipe with every phase `fraction` as long (at least one step): flash distillation."""
-        shorter = {f: max(1, round(getattr(self, f) * fraction)) for f in ("layer_steps", "distill_steps")}
-        if self.layer_steps == 0:
-            shorter["layer_steps"] = 0
-        return dataclasses.replace(self, **shorter)
+        """The same recipe with every phase `fraction` as long, and none below one step: flash distillation.
+
+        Phases without steps stay so. Warm-up is a share of a phase and shrinks with it.
+        """
+        phases = [
+            dataclasses.replace(phase, steps=max(1, round(phase.steps * fraction)) if phase.steps else 0)
+            for phase in self.phases
+        ]
+        return dataclasses.replace(self, phases=tuple(phases))

@@ -91,7 +91,7 @@ class RunConfig(Checked):
     parallel_systems: int = setting(1, at_least=1)
 
     def check(self) -> None:
-        """Refuses equal names, batches that cannot be divided, and rows longer than the models' positions."""
+        """Refuses equal names, uneven parts of batches, too long rows, and students that a search could not rank."""
         names = [b.name for b in self.baselines]
         if len(set(names)) != len(names) or {"teacher", "untrained"} & set(names):
             self.refuse("baselines", "distinct names other than 'teacher' and 'untrained'")
@@ -103,6 +103,11 @@ class RunConfig(Checked):
             self.trainer.refuse(
                 "gradient_accumulation_steps", f"a divisor of every batch_size: {', '.join(map(str, sorted(sizes)))}"
             )
+        if not any(phase.trains_masked_lm for phase in self.distill.phases):
+            accepted = (
+                "a phase with masked_lm_weight or soft_cross_entropy_weight: the search ranks by masked-LM accuracy"
+            )
+            self.distill.refuse("recipe", f"a recipe with {accepted}")
         if len(self.finetune.epochs) not in (1, len(self.data.tasks)):
             self.finetune.refuse("epochs", f"one number, or one for each of the {len(self.data.tasks)} tasks")
         limit = min(self.teacher.encoder.max_position_embeddings, self.search.space.base.max_position_embeddings)

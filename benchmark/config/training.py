@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 from benchmark.config.encoder import EncoderConfig
 from benchmark.settings import Checked, setting
@@ -12,6 +14,8 @@ from benchmark.settings import Checked, setting
 class OptimizerConfig(Checked):
     """Optimiser and learning-rate schedule: linear warm-up, then linear decay to `end_factor` of the peak.
 
+    `end_factor=1.0` gives a constant rate after warm-up. The decay runs from the end of `warmup`, or is counted from
+    the `start` as in BERT's program, where the rate drops by the share of the warm-up when that is over.
     No weight decay on biases and normalisation parameters, as in BERT and MobileBERT.
     """
 
@@ -19,11 +23,19 @@ class OptimizerConfig(Checked):
     learning_rate: float = setting(1e-3, at_least=0.0)
     warmup_fraction: float = setting(0.1, at_least=0.0, at_most=1.0)
     end_factor: float = setting(0.0, at_least=0.0, at_most=1.0)
+    decay_from: str = setting("warmup", choices=("warmup", "start"))
     weight_decay: float = setting(0.01, at_least=0.0)
     clip_norm: float = setting(1.0, at_least=1e-6)
     beta1: float = setting(0.9, at_least=0.0, at_most=1.0)
     beta2: float = setting(0.999, at_least=0.0, at_most=1.0)
     epsilon: float = setting(1e-6, at_least=0.0)
+
+    @property
+    def without_schedule(self) -> OptimizerConfig:
+        """The same optimiser with the default schedule: what a compiled step depends on."""
+        schedule = ("learning_rate", "warmup_fraction", "end_factor", "decay_from")
+        defaults: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(self) if f.name in schedule}
+        return dataclasses.replace(self, **defaults)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,185 +1,41 @@
-"""MobileBERT's recipe: progressive layer-wise transfer, then masked-LM distillation.
+"""Distils one student: the phases of a recipe in order, each continued where an interrupted run left it.
 
-A phase compiles once for an architecture: which layers are transferred, and at which rate each parameter moves, are
-arguments of the step. The teacher's forward pass is a program of its own, shared by all students of a process.
+A phase compiles once for an architecture: weights of terms and layers, and the rate of each parameter, are arguments of
+the step. Phases that compute the same terms with the same optimiser share their program.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
-from benchmark.config import DistillConfig, EncoderConfig, OptimizerConfig, TrainerConfig
-from benchmark.distillation import losses
-from benchmark.models.heads import MaskedLM
-from benchmark.training import checkpoints
+from benchmark.config import DistillConfig, EncoderConfig, PhaseConfig, TrainerConfig
+from benchmark.distillation.initial import init_student
+from benchmark.distillation.layer_maps import layer_map
+from benchmark.distillation.objectives import Objective, loss_function
+from benchmark.distillation.outputs import BATCH_AXES, Outputs, Teacher, teacher_outputs
+from benchmark.distillation.rates import rate_factors, stage_weights
+from benchmark.errors import StageError
+from benchmark.training import checkpoints, distributed, partitioning
 from benchmark.training.fit import fit
 from benchmark.training.hooks import UNWATCHED, Monitor
 from benchmark.training.masking import MaskedBatch, SpecialTokens, mask_tokens, num_predictions
 from benchmark.training.metrics import training_flops
 from benchmark.training.optimizers import learning_rate, make_direction
-from benchmark.training.pretrain import count_tokens, describe_rows, init_params, take_rows
-from benchmark.training.state import DEFAULTS, Mean, init_state, make_train_step
+from benchmark.training.pretrain import count_tokens, describe_rows, take_rows
+from benchmark.training.state import DEFAULTS, init_state, make_train_step
 from tasks import arrays
 
 
 @dataclass(frozen=True)
-class Teacher:
-    """A trained teacher: architecture and parameters with masked-LM head."""
-
-    encoder: EncoderConfig
-    params: Any
-
-
-class TeacherOutputs(NamedTuple):
-    """What the teacher hands to a step: `[batch, predictions, vocab]`, and stacks over its layers."""
-
-    logits: jax.Array
-    hidden_states: jax.Array
-    attention_scores: jax.Array
-
-
-# Batch axes of what a step is given: a `MaskedBatch` and the `TeacherOutputs` on it.
-BATCH_AXES: Any = (0, TeacherOutputs._make((0, 1, 1)))
-
-
-def uniform_layer_map(student_layers: int, teacher_layers: int) -> tuple[int, ...]:
-    """Teacher layer (from 0) that each student layer imitates: evenly spaced, the last one to the last one.
-
-    Raises:
-        ValueError: the student has more layers than the teacher.
-    """
-    if student_layers > teacher_layers:
-        raise ValueError(f"a student of {student_layers} layers cannot imitate a teacher of {teacher_layers}")
-    return tuple((i + 1) * teacher_layers // student_layers - 1 for i in range(student_layers))
-
-
-@partial(jax.jit, static_argnums=0, static_argnames="compute_dtype")
-def teacher_outputs(
-    encoder: EncoderConfig, params: Any, batch: MaskedBatch, *, compute_dtype: str = "float32"
-) -> TeacherOutputs:
-    """Runs the teacher on a masked batch."""
-    output = MaskedLM(encoder, dtype=jnp.dtype(compute_dtype)).apply(
-        {"params": params},
-        batch.input_ids,
-        batch.attention_mask,
-        batch.token_type_ids,
-        batch.positions,
-        output_hidden_states=True,
-        output_attentions=True,
-    )
-    return TeacherOutputs(output.logits, output.encoder.hidden_states, output.encoder.attention_scores)
-
-
-def distillation_loss(
-    student: EncoderConfig,
-    layer_map: tuple[int, ...],
-    config: DistillConfig,
-    *,
-    transfer: bool,
-    masked_lm: bool,
-    compute_dtype: str = "float32",
-) -> Callable[..., Any]:
-    """Loss of a phase, for `make_train_step`; the batch is a `MaskedBatch` and the `TeacherOutputs` on it.
-
-    Args:
-        student: architecture.
-        layer_map: teacher layer of each student layer.
-        config: weights of the recipe.
-        transfer: whether the program holds the feature and attention terms; `settings["layers"]` `[layers]` weighs the
-            student's layers.
-        masked_lm: whether it holds masked LM against hard labels and teacher; `settings["masked_lm"]` is its weight.
-        compute_dtype: type of the student's activations and products; the losses are computed in float32.
-
-    Returns:
-        The loss function; its terms are weighted as they enter the sum.
-    """
-    model, mapped = MaskedLM(student, dtype=jnp.dtype(compute_dtype)), np.asarray(layer_map)
-
-    def loss(params: Any, batch: Any, settings: dict[str, Any]) -> tuple[dict[str, Mean], dict[str, Mean]]:
-        b, teacher = batch
-        logits, _, output = model.apply(
-            {"params": params["student"]},
-            b.input_ids,
-            b.attention_mask,
-            b.token_type_ids,
-            b.positions,
-            output_hidden_states=transfer,
-            output_attentions=transfer,
-        )
-        terms: dict[str, Mean] = {}
-        if transfer:
-            states, target = (x.astype(jnp.float32) for x in (output.hidden_states, teacher.hidden_states[mapped]))
-            if "projection" in params:
-                states = states @ params["projection"]["kernel"]
-            mask, scores = b.attention_mask.astype(states.dtype), teacher.attention_scores[mapped]
-            parts = {
-                "feature_map": config.feature_map_weight * losses.feature_map_loss(states, target, mask),
-                "feature_mean": config.feature_mean_weight * losses.feature_mean_loss(states, target, mask),
-                "feature_variance": config.feature_variance_weight * losses.feature_variance_loss(states, target, mask),
-                "attention": config.attention_weight * losses.attention_loss(output.attention_scores, scores, mask),
-            }
-            terms = {name: Mean((value * settings["layers"]).sum(), mask.sum()) for name, value in parts.items()}
-        if masked_lm:
-            value = losses.mixed_masked_lm_loss(logits, teacher.logits, b.labels, b.weights, config.ground_truth_ratio)
-            terms["masked_lm"] = Mean(settings["masked_lm"] * value, b.weights.sum())
-        return terms, {}
-
-    return loss
-
-
-def init_student(student: EncoderConfig, teacher: Teacher, seed: int, copy_embeddings: bool) -> dict[str, Any]:
-    """Random student; embedding parameters are the teacher's wherever the shapes agree, if asked for.
-
-    Returns:
-        `student`: parameters with masked-LM head; `projection`: a map from the student's to the teacher's width for the
-        feature losses, only where the widths differ (it is dropped after distillation).
-    """
-    params = init_params(student, seed)
-    if copy_embeddings:
-        own, source = params["encoder"]["embeddings"], teacher.params["encoder"]["embeddings"]
-        params["encoder"]["embeddings"] = jax.tree.map_with_path(
-            lambda path, leaf: _at(source, path, leaf), own, is_leaf=lambda x: not isinstance(x, dict)
-        )
-    result: dict[str, Any] = {"student": params}
-    widths = (student.hidden_size, teacher.encoder.hidden_size)
-    if widths[0] != widths[1]:
-        kernel = np.random.default_rng((seed, 2)).standard_normal(widths, np.float32) * widths[0] ** -0.5
-        result["projection"] = {"kernel": kernel.astype(np.float32)}
-    return result
-
-
-def _at(source: Any, path: Any, leaf: jax.Array) -> jax.Array:
-    for entry in path:
-        source = source.get(entry.key) if isinstance(source, dict) else None
-    # A copy: the training step donates its state, and the teacher's own arrays must survive that.
-    return jnp.array(source) if source is not None and np.shape(source) == leaf.shape else leaf
-
-
-def _transfer_rates(params: Any, stage: int, layers: int) -> Any:
-    """Learning-rate factors of a transfer stage: layers up to `stage` and the projection move, nothing else."""
-    moving = (np.arange(layers) <= stage).astype(np.float32)
-
-    def factor(path: Any, leaf: Any) -> np.ndarray:
-        names, ones = [entry.key for entry in path], np.ones((1,) * np.ndim(leaf), np.float32)
-        if names[:3] == ["student", "encoder", "layers"]:
-            # One shape for all stages and phases: the step is compiled once.
-            return moving.reshape((layers,) + (1,) * (np.ndim(leaf) - 1))
-        return ones * np.float32(names[0] == "projection")
-
-    return jax.tree.map_with_path(factor, params)
-
-
-@dataclass(frozen=True)
 class _Run:
-    """What the phases of one distillation share; the arguments of `distill`."""
+    """What the phases of one distillation share; the arguments of `distill`, and the programs compiled so far."""
 
     student: EncoderConfig
     teacher: Teacher
@@ -190,62 +46,73 @@ class _Run:
     directory: Path | None
     name: str
     progress: Callable[[str], None]
+    mesh: Mesh | None
     trainer: TrainerConfig
     monitor: Monitor
+    programs: dict[Any, tuple[Any, Any]] = field(default_factory=dict)
 
-    def program(self, optimizer: OptimizerConfig, *, transfer: bool, masked_lm: bool) -> tuple[Any, Any]:
+    def objective(self, phase: PhaseConfig) -> Objective:
+        """What the program of a phase computes."""
+        return Objective.of(self.config.phases if self.config.one_program else [phase])
+
+    def program(self, phase: PhaseConfig) -> tuple[Any, Any]:
         """The jitted step of a phase, and its optimiser without learning rate."""
-        layer_map = uniform_layer_map(self.student.num_hidden_layers, self.teacher.encoder.num_hidden_layers)
-        loss = distillation_loss(
-            self.student,
-            layer_map,
-            self.config,
-            transfer=transfer,
-            masked_lm=masked_lm,
-            compute_dtype=self.trainer.compute_dtype,
-        )
-        direction = make_direction(optimizer)
-        step = make_train_step(
-            loss,
-            direction,
-            accumulation_steps=self.trainer.gradient_accumulation_steps,
-            batch_axes=BATCH_AXES,
-            count_tokens=lambda batch: count_tokens(batch[0]),
-        )
-        return step, direction
+        key = (self.objective(phase), phase.optimizer.without_schedule)
+        if key not in self.programs:
+            depths = (self.student.num_hidden_layers, self.teacher.encoder.num_hidden_layers)
+            mapped = layer_map(self.config.layer_map, *depths)
+            loss = loss_function(self.student, mapped, key[0], self.trainer.compute_dtype)
+            direction = make_direction(key[1])
+            step = make_train_step(
+                loss,
+                direction,
+                accumulation_steps=self.trainer.gradient_accumulation_steps,
+                batch_axes=(0, BATCH_AXES),
+                count_tokens=lambda batch: count_tokens(batch[0]),
+                mesh=self.mesh,
+            )
+            self.programs[key] = step, direction
+        return self.programs[key]
 
-    def batch(self, number: int) -> tuple[MaskedBatch, TeacherOutputs]:
+    def batch(self, phase: PhaseConfig, number: int) -> tuple[MaskedBatch, Outputs]:
         """Batch of a step, counted over all phases, and the teacher's outputs on it."""
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(self.seed), 3), number)
-        ids, types, pairs = take_rows(self.rows, self.config.batch_size, number, self.seed)
-        masked = mask_tokens(key, ids, self.special, self.config.mask_rate, types, pairs)
-        dtype = self.trainer.compute_dtype
-        return masked, teacher_outputs(self.teacher.encoder, self.teacher.params, masked, compute_dtype=dtype)
+        ids, types, pairs = take_rows(self.rows, self.config.batch_size, number, self.seed, self.mesh)
+        batch = mask_tokens(key, ids, self.special, self.config.mask_rate, types, pairs)
+        if not phase.mask_input:
+            batch = batch._replace(input_ids=jax.numpy.asarray(ids))
+        batch = partitioning.divide_rows(self.mesh, batch)
+        needs, dtype = self.objective(phase).teacher_needs, self.trainer.compute_dtype
+        return batch, teacher_outputs(self.teacher.encoder, self.teacher.params, batch, needs, dtype)
 
-    def train(
-        self,
-        phase: str,
-        params: Any,
-        program: tuple[Any, Any],
-        inputs: Callable[..., Any],
-        steps: int,
-        first_batch: int = 0,
-    ) -> Any:
-        """Runs the steps of a phase, whose first one has the batch `first_batch`, and gives the parameters back."""
-        step, direction = program
+    def train(self, phase: PhaseConfig, params: Any, first_batch: int) -> Any:
+        """Runs the steps of a phase and gives the parameters back."""
+        layers, objective = self.student.num_hidden_layers, self.objective(phase)
+        stages = range(layers if phase.per_layer else 1)
+        factors = [rate_factors(params, phase, stage, layers) for stage in stages]
+        settings = [objective.settings(phase, stage_weights(phase, stage, layers)) for stage in stages]
+
+        def inputs(number: int) -> tuple[Any, Any, dict[str, Any]]:
+            stage, step = divmod(number, phase.steps)
+            rate = np.float32(learning_rate(phase.optimizer, step, phase.steps))
+            rates = jax.tree.map(lambda factor: factor * rate, factors[stage])
+            return self.batch(phase, first_batch + number), rates, settings[stage]
+
+        step, direction = self.program(phase)
         size, length = self.config.batch_size, self.rows.features["input_ids"].shape[1]
         predictions = num_predictions(length, self.config.mask_rate)
         state, _ = fit(
             init_state(params, direction),
             step,
             inputs,
-            steps,
-            name=f"{self.name} {phase}",
-            directory=self.directory / phase if self.directory else None,
+            phase.total_steps(layers),
+            name=f"{self.name} {phase.name}",
+            directory=self.directory / phase.name if self.directory else None,
             checkpoint_every=self.config.checkpoint_every,
-            log_every=self.trainer.log_every,
             progress=self.progress,
-            hooks=self.monitor.hooks(f"{self.name} {phase}", self.progress),
+            mesh=self.mesh,
+            log_every=self.trainer.log_every,
+            hooks=self.monitor.hooks(f"{self.name} {phase.name}", self.progress),
             steps_per_dispatch=self.trainer.steps_per_dispatch,
             describe_batch=lambda number: describe_rows(self.rows, size, first_batch + number, self.seed),
             flops_per_step=training_flops(self.student, size, length, predictions, self.teacher.encoder),
@@ -265,6 +132,7 @@ def distill(
     directory: Path | None,
     name: str,
     progress: Callable[[str], None],
+    mesh: Mesh | None = None,
     trainer: TrainerConfig = DEFAULTS,
     monitor: Monitor = UNWATCHED,
 ) -> tuple[Any, int]:
@@ -282,61 +150,48 @@ def distill(
         directory: for checkpoints, phase results and metrics; None keeps nothing.
         name: shown in progress lines and errors.
         progress: receives progress lines.
+        mesh: the devices to train on, where the teacher's parameters lie already; None for one.
         trainer: how to train.
         monitor: what watches.
 
     Returns:
-        The student's parameters (encoder and masked-LM head) and the number of steps of all phases.
+        The student's parameters (encoder, masked-LM head, and next-sentence head if a phase trains it) and the number
+        of steps of all phases.
 
     Raises:
         DivergedError: the loss is not finite.
+        StageError: the recipe does not fit student, teacher or data; one line says what would.
     """
-    run = _Run(student, teacher, config, rows, special, seed, directory, name, progress, trainer, monitor)
-    # One program for both phases where asked for; the optimisers differ only in what a program does not hold.
-    shared = run.program(config.transfer_optimizer, transfer=True, masked_lm=True) if config.one_program else None
-    transfer_steps = config.layer_steps * student.num_hidden_layers
-    params = init_student(student, teacher, seed, config.copy_embeddings)
-    if transfer_steps:
-        params = _transfer(run, params, shared)
-    if not config.one_program:
-        params = {"student": params["student"]}
-    params = _distill_masked_lm(run, params, shared, transfer_steps)
-    return params["student"], transfer_steps + config.distill_steps
+    for phase in config.phases:
+        if phase.next_sentence_weight and "next_sentence_label" not in rows.features:
+            raise StageError(
+                f"PhaseConfig.next_sentence_weight = {phase.next_sentence_weight} (phase {phase.name!r}): the rows are "
+                "no sentence pairs; accepted: 0.0, or DataConfig.sentence_pairs = True"
+            )
+    partitioning.check_batch(mesh, "DistillConfig.batch_size", config.batch_size)
+    run = _Run(student, teacher, config, rows, special, seed, directory, name, progress, mesh, trainer, monitor)
+    params = init_student(student, teacher, config, seed)
+    done = 0
+    for phase in config.phases:
+        steps = phase.total_steps(student.num_hidden_layers)
+        result = directory / phase.name / "result" if directory else None
+        if result is not None and distributed.agree(distributed.leads() and _is_whole(result, run)):
+            params = checkpoints.restore(result, params)
+        elif steps:
+            # A map between widths that the phase has no use for stays as it is.
+            held = {"student", *run.objective(phase).projections} & params.keys()
+            params = params | run.train(phase, {name: params[name] for name in held}, done)
+            if result is not None and phase is not config.phases[-1]:
+                checkpoints.save(result, params)
+        done += steps
+    return params["student"], done
 
 
-def _transfer(run: _Run, params: Any, program: tuple[Any, Any] | None) -> Any:
-    """First phase: the student's layers learn the teacher's feature maps and attention, one more layer each stage."""
-    config, layers = run.config, run.student.num_hidden_layers
-    result = run.directory / "transferred" if run.directory else None
-    if result is not None and result.exists():
-        if not (damage := checkpoints.damage(result)):
-            return checkpoints.restore(result, params)
-        run.progress(f"{run.name}: the result of the transfer is damaged and is made again: {damage}")
-    rates = [_transfer_rates(params, stage, layers) for stage in range(layers)]
-
-    def inputs(number: int) -> tuple[Any, Any, dict[str, Any]]:
-        stage = number // config.layer_steps
-        rate = learning_rate(config.transfer_optimizer, number % config.layer_steps, config.layer_steps)
-        weights = np.where(np.arange(layers) <= stage, 1.0 / (stage + 1), 0.0).astype(np.float32)
-        scaled = jax.tree.map(lambda factor: factor * np.float32(rate), rates[stage])
-        return run.batch(number), scaled, {"layers": weights, "masked_lm": np.float32(0.0)}
-
-    program = program or run.program(config.transfer_optimizer, transfer=True, masked_lm=False)
-    params = run.train("transfer", params, program, inputs, config.layer_steps * layers)
-    if result is not None:
-        checkpoints.save(result, params)
-    return params
-
-
-def _distill_masked_lm(run: _Run, params: Any, program: tuple[Any, Any] | None, first_batch: int) -> Any:
-    """Second phase: all parameters learn masked LM from the hard labels and from the teacher's distribution."""
-    config, layers = run.config, run.student.num_hidden_layers
-    everywhere = jax.tree.map(np.ones_like, _transfer_rates(params, 0, layers))
-    settings = {"layers": np.zeros(layers, np.float32), "masked_lm": np.float32(1.0)}
-
-    def inputs(number: int) -> tuple[Any, Any, dict[str, Any]]:
-        rate = np.float32(learning_rate(config.distill_optimizer, number, config.distill_steps))
-        return run.batch(first_batch + number), jax.tree.map(lambda one: one * rate, everywhere), settings
-
-    program = program or run.program(config.distill_optimizer, transfer=False, masked_lm=True)
-    return run.train("distillation", params, program, inputs, config.distill_steps, first_batch)
+def _is_whole(result: Path, run: _Run) -> bool:
+    """Whether an earlier call left the result of a phase; a line says where it is damaged."""
+    if not result.exists():
+        return False
+    damage = checkpoints.damage(result)
+    if damage:
+        run.progress(f"{run.name}: {result} is damaged, so the phase is done again: {damage}")
+    return damage is None

@@ -23,6 +23,9 @@ import numpy as np
 from benchmark.config import EncoderConfig, LatencyConfig, encoder_from_dict, to_dict
 from benchmark.errors import StageError
 
+# Raised whenever the same settings would time something else; samples of an older version are measured anew.
+PROTOCOL_VERSION = 2
+
 _ROOT = Path(__file__).resolve().parents[2]
 
 

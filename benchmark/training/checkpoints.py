@@ -15,25 +15,33 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
+
+from benchmark.training import distributed, partitioning
 
 DIGESTS = "digests.json"
 
 
 def save(path: Path, tree: Any) -> None:
-    """Writes a tree of arrays to `path`, replacing what is there."""
+    """Writes a tree of arrays to `path`, replacing what is there.
+
+    Every process of a distributed run calls this, and writes the parts of divided arrays that lie on its devices.
+    """
     import orbax.checkpoint as ocp
 
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    # What a process left that died while it wrote this checkpoint; orbax would warn of it.
-    for unfinished in path.parent.glob(f"{path.name}.orbax-checkpoint-tmp*"):
-        remove(unfinished)
+    if distributed.leads():
+        # What a process left that died while it wrote this checkpoint; orbax would warn of it.
+        for unfinished in path.parent.glob(f"{path.name}.orbax-checkpoint-tmp*"):
+            remove(unfinished)
     with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(path, jax.tree.map(np.asarray, tree), force=True)
-    digests = json.dumps({"sha256": _digests(path)}, indent=1, sort_keys=True)
-    whole = path / f"{DIGESTS}.new"
-    whole.write_text(digests, encoding="utf-8")
-    whole.replace(path / DIGESTS)
+        checkpointer.save(path, jax.tree.map(_as_stored, tree), force=True)
+    if distributed.leads():
+        digests = json.dumps({"sha256": _digests(path)}, indent=1, sort_keys=True)
+        whole = path / f"{DIGESTS}.new"
+        whole.write_text(digests, encoding="utf-8")
+        whole.replace(path / DIGESTS)
 
 
 def _digests(path: Path) -> dict[str, str]:
@@ -69,8 +77,27 @@ def remove(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
-def restore(path: Path, like: Any) -> Any:
+def _as_stored(leaf: Any) -> Any:
+    divided = isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1
+    return leaf if divided else np.asarray(leaf)
+
+
+def _alone() -> Any:
+    """Options of a checkpointer that this process uses without waiting for the others of a distributed run."""
+    import orbax.checkpoint as ocp
+
+    me = distributed.process_index()
+    return ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me})
+
+
+def restore(path: Path, like: Any, mesh: Mesh | None = None) -> Any:
     """Reads a tree of the structure, shapes and dtypes of `like`.
+
+    Args:
+        path: the checkpoint, whatever mesh it was written on.
+        like: arrays, or their shapes and dtypes.
+        mesh: where the result shall lie; each process reads its part, and all of them have to call. None gives whole
+            host arrays, to this process alone.
 
     Raises:
         ValueError: the checkpoint holds something else.
@@ -81,9 +108,15 @@ def restore(path: Path, like: Any) -> Any:
     path = path.resolve()
     if not path.exists():
         raise FileNotFoundError(f"{path}: no checkpoint")
-    target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), np.asarray(x).dtype), like)
-    with ocp.StandardCheckpointer() as checkpointer:
-        tree = jax.tree.map(np.asarray, checkpointer.restore(path, target))
+    target = jax.eval_shape(lambda: like)
+    if mesh is None:
+        # For shapes alone orbax would look for the devices that wrote the checkpoint; host arrays it reads anywhere.
+        hosted = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), target)
+        with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
+            tree = jax.tree.map(np.asarray, checkpointer.restore(path, hosted))
+    else:
+        with ocp.StandardCheckpointer() as checkpointer:
+            tree = checkpointer.restore(path, partitioning.shaped(mesh, target))
     # Orbax checks the structure, and hands back arrays of whatever shape the file holds.
     for (place, found), wanted in zip(jax.tree.leaves_with_path(tree), jax.tree.leaves(target), strict=True):
         if found.shape != wanted.shape:
@@ -101,7 +134,7 @@ def names(path: Path) -> set[str]:
 
     if not path.exists():
         raise FileNotFoundError(f"{path}: no checkpoint")
-    with ocp.StandardCheckpointer() as checkpointer:
+    with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
         return set(checkpointer.metadata(path.resolve()).item_metadata.tree)
 
 

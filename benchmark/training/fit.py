@@ -11,9 +11,10 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from benchmark.errors import StageError
-from benchmark.training import checkpoints
+from benchmark.training import checkpoints, distributed, partitioning
 from benchmark.training.hooks import Event, Hook, save_checkpoints, write_lines, write_metrics
 from benchmark.training.metrics import Speed
 from benchmark.training.state import SOUND, TOKENS, TrainState, repeat_step
@@ -64,6 +65,7 @@ def fit(
     checkpoint_every: int = 0,
     log_every: int = 50,
     progress: Callable[[str], None] = lambda line: None,
+    mesh: Mesh | None = None,
     hooks: Sequence[Hook] | None = None,
     steps_per_dispatch: int = 1,
     describe_batch: Callable[[int], str] = lambda number: f"batch {number}",
@@ -85,6 +87,7 @@ def fit(
         checkpoint_every: steps between checkpoints; 0 for none.
         log_every: steps between log entries.
         progress: receives one line now and then.
+        mesh: where state and batches lie; with one, all processes of the run have to call.
         hooks: told what happens, beside those that write checkpoints and `metrics.jsonl`; None writes progress lines.
         steps_per_dispatch: steps that are handed to the device at once. Dispatches begin at multiples of it; logs and
             checkpoints that are due within one come at its end.
@@ -102,12 +105,16 @@ def fit(
     first = 0
     saved = directory / "checkpoints" if directory is not None else None
     if saved is not None:
-        first, state = _continued(saved, state, total_steps, name, progress)
-    state = jax.tree.map(jax.numpy.asarray, state)
-    if hooks is None:
-        hooks = [write_lines(progress)]
-    if directory is not None and saved is not None:
-        hooks = [write_metrics(directory / "metrics.jsonl"), *hooks, save_checkpoints(saved)]
+        first, state = _continued(saved, state, total_steps, mesh, name, progress)
+    state = partitioning.place(mesh, state)
+    hooks = [write_lines(progress)] if hooks is None else list(hooks)
+    if mesh is not None and not distributed.leads():
+        hooks = []
+    elif directory is not None:
+        hooks.insert(0, write_metrics(directory / "metrics.jsonl"))
+    if saved is not None:
+        # Every process writes its part of a state.
+        hooks.append(save_checkpoints(saved, removes=mesh is None or distributed.leads()))
     started = time.perf_counter()
     speed = Speed(flops_per_step, peak_flops)
 
@@ -154,20 +161,30 @@ def fit(
 
 
 def _continued(
-    saved: Path, state: TrainState, total_steps: int, name: str, progress: Callable[[str], None]
+    saved: Path, state: TrainState, total_steps: int, mesh: Mesh | None, name: str, progress: Callable[[str], None]
 ) -> tuple[int, TrainState]:
     """Step and state of the newest whole checkpoint; damaged ones are removed. Without one, 0 and the given state."""
-    for step in reversed(checkpoints.steps(saved)):
-        if step > total_steps:
-            continue
-        if damage := checkpoints.damage(saved / str(step)):
+
+    def newest() -> int:
+        for step in reversed(checkpoints.steps(saved)):
+            if step > total_steps:
+                continue
+            damage = checkpoints.damage(saved / str(step))
+            if damage is None:
+                return step
             progress(f"{name}: the checkpoint of step {step} is damaged and was removed: {damage}")
             checkpoints.remove(saved / str(step))
-            continue
-        state = TrainState(*checkpoints.restore(saved / str(step), tuple(state)))
-        progress(f"{name}: continued from step {step} of {total_steps}")
-        return step, state
-    return 0, state
+        return 0
+
+    # With a mesh, process 0 decides for all.
+    step = newest() if mesh is None or distributed.leads() else 0
+    if mesh is not None:
+        step = distributed.agree(step)
+    if not step:
+        return 0, state
+    state = TrainState(*checkpoints.restore(saved / str(step), tuple(state), mesh))
+    progress(f"{name}: continued from step {step} of {total_steps}")
+    return step, state
 
 
 def _dispatches(first: int, total: int, size: int) -> Iterator[tuple[int, int]]:

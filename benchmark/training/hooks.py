@@ -50,13 +50,14 @@ class Event:
 Hook = Callable[[Event], None]
 
 
-def save_checkpoints(directory: Path) -> Hook:
-    """Saves the state under its step number, and keeps the newest two."""
+def save_checkpoints(directory: Path, *, removes: bool = True) -> Hook:
+    """Saves the state under its step number, and if it `removes` keeps the newest two; one process does that."""
 
     def hook(event: Event) -> None:
         if event.kind == "checkpoint":
             checkpoints.save(directory / str(event.step), tuple(event.state))
-            checkpoints.keep_latest(directory)
+            if removes:
+                checkpoints.keep_latest(directory)
 
     return hook
 

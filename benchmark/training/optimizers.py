@@ -43,7 +43,7 @@ def learning_rate(config: OptimizerConfig, step: int, total_steps: int) -> float
     """Learning rate of one step: linear warm-up, then linear decay to `end_factor` of the peak.
 
     Args:
-        config: peak, warm-up fraction and end factor.
+        config: peak, warm-up fraction, end factor, and where the decay begins.
         step: number of steps already done, from 0.
         total_steps: length of the phase.
 
@@ -53,5 +53,6 @@ def learning_rate(config: OptimizerConfig, step: int, total_steps: int) -> float
     warmup = int(config.warmup_fraction * total_steps)
     if step < warmup:
         return config.learning_rate * (step + 1) / warmup
-    progress = (step - warmup) / max(1, total_steps - warmup)
+    begin = warmup if config.decay_from == "warmup" else 0
+    progress = (step - begin) / max(1, total_steps - begin)
     return config.learning_rate * (1.0 - (1.0 - config.end_factor) * progress)

@@ -14,10 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from benchmark.config import EncoderConfig, PretrainConfig, TrainerConfig
 from benchmark.models.heads import MaskedLM
-from benchmark.training import checkpoints
+from benchmark.training import checkpoints, partitioning
 from benchmark.training.fit import FitReport, fit
 from benchmark.training.hooks import UNWATCHED, Monitor
 from benchmark.training.initial import init_tree
@@ -62,6 +63,23 @@ def load_params(path: Path, encoder: EncoderConfig) -> Any:
     return checkpoints.restore(path, init_params(encoder, 0, next_sentence=pairs))
 
 
+def next_sentence_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """`mean -log softmax(logits)_label` of next-sentence prediction (BERT, arXiv 1810.04805, section 3.1).
+
+    Args:
+        logits: `[batch, 2]`.
+        labels: 0 where the second part of a row follows the first, 1 where it is a random one, -1 for a row that does
+            not count, `[batch]`.
+
+    Returns:
+        The mean over rows that count, a scalar.
+    """
+    counts = labels >= 0
+    logits = jnp.where(counts[:, None], logits, 0.0)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(labels, 0))
+    return (losses * counts).sum() / jnp.maximum(counts.sum(), 1)
+
+
 def masked_lm_loss(
     encoder: EncoderConfig, *, next_sentence: bool = False, compute_dtype: str = "float32"
 ) -> Callable[..., Any]:
@@ -82,9 +100,10 @@ def masked_lm_loss(
         terms = {"masked_lm": Mean((losses * b.weights).sum() / total, count)}
         metrics = {"masked_lm_accuracy": Mean(correct.sum() / total, count)}
         if next_sentence:
+            assert b.next_sentence_labels is not None
             pairs, labels = output.next_sentence_logits, b.next_sentence_labels
-            value, rows = optax.softmax_cross_entropy_with_integer_labels(pairs, labels).mean(), jnp.asarray(len(pairs))
-            terms["next_sentence"] = Mean(value, rows)
+            rows = (labels >= 0).sum()
+            terms["next_sentence"] = Mean(next_sentence_loss(pairs, labels), rows)
             metrics["next_sentence_accuracy"] = Mean((pairs.argmax(-1) == labels).mean(), rows)
         return terms, metrics
 
@@ -112,6 +131,7 @@ def pretrain(
     directory: Path,
     progress: Callable[[str], None],
     *,
+    mesh: Mesh | None = None,
     trainer: TrainerConfig = DEFAULTS,
     monitor: Monitor = UNWATCHED,
 ) -> tuple[Any, FitReport]:
@@ -126,12 +146,14 @@ def pretrain(
         seed: seeds initial values, data order and masking.
         directory: for checkpoints and metrics.
         progress: receives progress lines.
+        mesh: the devices to train on; None for one.
         trainer: how to train.
         monitor: what watches.
 
     Returns:
         Parameters (encoder, masked-LM head and, where rows are pairs, next-sentence head) and the fit report.
     """
+    partitioning.check_batch(mesh, "PretrainConfig.batch_size", config.batch_size)
     key = jax.random.key(seed)
     direction = make_direction(config.optimizer)
     pairs = "next_sentence_label" in rows.features
@@ -141,12 +163,14 @@ def pretrain(
         direction,
         accumulation_steps=trainer.gradient_accumulation_steps,
         count_tokens=count_tokens,
+        mesh=mesh,
     )
     length = rows.features["input_ids"].shape[1]
 
     def inputs(number: int) -> tuple[Any, Any, dict[str, Any]]:
-        ids, types, labels = take_rows(rows, config.batch_size, number, seed)
+        ids, types, labels = take_rows(rows, config.batch_size, number, seed, mesh)
         batch = mask_tokens(jax.random.fold_in(key, number), ids, special, config.mask_rate, types, labels)
+        batch = partitioning.divide_rows(mesh, batch)
         return batch, np.float32(learning_rate(config.optimizer, number, config.steps)), {}
 
     state, report = fit(
@@ -159,6 +183,7 @@ def pretrain(
         checkpoint_every=config.checkpoint_every,
         log_every=trainer.log_every,
         progress=progress,
+        mesh=mesh,
         hooks=monitor.hooks("teacher", progress),
         steps_per_dispatch=trainer.steps_per_dispatch,
         describe_batch=lambda number: describe_rows(rows, config.batch_size, number, seed),
@@ -168,16 +193,17 @@ def pretrain(
     return state.params, report
 
 
-def take_rows(rows: arrays.TokenArrays, batch_size: int, step: int, seed: int) -> RowBatch:
-    """The rows of one step, in the order that `seed` gives.
+def take_rows(rows: arrays.TokenArrays, batch_size: int, step: int, seed: int, mesh: Mesh | None = None) -> RowBatch:
+    """The rows of one step, in the order that `seed` gives, divided among the devices of the mesh.
 
-    Each process of a distributed run reads its own share of the batch, `batch_size / processes` rows.
+    Each process of a distributed run reads its own share of the batch.
     """
-    share = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    return _row_batch(rows, arrays.batch_indices(rows.num_rows, batch_size, step, seed, **share))
+    indices = arrays.batch_indices(rows.num_rows, batch_size, step, seed)
+    own = _row_batch(rows, indices[partitioning.own_rows(mesh, batch_size)])
+    return partitioning.place_rows(mesh, own, batch_size)
 
 
-def _row_batch(rows: arrays.TokenArrays, indices: np.ndarray | slice) -> RowBatch:
+def _row_batch(rows: arrays.TokenArrays, indices: np.ndarray) -> RowBatch:
     ids = np.asarray(rows.features["input_ids"][indices]).astype(np.int32)
     types, labels = (
         np.asarray(rows.features[name][indices]) if name in rows.features else None
@@ -208,8 +234,9 @@ def evaluate_masked_lm(
     special: SpecialTokens,
     mask_rate: float,
     batch_size: int = 64,
+    mesh: Mesh | None = None,
 ) -> dict[str, float]:
-    """Masked-LM accuracy and loss on held-out rows; the masks are the same for every model.
+    """Masked-LM accuracy and loss on held-out rows; the masks are the same for every model and on every mesh.
 
     Returns:
         `accuracy` in percent, its standard error `accuracy_stderr` in percentage points (binomial), mean `loss` in
@@ -217,16 +244,18 @@ def evaluate_masked_lm(
         model has that head.
     """
     totals: dict[str, float] = {}
+    params, own = partitioning.place(mesh, params), partitioning.own_rows(mesh, batch_size)
     for number, start in enumerate(range(0, rows.num_rows, batch_size)):
-        ids, types, labels = _row_batch(rows, slice(start, start + batch_size))
+        ids, types, labels = _row_batch(rows, (start + own)[start + own < rows.num_rows])
         # The last batch is filled up, so that one compiled shape serves all; nothing in the fillers is predicted.
-        missing = batch_size - len(ids)
+        missing = len(own) - len(ids)
         ids = np.pad(ids, ((0, missing), (0, 0)), constant_values=special.pad_id)
         types = None if types is None else np.pad(types, ((0, missing), (0, 0)))
         labels = None if labels is None else np.pad(labels, (0, missing), constant_values=-1)
+        ids, types, labels = partitioning.place_rows(mesh, (ids, types, labels), batch_size)
         # A key that no training run uses: masks of the evaluation depend on the row alone.
         key = jax.random.fold_in(jax.random.key(20220121), number)
-        batch = mask_tokens(key, ids, special, mask_rate, types, labels)
+        batch = partitioning.divide_rows(mesh, mask_tokens(key, ids, special, mask_rate, types, labels))
         for name, value in _evaluate_batch(encoder, params, batch).items():
             totals[name] = totals.get(name, 0.0) + float(value)
     accuracy = totals["correct"] / totals["predictions"]

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
 from benchmark.config import TrainerConfig
+from benchmark.training import partitioning
 
 # How training runs where nothing is said.
 DEFAULTS = TrainerConfig()
@@ -125,6 +127,7 @@ def make_train_step(
     accumulation_steps: int = 1,
     batch_axes: Any = 0,
     count_tokens: Callable[[Any], jax.Array] | None = None,
+    mesh: Mesh | None = None,
 ) -> Callable[..., Any]:
     """Compiles one optimisation step.
 
@@ -137,6 +140,7 @@ def make_train_step(
             one, and give the loss and the gradient of the whole batch up to rounding.
         batch_axes: see `divide`.
         count_tokens: the number of real tokens of a batch, for the tokens per second that a fit reports.
+        mesh: the mesh that state and batch lie on; None for one device.
 
     Returns:
         `step(state, batch, rate, settings) -> (state, metrics)`; `rate` is a scalar, or a tree of factors shaped like
@@ -169,7 +173,8 @@ def make_train_step(
         metrics[SOUND] = sound & jnp.isfinite(optax.tree.norm(updates))
         if count_tokens is not None:
             metrics[TOKENS] = count_tokens(batch)
-        return TrainState(params, opt_state), jax.tree.map(jnp.asarray, metrics)
+        new_state = TrainState(params, opt_state), jax.tree.map(jnp.asarray, metrics)
+        return partitioning.constrain(mesh, new_state)
 
     return jax.jit(step, donate_argnums=0)
 

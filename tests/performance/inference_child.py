@@ -1,8 +1,8 @@
-"""One framework, one model, one process: builds the model, then times calls when told to.
+"""One framework, one model, one process: reads the model, then times calls when told to.
 
-`python -m tests.performance.inference_child FRAMEWORK MODEL BATCH` reads a number of calls from standard input
-and answers with their times in nanoseconds as a JSON list. Between orders it sleeps, so that processes of other
-frameworks have the machine to themselves.
+`python -m tests.performance.inference_child FRAMEWORK CHECKPOINT BATCH` answers the first call with a sample of the
+output, then reads numbers of calls from standard input and answers with their times in nanoseconds, each a line of
+JSON. Between orders it sleeps, so that processes of other frameworks have the machine to themselves.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,34 +20,38 @@ import numpy as np
 LENGTH = 128
 
 
-def jax_model(encoder: Any, inputs: dict[str, np.ndarray]) -> Callable[[], Any]:
+def jax_model(checkpoint: Path, inputs: dict[str, np.ndarray]) -> Callable[[], Any]:
     """Our encoder, compiled ahead of time, parameters on the device."""
     import jax
 
-    from benchmark.models.encoder import Encoder
+    from baselines import checkpoint_files
     from benchmark.models.inference import compile_encoder
-    from benchmark.training.initial import init_tree
 
-    params = init_tree(Encoder(encoder), encoder, 0, num_inputs=3)
-    run = compile_encoder(encoder, params, *inputs["input_ids"].shape)
+    model = checkpoint_files.read(checkpoint)
+    run = compile_encoder(model.encoder, model.params["encoder"], *inputs["input_ids"].shape)
     arrays = [
         jax.device_put(inputs[name].astype(np.int32)) for name in ("input_ids", "attention_mask", "token_type_ids")
     ]
     return lambda: jax.block_until_ready(run(*arrays))
 
 
-def torch_model(encoder: Any, inputs: dict[str, np.ndarray], compiled: bool = False) -> Callable[[], Any]:
-    """The same architecture in transformers, scaled dot-product attention, no gradients."""
-    import torch
+def load_torch(checkpoint: Path, attention: str) -> Any:
+    """The encoder of a checkpoint as a transformers model, without the pooler that ours has not either."""
     import transformers
 
-    from benchmark.models.hugging_face_config import encoder_to_json
+    return transformers.AutoModel.from_pretrained(
+        checkpoint, attn_implementation=attention, add_pooling_layer=False
+    ).eval()
 
-    config = transformers.AutoConfig.for_model(**encoder_to_json(encoder))
-    model = transformers.AutoModel.from_config(config, attn_implementation="sdpa").eval()
+
+def torch_model(checkpoint: Path, inputs: dict[str, np.ndarray], compiled: bool = False) -> Callable[[], Any]:
+    """The same model in transformers, scaled dot-product attention, no gradients."""
+    import torch
+
+    model = load_torch(checkpoint, "sdpa")
     tensors = {name: torch.from_numpy(value.astype(np.int64)) for name, value in inputs.items()}
     if compiled:
-        model = torch.compile(model)
+        model = torch.compile(model, dynamic=False)
 
     def call() -> Any:
         with torch.inference_mode():
@@ -54,20 +60,16 @@ def torch_model(encoder: Any, inputs: dict[str, np.ndarray], compiled: bool = Fa
     return call
 
 
-def onnx_model(encoder: Any, inputs: dict[str, np.ndarray]) -> Callable[[], Any]:
+def onnx_model(checkpoint: Path, inputs: dict[str, np.ndarray]) -> Callable[[], Any]:
     """The transformers model as an ONNX graph in ONNX Runtime, all its optimisations on."""
     import tempfile
-    from pathlib import Path
 
     import onnxruntime
     import torch
-    import transformers
 
     from baselines.onnx_export import export_graph
-    from benchmark.models.hugging_face_config import encoder_to_json
 
-    config = transformers.AutoConfig.for_model(**encoder_to_json(encoder))
-    model = transformers.AutoModel.from_config(config, attn_implementation="eager").eval()
+    model = load_torch(checkpoint, "eager")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         export_graph(model, path, ("last_hidden_state",))
@@ -76,32 +78,29 @@ def onnx_model(encoder: Any, inputs: dict[str, np.ndarray]) -> Callable[[], Any]
     torch.set_num_threads(1)
     names = [entry.name for entry in session.get_inputs()]
     feeds = {name: inputs[name].astype(np.int64) for name in names}
-    return lambda: session.run(None, feeds)
+    return lambda: session.run(None, feeds)[0]
+
+
+MAKERS: dict[str, Callable[..., Callable[[], Any]]] = {
+    "jax": jax_model,
+    "torch": torch_model,
+    "torch.compile": partial(torch_model, compiled=True),
+    "onnxruntime": onnx_model,
+}
 
 
 def main() -> None:
-    """Builds the model named on the command line and serves orders until standard input ends."""
-    from baselines.catalogue import baselines
-
-    framework, name, batch = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    encoder = baselines()[name].encoder
-    assert encoder is not None
+    """Reads the model named on the command line and serves orders until standard input ends."""
+    framework, checkpoint, batch = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    vocabulary_size = json.loads((checkpoint / "config.json").read_text())["vocab_size"]
     rng = np.random.default_rng(0)
     inputs = {
-        "input_ids": rng.integers(1, encoder.vocab_size, (batch, LENGTH)),
+        "input_ids": rng.integers(1, vocabulary_size, (batch, LENGTH)),
         "attention_mask": np.ones((batch, LENGTH), np.int64),
         "token_type_ids": np.zeros((batch, LENGTH), np.int64),
     }
-    start = time.perf_counter()
-    makers = {
-        "jax": jax_model,
-        "torch": torch_model,
-        "torch.compile": lambda e, i: torch_model(e, i, compiled=True),
-        "onnxruntime": onnx_model,
-    }
-    call = makers[framework](encoder, inputs)
-    call()
-    print(json.dumps({"ready_s": time.perf_counter() - start}), flush=True)
+    call = MAKERS[framework](checkpoint, inputs)
+    print(json.dumps(np.asarray(call())[:, ::16, ::8].tolist()), flush=True)
     for line in sys.stdin:
         times = []
         for _ in range(int(line)):

@@ -23,6 +23,8 @@ from tasks.request import MaterializeRequest
 from tasks.text_files import read_lines
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+# Batches that are delivered, and steps that are taken, in one round.
+STEPS = 50
 # The process of the data stage itself, and the child that imports TensorFlow: the peaks of both, in KiB. The ru_maxrss
 # of a process starts at the size of the one that forked it, here pytest with everything it imported; VmHWM does not.
 MEMORY_PROBE = """
@@ -32,8 +34,9 @@ from tasks.request import MaterializeRequest
 data = run_in_child(MaterializeRequest.from_dict(json.loads(sys.argv[1])), pathlib.Path(sys.argv[2]))
 own = int(re.search(r"VmHWM:\\s+(\\d+) kB", pathlib.Path("/proc/self/status").read_text()).group(1))
 peaks = [own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss]
-rows = json.loads((pathlib.Path(sys.argv[2]) / data["pretrain"]["train"] / "meta.json").read_text())["rows"]
-print(json.dumps({"peaks": peaks, "seconds": data["seconds"]["pretrain"], "rows": rows}))
+train, special = data["pretrain"]["train"], {name: data["vocabulary"][name] for name in ("cls_id", "sep_id")}
+rows = json.loads((pathlib.Path(sys.argv[2]) / train / "meta.json").read_text())["rows"]
+print(json.dumps({"peaks": peaks, "seconds": data["seconds"]["pretrain"], "rows": rows, "train": train, **special}))
 """
 
 
@@ -120,6 +123,13 @@ def test_tokenise_and_materialise(benchmark, interleaved, state_ratio, source, t
         peer=round(len(texts) / seconds["peer"]),
         ratios=f"{min(ratios):.2f} to {max(ratios):.2f}",
     )
+    # What was measured is right: every row holds the ids that the peer gives, in the order of the file.
+    output = next(outputs)
+    made = materialize(request, output)["tasks"]["glue_sst2_v1"]
+    found = np.concatenate([arrays.load(output / made[split]).features["input_ids"] for split in splits])
+    expected = peer(texts, truncation=True, max_length=128, padding="max_length", return_tensors="np")["input_ids"]
+    assert found.shape == (info.split_sizes["train"] + 99, 128)
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.fixture(scope="module")
@@ -143,86 +153,89 @@ def random_rows(directory, rows, length, vocabulary_size):
     return arrays.load(directory)
 
 
-def test_batches_for_pretraining(benchmark, interleaved, state_ratio, micro, tmp_path):
-    """Batches from disk against what the fastest student of the micro track consumes in plain masked-LM training."""
+def student_steps(student, optimizer, ids, types, mask_rate):
+    """A function that takes `STEPS` masked-LM steps of the student on one batch and gives the last loss."""
     import jax
 
-    from benchmark.training.masking import SpecialTokens, mask_tokens
-    from benchmark.training.optimizers import make_direction
-    from benchmark.training.pretrain import init_params, masked_lm_loss, take_rows
-    from benchmark.training.state import init_state, make_train_step
-
-    config, student = micro
-    size = config.distill.batch_size
-    rows = random_rows(tmp_path / "rows", 100_000, config.data.pretrain_length, student.vocab_size)
-    special = SpecialTokens(student.vocab_size, 0, 2, 3, 4)
-    direction = make_direction(config.distill.distill_optimizer)
-    step = make_train_step(masked_lm_loss(student), direction)
-    state = init_state(init_params(student, 0), direction)
-    ids, types, _ = take_rows(rows, size, 0, 0)
-    batch = mask_tokens(jax.random.key(0), ids, special, config.distill.mask_rate, types)
-    steps = 50
-
-    def deliver():
-        for number in range(steps):
-            take_rows(rows, size, number, 0)
-
-    def consume():
-        nonlocal state
-        for _ in range(steps):
-            state, _ = step(state, batch, np.float32(1e-4), {})
-        jax.block_until_ready(state)
-
-    ratio, seconds, _ = interleaved(deliver, consume)
-    state_ratio(
-        "pretraining batches / steps of the smallest student",
-        ratio,
-        10,
-        batches_per_second=round(steps / seconds["ours"]),
-        steps_per_second=round(steps / seconds["peer"], 1),
-        batch=f"{size} x {config.data.pretrain_length}",
-    )
-
-
-def test_batches_for_finetuning(benchmark, interleaved, state_ratio, micro, tmp_path):
-    """Batches of a GLUE task against the encoder steps of the same student."""
-    import jax
-
-    from benchmark.evaluation.finetune import make_batch
     from benchmark.training.masking import SpecialTokens, mask_tokens
     from benchmark.training.optimizers import make_direction
     from benchmark.training.pretrain import init_params, masked_lm_loss
     from benchmark.training.state import init_state, make_train_step
 
-    config, student = micro
-    size, length = config.finetune.batch_size, config.data.task_length
-    rows = random_rows(tmp_path / "rows", 60_000, length, student.vocab_size)
-    direction = make_direction(config.finetune.optimizer)
+    direction = make_direction(optimizer)
     step = make_train_step(masked_lm_loss(student), direction)
     state = init_state(init_params(student, 0), direction)
     special = SpecialTokens(student.vocab_size, 0, 2, 3, 4)
-    batch = mask_tokens(jax.random.key(0), rows.features["input_ids"][:size], special, 0.15)
-    steps = 50
-
-    def deliver():
-        for number in range(steps):
-            make_batch(rows, arrays.batch_indices(rows.num_rows, size, number, 0), length, 0)
+    batch = mask_tokens(jax.random.key(0), ids, special, mask_rate, types)
 
     def consume():
         nonlocal state
-        for _ in range(steps):
-            state, _ = step(state, batch, np.float32(1e-4), {})
-        jax.block_until_ready(state)
+        for _ in range(STEPS):
+            state, metrics = step(state, batch, np.float32(1e-4), {})
+        return float(jax.block_until_ready((state, metrics))[1]["loss"])
 
-    ratio, seconds, _ = interleaved(deliver, consume)
-    state_ratio(
-        "fine-tuning batches / steps of the smallest student",
-        ratio,
-        10,
-        batches_per_second=round(steps / seconds["ours"]),
-        steps_per_second=round(steps / seconds["peer"], 1),
-        batch=f"{size} x {length}",
-    )
+    return consume
+
+
+@pytest.fixture
+def against_steps(interleaved, state_ratio):
+    """A function that measures how much faster batches are delivered than the student consumes them."""
+
+    def measure(name, deliver, consume, batch):
+        first_loss = consume()
+        ratio, seconds, _ = interleaved(lambda: [deliver(number) for number in range(STEPS)], consume)
+        # The steps are real ones: they learn their batch.
+        assert consume() < first_loss
+        state_ratio(
+            f"{name} batches / steps of the smallest student",
+            ratio,
+            10,
+            batches_per_second=round(STEPS / seconds["ours"]),
+            steps_per_second=round(STEPS / seconds["peer"], 1),
+            batch=batch,
+        )
+
+    return measure
+
+
+def test_batches_for_pretraining(benchmark, against_steps, micro, tmp_path):
+    """Batches from disk against what the fastest student of the micro track consumes in plain masked-LM training."""
+    from benchmark.training.pretrain import take_rows
+
+    config, student = micro
+    size, length = config.distill.batch_size, config.data.pretrain_length
+    rows = random_rows(tmp_path / "rows", 100_000, length, student.vocab_size)
+    ids, types, _ = take_rows(rows, size, 0, 0)
+    consume = student_steps(student, config.distill.phases[-1].optimizer, ids, types, config.distill.mask_rate)
+    against_steps("pretraining", lambda number: take_rows(rows, size, number, 0), consume, f"{size} x {length}")
+    for number in range(STEPS):
+        indices = arrays.batch_indices(rows.num_rows, size, number, 0)
+        ids, types, _ = take_rows(rows, size, number, 0)
+        assert ids.shape == types.shape == (size, length)
+        np.testing.assert_array_equal(ids, rows.features["input_ids"][indices])
+        np.testing.assert_array_equal(types, rows.features["token_type_ids"][indices])
+
+
+def test_batches_for_finetuning(benchmark, against_steps, micro, tmp_path):
+    """Batches of a GLUE task against the encoder steps of the same student."""
+    from benchmark.evaluation.finetune import make_batch
+
+    config, student = micro
+    size, length = config.finetune.batch_size, config.data.task_length
+    rows = random_rows(tmp_path / "rows", 60_000, length, student.vocab_size)
+
+    def deliver(number):
+        return make_batch(rows, arrays.batch_indices(rows.num_rows, size, number, 0), length, 0)
+
+    consume = student_steps(student, config.finetune.optimizer, rows.features["input_ids"][:size], None, 0.15)
+    against_steps("fine-tuning", deliver, consume, f"{size} x {length}")
+    for number in range(STEPS):
+        batch, indices = deliver(number), arrays.batch_indices(rows.num_rows, size, number, 0)
+        for name in ("input_ids", "token_type_ids", "label"):
+            assert len(batch[name]) == size
+            np.testing.assert_array_equal(batch[name], rows.features[name][indices])
+        # The rows are full.
+        assert batch["attention_mask"].shape == (size, length) and batch["attention_mask"].all()
 
 
 @pytest.mark.parametrize("sentence_pairs", [False, True])
@@ -248,3 +261,12 @@ def test_memory_of_streaming(benchmark, state_ratio, source, tmp_path, sentence_
         rows=measured["rows"],
         rows_per_second=round(measured["rows"] / measured["seconds"]),
     )
+    train = arrays.load(tmp_path / "output" / measured["train"])
+    arrays.verify(train.directory)
+    ids = np.asarray(train.features["input_ids"])
+    assert ids.shape == (measured["rows"], 128)
+    # Every row begins a text and closes it, and padding stands at the end alone.
+    assert (ids[:, 0] == measured["cls_id"]).all()
+    lengths = (ids != 0).sum(axis=1)
+    assert ((ids != 0) == (np.arange(128) < lengths[:, None])).all()
+    assert (ids[np.arange(len(ids)), lengths - 1] == measured["sep_id"]).all()

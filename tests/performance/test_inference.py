@@ -1,7 +1,8 @@
-"""Inference of published architectures against transformers with torch, and ONNX Runtime beside them (`make bench`).
+"""Inference of published architectures against transformers with torch (`make bench`).
 
-Each framework has a process of its own, and one works at a time: torch's threads and ours in one process would spoil
-both. Weights are random; the numbers do not depend on them.
+ONNX Runtime and `torch.compile` are measured beside them. Each framework has a process of its own, and one works at a
+time: torch's threads and ours in one process would spoil both. All read one checkpoint with random parameters, and have
+to give the same hidden states.
 """
 
 from __future__ import annotations
@@ -11,13 +12,20 @@ import os
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+
+from baselines import checkpoint_files
+from baselines.catalogue import baselines
+from benchmark.models.encoder import Encoder
+from benchmark.training.initial import init_tree, trained_like
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ("bert_base", "minilm_l6_h384", "tinybert4", "mobilebert")
@@ -27,12 +35,24 @@ TURN_S, TURNS = 0.5, 6
 # Seconds between turns, in which the waiting threads of the last framework go to sleep.
 PAUSE_S = 0.1
 TARGETS = {1: 0.85, 8: 1.0}
+# Seconds to the first output. Compiling with torch may take minutes; what is not ready by then is reported as such.
+START_LIMIT_S = {"torch.compile": 120.0}
+
+
+class NotReadyError(Exception):
+    """A framework that did not give its first output."""
 
 
 @contextmanager
-def served(framework: str, model: str, batch: int) -> Iterator[Any]:
-    """A process of a framework; gives a function from a number of calls to their times in seconds."""
-    command = [sys.executable, "-m", "tests.performance.inference_child", framework, model, str(batch)]
+def served(framework: str, checkpoint: Path, batch: int) -> Iterator[tuple[np.ndarray, Any]]:
+    """A process of a framework.
+
+    Gives a sample of its hidden states, and a function from a number of calls to their times in seconds.
+
+    Raises:
+        NotReadyError: it ended without output, or was ended after its limit in `START_LIMIT_S`.
+    """
+    command = [sys.executable, "-m", "tests.performance.inference_child", framework, str(checkpoint), str(batch)]
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "HF_HUB_OFFLINE": "1"}
     # Torch's own default: PASSIVE makes small models up to 1.7 times slower, ACTIVE would spin in the others' turns.
     environment.pop("OMP_WAIT_POLICY", None)
@@ -40,9 +60,14 @@ def served(framework: str, model: str, batch: int) -> Iterator[Any]:
         command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdin and process.stdout
+    limit = START_LIMIT_S.get(framework, 600.0)
+    timer = threading.Timer(limit, process.kill)
+    timer.start()
     try:
         answer = process.stdout.readline()
-        assert answer, f"{framework} did not start: exit code {process.wait()}"
+        timer.cancel()
+        if not answer:
+            raise NotReadyError(f"{framework} gave no output within {limit:g} s: exit code {process.wait()}")
 
         def calls(number: int) -> list[float]:
             assert process.stdin and process.stdout
@@ -50,30 +75,61 @@ def served(framework: str, model: str, batch: int) -> Iterator[Any]:
             process.stdin.flush()
             return [time / 1e9 for time in json.loads(process.stdout.readline())]
 
-        yield calls
+        yield np.array(json.loads(answer)), calls
     finally:
+        timer.cancel()
         process.kill()
         process.wait()
 
 
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A Hugging Face directory of each model."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    known = baselines()
+    for model in MODELS:
+        encoder = known[model].encoder
+        assert encoder
+        params = trained_like(init_tree(Encoder(encoder), encoder, 0, num_inputs=3))
+        checkpoint_files.write(folder / model, encoder, {"encoder": params})
+    return {model: folder / model for model in MODELS}
+
+
+def measured(checkpoint: Path, batch: int) -> dict[str, list[float]]:
+    """Medians in seconds of each turn of each framework that was ready, after a comparison of their outputs."""
+    with ExitStack() as stack:
+        servers = {name: stack.enter_context(served(name, checkpoint, batch)) for name in FRAMEWORKS}
+        try:
+            servers["torch.compile"] = stack.enter_context(served("torch.compile", checkpoint, batch))
+        except NotReadyError as reason:
+            print(f"{checkpoint.name}: {reason}")
+        expected, _ = servers["torch"]
+        for name, (found, _) in servers.items():
+            scale = max(1.0, np.abs(expected).max())
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * scale, err_msg=f"{checkpoint.name} {name}")
+        counts = {name: max(3, round(TURN_S / min(calls(3)))) for name, (_, calls) in servers.items()}
+        medians: dict[str, list[float]] = {name: [] for name in servers}
+        for _ in range(TURNS):
+            for name, (_, calls) in servers.items():
+                time.sleep(PAUSE_S)
+                medians[name].append(statistics.median(calls(counts[name])))
+    return medians
+
+
 @pytest.mark.parametrize("batch", sorted(TARGETS))
-def test_inference_latency(benchmark: Any, state_ratio: Any, batch: int) -> None:
+def test_inference_latency(benchmark: Any, state_ratio: Any, checkpoints: dict[str, Path], batch: int) -> None:
     ratios: dict[str, float] = {}
     details: dict[str, str] = {}
 
     def measure() -> None:
         for model in MODELS:
-            medians: dict[str, list[float]] = {framework: [] for framework in FRAMEWORKS}
-            with ExitStack() as stack:
-                servers = {name: stack.enter_context(served(name, model, batch)) for name in FRAMEWORKS}
-                counts = {name: max(3, round(TURN_S / min(server(3)))) for name, server in servers.items()}
-                for _ in range(TURNS):
-                    for name, server in servers.items():
-                        time.sleep(PAUSE_S)
-                        medians[name].append(statistics.median(server(counts[name])))
-            ours, torch, onnx = (statistics.median(medians[name]) for name in FRAMEWORKS)
+            medians = measured(checkpoints[model], batch)
+            times = {name: f"{1e3 * statistics.median(values):.1f}" for name, values in medians.items()}
             ratios[model] = statistics.median(a / b for a, b in zip(medians["jax"], medians["torch"], strict=True))
-            details[model] = f"{ratios[model]:.2f} ({1e3 * ours:.1f} ms, torch {1e3 * torch:.1f}, ORT {1e3 * onnx:.1f})"
+            details[model] = (
+                f"{ratios[model]:.2f} ({times['jax']} ms, torch {times['torch']}, ORT {times['onnxruntime']},"
+                f" torch.compile {times.get('torch.compile', 'not ready')})"
+            )
 
     benchmark.pedantic(measure, rounds=1, iterations=1)
     mean = statistics.geometric_mean(ratios.values())

@@ -1,0 +1,79 @@
+"""Where a student starts: random values, copies of the teacher's, and maps between widths."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmark.config import DistillConfig, EncoderConfig
+from benchmark.distillation.layer_maps import layer_map
+from benchmark.distillation.objectives import Objective
+from benchmark.distillation.outputs import Teacher
+from benchmark.errors import StageError
+from benchmark.training.pretrain import init_params
+
+# Keeps the random streams of the maps apart from each other and from those of parameters.
+_STREAMS = {"projection": 2, "embedding_projection": 4}
+
+
+def init_student(student: EncoderConfig, teacher: Teacher, config: DistillConfig, seed: int) -> dict[str, Any]:
+    """Start values of a distillation.
+
+    Args:
+        student: architecture.
+        teacher: the teacher.
+        config: says what is copied from the teacher, and which losses compare states.
+        seed: seeds what is random.
+
+    Returns:
+        `student`: parameters with masked-LM head, and next-sentence head if a phase trains it. Where the widths differ
+        also `projection` and `embedding_projection`, learned maps from the student's to the teacher's width for the
+        losses on hidden states and on embeddings, each if a phase has such a loss; they are dropped after distillation.
+
+    Raises:
+        StageError: layers or head should be copied from a teacher whose shapes are others.
+    """
+    params = init_params(student, seed, next_sentence=any(phase.next_sentence_weight for phase in config.phases))
+    if config.copy_embeddings:
+        own, source = params["encoder"]["embeddings"], teacher.params["encoder"]["embeddings"]
+        params["encoder"]["embeddings"] = jax.tree.map_with_path(
+            lambda path, leaf: _where_it_fits(source, path, leaf), own, is_leaf=lambda x: not isinstance(x, dict)
+        )
+    if config.initialise_from_teacher:
+        chosen = np.asarray(layer_map(config.layer_map, student.num_hidden_layers, teacher.encoder.num_hidden_layers))
+        layers = jax.tree.map(lambda leaf: leaf[chosen], teacher.params["encoder"]["layers"])
+        params["encoder"]["layers"] = _whole(layers, params["encoder"]["layers"], "layers")
+        params["masked_lm"] = _whole(teacher.params["masked_lm"], params["masked_lm"], "masked_lm")
+    result: dict[str, Any] = {"student": params}
+    widths = (student.hidden_size, teacher.encoder.hidden_size)
+    if widths[0] != widths[1]:
+        for name in Objective.of(config.phases).projections:
+            random = np.random.default_rng((seed, _STREAMS[name]))
+            kernel = random.standard_normal(widths, np.float32) * widths[0] ** -0.5
+            result[name] = {"kernel": kernel.astype(np.float32)}
+    return result
+
+
+def _where_it_fits(source: Any, path: Any, leaf: jax.Array) -> jax.Array:
+    """The array at `path` of `source` if it has the shape of `leaf`, else `leaf`."""
+    for entry in path:
+        source = source.get(entry.key) if isinstance(source, dict) else None
+    # A copy: the training step donates its state, and the teacher's own arrays must survive that.
+    return jnp.array(source) if source is not None and np.shape(source) == leaf.shape else leaf
+
+
+def _whole(source: Any, own: Any, name: str) -> Any:
+    """A copy of `source`, which must have the names and shapes of `own`."""
+    theirs = {jax.tree_util.keystr(path): np.shape(leaf) for path, leaf in jax.tree.leaves_with_path(source)}
+    ours = {jax.tree_util.keystr(path): np.shape(leaf) for path, leaf in jax.tree.leaves_with_path(own)}
+    for path in sorted(theirs.keys() | ours.keys()):
+        if theirs.get(path) != ours.get(path):
+            raise StageError(
+                f"DistillConfig.initialise_from_teacher = True: {name}{path} has shape {ours.get(path)} in the student "
+                f"and {theirs.get(path)} in the teacher; accepted: a student whose layers and head have the teacher's "
+                "shapes, or False"
+            )
+    return jax.tree.map(jnp.array, source)

@@ -1,0 +1,98 @@
+"""What a distillation reads of student and teacher, and nothing else of either."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from benchmark.config import EncoderConfig
+from benchmark.models.heads import MaskedLM
+from benchmark.training.masking import MaskedBatch
+
+
+class Needs(NamedTuple):
+    """Which outputs of a model are asked for; hashable, so that it can be a static argument of a compiled program.
+
+    With `last_layer` the stacks over layers hold the last layer alone.
+    """
+
+    logits: bool = False
+    next_sentence: bool = False
+    embeddings: bool = False
+    hidden_states: bool = False
+    attention_scores: bool = False
+    values: bool = False
+    last_layer: bool = False
+
+
+class Outputs(NamedTuple):
+    """Outputs of a model on a masked batch; None for what was not asked for.
+
+    Attributes:
+        logits: masked-LM logits at the places to predict, `[batch, predictions, vocab]`.
+        next_sentence_logits: `[batch, 2]`.
+        embeddings: output of the embedding layer, `[batch, length, hidden]`.
+        hidden_states: outputs of the layers, `[layers, batch, length, hidden]`.
+        attention_scores: scores before the softmax, `[layers, batch, heads, length, length]`.
+        values: value vectors, `[layers, batch, length, heads, head_size]`.
+    """
+
+    logits: Any
+    next_sentence_logits: Any
+    embeddings: Any
+    hidden_states: Any
+    attention_scores: Any
+    values: Any
+
+
+# Where the rows of a batch lie in each of the outputs.
+BATCH_AXES = Outputs(0, 0, 0, 1, 1, 1)
+
+
+def outputs(
+    encoder: EncoderConfig, params: Any, batch: MaskedBatch, needs: Needs, compute_dtype: str = "float32"
+) -> Outputs:
+    """Runs a model on a masked batch and keeps what `needs` names; `compute_dtype` is the type that it computes in."""
+    result = MaskedLM(encoder, dtype=jnp.dtype(compute_dtype), next_sentence=needs.next_sentence).apply(
+        {"params": params},
+        batch.input_ids,
+        batch.attention_mask,
+        batch.token_type_ids,
+        batch.positions,
+        # The last state is handed out anyway.
+        output_hidden_states=needs.hidden_states and not needs.last_layer,
+        output_attentions=needs.attention_scores,
+        output_values=needs.values,
+    )
+    model = result.encoder
+    states, layers = None, slice(-1 if needs.last_layer else 0, None)
+    if needs.hidden_states:
+        states = model.last_hidden_state[None] if needs.last_layer else model.hidden_states
+    return Outputs(
+        logits=result.logits if needs.logits else None,
+        next_sentence_logits=result.next_sentence_logits,
+        embeddings=model.embeddings if needs.embeddings else None,
+        hidden_states=states,
+        attention_scores=model.attention_scores[layers] if needs.attention_scores else None,
+        values=model.values[layers] if needs.values else None,
+    )
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained teacher: architecture and parameters with masked-LM head."""
+
+    encoder: EncoderConfig
+    params: Any
+
+
+@partial(jax.jit, static_argnums=(0, 3, 4))
+def teacher_outputs(
+    encoder: EncoderConfig, params: Any, batch: MaskedBatch, needs: Needs, compute_dtype: str = "float32"
+) -> Outputs:
+    """The teacher's `outputs`: a program of its own, which all students of a process share."""
+    return outputs(encoder, params, batch, needs, compute_dtype)

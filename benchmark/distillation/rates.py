@@ -1,0 +1,68 @@
+"""Which parameters move in a phase, and how fast: factors of the optimiser's learning rate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmark.config import PhaseConfig
+
+
+def group_of(path: tuple[str, ...]) -> str:
+    """The group that `PhaseConfig.frozen` names, of a parameter of the student with masked-LM head.
+
+    Args:
+        path: keys from the root of the student's parameters.
+    """
+    if path[:2] == ("encoder", "layers"):
+        return "layers"
+    if path[:1] == ("encoder",):
+        return "position_embeddings" if path[-1] == "position_embeddings" else "embeddings"
+    return "heads"
+
+
+def rate_factors(params: Any, phase: PhaseConfig, stage: int, num_layers: int) -> Any:
+    """Factor of the learning rate of each parameter.
+
+    Args:
+        params: `student`, and the projections beside it, which always move.
+        phase: what is frozen, and how a stage treats the layers.
+        stage: stage of a phase that transfers layer by layer, from 0; ignored in others.
+        num_layers: layers of the student.
+
+    Returns:
+        A tree like `params`, float32. A leaf has one factor for each layer, or one for all of its parameter, with axes
+        of size 1 to broadcast: the same shapes in all stages and phases, so that a step is compiled once.
+    """
+    layers = np.ones(num_layers, np.float32)
+    if phase.per_layer:
+        number = np.arange(num_layers)
+        layers = np.where(number < stage, phase.earlier_layers_rate, 0.0).astype(np.float32)
+        layers[stage] = phase.current_layer_rate
+    frozen = set(phase.frozen) | ({"position_embeddings"} if "embeddings" in phase.frozen else set())
+
+    def factor(path: Any, leaf: Any) -> np.ndarray:
+        names = tuple(entry.key for entry in path)
+        group = group_of(names[1:]) if names[0] == "student" else "projections"
+        moves = np.float32(group not in frozen)
+        if group == "layers":
+            return moves * layers.reshape((num_layers,) + (1,) * (np.ndim(leaf) - 1))
+        return moves * np.ones((1,) * np.ndim(leaf), np.float32)
+
+    return jax.tree.map_with_path(factor, params)
+
+
+def stage_weights(phase: PhaseConfig, stage: int, num_layers: int) -> np.ndarray:
+    """What multiplies each student layer's loss in a stage, `[layers]`; ones in a phase without stages.
+
+    See `PhaseConfig.stage_loss`.
+    """
+    if not phase.per_layer:
+        return np.ones(num_layers, np.float32)
+    number = np.arange(num_layers)
+    if phase.stage_loss == "mean":
+        return np.where(number <= stage, 1.0 / (stage + 1), 0.0).astype(np.float32)
+    divisor = stage + 1 if phase.stage_loss == "current" else num_layers
+    return np.where(number == stage, 1.0 / divisor, 0.0).astype(np.float32)
