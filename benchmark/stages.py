@@ -80,6 +80,14 @@ class Run:
 
         return make_mesh(self.config.trainer.mesh)
 
+    @cached_property
+    def teacher_cache(self) -> Any:
+        """The teacher's outputs on the batches of search and distillation, which all students share."""
+        from benchmark.distillation.teacher_cache import TeacherCache
+
+        trainer, folder = self.config.trainer, self.workdir / "teacher_cache"
+        return TeacherCache(trainer.teacher_cache_bytes, folder, trainer.teacher_cache_disk_bytes)
+
     @property
     def systems_at_once(self) -> int:
         """Threads that distil; one on a mesh, whose devices must all start the same programs in the same order."""
@@ -141,9 +149,9 @@ def teacher_stage(run: Run) -> dict[str, Any]:
             run.config.seed,
             directory,
             run.progress,
-            mesh=run.mesh,
             trainer=run.config.trainer,
             monitor=run.monitor,
+            mesh=run.mesh,
         )
         validation, mask_rate = run.rows("pretrain", "validation"), config.pretrain.mask_rate
         scores = evaluate_masked_lm(encoder, params, validation, run.special, mask_rate, mesh=run.mesh)
@@ -193,7 +201,7 @@ def load_params(directory: Path, encoder: EncoderConfig) -> Any:
 def _distilled(
     run: Run, teacher: Any, encoder: EncoderConfig, recipe: DistillConfig, directory: Path | None, name: str
 ) -> Any:
-    """Distils one student; returns its parameters and what records say of them."""
+    """Distils one student, quietly where nothing is kept; returns its parameters and what records say of them."""
     from benchmark.distillation.distill import distill
     from benchmark.training.pretrain import evaluate_masked_lm
 
@@ -208,10 +216,11 @@ def _distilled(
         seed=seed,
         directory=directory,
         name=name,
-        progress=run.progress,
-        mesh=run.mesh,
+        progress=run.progress if directory else lambda line: None,
         trainer=run.config.trainer,
         monitor=monitor,
+        mesh=run.mesh,
+        cache=run.teacher_cache,
     )
     validation = run.rows("pretrain", "validation")
     scores = evaluate_masked_lm(encoder, params, validation, run.special, recipe.mask_rate, mesh=run.mesh)
@@ -230,11 +239,10 @@ def search_stage(run: Run) -> dict[str, Any]:
     def work() -> dict[str, Any]:
         teacher = load_teacher(run)
         recipe = run.config.distill.scaled(config.flash_fraction)
-        quiet = Run(run.config, run.workdir, lambda line: None, run.show)
 
         def evaluate(job: dict[str, Any]) -> dict[str, float]:
             encoder = run.encoder(encoder_from_dict(job["encoder"]))
-            _, result = _distilled(quiet, teacher, encoder, recipe, None, f"trial {job['number']}")
+            _, result = _distilled(run, teacher, encoder, recipe, None, f"trial {job['number']}")
             scores = result["masked_lm"]
             return {k: scores[k] for k in ("accuracy", "accuracy_stderr", "loss")} | {"steps": result["steps"]}
 
@@ -253,7 +261,10 @@ def search_stage(run: Run) -> dict[str, Any]:
         write_json(directory / "history.json", history(config, trials, run.config.track))
         found = found_systems(config, trials)
         run.progress("search: found " + ", ".join(name for name, _ in found))
-        return {"found": {name: to_dict(encoder) for name, encoder in found}, "trials": len(trials)}
+        cached = run.teacher_cache.report()
+        run.progress(_cache_line("search", cached))
+        systems = {name: to_dict(encoder) for name, encoder in found}
+        return {"found": systems, "trials": len(trials), "teacher_cache": cached}
 
     marker = directory / "stage.json"
     return once(marker, stage_fingerprint, work, run.progress, "search", directory=directory, together=True)
@@ -306,7 +317,17 @@ def distill_stage(run: Run) -> dict[str, Any]:
             marker, fingerprints[system.name], work, run.progress, name, directory=system.directory, together=True
         )
 
-    return together(map_threads(distilled, students, run.systems_at_once))
+    markers = map_threads(distilled, students, run.systems_at_once)
+    if teacher is not None:
+        run.progress(_cache_line("distill", run.teacher_cache.report()))
+        run.teacher_cache.close()
+    return together(markers)
+
+
+def _cache_line(stage: str, cached: dict[str, int]) -> str:
+    size = (cached["memory_bytes"] + cached["disk_bytes"]) / 2**20
+    kept = f"the teacher's outputs on {cached['computed']} batches ({size:.0f} MiB)"
+    return f"{stage}: {kept} were reused {cached['reused']} times; {cached['live']} times it ran without room for more"
 
 
 def together(markers: list[dict[str, Any]]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from benchmark.distillation.distill import distill
 from benchmark.distillation.initial import init_student
 from benchmark.distillation.objectives import Objective
 from benchmark.distillation.outputs import Teacher
+from benchmark.distillation.teacher_cache import TeacherCache
 from benchmark.errors import StageError
 from benchmark.training.masking import SpecialTokens
 from benchmark.training.pretrain import init_params
@@ -90,12 +91,12 @@ def traces() -> Any:
     counted: Counter[Any] = Counter()
     make_step, make_loss = module.make_train_step, module.loss_function
 
-    def remembered_loss(*arguments: Any) -> Any:
-        loss, key = make_loss(*arguments), arguments[:3]
+    def remembered_loss(*key: Any) -> Any:
+        loss = make_loss(*key)
 
-        def counting(*inputs: Any) -> Any:
+        def counting(*arguments: Any) -> Any:
             counted[key] += 1
-            return loss(*inputs)
+            return loss(*arguments)
 
         counting.key = key  # type: ignore[attr-defined]
         return counting
@@ -242,14 +243,14 @@ def test_one_program_gives_the_same_parameters(teacher: Teacher, rows: TokenArra
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-4)
     # All stages of the transfer share a program here too.
-    assert [traces[STUDENT, LAYERS, Objective.of([phase])] for phase in RECIPE.phases] == [1, 1]
+    assert [traces[STUDENT, LAYERS, Objective.of([phase]), "float32"] for phase in RECIPE.phases] == [1, 1]
 
 
 def test_every_stage_and_phase_runs_the_same_program(teacher: Teacher, rows: TokenArrays, traces: Counter[Any]) -> None:
     run(RECIPE, teacher, rows)
     run(with_steps(RECIPE, 1, 2), teacher, rows)
     # Two stages and a phase; a step calls its loss function only while it is traced for a compile.
-    assert traces[STUDENT, LAYERS, Objective.of(RECIPE.phases)] == 1
+    assert traces[STUDENT, LAYERS, Objective.of(RECIPE.phases), "float32"] == 1
 
 
 def test_phases_that_differ_in_numbers_alone_share_a_program() -> None:
@@ -275,9 +276,9 @@ def test_unmasked_input_reaches_student_and_teacher(
     seen: list[Any] = []
     original = module.teacher_outputs
 
-    def watched(encoder: Any, params: Any, batch: Any, needs: Any) -> Any:
+    def watched(encoder: Any, params: Any, batch: Any, *options: Any) -> Any:
         seen.append(np.asarray(batch.input_ids))
-        return original(encoder, params, batch, needs)
+        return original(encoder, params, batch, *options)
 
     monkeypatch.setattr(module, "teacher_outputs", watched)
     phase = dataclasses.replace(TRANSFER, mask_input=False, per_layer=False, steps=2)
@@ -304,16 +305,33 @@ def test_an_interrupted_distillation_ends_with_the_same_bits(
     whole = run(RECIPE, teacher, rows)
     original = module.take_rows
 
-    def stopping(rows: TokenArrays, batch_size: int, step: int, seed: int) -> Any:
+    def stopping(rows: TokenArrays, batch_size: int, step: int, *options: Any) -> Any:
         if step == stop_at:
             raise KeyboardInterrupt
-        return original(rows, batch_size, step, seed)
+        return original(rows, batch_size, step, *options)
 
     monkeypatch.setattr(module, "take_rows", stopping)
     with pytest.raises(KeyboardInterrupt):
         run(RECIPE, teacher, rows, tmp_path)
     monkeypatch.setattr(module, "take_rows", original)
     assert equal(run(RECIPE, teacher, rows, tmp_path), whole)
+
+
+def test_students_that_share_a_cache_end_with_the_same_bits(teacher: Teacher, rows: TokenArrays) -> None:
+    """A second student with all of the teacher's outputs kept, and one with room for some of them only."""
+    alone = run(RECIPE, teacher, rows)
+    large = TeacherCache(2**30)
+    for _ in range(2):
+        assert equal(run(RECIPE, teacher, rows, cache=large), alone)
+    steps = sum(phase.total_steps(STUDENT.num_hidden_layers) for phase in RECIPE.phases)
+    assert (large.computed, large.reused, large.live) == (steps, steps, 0)
+    small = TeacherCache(large.memory_bytes // 2)
+    for _ in range(2):
+        assert equal(run(RECIPE, teacher, rows, cache=small), alone)
+    assert small.live == 2 * (steps - small.computed) > 0
+    # Other masks or another seed are other batches.
+    other = run(RECIPE, teacher, rows, cache=large, seed=1)
+    assert large.computed == 2 * steps and not equal(other, alone)
 
 
 def test_other_widths_and_heads_need_no_care(teacher: Teacher, rows: TokenArrays) -> None:

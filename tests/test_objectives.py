@@ -115,7 +115,15 @@ def expected(params: Any, teacher_params: Any) -> dict[str, Any]:
 
 @cache
 def compiled(objective: Objective) -> Any:
-    return jax.jit(loss_function(STUDENT, LAYERS, objective))
+    """The loss, and its terms as they enter it."""
+    loss = loss_function(STUDENT, LAYERS, objective)
+
+    def numbers(*arguments: Any) -> Any:
+        terms, _ = loss(*arguments)
+        parts = {name: mean.value for name, mean in terms.items()}
+        return sum(parts.values()), parts
+
+    return jax.jit(numbers)
 
 
 def compute(
@@ -128,9 +136,7 @@ def compute(
 ) -> Any:
     seen = teacher_outputs(TEACHER, teacher_params, batch, objective.teacher_needs)
     settings = objective.settings(config, np.asarray(weights, np.float32))
-    terms, _ = compiled(objective)(params, (batch, seen), settings)
-    values = {term: mean.value for term, mean in terms.items()}
-    return sum(values.values()), values
+    return compiled(objective)(params, (batch, seen), settings)
 
 
 def test_every_term_enters_with_its_weight(params: Any, teacher_params: Any, expected: dict[str, Any]) -> None:

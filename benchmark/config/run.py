@@ -91,23 +91,21 @@ class RunConfig(Checked):
     parallel_systems: int = setting(1, at_least=1)
 
     def check(self) -> None:
-        """Refuses equal names, uneven parts of batches, too long rows, and students that a search could not rank."""
+        """Refuses names, batches and lengths that do not go together, and students that a search could not rank."""
         names = [b.name for b in self.baselines]
         if len(set(names)) != len(names) or {"teacher", "untrained"} & set(names):
             self.refuse("baselines", "distinct names other than 'teacher' and 'untrained'")
         if self.untrained_control not in ("", "found", *names):
             self.refuse("untrained_control", "'', 'found' or the name of a baseline: " + ", ".join(names))
+        if not any(phase.trains_masked_lm for phase in self.distill.phases):
+            weights = "masked_lm_weight or soft_cross_entropy_weight above 0 in a phase with steps"
+            self.distill.refuse("recipe", f"a recipe with {weights}: the search ranks by masked-LM accuracy")
         parts = self.trainer.gradient_accumulation_steps
         sizes = {s.batch_size for s in (self.teacher.pretrain, self.distill, self.finetune)}
         if any(size % parts for size in sizes):
             self.trainer.refuse(
                 "gradient_accumulation_steps", f"a divisor of every batch_size: {', '.join(map(str, sorted(sizes)))}"
             )
-        if not any(phase.trains_masked_lm for phase in self.distill.phases):
-            accepted = (
-                "a phase with masked_lm_weight or soft_cross_entropy_weight: the search ranks by masked-LM accuracy"
-            )
-            self.distill.refuse("recipe", f"a recipe with {accepted}")
         if len(self.finetune.epochs) not in (1, len(self.data.tasks)):
             self.finetune.refuse("epochs", f"one number, or one for each of the {len(self.data.tasks)} tasks")
         limit = min(self.teacher.encoder.max_position_embeddings, self.search.space.base.max_position_embeddings)

@@ -75,7 +75,8 @@ class TrainerConfig(Checked):
     `compute_dtype` is the type of activations and matrix products of student and teacher; parameters, optimiser and
     losses stay in float32. A batch is divided into `gradient_accumulation_steps` parts that are computed one after the
     other, which saves memory and gives the same step. `steps_per_dispatch` steps are handed to the device at once,
-    with their batches. Metrics are written every `log_every` steps.
+    with their batches. Metrics are written every `log_every` steps. The teacher's outputs on the batches that all
+    students see are kept up to `teacher_cache_bytes` in memory and `teacher_cache_disk_bytes` in the run's folder.
     """
 
     compute_dtype: str = setting("float32", choices=("float32", "bfloat16"))
@@ -83,4 +84,6 @@ class TrainerConfig(Checked):
     steps_per_dispatch: int = setting(1, at_least=1)
     log_every: int = setting(50, at_least=1, changes_results=False)
     tensorboard: bool = setting(True, changes_results=False)
+    teacher_cache_bytes: int = setting(2 * 2**30, at_least=0, changes_results=False)
+    teacher_cache_disk_bytes: int = setting(0, at_least=0, changes_results=False)
     mesh: MeshConfig = setting(MeshConfig())

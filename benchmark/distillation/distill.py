@@ -21,6 +21,7 @@ from benchmark.distillation.layer_maps import layer_map
 from benchmark.distillation.objectives import Objective, loss_function
 from benchmark.distillation.outputs import BATCH_AXES, Outputs, Teacher, teacher_outputs
 from benchmark.distillation.rates import rate_factors, stage_weights
+from benchmark.distillation.teacher_cache import TeacherCache
 from benchmark.errors import StageError
 from benchmark.training import checkpoints, distributed, partitioning
 from benchmark.training.fit import fit
@@ -46,9 +47,10 @@ class _Run:
     directory: Path | None
     name: str
     progress: Callable[[str], None]
-    mesh: Mesh | None
-    trainer: TrainerConfig
-    monitor: Monitor
+    trainer: TrainerConfig = DEFAULTS
+    monitor: Monitor = UNWATCHED
+    mesh: Mesh | None = None
+    cache: TeacherCache | None = None
     programs: dict[Any, tuple[Any, Any]] = field(default_factory=dict)
 
     def objective(self, phase: PhaseConfig) -> Objective:
@@ -60,11 +62,10 @@ class _Run:
         key = (self.objective(phase), phase.optimizer.without_schedule)
         if key not in self.programs:
             depths = (self.student.num_hidden_layers, self.teacher.encoder.num_hidden_layers)
-            mapped = layer_map(self.config.layer_map, *depths)
-            loss = loss_function(self.student, mapped, key[0], self.trainer.compute_dtype)
+            layers, dtype = layer_map(self.config.layer_map, *depths), self.trainer.compute_dtype
             direction = make_direction(key[1])
             step = make_train_step(
-                loss,
+                loss_function(self.student, layers, key[0], dtype),
                 direction,
                 accumulation_steps=self.trainer.gradient_accumulation_steps,
                 batch_axes=(0, BATCH_AXES),
@@ -83,7 +84,14 @@ class _Run:
             batch = batch._replace(input_ids=jax.numpy.asarray(ids))
         batch = partitioning.divide_rows(self.mesh, batch)
         needs, dtype = self.objective(phase).teacher_needs, self.trainer.compute_dtype
-        return batch, teacher_outputs(self.teacher.encoder, self.teacher.params, batch, needs, dtype)
+
+        def ask() -> Outputs:
+            return teacher_outputs(self.teacher.encoder, self.teacher.params, batch, needs, dtype)
+
+        if self.cache is None or not any(needs):
+            return batch, ask()
+        shape = (self.config.batch_size, self.config.mask_rate, phase.mask_input)
+        return batch, self.cache.get((number, self.seed, shape, needs, dtype), ask)
 
     def train(self, phase: PhaseConfig, params: Any, first_batch: int) -> Any:
         """Runs the steps of a phase and gives the parameters back."""
@@ -98,9 +106,9 @@ class _Run:
             rates = jax.tree.map(lambda factor: factor * rate, factors[stage])
             return self.batch(phase, first_batch + number), rates, settings[stage]
 
-        step, direction = self.program(phase)
         size, length = self.config.batch_size, self.rows.features["input_ids"].shape[1]
         predictions = num_predictions(length, self.config.mask_rate)
+        step, direction = self.program(phase)
         state, _ = fit(
             init_state(params, direction),
             step,
@@ -109,14 +117,14 @@ class _Run:
             name=f"{self.name} {phase.name}",
             directory=self.directory / phase.name if self.directory else None,
             checkpoint_every=self.config.checkpoint_every,
-            progress=self.progress,
-            mesh=self.mesh,
             log_every=self.trainer.log_every,
+            progress=self.progress,
             hooks=self.monitor.hooks(f"{self.name} {phase.name}", self.progress),
             steps_per_dispatch=self.trainer.steps_per_dispatch,
             describe_batch=lambda number: describe_rows(self.rows, size, first_batch + number, self.seed),
             flops_per_step=training_flops(self.student, size, length, predictions, self.teacher.encoder),
             peak_flops=self.monitor.peak_flops,
+            mesh=self.mesh,
         )
         return state.params
 
@@ -132,9 +140,10 @@ def distill(
     directory: Path | None,
     name: str,
     progress: Callable[[str], None],
-    mesh: Mesh | None = None,
     trainer: TrainerConfig = DEFAULTS,
     monitor: Monitor = UNWATCHED,
+    mesh: Mesh | None = None,
+    cache: TeacherCache | None = None,
 ) -> tuple[Any, int]:
     """Distils a student from scratch.
 
@@ -150,9 +159,10 @@ def distill(
         directory: for checkpoints, phase results and metrics; None keeps nothing.
         name: shown in progress lines and errors.
         progress: receives progress lines.
-        mesh: the devices to train on, where the teacher's parameters lie already; None for one.
         trainer: how to train.
         monitor: what watches.
+        mesh: the devices to train on, where the teacher's parameters lie already; None for one.
+        cache: of this teacher on these rows, shared by the students of a run; None asks the teacher every time.
 
     Returns:
         The student's parameters (encoder, masked-LM head, and next-sentence head if a phase trains it) and the number
@@ -169,13 +179,16 @@ def distill(
                 "no sentence pairs; accepted: 0.0, or DataConfig.sentence_pairs = True"
             )
     partitioning.check_batch(mesh, "DistillConfig.batch_size", config.batch_size)
-    run = _Run(student, teacher, config, rows, special, seed, directory, name, progress, mesh, trainer, monitor)
+    run = _Run(student, teacher, config, rows, special, seed, directory, name, progress, trainer, monitor, mesh, cache)
     params = init_student(student, teacher, config, seed)
     done = 0
     for phase in config.phases:
         steps = phase.total_steps(student.num_hidden_layers)
         result = directory / phase.name / "result" if directory else None
-        if result is not None and distributed.agree(distributed.leads() and _is_whole(result, run)):
+        damage = checkpoints.damage(result) if result is not None and result.exists() else None
+        if damage:
+            progress(f"{name}: the result of phase {phase.name!r} is damaged and is made again: {damage}")
+        if result is not None and distributed.agree(result.exists() and not damage):
             params = checkpoints.restore(result, params)
         elif steps:
             # A map between widths that the phase has no use for stays as it is.
@@ -185,13 +198,3 @@ def distill(
                 checkpoints.save(result, params)
         done += steps
     return params["student"], done
-
-
-def _is_whole(result: Path, run: _Run) -> bool:
-    """Whether an earlier call left the result of a phase; a line says where it is damaged."""
-    if not result.exists():
-        return False
-    damage = checkpoints.damage(result)
-    if damage:
-        run.progress(f"{run.name}: {result} is damaged, so the phase is done again: {damage}")
-    return damage is None

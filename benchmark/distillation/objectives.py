@@ -113,7 +113,7 @@ def loss_function(
         student: architecture.
         layers: teacher layer of each student layer.
         objective: which terms there are.
-        compute_dtype: type of the student's activations and products; losses are computed in float32.
+        compute_dtype: type of the student's activations and products; the losses are computed in float32.
 
     Returns:
         `(params, batch, settings) -> (terms, {})`. `params` holds `student` and, where widths differ, the
@@ -125,25 +125,25 @@ def loss_function(
 
     def loss(params: Any, batch: Any, settings: dict[str, Any]) -> tuple[dict[str, Mean], dict[str, Mean]]:
         masked, teacher = batch
-        own = outputs(student, params["student"], masked, objective.student_needs, compute_dtype)
-        own, mask = _projected(own, params), masked.attention_mask.astype(jnp.float32)
-        parts = {}
+        own = _projected(outputs(student, params["student"], masked, objective.student_needs, compute_dtype), params)
+        mask = masked.attention_mask.astype(jnp.float32)
+        counts = _counts(masked, mask)
+        terms = {}
         for term, (field, function) in _LAYER_LOSSES.items():
             if term in objective.terms:
                 value = function(getattr(own, field), getattr(teacher, field)[mapped], mask)
-                parts[term] = (settings[term] * value * settings["layers"]).sum()
+                terms[term] = Mean((settings[term] * value * settings["layers"]).sum(), counts[term])
         for term, value in _batch_losses(objective, own, teacher, masked, mask, settings).items():
-            parts[term] = settings[term] * value
-        counts = _counts(masked, mask)
-        return {term: Mean(value, counts.get(term, counts["tokens"])) for term, value in parts.items()}, {}
+            terms[term] = Mean(settings[term] * value, counts[term])
+        return terms, {}
 
     return loss
 
 
 def _counts(masked: MaskedBatch, mask: jax.Array) -> dict[str, jax.Array]:
-    """What the terms are means over: tokens, or what stands under the name of a term."""
-    tokens = mask.sum(axis=1)
-    counts = {"tokens": tokens.sum(), "attention_score": jnp.square(tokens).sum()}
+    """What the mean of each term is taken over: tokens, pairs of tokens, predictions, or pairs of sentences."""
+    counts = dict.fromkeys((*_LAYER_LOSSES, "embedding"), mask.sum())
+    counts["attention_score"] = jnp.square(mask.sum(axis=1)).sum()
     counts |= dict.fromkeys(("masked_lm", "soft_cross_entropy"), masked.weights.sum())
     if masked.next_sentence_labels is not None:
         counts["next_sentence"] = (masked.next_sentence_labels >= 0).sum()

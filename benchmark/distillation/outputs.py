@@ -49,14 +49,14 @@ class Outputs(NamedTuple):
     values: Any
 
 
-# Where the rows of a batch lie in each of the outputs.
+# The batch axis of each output.
 BATCH_AXES = Outputs(0, 0, 0, 1, 1, 1)
 
 
 def outputs(
     encoder: EncoderConfig, params: Any, batch: MaskedBatch, needs: Needs, compute_dtype: str = "float32"
 ) -> Outputs:
-    """Runs a model on a masked batch and keeps what `needs` names; `compute_dtype` is the type that it computes in."""
+    """Runs a model on a masked batch and keeps what `needs` names; `compute_dtype` is that of products and states."""
     result = MaskedLM(encoder, dtype=jnp.dtype(compute_dtype), next_sentence=needs.next_sentence).apply(
         {"params": params},
         batch.input_ids,

@@ -65,12 +65,12 @@ def fit(
     checkpoint_every: int = 0,
     log_every: int = 50,
     progress: Callable[[str], None] = lambda line: None,
-    mesh: Mesh | None = None,
     hooks: Sequence[Hook] | None = None,
     steps_per_dispatch: int = 1,
     describe_batch: Callable[[int], str] = lambda number: f"batch {number}",
     flops_per_step: float | None = None,
     peak_flops: float | None = None,
+    mesh: Mesh | None = None,
 ) -> tuple[TrainState, FitReport]:
     """Runs `total_steps` steps, continuing from the newest whole checkpoint of an interrupted call.
 
@@ -87,13 +87,14 @@ def fit(
         checkpoint_every: steps between checkpoints; 0 for none.
         log_every: steps between log entries.
         progress: receives one line now and then.
-        mesh: where state and batches lie; with one, all processes of the run have to call.
         hooks: told what happens, beside those that write checkpoints and `metrics.jsonl`; None writes progress lines.
+            In a distributed run process 0 alone has any.
         steps_per_dispatch: steps that are handed to the device at once. Dispatches begin at multiples of it; logs and
             checkpoints that are due within one come at its end.
         describe_batch: step number -> words for the batch of that step, for the error.
         flops_per_step: what `benchmark.training.metrics.training_flops` gives; without it no MFU is reported.
         peak_flops: of all devices together, FLOP/s; likewise.
+        mesh: where state and batches lie; with one, all processes of the run have to call.
 
     Returns:
         The final state and a report.
@@ -105,16 +106,16 @@ def fit(
     first = 0
     saved = directory / "checkpoints" if directory is not None else None
     if saved is not None:
-        first, state = _continued(saved, state, total_steps, mesh, name, progress)
+        first, state = _continued(saved, state, total_steps, name, progress, mesh)
     state = partitioning.place(mesh, state)
-    hooks = [write_lines(progress)] if hooks is None else list(hooks)
+    if hooks is None:
+        hooks = [write_lines(progress)]
+    if directory is not None and saved is not None:
+        hooks = [write_metrics(directory / "metrics.jsonl"), *hooks]
     if mesh is not None and not distributed.leads():
         hooks = []
-    elif directory is not None:
-        hooks.insert(0, write_metrics(directory / "metrics.jsonl"))
     if saved is not None:
-        # Every process writes its part of a state.
-        hooks.append(save_checkpoints(saved, removes=mesh is None or distributed.leads()))
+        hooks = [*hooks, save_checkpoints(saved)]
     started = time.perf_counter()
     speed = Speed(flops_per_step, peak_flops)
 
@@ -161,30 +162,31 @@ def fit(
 
 
 def _continued(
-    saved: Path, state: TrainState, total_steps: int, mesh: Mesh | None, name: str, progress: Callable[[str], None]
+    saved: Path, state: TrainState, total_steps: int, name: str, progress: Callable[[str], None], mesh: Mesh | None
 ) -> tuple[int, TrainState]:
     """Step and state of the newest whole checkpoint; damaged ones are removed. Without one, 0 and the given state."""
-
-    def newest() -> int:
-        for step in reversed(checkpoints.steps(saved)):
-            if step > total_steps:
-                continue
-            damage = checkpoints.damage(saved / str(step))
-            if damage is None:
-                return step
-            progress(f"{name}: the checkpoint of step {step} is damaged and was removed: {damage}")
-            checkpoints.remove(saved / str(step))
-        return 0
-
-    # With a mesh, process 0 decides for all.
-    step = newest() if mesh is None or distributed.leads() else 0
-    if mesh is not None:
-        step = distributed.agree(step)
+    step = 0
+    if mesh is None or distributed.leads():
+        step = _newest(saved, total_steps, name, progress)
+    # What another process sees of the folder may be older.
+    step = step if mesh is None else distributed.agree(step)
     if not step:
         return 0, state
-    state = TrainState(*checkpoints.restore(saved / str(step), tuple(state), mesh))
     progress(f"{name}: continued from step {step} of {total_steps}")
-    return step, state
+    return step, TrainState(*checkpoints.restore(saved / str(step), tuple(state), mesh))
+
+
+def _newest(saved: Path, total_steps: int, name: str, progress: Callable[[str], None]) -> int:
+    """Step of the newest whole checkpoint, or 0; damaged ones after it are removed."""
+    for step in reversed(checkpoints.steps(saved)):
+        if step > total_steps:
+            continue
+        damage = checkpoints.damage(saved / str(step))
+        if damage is None:
+            return step
+        progress(f"{name}: the checkpoint of step {step} is damaged and was removed: {damage}")
+        checkpoints.remove(saved / str(step))
+    return 0
 
 
 def _dispatches(first: int, total: int, size: int) -> Iterator[tuple[int, int]]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmark.training import checkpoints
+from benchmark.training import checkpoints, distributed
 
 Progress = Callable[[str], None]
 # Name of a fit, steps done, steps in all (done = total takes the bar away), and a few words.
@@ -50,13 +50,13 @@ class Event:
 Hook = Callable[[Event], None]
 
 
-def save_checkpoints(directory: Path, *, removes: bool = True) -> Hook:
-    """Saves the state under its step number, and if it `removes` keeps the newest two; one process does that."""
+def save_checkpoints(directory: Path) -> Hook:
+    """Saves the state under its step number, and keeps the newest two; all processes of a distributed run take part."""
 
     def hook(event: Event) -> None:
         if event.kind == "checkpoint":
             checkpoints.save(directory / str(event.step), tuple(event.state))
-            if removes:
+            if distributed.leads():
                 checkpoints.keep_latest(directory)
 
     return hook

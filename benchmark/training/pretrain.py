@@ -102,9 +102,10 @@ def masked_lm_loss(
         if next_sentence:
             assert b.next_sentence_labels is not None
             pairs, labels = output.next_sentence_logits, b.next_sentence_labels
-            rows = (labels >= 0).sum()
-            terms["next_sentence"] = Mean(next_sentence_loss(pairs, labels), rows)
-            metrics["next_sentence_accuracy"] = Mean((pairs.argmax(-1) == labels).mean(), rows)
+            counted = labels >= 0
+            terms["next_sentence"] = Mean(next_sentence_loss(pairs, labels), counted.sum())
+            share = (pairs.argmax(-1) == labels).sum() / jnp.maximum(counted.sum(), 1)
+            metrics["next_sentence_accuracy"] = Mean(share, counted.sum())
         return terms, metrics
 
     return loss
@@ -131,9 +132,9 @@ def pretrain(
     directory: Path,
     progress: Callable[[str], None],
     *,
-    mesh: Mesh | None = None,
     trainer: TrainerConfig = DEFAULTS,
     monitor: Monitor = UNWATCHED,
+    mesh: Mesh | None = None,
 ) -> tuple[Any, FitReport]:
     """Trains an encoder from scratch on token rows.
 
@@ -146,9 +147,9 @@ def pretrain(
         seed: seeds initial values, data order and masking.
         directory: for checkpoints and metrics.
         progress: receives progress lines.
-        mesh: the devices to train on; None for one.
         trainer: how to train.
         monitor: what watches.
+        mesh: the devices to train on; None for one.
 
     Returns:
         Parameters (encoder, masked-LM head and, where rows are pairs, next-sentence head) and the fit report.
@@ -183,12 +184,12 @@ def pretrain(
         checkpoint_every=config.checkpoint_every,
         log_every=trainer.log_every,
         progress=progress,
-        mesh=mesh,
         hooks=monitor.hooks("teacher", progress),
         steps_per_dispatch=trainer.steps_per_dispatch,
         describe_batch=lambda number: describe_rows(rows, config.batch_size, number, seed),
         flops_per_step=training_flops(encoder, config.batch_size, length, num_predictions(length, config.mask_rate)),
         peak_flops=monitor.peak_flops,
+        mesh=mesh,
     )
     return state.params, report
 

@@ -1,0 +1,125 @@
+"""What the teacher gave on the batches of a run, kept for the next student.
+
+The batches of a distillation depend on the seed and the step alone, so all students of a search and of a track ask the
+teacher the same things. Its outputs are computed once, kept in memory and, if asked for, on disk up to a limit each,
+and computed again beyond it. A kept output is the array that was computed: the bits are those of a live teacher.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmark.distillation.outputs import Outputs
+
+
+class TeacherCache:
+    """Outputs by key, filled by the threads that ask for them.
+
+    What is kept stays: every student goes through the batches in the same order, and a cache that dropped the oldest
+    for the newest would have lost each batch when the next student comes to it.
+
+    Attributes:
+        computed: how often the teacher ran and its outputs were kept.
+        reused: how often kept outputs were handed out.
+        live: how often the teacher ran because there was no room.
+        memory_bytes: bytes kept in memory (of this process' devices).
+        disk_bytes: bytes kept on disk.
+    """
+
+    def __init__(self, memory_limit: int, directory: Path | None = None, disk_limit: int = 0) -> None:
+        """Starts empty.
+
+        Args:
+            memory_limit: bytes to keep in memory; 0 keeps none there.
+            directory: folder for what memory has no room for; what lies there is removed.
+            disk_limit: bytes to keep there.
+        """
+        self._limits = memory_limit, disk_limit if directory is not None else 0
+        self._directory = directory
+        self._kept: dict[Hashable, Future[Callable[[], Outputs] | None]] = {}
+        self._lock = threading.Lock()
+        self.computed = self.reused = self.live = self.memory_bytes = self.disk_bytes = 0
+        self.close()
+
+    def get(self, key: Hashable, compute: Callable[[], Outputs]) -> Outputs:
+        """The outputs kept under `key`, or those of `compute`; of several threads that ask at once one computes.
+
+        Args:
+            key: everything that the outputs depend on.
+            compute: runs the teacher.
+        """
+        with self._lock:
+            entry = self._kept.get(key)
+            first = entry is None
+            if entry is None:
+                entry = self._kept[key] = Future()
+        if first:
+            try:
+                outputs = compute()
+                entry.set_result(self._keep(outputs))
+            except BaseException:
+                # Whoever waits, and whoever asks next, computes for itself.
+                entry.set_result(None)
+                with self._lock:
+                    del self._kept[key]
+                raise
+            return outputs
+        load = entry.result()
+        with self._lock:
+            self.reused += load is not None
+            self.live += load is None
+        return compute() if load is None else load()
+
+    def _keep(self, outputs: Outputs) -> Callable[[], Outputs] | None:
+        """Keeps outputs where there is room; gives what hands them out again, or None."""
+        size = sum(part.data.nbytes for leaf in jax.tree.leaves(outputs) for part in leaf.addressable_shards)
+        divided = any(len(leaf.sharding.device_set) > 1 for leaf in jax.tree.leaves(outputs))
+        with self._lock:
+            in_memory = self.memory_bytes + size <= self._limits[0]
+            on_disk = not in_memory and not divided and self.disk_bytes + size <= self._limits[1]
+            number = self.computed
+            self.computed += in_memory or on_disk
+            self.live += not (in_memory or on_disk)
+            self.memory_bytes += size * in_memory
+            self.disk_bytes += size * on_disk
+        if in_memory:
+            return lambda: outputs
+        return self._write(outputs, number) if on_disk else None
+
+    def _write(self, outputs: Outputs, number: int) -> Callable[[], Outputs]:
+        """Writes outputs to one file for each array; gives what reads them."""
+        assert self._directory is not None
+        self._directory.mkdir(parents=True, exist_ok=True)
+        places: dict[str, tuple[Path, Any, tuple[int, ...]]] = {}
+        for name, leaf in outputs._asdict().items():
+            if leaf is not None:
+                array = np.asarray(leaf)
+                places[name] = self._directory / f"{number}.{name}", array.dtype, array.shape
+                array.tofile(places[name][0])
+
+        def read() -> Outputs:
+            arrays = {n: jax.numpy.asarray(np.fromfile(p, d).reshape(s)) for n, (p, d, s) in places.items()}
+            return Outputs(**{name: arrays.get(name) for name in Outputs._fields})
+
+        return read
+
+    def close(self) -> None:
+        """Forgets everything, on disk too."""
+        with self._lock:
+            self._kept.clear()
+            self.memory_bytes = self.disk_bytes = 0
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
+
+    def report(self) -> dict[str, int]:
+        """What was asked for so far, and what is kept."""
+        names = ("computed", "reused", "live", "memory_bytes", "disk_bytes")
+        return {name: int(getattr(self, name)) for name in names}
