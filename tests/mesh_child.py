@@ -20,7 +20,15 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.config import DistillConfig, EncoderConfig, MeshConfig, OptimizerConfig, PhaseConfig, PretrainConfig
+from benchmark.config import (
+    DistillConfig,
+    EncoderConfig,
+    MeshConfig,
+    OptimizerConfig,
+    PhaseConfig,
+    PretrainConfig,
+    TrainerConfig,
+)
 from benchmark.training import distributed
 from benchmark.workdir import once
 
@@ -73,7 +81,7 @@ class Recorded:
     """An array that remembers which rows were read."""
 
     def __init__(self, values: np.ndarray) -> None:
-        self.values = values
+        self.values, self.shape = values, values.shape
         self.read: list[list[int]] = []
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
@@ -136,7 +144,10 @@ def pretrained(mesh: Any, rows: Any, special: Any, out: Path) -> dict[str, Any]:
     from benchmark.training import checkpoints, pretrain
 
     counts, ids = traced(pretrain), rows.features["input_ids"]
-    params, report = pretrain.pretrain(TEACHER, PRETRAIN, rows, special, SEED, out / "fit", print, mesh=mesh)
+    # The batches of a mesh are also divided in parts, and its steps dispatched four at a time: the same steps still.
+    trainer = TrainerConfig() if mesh is None else TrainerConfig(gradient_accumulation_steps=2, steps_per_dispatch=4)
+    options = {"mesh": mesh, "trainer": trainer}
+    params, report = pretrain.pretrain(TEACHER, PRETRAIN, rows, special, SEED, out / "fit", print, **options)
     checkpoints.save(out / "pretrained", on_host(params))
     facts = {"traced": counts, "read": list(ids.read), "loss": report.last["loss"]}
     return facts | {"lies": mesh is None or lies(params, mesh)}
