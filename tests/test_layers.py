@@ -61,6 +61,14 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "benchmark.distillation",
         "tasks",
     ),
+    # Learns a task as fine-tuning does: its head, its batches.
+    "benchmark.distillation.task": (
+        "benchmark.config",
+        "benchmark.training",
+        "benchmark.distillation",
+        "benchmark.evaluation.finetune",
+        "tasks",
+    ),
     "benchmark.evaluation": (
         "benchmark.config",
         "benchmark.records",
@@ -84,6 +92,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "benchmark.workdir": ("benchmark.config", "benchmark.records"),
     "benchmark.stages": ("benchmark", "tasks"),
     "benchmark.finetuning": ("benchmark", "tasks"),
+    "benchmark.task_distillation": ("benchmark", "tasks"),
     "benchmark.pipeline": ("benchmark", "baselines.catalogue", "tasks"),
     "tasks": ("tasks",),
     # The command line of the tasks reads a gin file, and is imported by nobody.

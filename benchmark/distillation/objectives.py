@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,6 @@ import optax
 from benchmark.config import EncoderConfig, PhaseConfig
 from benchmark.distillation import losses
 from benchmark.distillation.outputs import Needs, Outputs, outputs
-from benchmark.training.masking import MaskedBatch
 from benchmark.training.state import LossFunction
 
 # Term -> the stack over layers that it compares, and its loss `(student, teacher, mask) -> [layers]`.
@@ -104,32 +103,41 @@ class Objective:
         }
 
 
-def loss_function(student: EncoderConfig, layers: tuple[int, ...], objective: Objective) -> LossFunction:
+def loss_function(
+    student: EncoderConfig,
+    layers: tuple[int, ...],
+    objective: Objective,
+    read: Callable[..., Outputs] = outputs,
+    batch_terms: Callable[..., dict[str, jax.Array]] | None = None,
+) -> LossFunction:
     """Loss of an objective, for `make_train_step`.
 
     Args:
         student: architecture.
         layers: teacher layer of each student layer.
         objective: which terms there are.
+        read: the student's outputs, `(encoder, params, batch, needs) -> Outputs`.
+        batch_terms: the terms that compare no layers, as `batch_losses`, which is the default.
 
     Returns:
         `(params, batch, settings) -> (loss, parts)`. `params` holds `student` and, where widths differ, the
-        objective's projections; the batch is a `MaskedBatch` and the teacher's `Outputs` on it; `settings` come from
-        `Objective.settings`. The parts are the terms as they enter the sum.
+        objective's projections; the batch is what `read` takes, here a `MaskedBatch`, and the teacher's `Outputs` on it;
+        `settings` come from `Objective.settings`. The parts are the terms as they enter the sum.
     """
+    of_batch = batch_terms or batch_losses
     # Every map gives the last student layer the teacher's last, which is all that either hands out in that case.
     mapped = np.zeros(1, np.int64) if objective.last_layer else np.asarray(layers)
 
     def loss(params: Any, batch: Any, settings: dict[str, Any]) -> tuple[jax.Array, dict[str, jax.Array]]:
         masked, teacher = batch
-        own = _projected(outputs(student, params["student"], masked, objective.student_needs), params)
+        own = _projected(read(student, params["student"], masked, objective.student_needs), params)
         mask = masked.attention_mask.astype(jnp.float32)
         parts = {}
         for term, (field, function) in _LAYER_LOSSES.items():
             if term in objective.terms:
                 value = function(getattr(own, field), getattr(teacher, field)[mapped], mask)
                 parts[term] = (settings[term] * value * settings["layers"]).sum()
-        for term, value in _batch_losses(objective, own, teacher, masked, mask, settings).items():
+        for term, value in of_batch(objective, own, teacher, masked, mask, settings).items():
             parts[term] = settings[term] * value
         return sum(parts.values(), jnp.zeros(())), parts
 
@@ -145,10 +153,10 @@ def _projected(own: Outputs, params: Any) -> Outputs:
     return own
 
 
-def _batch_losses(
-    objective: Objective, own: Outputs, teacher: Outputs, masked: MaskedBatch, mask: jax.Array, settings: Any
+def batch_losses(
+    objective: Objective, own: Outputs, teacher: Outputs, masked: Any, mask: jax.Array, settings: Any
 ) -> dict[str, jax.Array]:
-    """The terms that are one number for a batch."""
+    """The terms that are one number for a batch, before their weights; `mask` is 1 for tokens, `[batch, length]`."""
     found: dict[str, Any] = {}
     if "embedding" in objective.terms:
         found["embedding"] = losses.embedding_loss(own.embeddings, teacher.embeddings, mask)
