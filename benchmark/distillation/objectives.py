@@ -121,7 +121,7 @@ def loss_function(
 
     Returns:
         `(params, batch, settings) -> (loss, parts)`. `params` holds `student` and, where widths differ, the
-        objective's projections; the batch is what `read` takes, here a `MaskedBatch`, and the teacher's `Outputs` on it;
+        objective's projections; the batch is what `read` takes (a `MaskedBatch`) and the teacher's `Outputs` on it;
         `settings` come from `Objective.settings`. The parts are the terms as they enter the sum.
     """
     of_batch = batch_terms or batch_losses
