@@ -59,6 +59,7 @@ def model_card(record: Record, model_type: str, tuned: FineTuned | None = None) 
     lines += ["", "## Training", ""]
     lines += [f"- Recipe: {training.recipe}, {training.steps:,} steps, {training.tokens:,} tokens without padding."]
     lines += [f"- Teacher: {training.teacher}."] if training.teacher else []
+    lines += [f"- Tasks: learned from the fine-tuned teacher, {training.task_recipe}."] if training.task_recipe else []
     if training.masked_lm_accuracy is not None:
         lines.append(f"- Masked-LM accuracy on held-out text: {training.masked_lm_accuracy:.2f} %.")
     lines += [

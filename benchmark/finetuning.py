@@ -2,6 +2,9 @@
 
 A task without training data is predicted with the model of the task that it names (`trained_on` in the catalogue): MNLI
 is fine-tuned on once for each system and seed, and the model predicts MNLI-m, MNLI-mm and AX.
+
+With `FinetuneConfig.distill` found students and baselines learn a task from the teacher that was fine-tuned on it with
+the first seed (`benchmark.task_distillation`); the teacher therefore comes first.
 """
 
 from __future__ import annotations
@@ -11,11 +14,12 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from benchmark import task_distillation
 from benchmark.config import fingerprint
 from benchmark.parallel import map_threads
 from benchmark.stages import Run, SystemPlan, load_params, plan, together
 from benchmark.training import distributed
-from benchmark.workdir import once, read_json
+from benchmark.workdir import begin, once, read_json
 
 
 def prediction_path(run: Run, system: str, task: str, seed: int) -> Path:
@@ -37,12 +41,18 @@ def finetune_stage(run: Run) -> dict[str, Any]:
     """Fine-tunes every system on every task with every seed and writes its predictions on the evaluation split.
 
     The models are small and many: the processes of a distributed run share out the systems, and a system is trained on
-    one device.
+    one device. Where students learn from the fine-tuned teacher, it comes first.
     """
-    share = plan(run)[distributed.process_index() :: distributed.process_count()]
-    markers = map_threads(lambda system: finetuned_system(run, system), share, run.config.parallel_systems)
+    systems, first = plan(run), []
+    if run.config.finetune.distill is not None:
+        teachers = [system for system in systems if system.kind == "teacher" and distributed.leads()]
+        first = [finetuned_system(run, system) for system in teachers]
+        systems = [system for system in systems if system.kind != "teacher"]
+        distributed.wait("finetune teacher")
+    share = systems[distributed.process_index() :: distributed.process_count()]
+    rest = map_threads(lambda system: finetuned_system(run, system), share, run.config.parallel_systems)
     distributed.wait("finetune")
-    return together(markers)
+    return together([*first, *rest])
 
 
 def finetuned_system(run: Run, system: SystemPlan) -> dict[str, Any]:
@@ -68,6 +78,8 @@ def finetuned_system(run: Run, system: SystemPlan) -> dict[str, Any]:
                 predicted, parameters = _evaluated(run, system, encoder_params, group, seed)
                 markers |= predicted
                 kept += parameters
+            if task_distillation.needs_parameters(run, system):
+                kept += task_distillation.augment_task(run, parameters_path(run, system.name, trained).parent, trained)
     done = together([*markers.values(), *kept])
     lines = [_score_line(task, markers[task, seed]["result"]["scores"]) for task in tasks for seed in seeds]
     run.progress(f"finetune {system.name}: " + ("reused" if done["reused"] else ", ".join(lines)))
@@ -87,23 +99,34 @@ def _evaluated(
         Markers of the predictions by task and seed, and the marker of the parameters where they are kept.
     """
     upstream = read_json(system.directory / "stage.json")["fingerprint"]
+    distilled = task_distillation.applies(run, system)
+    # Checkpoints and metrics of a student's distillation; plain fine-tuning is short and begins anew.
+    folder = prediction_path(run, system.name, group[0], seed).with_suffix("")
+
+    def of(task: str) -> str:
+        return fingerprint(upstream, run.config.finetune, run.config.trainer, task, seed)
 
     @cache
     def model() -> tuple[Any, int]:
-        return _finetuned(run, system, encoder_params(), group, seed)
+        if distilled:
+            begin(folder, of(group[0]))
+        return _trained(run, system, encoder_params(), group, seed, folder)
 
     def done(path: Path, task: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        stage_fingerprint = fingerprint(upstream, run.config.finetune, run.config.trainer, task, seed)
-        return once(path, stage_fingerprint, work, lambda line: None, path.stem)
+        return once(path, of(task), work, lambda line: None, path.stem)
 
     markers = {}
     for task in group:
         path = prediction_path(run, system.name, task, seed)
         markers[task, seed] = done(path, task, partial(_predicted, run, system, model, task))
-    if not run.config.finetune.keep_parameters or seed != run.config.finetune.seeds[0]:
-        return markers, []
-    kept = parameters_path(run, system.name, group[0])
-    return markers, [done(kept.with_suffix(".json"), group[0], partial(_kept, kept, model, group[0], seed))]
+    kept = []
+    keeps = run.config.finetune.keep_parameters or task_distillation.needs_parameters(run, system)
+    if keeps and seed == run.config.finetune.seeds[0]:
+        path = parameters_path(run, system.name, group[0])
+        kept = [done(path.with_suffix(".json"), group[0], partial(_kept, path, model, group[0], seed))]
+    if distilled:
+        task_distillation.remove_checkpoints(run, folder)
+    return markers, kept
 
 
 def _kept(path: Path, model: Callable[[], tuple[Any, int]], task_name: str, seed: int) -> dict[str, Any]:
@@ -117,7 +140,9 @@ def _kept(path: Path, model: Callable[[], tuple[Any, int]], task_name: str, seed
     return {"task": task_name, "seed": seed, "length": length}
 
 
-def _finetuned(run: Run, system: SystemPlan, encoder_params: Any, group: list[str], seed: int) -> tuple[Any, int]:
+def _trained(
+    run: Run, system: SystemPlan, encoder_params: Any, group: list[str], seed: int, folder: Path
+) -> tuple[Any, int]:
     """The parameters fine-tuned on the first task of a group, and the row length that suffices for all of them."""
     from benchmark.evaluation import finetune
     from tasks.catalogue import get_task
@@ -128,6 +153,9 @@ def _finetuned(run: Run, system: SystemPlan, encoder_params: Any, group: list[st
     epochs = all_epochs[run.config.data.tasks.index(trained) if len(all_epochs) > 1 else 0]
     predicted = [run.rows("tasks", task, evaluation_split(run, task)) for task in group]
     length = max(finetune.used_length(rows, pad_id, multiple) for rows in (train, *predicted))
+    if task_distillation.applies(run, system):
+        teachers = parameters_path(run, "teacher", trained).parent
+        return task_distillation.distilled(run, system, encoder_params, trained, length, seed, folder, teachers), length
     params = finetune.finetune(
         system.encoder,
         encoder_params,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmark import bars, finetuning, manifest, records, stages
+from benchmark import bars, finetuning, manifest, records, stages, task_distillation
 from benchmark.config import STAGES, RunConfig, fingerprint, to_dict
 from benchmark.errors import StageError
 from benchmark.models.formulas import forward_flops, num_parameters
@@ -168,6 +168,7 @@ def _record(context: stages.Run, system: stages.SystemPlan, provenance: records.
         latency=_latency_blocks(context, system),
         training=records.Training(
             recipe=trained["recipe"],
+            task_recipe=task_distillation.recipe(context, system),
             teacher=None if system.kind in ("teacher", "control") else "teacher",
             steps=trained["steps"],
             tokens=trained["tokens"],

@@ -131,9 +131,13 @@ class LatencyBlock(_Model):
 
 
 class Training(_Model):
-    """How the system was trained before fine-tuning; `tokens` counts tokens that are not padding."""
+    """How the system was trained before fine-tuning; `tokens` counts tokens that are not padding.
+
+    `task_recipe` names the task-specific distillation that took the place of fine-tuning; null where there was none.
+    """
 
     recipe: str
+    task_recipe: str | None = None
     teacher: str | None
     steps: int = Field(ge=0)
     tokens: int = Field(ge=0)

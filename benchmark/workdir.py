@@ -81,10 +81,7 @@ def once(
         return {**marker, "reused": True}
     started = time.perf_counter()
     if directory is not None and writes:
-        begun = directory / "begun.json"
-        if directory.exists() and finished(begun, stage_fingerprint) is None:
-            shutil.rmtree(directory)
-        write_json(begun, {"fingerprint": stage_fingerprint})
+        begin(directory, stage_fingerprint)
     if together:
         distributed.wait(f"{name} begins")
     result = work()
@@ -112,6 +109,17 @@ def locked(workdir: Path) -> Iterator[None]:
                 f"{workdir}: another process is running here; wait for it or choose another --workdir"
             ) from None
         yield
+
+
+def begin(directory: Path, stage_fingerprint: str) -> None:
+    """Prepares the folder in which a piece of work keeps what an interrupted call continues from.
+
+    It is emptied when it belongs to other inputs (another fingerprint).
+    """
+    begun = directory / "begun.json"
+    if directory.exists() and finished(begun, stage_fingerprint) is None:
+        shutil.rmtree(directory)
+    write_json(begun, {"fingerprint": stage_fingerprint})
 
 
 def declare(workdir: Path, config: RunConfig, gin_text: str, manifest: dict[str, Any]) -> None:

@@ -81,6 +81,22 @@ def load(path: Path | str) -> Vocabulary:
     return Vocabulary(path=path, size=len(tokens), digest=hashlib.sha256(content).hexdigest(), **special_ids)
 
 
+def read_tokens(path: Path | str) -> list[str]:
+    """Reads the tokens of a vocabulary file.
+
+    Args:
+      path: a `vocab.txt`.
+
+    Returns:
+      the tokens, a token's id being its place.
+
+    Raises:
+      DataError: as `load`.
+    """
+    path = load(path).path
+    return _tokens(path.read_bytes(), path)
+
+
 def tokenizer(vocabulary: Vocabulary | Path | str) -> Tokenizer:
     """Builds the tokenizer of a vocabulary.
 

@@ -62,6 +62,14 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "benchmark.distillation",
         "tasks",
     ),
+    # Learns a task as fine-tuning does: its head, its batches.
+    "benchmark.distillation.task": (
+        "benchmark.config",
+        "benchmark.training",
+        "benchmark.distillation",
+        "benchmark.evaluation.finetune",
+        "tasks",
+    ),
     "benchmark.evaluation": (
         "benchmark.config",
         "benchmark.records",
@@ -85,6 +93,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "benchmark.workdir": ("benchmark.config", "benchmark.records", "benchmark.training.distributed"),
     "benchmark.stages": ("benchmark", "tasks"),
     "benchmark.finetuning": ("benchmark", "tasks"),
+    "benchmark.task_distillation": ("benchmark", "tasks"),
     "benchmark.pipeline": ("benchmark", "baselines.catalogue", "tasks"),
     "tasks": ("tasks",),
     # The command line of the tasks reads a gin file, and is imported by nobody.

@@ -10,11 +10,13 @@ from benchmark.config.distillation import DistillConfig, PhaseConfig
 from benchmark.config.encoder import EncoderConfig, encoder_from_dict
 from benchmark.config.run import BaselineConfig, FinetuneConfig, LatencyConfig, RunConfig
 from benchmark.config.search import ChipConfig, SearchConfig, SearchSpace
+from benchmark.config.task_distillation import AugmentationConfig, TaskDistillConfig, TaskPhaseConfig
 from benchmark.config.training import MeshConfig, OptimizerConfig, PretrainConfig, TeacherConfig, TrainerConfig
 from benchmark.settings import ConfigError, canonical_json, fingerprint, to_dict
 
 __all__ = [
     "STAGES",
+    "AugmentationConfig",
     "BaselineConfig",
     "ChipConfig",
     "ConfigError",
@@ -30,6 +32,8 @@ __all__ = [
     "RunConfig",
     "SearchConfig",
     "SearchSpace",
+    "TaskDistillConfig",
+    "TaskPhaseConfig",
     "TeacherConfig",
     "TrainerConfig",
     "canonical_json",

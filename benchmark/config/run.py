@@ -8,6 +8,7 @@ from benchmark.config.data import DataConfig
 from benchmark.config.distillation import DistillConfig
 from benchmark.config.encoder import EncoderConfig
 from benchmark.config.search import SearchConfig
+from benchmark.config.task_distillation import TaskDistillConfig
 from benchmark.config.training import OptimizerConfig, TeacherConfig, TrainerConfig
 from benchmark.settings import Checked, setting
 
@@ -34,6 +35,9 @@ class FinetuneConfig(Checked):
     padding, a large one shares compiled programs between tasks. `write_nbest` adds the other good answers of every
     SQuAD question, with scores, to the prediction files. `keep_parameters` keeps the fine-tuned parameters of the first
     seed, for `python -m baselines export --task`; a finished run can be called again with it.
+
+    With `distill` found students and baselines learn each task from the fine-tuned teacher; what is said here of
+    epochs, batch and optimiser then holds for the teacher and the untrained control.
     """
 
     seeds: tuple[int, ...] = setting((0, 1, 2), at_least=0)
@@ -44,6 +48,7 @@ class FinetuneConfig(Checked):
     optimizer: OptimizerConfig = setting()
     write_nbest: bool = setting(False)
     keep_parameters: bool = setting(False, changes_results=False)
+    distill: TaskDistillConfig | None = setting(None)
 
     def check(self) -> None:
         """Refuses repeated seeds."""
@@ -108,7 +113,21 @@ class RunConfig(Checked):
             )
         if len(self.finetune.epochs) not in (1, len(self.data.tasks)):
             self.finetune.refuse("epochs", f"one number, or one for each of the {len(self.data.tasks)} tasks")
+        if self.finetune.distill is not None:
+            self._check_task_distillation(self.finetune.distill)
         limit = min(self.teacher.encoder.max_position_embeddings, self.search.space.base.max_position_embeddings)
         for name in ("pretrain_length", "task_length", "span_length"):
             if getattr(self.data, name) > limit:
                 self.data.refuse(name, f"at most max_position_embeddings = {limit}")
+
+    def _check_task_distillation(self, distill: TaskDistillConfig) -> None:
+        """Refuses lists that have neither one number nor one for each task."""
+        accepted, lengths = (
+            f"one number, or one for each of the {len(self.data.tasks)} tasks",
+            (1, len(self.data.tasks)),
+        )
+        for phase in distill.phases:
+            if len(phase.epochs) not in lengths:
+                phase.refuse("epochs", accepted)
+        if distill.augmentation is not None and len(distill.augmentation.copies) not in (0, *lengths):
+            distill.augmentation.refuse("copies", f"(), {accepted}")

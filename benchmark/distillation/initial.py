@@ -47,10 +47,17 @@ def init_student(student: EncoderConfig, teacher: Teacher, config: DistillConfig
         layers = jax.tree.map(lambda leaf: leaf[chosen], teacher.params["encoder"]["layers"])
         params["encoder"]["layers"] = _whole(layers, params["encoder"]["layers"], "layers")
         params["masked_lm"] = _whole(teacher.params["masked_lm"], params["masked_lm"], "masked_lm")
-    result: dict[str, Any] = {"student": params}
-    widths = (student.hidden_size, teacher.encoder.hidden_size)
+    return {"student": params} | init_projections(student, teacher.encoder, Objective.of(config.phases), seed)
+
+
+def init_projections(
+    student: EncoderConfig, teacher: EncoderConfig, objective: Objective, seed: int
+) -> dict[str, dict[str, np.ndarray]]:
+    """Start values of the maps from the student's to the teacher's width that an objective needs; none of one width."""
+    result = {}
+    widths = (student.hidden_size, teacher.hidden_size)
     if widths[0] != widths[1]:
-        for name in Objective.of(config.phases).projections:
+        for name in objective.projections:
             random = np.random.default_rng((seed, _STREAMS[name]))
             kernel = random.standard_normal(widths, np.float32) * widths[0] ** -0.5
             result[name] = {"kernel": kernel.astype(np.float32)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,6 @@ import optax
 from benchmark.config import EncoderConfig, PhaseConfig
 from benchmark.distillation import losses
 from benchmark.distillation.outputs import Needs, Outputs, outputs
-from benchmark.training.masking import MaskedBatch
 from benchmark.training.state import LossFunction, Mean
 
 # Term -> the stack over layers that it compares, and its loss `(student, teacher, mask) -> [layers]`.
@@ -105,7 +104,12 @@ class Objective:
 
 
 def loss_function(
-    student: EncoderConfig, layers: tuple[int, ...], objective: Objective, compute_dtype: str = "float32"
+    student: EncoderConfig,
+    layers: tuple[int, ...],
+    objective: Objective,
+    compute_dtype: str = "float32",
+    read: Callable[..., Outputs] = outputs,
+    batch_terms: Callable[..., dict[str, jax.Array]] | None = None,
 ) -> LossFunction:
     """Loss of an objective, for `make_train_step`.
 
@@ -114,18 +118,21 @@ def loss_function(
         layers: teacher layer of each student layer.
         objective: which terms there are.
         compute_dtype: type of the student's activations and products; the losses are computed in float32.
+        read: the student's outputs, `(encoder, params, batch, needs, compute_dtype) -> Outputs`.
+        batch_terms: the terms that compare no layers, as `batch_losses`, which is the default.
 
     Returns:
         `(params, batch, settings) -> (terms, {})`. `params` holds `student` and, where widths differ, the
-        objective's projections; the batch is a `MaskedBatch` and the teacher's `Outputs` on it; `settings` come from
-        `Objective.settings`. The terms are weighted as they enter the sum.
+        objective's projections; the batch is what `read` takes (a `MaskedBatch`) and the teacher's `Outputs` on it;
+        `settings` come from `Objective.settings`. The terms are weighted as they enter the sum.
     """
+    of_batch = batch_terms or batch_losses
     # Every map gives the last student layer the teacher's last, which is all that either hands out in that case.
     mapped = np.zeros(1, np.int64) if objective.last_layer else np.asarray(layers)
 
     def loss(params: Any, batch: Any, settings: dict[str, Any]) -> tuple[dict[str, Mean], dict[str, Mean]]:
         masked, teacher = batch
-        own = _projected(outputs(student, params["student"], masked, objective.student_needs, compute_dtype), params)
+        own = _projected(read(student, params["student"], masked, objective.student_needs, compute_dtype), params)
         mask = masked.attention_mask.astype(jnp.float32)
         counts = _counts(masked, mask)
         terms = {}
@@ -133,20 +140,21 @@ def loss_function(
             if term in objective.terms:
                 value = function(getattr(own, field), getattr(teacher, field)[mapped], mask)
                 terms[term] = Mean((settings[term] * value * settings["layers"]).sum(), counts[term])
-        for term, value in _batch_losses(objective, own, teacher, masked, mask, settings).items():
+        for term, value in of_batch(objective, own, teacher, masked, mask, settings).items():
             terms[term] = Mean(settings[term] * value, counts[term])
         return terms, {}
 
     return loss
 
 
-def _counts(masked: MaskedBatch, mask: jax.Array) -> dict[str, jax.Array]:
+def _counts(masked: Any, mask: jax.Array) -> dict[str, jax.Array]:
     """What the mean of each term is taken over: tokens, pairs of tokens, predictions, or pairs of sentences."""
     counts = dict.fromkeys((*_LAYER_LOSSES, "embedding"), mask.sum())
     counts["attention_score"] = jnp.square(mask.sum(axis=1)).sum()
     counts |= dict.fromkeys(("masked_lm", "soft_cross_entropy"), masked.weights.sum())
-    if masked.next_sentence_labels is not None:
-        counts["next_sentence"] = (masked.next_sentence_labels >= 0).sum()
+    follows = getattr(masked, "next_sentence_labels", None)
+    if follows is not None:
+        counts["next_sentence"] = (follows >= 0).sum()
     return counts
 
 
@@ -159,10 +167,10 @@ def _projected(own: Outputs, params: Any) -> Outputs:
     return own
 
 
-def _batch_losses(
-    objective: Objective, own: Outputs, teacher: Outputs, masked: MaskedBatch, mask: jax.Array, settings: Any
+def batch_losses(
+    objective: Objective, own: Outputs, teacher: Outputs, masked: Any, mask: jax.Array, settings: Any
 ) -> dict[str, jax.Array]:
-    """The terms that are one number for a batch."""
+    """The terms that are one number for a batch, before their weights; `mask` is 1 for tokens, `[batch, length]`."""
     found: dict[str, Any] = {}
     if "embedding" in objective.terms:
         found["embedding"] = losses.embedding_loss(own.embeddings, teacher.embeddings, mask)

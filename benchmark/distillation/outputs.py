@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmark.config import EncoderConfig
+from benchmark.models.encoder import EncoderOutput
 from benchmark.models.heads import MaskedLM
 from benchmark.training.masking import MaskedBatch
 
@@ -28,12 +29,21 @@ class Needs(NamedTuple):
     values: bool = False
     last_layer: bool = False
 
+    @property
+    def wanted(self) -> dict[str, bool]:
+        """The flags of `Encoder`; the last state is handed out anyway."""
+        return {
+            "output_hidden_states": self.hidden_states and not self.last_layer,
+            "output_attentions": self.attention_scores,
+            "output_values": self.values,
+        }
+
 
 class Outputs(NamedTuple):
     """Outputs of a model on a masked batch; None for what was not asked for.
 
     Attributes:
-        logits: masked-LM logits at the places to predict, `[batch, predictions, vocab]`.
+        logits: masked-LM logits at the places to predict, `[batch, predictions, vocab]`, or those of a task's head.
         next_sentence_logits: `[batch, 2]`.
         embeddings: output of the embedding layer, `[batch, length, hidden]`.
         hidden_states: outputs of the layers, `[layers, batch, length, hidden]`.
@@ -63,22 +73,26 @@ def outputs(
         batch.attention_mask,
         batch.token_type_ids,
         batch.positions,
-        # The last state is handed out anyway.
-        output_hidden_states=needs.hidden_states and not needs.last_layer,
-        output_attentions=needs.attention_scores,
-        output_values=needs.values,
+        **needs.wanted,
     )
-    model = result.encoder
-    states, layers = None, slice(-1 if needs.last_layer else 0, None)
+    return what_is_needed(needs, result.encoder, result.logits, result.next_sentence_logits)
+
+
+def what_is_needed(needs: Needs, model: EncoderOutput, logits: Any, next_sentence_logits: Any = None) -> Outputs:
+    """Keeps what `needs` names of an encoder's output and of its head's logits."""
+    states: Any = None
+    layers = slice(-1 if needs.last_layer else 0, None)
     if needs.hidden_states:
         states = model.last_hidden_state[None] if needs.last_layer else model.hidden_states
+    scores: Any = model.attention_scores
+    values: Any = model.values
     return Outputs(
-        logits=result.logits if needs.logits else None,
-        next_sentence_logits=result.next_sentence_logits,
+        logits=logits if needs.logits else None,
+        next_sentence_logits=next_sentence_logits,
         embeddings=model.embeddings if needs.embeddings else None,
         hidden_states=states,
-        attention_scores=model.attention_scores[layers] if needs.attention_scores else None,
-        values=model.values[layers] if needs.values else None,
+        attention_scores=scores[layers] if needs.attention_scores else None,
+        values=values[layers] if needs.values else None,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ import optax
 
 from benchmark.config import EncoderConfig, FinetuneConfig, TrainerConfig
 from benchmark.models.heads import SequenceModel, SpanModel
+from benchmark.training import checkpoints
 from benchmark.training.fit import fit
 from benchmark.training.initial import init_tree
 from benchmark.training.optimizers import learning_rate, make_direction
@@ -27,7 +29,8 @@ CLASS_OUTPUTS = (
 )
 
 
-def _model(encoder: EncoderConfig, kind: str, compute_dtype: str = "float32") -> SequenceModel | SpanModel:
+def task_model(encoder: EncoderConfig, kind: str, compute_dtype: str = "float32") -> SequenceModel | SpanModel:
+    """Encoder with the head of a kind of task."""
     dtype = jnp.dtype(compute_dtype)
     if kind == "span":
         return SpanModel(encoder, dtype=dtype)
@@ -47,8 +50,30 @@ def without_unused_outputs(params: Any, task: TaskInfo) -> Any:
     return params | {"classifier": {name: values[..., : task.num_labels] for name, values in head.items()}}
 
 
+def initial_params(encoder: EncoderConfig, encoder_params: Any, kind: str, seed: int) -> Any:
+    """A copy of an encoder's parameters, which a train step may take over, with a fresh head."""
+    params = init_tree(task_model(encoder, kind), encoder, seed, num_inputs=3)
+    return params | {"encoder": jax.tree.map(jnp.array, encoder_params)}
+
+
+def restore_params(path: Path, encoder: EncoderConfig, task: TaskInfo) -> Any:
+    """Reads parameters that were kept `without_unused_outputs`, and adds those outputs, all 0.
+
+    Raises:
+        FileNotFoundError: there are none at `path`.
+        ValueError: they are of another architecture or task.
+    """
+    like = init_tree(task_model(encoder, task.kind), encoder, 0, num_inputs=3)
+    params = checkpoints.restore(path, without_unused_outputs(like, task))
+    if task.kind != "classification":
+        return params
+    missing = CLASS_OUTPUTS - task.num_labels
+    head = {name: np.pad(v, [(0, 0)] * (v.ndim - 1) + [(0, missing)]) for name, v in params["classifier"].items()}
+    return params | {"classifier": head}
+
+
 def _loss(encoder: EncoderConfig, kind: str, compute_dtype: str) -> Callable[..., Any]:
-    model = _model(encoder, kind, compute_dtype)
+    model = task_model(encoder, kind, compute_dtype)
 
     def loss(params: Any, batch: dict[str, jax.Array], settings: dict[str, Any]) -> tuple[jax.Array, dict]:
         outputs = model.apply({"params": params}, batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
@@ -76,7 +101,7 @@ def _train_step(encoder: EncoderConfig, kind: str, config: FinetuneConfig, train
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _forward(encoder: EncoderConfig, kind: str, params: Any, batch: dict[str, jax.Array]) -> jax.Array:
-    return _model(encoder, kind).apply(
+    return task_model(encoder, kind).apply(
         {"params": params}, batch["input_ids"], batch["attention_mask"], batch["token_type_ids"]
     )
 
@@ -138,9 +163,8 @@ def finetune(
         Parameters of encoder and head.
     """
     step, direction = _train_step(encoder, task.kind, config, trainer)
-    params = init_tree(_model(encoder, task.kind), encoder, seed, num_inputs=3)
     # A copy: the train step donates its state, and the caller's parameters serve other seeds and tasks.
-    params["encoder"] = jax.tree.map(jnp.array, encoder_params)
+    params = initial_params(encoder, encoder_params, task.kind, seed)
     total = finetune_steps(config, epochs, rows.num_rows)
     settings = {"label_bias": label_bias(task)} if task.kind == "classification" else {}
 

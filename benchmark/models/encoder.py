@@ -11,6 +11,7 @@ in float32, as is usual with bfloat16.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -24,7 +25,7 @@ NEGATIVE = (
     -1e9
 )  # added to the score of a padded key; large enough to vanish in the softmax, small enough to stay finite
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": jax.nn.relu,
     "gelu": gelu,
     "gelu_new": lambda x: jax.nn.gelu(x, approximate=True),

@@ -49,7 +49,7 @@ def attention(query: jax.Array, key: jax.Array, value: jax.Array, bias: jax.Arra
         query: `[batch, length, heads, head_size]`.
         key: as `query`.
         value: as `query`.
-        bias: added to the scores, broadcast to `[batch, heads, length, length]`; a constant, its gradient is taken as 0.
+        bias: added to the scores, broadcast to `[batch, heads, length, length]`; a constant without gradient.
 
     Returns:
         The scores before the softmax, float32, `[batch, heads, length, length]`, and the context, shaped as `query`.

@@ -108,6 +108,13 @@ class MaskedLM(nn.Module):
         return PretrainingOutput(logits, pairs, output)
 
 
+class TaskOutput(NamedTuple):
+    """What a model with a task head hands back: `logits`, float32, as its call gives them, and the encoder's output."""
+
+    logits: jax.Array
+    encoder: EncoderOutput
+
+
 class SequenceModel(nn.Module):
     """Encoder, pooler and a linear map: `num_outputs` logits, or one number for regression.
 
@@ -120,12 +127,19 @@ class SequenceModel(nn.Module):
     dtype: Any = jnp.float32
     head: str = "classifier"
 
-    @nn.compact
     def __call__(self, input_ids: jax.Array, attention_mask: jax.Array, token_type_ids: jax.Array) -> jax.Array:
         """Returns `[batch, num_outputs]`."""
+        return self.outputs(input_ids, attention_mask, token_type_ids).logits
+
+    @nn.compact
+    def outputs(
+        self, input_ids: jax.Array, attention_mask: jax.Array, token_type_ids: jax.Array, **wanted: bool
+    ) -> TaskOutput:
+        """What the call gives, with the encoder's output; `wanted` are the flags of `Encoder`."""
         c = self.config
-        output = Encoder(c, self.unroll, self.dtype, name="encoder")(input_ids, attention_mask, token_type_ids)
-        return pooled_logits(c, output.last_hidden_state, self.num_outputs, self.head)
+        encoder = Encoder(c, self.unroll, self.dtype, name="encoder")
+        output = encoder(input_ids, attention_mask, token_type_ids, **wanted)
+        return TaskOutput(pooled_logits(c, output.last_hidden_state, self.num_outputs, self.head), output)
 
 
 class SpanModel(nn.Module):
@@ -134,9 +148,16 @@ class SpanModel(nn.Module):
     config: EncoderConfig
     dtype: Any = jnp.float32
 
-    @nn.compact
     def __call__(self, input_ids: jax.Array, attention_mask: jax.Array, token_type_ids: jax.Array) -> jax.Array:
         """Returns start and end logits, `[batch, length, 2]`, about -1e9 at padding."""
-        output = Encoder(self.config, dtype=self.dtype, name="encoder")(input_ids, attention_mask, token_type_ids)
+        return self.outputs(input_ids, attention_mask, token_type_ids).logits
+
+    @nn.compact
+    def outputs(
+        self, input_ids: jax.Array, attention_mask: jax.Array, token_type_ids: jax.Array, **wanted: bool
+    ) -> TaskOutput:
+        """What the call gives, with the encoder's output; `wanted` are the flags of `Encoder`."""
+        encoder = Encoder(self.config, dtype=self.dtype, name="encoder")
+        output = encoder(input_ids, attention_mask, token_type_ids, **wanted)
         logits = Dense(2, self.config, name="span")(output.last_hidden_state).astype(jnp.float32)
-        return jnp.where(attention_mask[..., None] > 0, logits, -1e9)
+        return TaskOutput(jnp.where(attention_mask[..., None] > 0, logits, -1e9), output)

@@ -83,6 +83,7 @@ function trainingPairs(training) {
   const accuracy = training.masked_lm_accuracy;
   return [
     ["Recipe", training.recipe],
+    ["Task recipe", training.task_recipe],
     ["Teacher", training.teacher],
     ["Steps", training.steps],
     ["Tokens", format.count(training.tokens)],

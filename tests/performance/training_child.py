@@ -169,7 +169,9 @@ def torch_step(kind: str, rows: int, parts: int = 1) -> Callable[[int], float]:
         for layer in layers:
             states, target = projection(own.hidden_states[layer]), other.hidden_states[layer * ratio]
             width = target.shape[-1:]
-            difference = functional.layer_norm(states, width, eps=1e-12) - functional.layer_norm(target, width, eps=1e-12)
+            difference = functional.layer_norm(states, width, eps=1e-12) - functional.layer_norm(
+                target, width, eps=1e-12
+            )
             mean = (states.mean(-1) - target.mean(-1)).square()
             variance = (states.var(-1, correction=0) - target.var(-1, correction=0)).abs()
             by_token = FEATURE_MAP * difference.square().mean(-1) + FEATURE_MEAN * mean + FEATURE_VARIANCE * variance

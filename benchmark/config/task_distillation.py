@@ -1,0 +1,105 @@
+"""Settings of task-specific distillation: a student learns a task from the teacher that was fine-tuned on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from benchmark.config.distillation import PhaseConfig
+from benchmark.settings import Checked, setting
+
+KINDS = ("classification", "regression", "span")
+
+PUBLISHED_COPIES: Mapping[str, int] = MappingProxyType(
+    {
+        "glue_cola_v1": 30,
+        "glue_sst2_v1": 20,
+        "glue_mrpc_v1": 30,
+        "glue_stsb_v1": 30,
+        "glue_qqp_v1": 10,
+        "glue_mnli_matched_v1": 10,
+        "glue_qnli_v1": 20,
+        "glue_rte_v1": 30,
+    }
+)
+"""Copies of each example in TinyBERT's released program (`data_augmentation.py`); its paper has 20, and 50 for CoLA."""
+
+OTHER_COPIES = 10
+"""For tasks that the program does not know; the number of its large tasks, since SQuAD is one of them."""
+
+
+def for_task(values: tuple[float, ...], place: int) -> float:
+    """The number of one task, where a setting holds one for all tasks or one for each of `DataConfig.tasks`."""
+    return values[place if len(values) > 1 else 0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskPhaseConfig(PhaseConfig):
+    """One phase of a task's distillation: the losses, layers, frozen groups and optimiser of a `PhaseConfig`.
+
+    Its length is `epochs`, one number for all tasks or one for each of `DataConfig.tasks`, and at most `steps` steps
+    (0: no limit). `augmented` names the kinds of tasks that it trains with augmented rows, the others keep to the
+    original ones. `soft_cross_entropy_weight` weighs the prediction: the cross-entropy of the student's task head
+    against the teacher's distribution at `temperature`, of labels or of start and end places; in a regression, which
+    has no distribution, the squared error against the label.
+    """
+
+    steps: int = setting(0, at_least=0)
+    epochs: tuple[float, ...] = setting((3.0,), at_least=0.01)
+    augmented: tuple[str, ...] = setting((), choices=KINDS)
+
+    def check(self) -> None:
+        """Refuses what a task has not: masked words, pairs of sentences that follow, layers one after the other."""
+        super().check()
+        if not self.epochs:
+            self.refuse("epochs", "one number, or one for each task")
+        for name in ("masked_lm_weight", "next_sentence_weight"):
+            if getattr(self, name):
+                self.refuse(name, "0.0 in a phase of a task")
+        if self.per_layer:
+            self.refuse("per_layer", "False in a phase of a task")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentationConfig(Checked):
+    """TinyBERT's augmentation: copies of a task's rows in which some words are others that the teacher expects there.
+
+    `copies` of each row: one number for all tasks, one for each of `DataConfig.tasks`, or nothing for those of the
+    released program. Each word is replaced with probability `rate`, by one of the teacher's `candidates` likeliest.
+    """
+
+    copies: tuple[int, ...] = setting((), at_least=1)
+    rate: float = setting(0.4, at_least=0.0, at_most=1.0)
+    candidates: int = setting(15, at_least=1)
+
+    def copies_of(self, task: str, place: int) -> int:
+        """Copies of each row of a task, which is number `place` of `DataConfig.tasks`."""
+        return int(for_task(self.copies, place)) if self.copies else PUBLISHED_COPIES.get(task, OTHER_COPIES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskDistillConfig(Checked):
+    """How students learn a task from the teacher instead of from the labels alone; docs/distillation.md.
+
+    It takes the place of fine-tuning for found students and baselines; the teacher and the untrained control are
+    fine-tuned plainly. `layer_map` is that of `DistillConfig`.
+    """
+
+    recipe: str = setting("custom", pattern=r"[a-z0-9][a-z0-9_.-]{0,59}")
+    phases: tuple[TaskPhaseConfig, ...] = setting()
+    batch_size: int = setting(32, at_least=1)
+    layer_map: str = setting("uniform", choices=("uniform", "last", "skip"))
+    augmentation: AugmentationConfig | None = setting(None)
+    checkpoint_every: int = setting(500, at_least=1)
+
+    def check(self) -> None:
+        """Refuses phases of one name, a task head that nothing trains, and augmented rows that nobody makes."""
+        names = [phase.name for phase in self.phases]
+        for phase in self.phases:
+            if names.count(phase.name) > 1:
+                phase.refuse("name", "a name of its own for each phase")
+            if phase.augmented and self.augmentation is None:
+                phase.refuse("augmented", "() where TaskDistillConfig.augmentation is None")
+        if not any(phase.soft_cross_entropy_weight and "heads" not in phase.frozen for phase in self.phases):
+            self.refuse("recipe", "a recipe with a phase whose soft_cross_entropy_weight trains the task's head")
