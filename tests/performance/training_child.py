@@ -4,9 +4,9 @@
 with one JSON line: the seconds of each step, the loss after the last one and the peak memory of the process in KiB.
 Between orders it sleeps, so that the process of the other framework has the machine to itself.
 
-STEP is `masked_lm` (a MiniLM-L6-H384 student), `distill` (the same student under a live BERT_BASE teacher: feature maps,
-attention, logits) or `cached` (the teacher's outputs are given). Both frameworks take the same batches, the same losses,
-AdamW behind a clipped global norm, no dropout, and logits at the masked positions alone.
+STEP is `masked_lm` (a MiniLM-L6-H384 student), `distill` (the same student under a live BERT_BASE teacher: feature
+maps, attention, logits) or `cached` (the teacher's outputs are given). Both frameworks take the same batches, the same
+losses, AdamW behind a clipped global norm, no dropout, and logits at the masked positions alone.
 """
 
 from __future__ import annotations
@@ -72,10 +72,9 @@ def jax_step(kind: str, rows: int, parts: int = 1) -> Callable[[int], float]:
     direction = make_direction(optimizer)
     batches = [
         MaskedBatch(
-            *(jnp.asarray(b[name], jnp.int32) for name in ("input_ids", "attention_mask")),
-            jnp.zeros((rows, LENGTH), jnp.int32),
-            *(jnp.asarray(b[name], jnp.int32) for name in ("positions", "labels")),
-            jnp.ones((rows, PREDICTIONS)),
+            **{name: jnp.asarray(values, jnp.int32) for name, values in b.items()},
+            token_type_ids=jnp.zeros((rows, LENGTH), jnp.int32),
+            weights=jnp.ones((rows, PREDICTIONS)),
         )
         for b in draw_batches(rows, student.vocab_size)
     ]
@@ -83,7 +82,10 @@ def jax_step(kind: str, rows: int, parts: int = 1) -> Callable[[int], float]:
         params = init_params(student, 0)
         step = make_train_step(masked_lm_loss(student), direction, accumulation_steps=parts)
         settings: dict[str, Any] = {}
-        inputs: Callable[[int], Any] = lambda number: batches[number % BATCHES]
+
+        def inputs(number: int) -> Any:
+            return batches[number % BATCHES]
+
     else:
         layers = student.num_hidden_layers
         teacher = Teacher(encoder, jax.device_put(init_params(encoder, 1)))
@@ -110,7 +112,10 @@ def jax_step(kind: str, rows: int, parts: int = 1) -> Callable[[int], float]:
             return batch, teacher_outputs(encoder, teacher.params, batch, objective.teacher_needs)
 
         stored = [jax.tree.map(np.asarray, live(number)) for number in range(BATCHES)] if kind == "cached" else []
-        inputs = live if kind == "distill" else lambda number: stored[number % BATCHES]
+
+        def inputs(number: int) -> Any:
+            return live(number) if kind == "distill" else stored[number % BATCHES]
+
     state = init_state(params, direction)
 
     def run(number: int) -> float:

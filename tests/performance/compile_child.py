@@ -1,0 +1,54 @@
+"""Compiles one program of MobileBERT at its published size, and says how long that took.
+
+`python -m tests.performance.compile_child inference|training CACHE` answers with one JSON line: CPU-seconds of tracing
+and compiling. CACHE is a folder for JAX's persistent cache; a second process with the same folder finds it warm.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+import numpy as np
+
+
+def main() -> None:
+    """Compiles what the command line names."""
+    kind, cache = sys.argv[1:]
+    import jax
+    import jax.numpy as jnp
+
+    from baselines.catalogue import baselines
+    from benchmark.config import OptimizerConfig
+    from benchmark.models.encoder import Encoder
+    from benchmark.models.inference import compile_encoder
+    from benchmark.training.initial import init_tree
+    from benchmark.training.masking import MaskedBatch
+    from benchmark.training.optimizers import make_direction
+    from benchmark.training.pretrain import init_params, masked_lm_loss
+    from benchmark.training.state import init_state, make_train_step
+
+    jax.config.update("jax_compilation_cache_dir", cache)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    encoder = baselines()["mobilebert"].encoder
+    assert encoder
+    if kind == "inference":
+        params = init_tree(Encoder(encoder), encoder, 0, num_inputs=3)
+        jax.block_until_ready(jnp.zeros(1) + 1)
+        before = time.process_time()
+        compile_encoder(encoder, params, 1, 128)
+    else:
+        direction = make_direction(OptimizerConfig(name="lamb"))
+        state = init_state(init_params(encoder, 0), direction)
+        step = make_train_step(masked_lm_loss(encoder), direction)
+        ids, places = np.ones((32, 128), np.int32), np.ones((32, 19), np.int32)
+        batch = MaskedBatch(ids, ids, ids * 0, places, places, places.astype(np.float32))
+        before = time.process_time()
+        step.lower(state, batch, np.float32(1e-3), {}).compile()
+    print(json.dumps({"cpu_s": time.process_time() - before}))
+
+
+if __name__ == "__main__":
+    main()
