@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from benchmark.config import STAGES, ConfigError, fingerprint
+from benchmark.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from benchmark.config import RunConfig
@@ -245,6 +246,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     exit_code = main()
     if exit_code:
         from benchmark.training.distributed import leave

@@ -1,9 +1,9 @@
 """Training steps against transformers with torch, and what compiling costs (`make bench`).
 
-A step of a MiniLM-L6 student on 32 rows of 128 tokens: masked LM alone, distillation from a live BERT_BASE, and with the
-teacher's outputs at hand as in a search (docs/distillation.md). Each framework has a process of its own, and one works
-at a time. Both compute the same losses on the same batches, with logits at the masked positions alone; only real tokens
-count.
+A step of a MiniLM-L6 student on 32 rows of 128 tokens: masked LM alone, distillation from a live BERT_BASE, and with
+the teacher's outputs at hand as in a search (docs/distillation.md). Each framework has a process of its own, and one
+works at a time. Both compute the same losses on the same batches, with logits at the masked positions alone; only real
+tokens count.
 """
 
 from __future__ import annotations
@@ -35,11 +35,9 @@ CASES = {
     "distill": ("distill", 1.1),
     "cached": ("distill", 2.5),
 }
-PEAK_MEMORY, COMPILE_COLD_S, COMPILE_WARM_S = (
-    1.3,
-    {"inference": 3.0, "training": 8.0},
-    {"inference": 0.5, "training": 1.0},
-)
+PEAK_MEMORY = 1.3
+COMPILE_COLD_S = {"inference": 3.0, "training": 8.0}
+COMPILE_WARM_S = {"inference": 0.5, "training": 1.0}
 
 
 def environment() -> dict[str, str]:
