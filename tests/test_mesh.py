@@ -112,7 +112,8 @@ def test_steps_are_compiled_once_and_leave_the_state_where_it_was(folder: Path) 
             if work in found[mesh]:
                 # A batch that is divided in parts: once to count, once for the shapes and once to compute.
                 traces = 3 if (mesh, work) == ("2x4", "pretrain") else 1
-                assert set(found[mesh][work]["traced"]) == {traces}, (mesh, work)
+                # The list goes on with the steps that later meshes made.
+                assert found[mesh][work]["traced"][0] == traces, (mesh, work)
                 assert found[mesh][work]["lies"], (mesh, work)
 
 
