@@ -137,6 +137,7 @@ def distilled(
         name=f"{system.name} {task_name} seed {seed}",
         progress=run.progress,
         trainer=run.config.trainer,
+        monitor=run.monitor,
     )
 
 

@@ -196,6 +196,9 @@ def test_kept_parameters_are_read_back(tmp_path: Path) -> None:
 # The stage.
 
 
+HALVES = ("RunConfig.trainer = @TrainerConfig()", "TrainerConfig.gradient_accumulation_steps = 2")
+
+
 def tiny_with(*bindings: str) -> RunConfig:
     return load_run_config([str(TINY), "gin/distill/tinybert_task.gin"], list(bindings))
 
@@ -325,6 +328,7 @@ def test_copies_are_those_of_the_program_unless_said_otherwise() -> None:
         ),
         (lambda: tiny_with("prediction/TaskPhaseConfig.epochs = (1.0, 2.0)"), "one for each of the 3 tasks"),
         (lambda: tiny_with("AugmentationConfig.copies = (1, 2)"), "one for each of the 3 tasks"),
+        (lambda: tiny_with("TaskDistillConfig.batch_size = 3", *HALVES), r"a divisor of every batch_size: 3, 8, 16"),
     ],
 )
 def test_what_does_not_fit_is_refused(build: Any, message: str) -> None:

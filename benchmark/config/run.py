@@ -106,7 +106,8 @@ class RunConfig(Checked):
             weights = "masked_lm_weight or soft_cross_entropy_weight above 0 in a phase with steps"
             self.distill.refuse("recipe", f"a recipe with {weights}: the search ranks by masked-LM accuracy")
         parts = self.trainer.gradient_accumulation_steps
-        sizes = {s.batch_size for s in (self.teacher.pretrain, self.distill, self.finetune)}
+        trained = (self.teacher.pretrain, self.distill, self.finetune, self.finetune.distill)
+        sizes = {settings.batch_size for settings in trained if settings is not None}
         if any(size % parts for size in sizes):
             self.trainer.refuse(
                 "gradient_accumulation_steps", f"a divisor of every batch_size: {', '.join(map(str, sorted(sizes)))}"

@@ -134,7 +134,7 @@ def loss_function(
         masked, teacher = batch
         own = _projected(read(student, params["student"], masked, objective.student_needs, compute_dtype), params)
         mask = masked.attention_mask.astype(jnp.float32)
-        counts = _counts(masked, mask)
+        counts = _counts(objective, masked, mask)
         terms = {}
         for term, (field, function) in _LAYER_LOSSES.items():
             if term in objective.terms:
@@ -147,14 +147,13 @@ def loss_function(
     return loss
 
 
-def _counts(masked: Any, mask: jax.Array) -> dict[str, jax.Array]:
+def _counts(objective: Objective, masked: Any, mask: jax.Array) -> dict[str, jax.Array]:
     """What the mean of each term is taken over: tokens, pairs of tokens, predictions, or pairs of sentences."""
     counts = dict.fromkeys((*_LAYER_LOSSES, "embedding"), mask.sum())
     counts["attention_score"] = jnp.square(mask.sum(axis=1)).sum()
     counts |= dict.fromkeys(("masked_lm", "soft_cross_entropy"), masked.weights.sum())
-    follows = getattr(masked, "next_sentence_labels", None)
-    if follows is not None:
-        counts["next_sentence"] = (follows >= 0).sum()
+    if "next_sentence" in objective.terms:
+        counts["next_sentence"] = (masked.next_sentence_labels >= 0).sum()
     return counts
 
 

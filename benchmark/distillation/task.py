@@ -27,6 +27,8 @@ from benchmark.distillation.rates import rate_factors, stage_weights
 from benchmark.evaluation.finetune import initial_params, label_bias, make_batch, task_model
 from benchmark.training import checkpoints
 from benchmark.training.fit import fit
+from benchmark.training.hooks import UNWATCHED, Monitor
+from benchmark.training.metrics import training_flops
 from benchmark.training.optimizers import learning_rate, make_direction
 from benchmark.training.pretrain import describe_rows
 from benchmark.training.state import DEFAULTS, init_state, make_train_step
@@ -71,7 +73,7 @@ def task_batch(task: TaskInfo, rows: arrays.TokenArrays, indices: np.ndarray, le
 def task_outputs(
     kind: str, encoder: EncoderConfig, params: Any, batch: TaskBatch, needs: Needs, compute_dtype: str = "float32"
 ) -> Outputs:
-    """Runs a model with the head of a kind of task and keeps what `needs` names.
+    """Runs a model with the head of a kind of task and keeps what `needs` names; `compute_dtype` is that of products.
 
     Returns:
         `logits` have the distribution on their last axis: `[batch, labels]`, `[batch, 2, length]` for start and end,
@@ -120,8 +122,15 @@ def _program(
     """The jitted step of a phase, and its optimiser without learning rate."""
     terms = _regression_losses if kind == "regression" else batch_losses
     loss = loss_function(student, layers, objective, trainer.compute_dtype, partial(task_outputs, kind), terms)
-    direction, parts = make_direction(optimizer), trainer.gradient_accumulation_steps
-    return make_train_step(loss, direction, accumulation_steps=parts, batch_axes=(0, BATCH_AXES)), direction
+    direction = make_direction(optimizer)
+    step = make_train_step(
+        loss,
+        direction,
+        accumulation_steps=trainer.gradient_accumulation_steps,
+        batch_axes=(0, BATCH_AXES),
+        count_tokens=lambda batch: batch[0].attention_mask.sum(),
+    )
+    return step, direction
 
 
 def teacher_needs(kind: str, objective: Objective) -> Needs:
@@ -174,6 +183,7 @@ def distill_task(
     name: str,
     progress: Callable[[str], None],
     trainer: TrainerConfig = DEFAULTS,
+    monitor: Monitor = UNWATCHED,
 ) -> Any:
     """Distils one task into one student, from a fresh head.
 
@@ -189,6 +199,7 @@ def distill_task(
         name: shown in progress lines and errors.
         progress: receives progress lines.
         trainer: how to train.
+        monitor: what watches.
 
     Returns:
         Parameters of encoder and head.
@@ -197,12 +208,15 @@ def distill_task(
         DivergedError: the loss is not finite.
         StageError: the student has more layers than the teacher.
     """
-    run = _Run(student, teacher, config, data, seed, directory, name, progress, trainer)
+    run = _Run(student, teacher, config, data, seed, directory, name, progress, trainer, monitor)
     params: dict[str, Any] = {"student": initial_params(student, encoder_params, data.task.kind, seed)}
     params |= init_projections(student, teacher.encoder, Objective.of(config.phases), seed)
     for phase, passes in zip(config.phases, epochs, strict=True):
         result = directory / phase.name / "result" if directory else None
-        if result is not None and result.exists():
+        damage = checkpoints.damage(result) if result is not None and result.exists() else None
+        if damage:
+            progress(f"{name}: the result of phase {phase.name!r} is damaged and is made again: {damage}")
+        if result is not None and result.exists() and not damage:
             params = checkpoints.restore(result, params)
             continue
         # A map between widths that the phase has no use for stays as it is.
@@ -226,6 +240,7 @@ class _Run:
     name: str
     progress: Callable[[str], None]
     trainer: TrainerConfig
+    monitor: Monitor
 
     def train(self, phase: TaskPhaseConfig, epochs: float, params: Any) -> Any:
         """Runs the steps of a phase and gives the parameters back."""
@@ -233,8 +248,9 @@ class _Run:
         kind, objective, rows = data.task.kind, Objective.of([phase]), data.chosen(phase)
         depth = self.student.num_hidden_layers
         layers = layer_map(self.config.layer_map, depth, teacher.encoder.num_hidden_layers)
-        optimizer, dtype = phase.optimizer.without_schedule, self.trainer.compute_dtype
-        step, direction = _program(kind, self.student, layers, objective, optimizer, self.trainer)
+        step, direction = _program(
+            kind, self.student, layers, objective, phase.optimizer.without_schedule, self.trainer
+        )
         factors = rate_factors(params, phase, 0, depth)
         settings = objective.settings(phase, stage_weights(phase, 0, depth))
         needs, total = teacher_needs(kind, objective), phase_steps(phase, epochs, rows.num_rows, batch_size)
@@ -242,7 +258,7 @@ class _Run:
         def inputs(number: int) -> tuple[Any, Any, dict[str, Any]]:
             indices = arrays.batch_indices(rows.num_rows, batch_size, number, self.seed)
             batch = task_batch(data.task, rows, indices, data.length, data.pad_id)
-            target = _teacher_outputs(kind, teacher.encoder, teacher.params, batch, needs, dtype)
+            target = _teacher_outputs(kind, teacher.encoder, teacher.params, batch, needs, self.trainer.compute_dtype)
             rate = np.float32(learning_rate(phase.optimizer, number, total))
             return (batch, target), jax.tree.map(lambda factor: factor * rate, factors), settings
 
@@ -254,9 +270,12 @@ class _Run:
             name=f"{self.name} {phase.name}",
             directory=self.directory / phase.name if self.directory else None,
             checkpoint_every=self.config.checkpoint_every,
-            progress=self.progress,
             log_every=self.trainer.log_every,
+            progress=self.progress,
+            hooks=self.monitor.hooks(f"{self.name} {phase.name}", self.progress),
             steps_per_dispatch=self.trainer.steps_per_dispatch,
             describe_batch=lambda number: describe_rows(rows, batch_size, number, self.seed),
+            flops_per_step=training_flops(self.student, batch_size, data.length, 0, teacher.encoder),
+            peak_flops=self.monitor.peak_flops,
         )
         return state.params
