@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from benchmark.config import STAGES, ConfigError, fingerprint
-from benchmark.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from benchmark.config import RunConfig
@@ -170,6 +169,11 @@ def execute(config: RunConfig, workdir: Path, stages: tuple[str, ...], gin_text:
 
     # Publishing alone reads records, and so needs none of the numerical packages.
     if stages != ("publish",):
+        from benchmark import process
+
+        process.keep_programs(workdir / "compiled")
+        if config.trainer.keep_freed_memory:
+            process.keep_freed_memory()
         from benchmark import pipeline
 
         try:
@@ -246,7 +250,6 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    keep_freed_memory()
     exit_code = main()
     if exit_code:
         from benchmark.training.distributed import leave

@@ -77,6 +77,8 @@ class TrainerConfig(Checked):
     other, which saves memory and gives the same step. `steps_per_dispatch` steps are handed to the device at once,
     with their batches. Metrics are written every `log_every` steps. The teacher's outputs on the batches that all
     students see are kept up to `teacher_cache_bytes` in memory and `teacher_cache_disk_bytes` in the run's folder.
+    `keep_freed_memory` makes steps of large models on a CPU faster and those of tiny ones slower
+    (`benchmark.process`).
     """
 
     compute_dtype: str = setting("float32", choices=("float32", "bfloat16"))
@@ -86,4 +88,5 @@ class TrainerConfig(Checked):
     tensorboard: bool = setting(True, changes_results=False)
     teacher_cache_bytes: int = setting(2 * 2**30, at_least=0, changes_results=False)
     teacher_cache_disk_bytes: int = setting(0, at_least=0, changes_results=False)
+    keep_freed_memory: bool = setting(False, changes_results=False)
     mesh: MeshConfig = setting(MeshConfig())

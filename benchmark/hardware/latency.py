@@ -102,6 +102,8 @@ def measure(
         started = time.perf_counter()
         command = [sys.executable, "-m", "benchmark.hardware.latency_child"]
         environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
+        # Each process compiles anew: how a program was laid out this time is part of what varies.
+        environment.pop("JAX_COMPILATION_CACHE_DIR", None)
         try:
             child = subprocess.run(
                 command,

@@ -49,7 +49,7 @@ def draw_batches(rows: int, vocabulary: int) -> list[dict[str, np.ndarray]]:
 
 def jax_step(kind: str, rows: int, parts: int = 1) -> Callable[[int], float]:
     """Our step as the trainer runs it; gives a function from the number of a step to its loss."""
-    from benchmark.memory import keep_freed_memory
+    from benchmark.process import keep_freed_memory
 
     keep_freed_memory()
     import jax
