@@ -17,8 +17,8 @@ def keep_freed_memory() -> bool:
     XLA takes the work space of a program, gigabytes for a training step, from `malloc` at every call and frees it
     afterwards. By default glibc returns blocks of this size to the system at once, so that the next call finds fresh
     pages, which the kernel must clear one by one: a sixth of the time of a MiniLM-sized step on two cores. Steps of
-    tiny models lose by it, as all threads then share one heap. Call it before JAX has started its threads. What the process
-    once held it keeps until it ends.
+    tiny models lose by it, as all threads then share one heap. Call it before JAX has started its threads. What the
+    process once held it keeps until it ends.
 
     Returns:
         Whether the C library took the settings; False where it is not glibc.
