@@ -10,7 +10,14 @@ from benchmark.config.distillation import DistillConfig, PhaseConfig
 from benchmark.config.encoder import EncoderConfig, encoder_from_dict
 from benchmark.config.run import BaselineConfig, FinetuneConfig, LatencyConfig, RunConfig
 from benchmark.config.search import ChipConfig, SearchConfig, SearchSpace
-from benchmark.config.training import MeshConfig, OptimizerConfig, PretrainConfig, TeacherConfig, TrainerConfig
+from benchmark.config.training import (
+    MeshConfig,
+    OptimizerConfig,
+    PretrainConfig,
+    TargetConfig,
+    TeacherConfig,
+    TrainerConfig,
+)
 from benchmark.settings import ConfigError, canonical_json, fingerprint, to_dict
 
 __all__ = [
@@ -30,6 +37,7 @@ __all__ = [
     "RunConfig",
     "SearchConfig",
     "SearchSpace",
+    "TargetConfig",
     "TeacherConfig",
     "TrainerConfig",
     "canonical_json",

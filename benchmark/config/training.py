@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.config.encoder import EncoderConfig
+from benchmark.config.search import ChipConfig
 from benchmark.settings import Checked, setting
 
 
@@ -69,13 +70,26 @@ class MeshConfig(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TargetConfig(Checked):
+    """Devices that a run is made for but that need not be here: `--dry_run` compiles the train steps for them.
+
+    `topology` is a slice of TPUs, generation and chips along each axis of its network, as `v4:4x4x4`. `chip` holds the
+    figures of one device. Compiling for the slice ends after `timeout_s`.
+    """
+
+    topology: str = setting(pattern=r"v\d+[a-z]*:\d+x\d+(x\d+)?")
+    chip: ChipConfig = setting()
+    timeout_s: float = setting(3600.0, at_least=1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainerConfig(Checked):
     """How pretraining, distillation and fine-tuning run, whatever they train.
 
     `compute_dtype` is the type of activations and matrix products of student and teacher; parameters, optimiser and
     losses stay in float32. A batch is divided into `gradient_accumulation_steps` parts that are computed one after the
     other, which saves memory and gives the same step. `steps_per_dispatch` steps are handed to the device at once,
-    with their batches. Metrics are written every `log_every` steps.
+    with their batches. Metrics are written every `log_every` steps. `target` is what `--dry_run` compiles for.
     """
 
     compute_dtype: str = setting("float32", choices=("float32", "bfloat16"))
@@ -84,3 +98,4 @@ class TrainerConfig(Checked):
     log_every: int = setting(50, at_least=1, changes_results=False)
     tensorboard: bool = setting(True, changes_results=False)
     mesh: MeshConfig = setting(MeshConfig())
+    target: TargetConfig | None = setting(None, changes_results=False)

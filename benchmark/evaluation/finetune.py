@@ -27,7 +27,8 @@ CLASS_OUTPUTS = (
 )
 
 
-def _model(encoder: EncoderConfig, kind: str, compute_dtype: str = "float32") -> SequenceModel | SpanModel:
+def task_model(encoder: EncoderConfig, kind: str, compute_dtype: str = "float32") -> SequenceModel | SpanModel:
+    """Encoder with the head of a kind of task."""
     dtype = jnp.dtype(compute_dtype)
     if kind == "span":
         return SpanModel(encoder, dtype=dtype)
@@ -48,7 +49,7 @@ def without_unused_outputs(params: Any, task: TaskInfo) -> Any:
 
 
 def _loss(encoder: EncoderConfig, kind: str, compute_dtype: str) -> Callable[..., Any]:
-    model = _model(encoder, kind, compute_dtype)
+    model = task_model(encoder, kind, compute_dtype)
 
     def loss(params: Any, batch: dict[str, jax.Array], settings: dict[str, Any]) -> tuple[jax.Array, dict]:
         outputs = model.apply({"params": params}, batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
@@ -67,8 +68,8 @@ def _loss(encoder: EncoderConfig, kind: str, compute_dtype: str) -> Callable[...
 
 
 @lru_cache(maxsize=8)
-def _train_step(encoder: EncoderConfig, kind: str, config: FinetuneConfig, trainer: TrainerConfig) -> tuple[Any, Any]:
-    """One compiled step for all tasks of a kind, all seeds and all schedules."""
+def train_step(encoder: EncoderConfig, kind: str, config: FinetuneConfig, trainer: TrainerConfig) -> tuple[Any, Any]:
+    """One compiled step for all tasks of a kind, all seeds and all schedules, and its optimiser."""
     direction = make_direction(config.optimizer)
     loss, parts = _loss(encoder, kind, trainer.compute_dtype), trainer.gradient_accumulation_steps
     return make_train_step(loss, direction, accumulation_steps=parts), direction
@@ -76,7 +77,7 @@ def _train_step(encoder: EncoderConfig, kind: str, config: FinetuneConfig, train
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _forward(encoder: EncoderConfig, kind: str, params: Any, batch: dict[str, jax.Array]) -> jax.Array:
-    return _model(encoder, kind).apply(
+    return task_model(encoder, kind).apply(
         {"params": params}, batch["input_ids"], batch["attention_mask"], batch["token_type_ids"]
     )
 
@@ -137,8 +138,8 @@ def finetune(
     Returns:
         Parameters of encoder and head.
     """
-    step, direction = _train_step(encoder, task.kind, config, trainer)
-    params = init_tree(_model(encoder, task.kind), encoder, seed, num_inputs=3)
+    step, direction = train_step(encoder, task.kind, config, trainer)
+    params = init_tree(task_model(encoder, task.kind), encoder, seed, num_inputs=3)
     # A copy: the train step donates its state, and the caller's parameters serve other seeds and tasks.
     params["encoder"] = jax.tree.map(jnp.array, encoder_params)
     total = finetune_steps(config, epochs, rows.num_rows)
