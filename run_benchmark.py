@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from benchmark.config import RunConfig
 
 BAD_INPUT = 2
+TRAINING_STAGES = {"teacher", "search", "distill", "finetune"}
 INTERRUPTED = 130
 
 EXAMPLES = """\
@@ -196,7 +197,7 @@ def rehearse(config: RunConfig, stages: tuple[str, ...], gin_text: str) -> int:
         The exit code: 1 where something does not go together or does not fit, with one line on standard error.
     """
     # Nothing is trained in the other stages, and jax need not be imported for them.
-    if not {"teacher", "search", "distill", "finetune"} & set(stages):
+    if not TRAINING_STAGES & set(stages):
         return 0
     from benchmark import rehearsal
     from benchmark.errors import StageError

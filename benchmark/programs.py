@@ -20,7 +20,7 @@ from benchmark.evaluation import finetune
 from benchmark.training import masking, partitioning, pretrain
 from benchmark.training.initial import shapes
 from benchmark.training.state import init_state
-from tasks.catalogue import TaskInfo, get_task
+from tasks.catalogue import TaskInfo
 
 # No shape depends on the ids; these are those of BERT's vocabulary.
 _SPECIAL_IDS = {"pad_id": 0, "cls_id": 101, "sep_id": 102, "mask_id": 103}
@@ -35,7 +35,6 @@ class Program:
         name: whose step it is, in words.
         function: the jitted function.
         arguments: its arguments.
-        reads: names of arguments that are worth showing, and their trees.
     """
 
     name: str
@@ -43,11 +42,7 @@ class Program:
     arguments: tuple[Any, ...]
 
     def outputs(self) -> Any:
-        """Shapes of what it gives, by abstract evaluation.
-
-        Raises:
-            Exception: shapes that do not go together; whatever the model's code raises.
-        """
+        """Shapes of what it gives, by abstract evaluation; raises what the model's code raises."""
         return self.function.eval_shape(*self.arguments)
 
 
@@ -62,6 +57,11 @@ class DistillationStep:
     masked: masking.MaskedBatch
     rates: Any
     settings: Any
+    loss: Any
+
+    def terms(self, read: outputs.Outputs) -> Any:
+        """Shapes of the loss's terms alone: a fraction of the time that the whole step takes to evaluate."""
+        return jax.eval_shape(self.loss, self.state.params, (self.masked, read), self.settings)
 
     def student(self, read: outputs.Outputs) -> Program:
         """The student's program on shapes of the teacher's outputs."""
@@ -129,6 +129,7 @@ def distillation_step(
         masked,
         rate_factors(params, phase, 0, layers),
         objective.settings(phase, stage_weights(phase, 0, layers)),
+        distill.recipe_loss(student, teacher, recipe, objective, trainer.compute_dtype),
     )
 
 

@@ -13,19 +13,19 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmark.config import DistillConfig, EncoderConfig, RunConfig, TargetConfig
+from benchmark.config import EncoderConfig, RunConfig, TargetConfig
 from benchmark.errors import StageError
-from benchmark.training.ahead_of_time import ENVIRONMENT, Memory
+from benchmark.training.ahead_of_time import ENVIRONMENT, Memory, first_line
 
 _ROOT = Path(__file__).resolve().parents[1]
 _GIB = 2.0**30
-TRAINS = ("teacher", "search", "distill", "finetune")
-"""The stages whose train steps are looked at."""
+_CHILD = (sys.executable, "-m", "benchmark.rehearsal_child")
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,9 @@ class Figures:
         part: `step` (the whole step), or `teacher` and then `student` for the two programs of a distillation step.
         seconds: time of compiling.
         memory: memory on each device.
-        kept: the part of the arguments that stays from step to step (parameters, optimiser state), bytes on each device.
+        kept: the arguments that stay from step to step (parameters, optimiser state), bytes on each device.
         cycles: estimated by the compiler, of one device.
+        devices: devices of the mesh.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Figures:
     memory: Memory
     kept: int
     cycles: int
+    devices: int
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> Figures:
@@ -57,7 +59,8 @@ class Figures:
 def shape_lines(config: RunConfig, stages: tuple[str, ...]) -> Iterator[str]:
     """Evaluates the train steps of the given stages without computing anything; one line for each.
 
-    Of the search's space the points with the fewest and the most parameters are looked at.
+    The whole step is evaluated for the first student, and for the others its loss. Students are the baselines, and of
+    the search's space the points with the fewest and the most parameters.
 
     Raises:
         StageError: something in the settings does not go together; one line.
@@ -65,60 +68,67 @@ def shape_lines(config: RunConfig, stages: tuple[str, ...]) -> Iterator[str]:
     from benchmark import programs
     from tasks.catalogue import get_task
 
-    students = _students(config, stages)
     if "teacher" in stages:
         yield _line(programs.teacher_step(config))
-    for name, student in students.items() if {"search", "distill"} & set(stages) else ():
-        for phase in _phases(config.distill):
-            step = programs.distillation_step(config, student, name, phase)
-            read = _evaluated(step.teacher)
-            given = ", ".join(f"{key} {_shape(value)}" for key, value in read._asdict().items() if value is not None)
-            yield f"{_line(step.student(read))}; of the teacher {given or 'nothing'}"
+    students = _students(config)
+    if {"search", "distill"} & set(stages):
+        for number, (name, student) in enumerate(students.items()):
+            for phase in (phase for phase in config.distill.phases if phase.steps):
+                step = programs.distillation_step(config, student, name, phase)
+                read = _evaluated(step.teacher.name, step.teacher.outputs)
+                if number == 0:
+                    yield f"{_line(step.student(read))}; of the teacher {_fields(read)}"
+                else:
+                    terms, _ = _evaluated(step.name, partial(step.terms, read))
+                    yield f"{step.name}: {_size(step.state.params)}; loss {', '.join(sorted(terms))}"
     if "finetune" in stages:
+        name, encoder = next(iter(students.items()))
         # One task of each kind: those of a kind share their program.
-        kinds = {get_task(task).kind: get_task(task) for task in config.data.tasks}
-        for name, encoder in {"teacher": config.teacher.encoder, **students}.items():
-            for task in kinds.values():
-                yield _line(programs.finetuning_step(config, encoder, name, task))
+        for task in {get_task(task).kind: get_task(task) for task in config.data.tasks}.values():
+            yield _line(programs.finetuning_step(config, encoder, name, task))
 
 
-def _phases(recipe: DistillConfig) -> list[Any]:
-    return [phase for phase in recipe.phases if phase.steps]
-
-
-def _students(config: RunConfig, stages: tuple[str, ...]) -> dict[str, EncoderConfig]:
+def _students(config: RunConfig) -> dict[str, EncoderConfig]:
     """Baselines, and the smallest and the largest student that a search could find, by name."""
     from benchmark.models.formulas import num_parameters
     from benchmark.search.space import decode, enumerate_points
 
-    found = {}
-    if "search" in stages:
-        space = config.search.space
-        points = sorted((decode(space, point) for point in enumerate_points(space)), key=num_parameters)
-        if not points:
-            raise StageError("SearchSpace: no combination of its values is an architecture")
-        found = {"smallest of the space": points[0], "largest of the space": points[-1]}
-    return found | {baseline.name: baseline.encoder for baseline in config.baselines}
+    space = config.search.space
+    points = sorted((decode(space, point) for point in enumerate_points(space)), key=num_parameters)
+    if not points:
+        raise StageError("SearchConfig.space: no combination of its values is an architecture")
+    ends = {"smallest of the space": points[0], "largest of the space": points[-1]}
+    return {baseline.name: baseline.encoder for baseline in config.baselines} | ends
 
 
-def _evaluated(program: Any) -> Any:
+def _evaluated(name: str, evaluate: Callable[[], Any]) -> Any:
     try:
-        return program.outputs()
+        return evaluate()
     # What jax raises where shapes do not fit depends on the operation.
     except (TypeError, ValueError) as error:
-        raise StageError(f"{program.name}: shapes do not go together: {str(error).strip().splitlines()[0]}") from error
+        raise StageError(f"{name}: shapes do not go together: {first_line(error)}") from error
 
 
 def _line(program: Any) -> str:
     """Evaluates a train step and says what it takes."""
+    _evaluated(program.name, program.outputs)
+    state, batch = program.arguments[:2]
+    while not hasattr(batch, "input_ids") and not isinstance(batch, dict):
+        batch = batch[0]
+    rows = batch if isinstance(batch, dict) else batch._asdict()
+    shown = f"{program.name}: {_size(state.params)}, input_ids {_shape(rows['input_ids'])}"
+    return f"{shown}, labels {_shape(rows['labels'])}" if "labels" in rows else shown
+
+
+def _size(params: Any) -> str:
     import jax
 
-    _evaluated(program)
-    state, batch = program.arguments[:2]
-    count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    masked = batch if isinstance(batch, dict) else (batch[0] if isinstance(batch[0], tuple) else batch)._asdict()
-    shown = f"{program.name}: {count:,} parameters, input_ids {_shape(masked['input_ids'])}"
-    return f"{shown}, labels {_shape(masked['labels'])}" if "labels" in masked else shown
+    return f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,} parameters"
+
+
+def _fields(read: Any) -> str:
+    given = [f"{name} {_shape(leaf)}" for name, leaf in read._asdict().items() if leaf is not None]
+    return ", ".join(given) or "nothing"
 
 
 def _shape(leaf: Any) -> str:
@@ -142,7 +152,7 @@ def compile_lines(config: RunConfig, gin_text: str) -> Iterator[str]:
     yield f"compiling for {target.topology}, in {config.trainer.compute_dtype}; this takes minutes"
     waiting: Figures | None = None
     too_large = []
-    for values in _answers(target, gin_text):
+    for values in answers(target, gin_text):
         figures = Figures.of(values)
         if figures.part == "teacher":
             waiting = figures
@@ -154,12 +164,12 @@ def compile_lines(config: RunConfig, gin_text: str) -> Iterator[str]:
             too_large.append(figures.name)
     if too_large:
         raise StageError(
-            f"{'; '.join(too_large)}: more memory than {target.chip.name} has; accepted: more gradient_accumulation_steps,"
-            " a larger MeshConfig.model, a larger topology, or a smaller batch"
+            f"{'; '.join(too_large)}: more memory than {target.chip.name} has; accepted: more "
+            "gradient_accumulation_steps, a larger MeshConfig.model, a larger topology, or a smaller batch"
         )
 
 
-def _answers(target: TargetConfig, gin_text: str) -> Iterator[dict[str, Any]]:
+def answers(target: TargetConfig, gin_text: str, command: Sequence[str] = _CHILD) -> Iterator[dict[str, Any]]:
     """Runs the child and yields what it says of each program.
 
     Raises:
@@ -171,7 +181,6 @@ def _answers(target: TargetConfig, gin_text: str) -> Iterator[dict[str, Any]]:
         late.set()
         child.kill()
 
-    command = [sys.executable, "-m", "benchmark.rehearsal_child"]
     path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": path}
     pipe = subprocess.PIPE
@@ -235,7 +244,8 @@ def step_line(figures: Figures, teacher: Figures | None, config: RunConfig) -> t
     parts = f"kept {kept / _GIB:.2f}, {AHEAD + 1} batches {batches / _GIB:.2f}, work space {work / _GIB:.2f}"
     seconds = figures.seconds + (teacher.seconds if teacher else 0.0)
     line = (
-        f"{figures.name}: memory per device {total / _GIB:.2f}{room} GiB ({parts}), {'fits' if fits else 'DOES NOT FIT'}; "
+        f"{figures.name}: memory per device {total / _GIB:.2f}{room} GiB ({parts}),"
+        f" {'fits' if fits else 'DOES NOT FIT'}; "
         f"{_time(figures, teacher, config)}; compiled in {seconds:.0f} s"
     )
     return line, fits
@@ -243,10 +253,10 @@ def step_line(figures: Figures, teacher: Figures | None, config: RunConfig) -> t
 
 def _time(figures: Figures, teacher: Figures | None, config: RunConfig) -> str:
     """Two estimates of a step's time, with what each leaves out."""
-    target, length = config.trainer.target, config.data.pretrain_length
+    target = config.trainer.target
     assert target is not None
-    peak = least_seconds(config, figures.name == "teacher")
-    words = f"matrix products at peak {peak:.3f} s a step of {length}-token rows"
+    peak = least_seconds(config, teacher is None, figures.devices)
+    words = f"its matrix products at peak take {peak:.3f} s"
     if not target.chip.clock_hz:
         return words
     own = figures.cycles / target.chip.clock_hz
@@ -259,24 +269,16 @@ def _time(figures: Figures, teacher: Figures | None, config: RunConfig) -> str:
     )
 
 
-def least_seconds(config: RunConfig, is_teacher: bool) -> float:
+def least_seconds(config: RunConfig, is_teacher: bool, devices: int) -> float:
     """Time of a step's matrix products at the peak of all devices: the teacher's step, or the first baseline's."""
     from benchmark.training.masking import num_predictions
     from benchmark.training.metrics import training_flops
 
-    target, mesh, length = config.trainer.target, config.trainer.mesh, config.data.pretrain_length
+    target, length = config.trainer.target, config.data.pretrain_length
     assert target is not None
     settings = config.teacher.pretrain if is_teacher else config.distill
     student = config.teacher.encoder if is_teacher else config.baselines[0].encoder
     predictions = num_predictions(length, settings.mask_rate)
     other = None if is_teacher else config.teacher.encoder
     flops = training_flops(student, settings.batch_size, length, predictions, other)
-    return flops / (num_devices(target.topology) if not mesh.data else mesh.data * mesh.model) / target.chip.peak_flops
-
-
-def num_devices(topology: str) -> int:
-    """Chips of a slice."""
-    count = 1
-    for size in topology.partition(":")[2].split("x"):
-        count *= int(size)
-    return count
+    return flops / (devices * target.chip.peak_flops)

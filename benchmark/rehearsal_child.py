@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from benchmark import programs
 from benchmark.config import RunConfig
@@ -27,18 +29,12 @@ from benchmark.training import ahead_of_time, partitioning
 
 def _bytes_per_device(tree: Any) -> int:
     """Bytes of a tree on each device, without the padding that a chip may add."""
-    total = 0
-    for leaf in jax.tree.leaves(tree):
-        shape = leaf.sharding.shard_shape(leaf.shape) if getattr(leaf, "sharding", None) else leaf.shape
-        count = 1
-        for size in shape:
-            count *= size
-        total += count * leaf.dtype.itemsize
-    return total
+    leaves = jax.tree.leaves(tree)
+    return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in leaves)
 
 
-def _figures(name: str, part: str, program: programs.Program, kept: Any) -> tuple[Figures, Any]:
-    """Compiles a program; `kept` are those of its arguments that outlive the step."""
+def _figures(name: str, part: str, program: programs.Program, kept: Any, mesh: Mesh) -> tuple[Figures, Any]:
+    """Compiles a program, and says where its results lie; `kept` are those of its arguments that outlive the step."""
     compiled = ahead_of_time.compile_program(program.function, program.arguments)
     figures = Figures(
         name=name,
@@ -47,12 +43,13 @@ def _figures(name: str, part: str, program: programs.Program, kept: Any) -> tupl
         memory=compiled.memory,
         kept=_bytes_per_device(kept),
         cycles=estimated_cycles(compiled.text),
+        devices=mesh.size,
     )
     return figures, compiled.places
 
 
 def compile_run(config: RunConfig) -> Iterator[Figures]:
-    """Compiles the teacher's step, and for each phase of the recipe the teacher's outputs and the first baseline's step.
+    """Compiles the teacher's step, and for each phase the teacher's outputs and the step of the first baseline.
 
     Raises:
         StageError: settings, mesh and slice do not go together.
@@ -64,7 +61,7 @@ def compile_run(config: RunConfig) -> Iterator[Figures]:
     if mesh is None:
         raise StageError("MeshConfig.data = 1, MeshConfig.model = 1: expected a mesh of several devices for a target")
     step = programs.teacher_step(config, mesh)
-    yield _figures("teacher", "step", step, step.arguments[0])[0]
+    yield _figures("teacher", "step", step, step.arguments[0], mesh)[0]
     if not config.baselines:
         return
     student = config.baselines[0]
@@ -72,7 +69,7 @@ def compile_run(config: RunConfig) -> Iterator[Figures]:
         distillation = programs.distillation_step(config, student.encoder, student.name, phase, mesh)
         teacher = distillation.teacher
         name = f"{student.name}, phase {phase.name}"
-        figures, places = _figures(name, "teacher", teacher, teacher.arguments[1])
+        figures, places = _figures(name, "teacher", teacher, teacher.arguments[1], mesh)
         yield figures
         outputs = jax.tree.map(
             lambda shape, where: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=where),
@@ -80,7 +77,7 @@ def compile_run(config: RunConfig) -> Iterator[Figures]:
             places,
         )
         own = distillation.student(outputs)
-        yield _figures(name, "student", own, own.arguments[0])[0]
+        yield _figures(name, "student", own, own.arguments[0], mesh)[0]
 
 
 def main() -> None:

@@ -29,13 +29,21 @@ from benchmark.training.masking import MaskedBatch, SpecialTokens, mask_tokens, 
 from benchmark.training.metrics import training_flops
 from benchmark.training.optimizers import learning_rate, make_direction
 from benchmark.training.pretrain import count_tokens, describe_rows, take_rows
-from benchmark.training.state import DEFAULTS, init_state, make_train_step
+from benchmark.training.state import DEFAULTS, LossFunction, init_state, make_train_step
 from tasks import arrays
 
 
 def phase_objective(config: DistillConfig, phase: PhaseConfig) -> Objective:
     """What the program of a phase of a recipe computes."""
     return Objective.of(config.phases if config.one_program else [phase])
+
+
+def recipe_loss(
+    student: EncoderConfig, teacher: EncoderConfig, config: DistillConfig, objective: Objective, compute_dtype: str
+) -> LossFunction:
+    """The loss of an objective with the recipe's layer map, for `make_train_step`."""
+    layers = layer_map(config.layer_map, student.num_hidden_layers, teacher.num_hidden_layers)
+    return loss_function(student, layers, objective, compute_dtype)
 
 
 def phase_program(
@@ -52,10 +60,9 @@ def phase_program(
 
     The batch of the step is a `MaskedBatch` and the teacher's `Outputs` on it.
     """
-    layers = layer_map(config.layer_map, student.num_hidden_layers, teacher.num_hidden_layers)
     direction = make_direction(optimizer)
     step = make_train_step(
-        loss_function(student, layers, objective, trainer.compute_dtype),
+        recipe_loss(student, teacher, config, objective, trainer.compute_dtype),
         direction,
         accumulation_steps=trainer.gradient_accumulation_steps,
         batch_axes=(0, BATCH_AXES),

@@ -1,7 +1,7 @@
 """Cycles that XLA's TPU compiler expects a program to take, added up over its loops.
 
-The compiler notes `estimated_cycles` on operations of the optimised program, once for a loop body. What it notes none on is
-not in the sum: collectives, copies between memories, and scalar operations.
+The compiler notes `estimated_cycles` on operations of the optimised program, once for a loop body. What it notes none
+on is not in the sum: collectives, copies between memories, and scalar operations.
 """
 
 from __future__ import annotations

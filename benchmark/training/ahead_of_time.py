@@ -112,7 +112,7 @@ def read_memory(analysis: Any) -> Memory:
         StageError: the compiler gave no figures.
     """
     names = ("argument", "output", "alias", "temp", "generated_code")
-    values = [getattr(analysis, f"{name}_size_in_bytes", None) for name in names]
-    if any(value is None or value < 0 for value in values):
+    values = [int(getattr(analysis, f"{name}_size_in_bytes", -1)) for name in names]
+    if min(values) < 0:
         raise StageError(f"the compiler gave no memory figures: {', '.join(names)} are {values}")
-    return Memory(*map(int, values))
+    return Memory(*values)
