@@ -6,6 +6,7 @@ Where the settings name a target (`TrainerConfig.target`), a child process compi
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -196,8 +197,10 @@ def answers(target: TargetConfig, gin_text: str, command: Sequence[str] = _CHILD
         timer = threading.Timer(target.timeout_s, stop)
         timer.start()
         try:
-            child.stdin.write(gin_text)
-            child.stdin.close()
+            # A child that ends at once reads nothing; why it ended is told below.
+            with contextlib.suppress(BrokenPipeError):
+                child.stdin.write(gin_text)
+                child.stdin.close()
             for line in child.stdout:
                 values = json.loads(line)
                 if "error" in values:
@@ -236,16 +239,17 @@ def step_line(figures: Figures, teacher: Figures | None, config: RunConfig) -> t
     assert target is not None
     memory, chip = figures.memory, target.chip
     kept = figures.kept + (teacher.kept if teacher else 0)
-    batches = (AHEAD + 1) * max(0, memory.arguments - figures.kept)
+    count = (AHEAD + 1) * config.trainer.steps_per_dispatch
+    batches = count * max(0, memory.arguments - figures.kept)
     work = max(memory.new_results + memory.work, teacher.memory.work if teacher else 0)
     total = kept + batches + work
     fits = not chip.memory_bytes or total <= chip.memory_bytes
     room = f" of {chip.memory_bytes / _GIB:.2f}" if chip.memory_bytes else ""
-    parts = f"kept {kept / _GIB:.2f}, {AHEAD + 1} batches {batches / _GIB:.2f}, work space {work / _GIB:.2f}"
+    verdict = ("fits" if fits else "DOES NOT FIT") if room else "ChipConfig.memory_bytes is not given"
+    parts = f"kept {kept / _GIB:.2f}, {count} batches {batches / _GIB:.2f}, work space {work / _GIB:.2f}"
     seconds = figures.seconds + (teacher.seconds if teacher else 0.0)
     line = (
-        f"{figures.name}: memory per device {total / _GIB:.2f}{room} GiB ({parts}),"
-        f" {'fits' if fits else 'DOES NOT FIT'}; "
+        f"{figures.name}: memory per device {total / _GIB:.2f}{room} GiB ({parts}), {verdict}; "
         f"{_time(figures, teacher, config)}; compiled in {seconds:.0f} s"
     )
     return line, fits

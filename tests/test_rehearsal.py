@@ -198,6 +198,9 @@ def test_memory_of_a_step_is_added_up(tiny: RunConfig, batch: int, fits: bool) -
     assert f"memory per device {6 + 3 * batch}.00 of 10.00 GiB" in line
     assert is_enough is fits and ("DOES NOT FIT" not in line) is fits
     assert "estimated 1.000 s a step (teacher 0.500, student 0.500)" in line
+    unknown = TargetConfig(topology="v4:2x2x1", chip=dataclasses.replace(CHIP, memory_bytes=0.0))
+    line, _ = rehearsal.step_line(student, teacher, dataclasses.replace(tiny, trainer=TrainerConfig(target=unknown)))
+    assert "memory_bytes is not given" in line and "fits" not in line
     recipe, length = config.distill, config.data.pretrain_length
     predictions = round((length - 2) * recipe.mask_rate)
     flops = training_flops(config.baselines[0].encoder, recipe.batch_size, length, predictions, config.teacher.encoder)
