@@ -7,6 +7,7 @@ import dataclasses
 import difflib
 import shlex
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from benchmark.config import RunConfig
 
 BAD_INPUT = 2
+TRAINING_STAGES = {"teacher", "search", "distill", "finetune"}
 INTERRUPTED = 130
 
 EXAMPLES = """\
@@ -69,7 +71,7 @@ def make_parser() -> argparse.ArgumentParser:
     stages = f"comma-separated, any of {', '.join(STAGES)} (default: all)"
     add("--stages", default=",".join(STAGES), metavar="LIST", help=stages)
     add("--distributed", action="store_true", help="join the other processes of this run (docs/distributed.md)")
-    add("--dry_run", action="store_true", help="print the configuration, its fingerprint and the stages, and stop")
+    add("--dry_run", action="store_true", help="print settings, stages and shapes, compile for a target")
     return parser
 
 
@@ -193,6 +195,31 @@ def execute(config: RunConfig, workdir: Path, stages: tuple[str, ...], gin_text:
     return 0
 
 
+def rehearse(config: RunConfig, stages: tuple[str, ...], gin_text: str) -> int:
+    """Prints shapes of the train steps of these stages and, for a target, what compiling them says.
+
+    Returns:
+        The exit code: 1 where something does not go together or does not fit, with one line on standard error.
+    """
+    # Nothing is trained in the other stages, and jax need not be imported for them.
+    if not TRAINING_STAGES & set(stages):
+        return 0
+    from benchmark import rehearsal
+    from benchmark.errors import StageError
+
+    started = time.perf_counter()
+    try:
+        for line in rehearsal.shape_lines(config, stages):
+            print(f"shapes: {line}", flush=True)
+        print(f"shapes: evaluated in {time.perf_counter() - started:.1f} s", flush=True)
+        for line in rehearsal.compile_lines(config, gin_text):
+            print(f"target: {line}", flush=True)
+    except StageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
 def join_processes(stages: tuple[str, ...]) -> tuple[str, ...]:
     """Joins the other processes of a distributed run.
 
@@ -232,8 +259,8 @@ def main(words: Sequence[str] | None = None) -> int:
         workdir = choose_workdir(flags.workdir, config)
         if flags.dry_run:
             print("\n".join(tree_lines(config)))
-            print(f"fingerprint: {fingerprint(config)}\nworkdir: {workdir}\nstages: {', '.join(stages)}")
-            return 0
+            print(f"fingerprint: {fingerprint(config)}\nworkdir: {workdir}\nstages: {', '.join(stages)}", flush=True)
+            return rehearse(config, stages, gin_text)
         if flags.distributed:
             stages = join_processes(stages)
         return execute(config, workdir, stages, gin_text, command)

@@ -95,6 +95,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "benchmark.finetuning": ("benchmark", "tasks"),
     "benchmark.task_distillation": ("benchmark", "tasks"),
     "benchmark.pipeline": ("benchmark", "baselines.catalogue", "tasks"),
+    "benchmark.programs": ("benchmark", "tasks.catalogue"),
+    "benchmark.rehearsal": ("benchmark", "tasks.catalogue"),
+    "benchmark.rehearsal_child": ("benchmark",),
     "tasks": ("tasks",),
     # The command line of the tasks reads a gin file, and is imported by nobody.
     "tasks.__main__": ("tasks", "benchmark.gin_loader", "benchmark.config"),

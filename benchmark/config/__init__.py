@@ -11,7 +11,14 @@ from benchmark.config.encoder import EncoderConfig, encoder_from_dict
 from benchmark.config.run import BaselineConfig, FinetuneConfig, LatencyConfig, RunConfig
 from benchmark.config.search import ChipConfig, SearchConfig, SearchSpace
 from benchmark.config.task_distillation import AugmentationConfig, TaskDistillConfig, TaskPhaseConfig
-from benchmark.config.training import MeshConfig, OptimizerConfig, PretrainConfig, TeacherConfig, TrainerConfig
+from benchmark.config.training import (
+    MeshConfig,
+    OptimizerConfig,
+    PretrainConfig,
+    TargetConfig,
+    TeacherConfig,
+    TrainerConfig,
+)
 from benchmark.settings import ConfigError, canonical_json, fingerprint, to_dict
 
 __all__ = [
@@ -32,6 +39,7 @@ __all__ = [
     "RunConfig",
     "SearchConfig",
     "SearchSpace",
+    "TargetConfig",
     "TaskDistillConfig",
     "TaskPhaseConfig",
     "TeacherConfig",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.config.encoder import EncoderConfig
+from benchmark.config.search import ChipConfig
 from benchmark.settings import Checked, setting
 
 
@@ -69,6 +70,19 @@ class MeshConfig(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TargetConfig(Checked):
+    """Devices that a run is made for but that need not be here: `--dry_run` compiles the train steps for them.
+
+    `topology` is a slice of TPUs, generation and chips along each axis of its network, as `v4:4x4x4`. `chip` holds the
+    figures of one device. Compiling for the slice ends after `timeout_s`.
+    """
+
+    topology: str = setting(pattern=r"v\d+[a-z]*:\d+x\d+(x\d+)?")
+    chip: ChipConfig = setting()
+    timeout_s: float = setting(3600.0, at_least=1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainerConfig(Checked):
     """How pretraining, distillation and fine-tuning run, whatever they train.
 
@@ -78,7 +92,7 @@ class TrainerConfig(Checked):
     with their batches. Metrics are written every `log_every` steps. The teacher's outputs on the batches that all
     students see are kept up to `teacher_cache_bytes` in memory and `teacher_cache_disk_bytes` in the run's folder.
     `keep_freed_memory` makes steps of large models on a CPU faster and those of tiny ones slower
-    (`benchmark.process`).
+    (`benchmark.process`). `target` is what `--dry_run` compiles for.
     """
 
     compute_dtype: str = setting("float32", choices=("float32", "bfloat16"))
@@ -90,3 +104,4 @@ class TrainerConfig(Checked):
     teacher_cache_disk_bytes: int = setting(0, at_least=0, changes_results=False)
     keep_freed_memory: bool = setting(False, changes_results=False)
     mesh: MeshConfig = setting(MeshConfig())
+    target: TargetConfig | None = setting(None, changes_results=False)

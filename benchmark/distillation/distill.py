@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from benchmark.config import DistillConfig, EncoderConfig, PhaseConfig, TrainerConfig
+from benchmark.config import DistillConfig, EncoderConfig, OptimizerConfig, PhaseConfig, TrainerConfig
 from benchmark.distillation.initial import init_student
 from benchmark.distillation.layer_maps import layer_map
 from benchmark.distillation.objectives import Objective, loss_function
@@ -30,8 +30,61 @@ from benchmark.training.masking import MaskedBatch, SpecialTokens, mask_tokens, 
 from benchmark.training.metrics import training_flops
 from benchmark.training.optimizers import learning_rate, make_direction
 from benchmark.training.pretrain import count_tokens, describe_rows, take_rows
-from benchmark.training.state import DEFAULTS, init_state, make_train_step
+from benchmark.training.state import DEFAULTS, LossFunction, init_state, make_train_step
 from tasks import arrays
+
+
+def phase_objective(config: DistillConfig, phase: PhaseConfig) -> Objective:
+    """What the program of a phase of a recipe computes."""
+    return Objective.of(config.phases if config.one_program else [phase])
+
+
+def recipe_loss(
+    student: EncoderConfig, teacher: EncoderConfig, config: DistillConfig, objective: Objective, compute_dtype: str
+) -> LossFunction:
+    """The loss of an objective with the recipe's layer map, for `make_train_step`."""
+    layers = layer_map(config.layer_map, student.num_hidden_layers, teacher.num_hidden_layers)
+    return loss_function(student, layers, objective, compute_dtype)
+
+
+def phase_program(
+    student: EncoderConfig,
+    teacher: EncoderConfig,
+    config: DistillConfig,
+    objective: Objective,
+    optimizer: OptimizerConfig,
+    *,
+    trainer: TrainerConfig = DEFAULTS,
+    mesh: Mesh | None = None,
+) -> tuple[Any, Any]:
+    """The jitted step that minimises an objective, and its optimiser without learning rate.
+
+    The batch of the step is a `MaskedBatch` and the teacher's `Outputs` on it.
+    """
+    direction = make_direction(optimizer)
+    step = make_train_step(
+        recipe_loss(student, teacher, config, objective, trainer.compute_dtype),
+        direction,
+        accumulation_steps=trainer.gradient_accumulation_steps,
+        batch_axes=(0, BATCH_AXES),
+        count_tokens=lambda batch: count_tokens(batch[0]),
+        mesh=mesh,
+    )
+    return step, direction
+
+
+def check_rows(config: DistillConfig, sentence_pairs: bool) -> None:
+    """Refuses a recipe that learns next-sentence prediction from rows that are no pairs.
+
+    Raises:
+        StageError: one line that names the phase.
+    """
+    for phase in config.phases:
+        if phase.next_sentence_weight and not sentence_pairs:
+            raise StageError(
+                f"PhaseConfig.next_sentence_weight = {phase.next_sentence_weight} (phase {phase.name!r}): the rows are "
+                "no sentence pairs; accepted: 0.0, or DataConfig.sentence_pairs = True"
+            )
 
 
 @dataclass(frozen=True)
@@ -55,24 +108,15 @@ class _Run:
 
     def objective(self, phase: PhaseConfig) -> Objective:
         """What the program of a phase computes."""
-        return Objective.of(self.config.phases if self.config.one_program else [phase])
+        return phase_objective(self.config, phase)
 
     def program(self, phase: PhaseConfig) -> tuple[Any, Any]:
         """The jitted step of a phase, and its optimiser without learning rate."""
         key = (self.objective(phase), phase.optimizer.without_schedule)
         if key not in self.programs:
-            depths = (self.student.num_hidden_layers, self.teacher.encoder.num_hidden_layers)
-            layers, dtype = layer_map(self.config.layer_map, *depths), self.trainer.compute_dtype
-            direction = make_direction(key[1])
-            step = make_train_step(
-                loss_function(self.student, layers, key[0], dtype),
-                direction,
-                accumulation_steps=self.trainer.gradient_accumulation_steps,
-                batch_axes=(0, BATCH_AXES),
-                count_tokens=lambda batch: count_tokens(batch[0]),
-                mesh=self.mesh,
+            self.programs[key] = phase_program(
+                self.student, self.teacher.encoder, self.config, *key, trainer=self.trainer, mesh=self.mesh
             )
-            self.programs[key] = step, direction
         return self.programs[key]
 
     def batch(self, phase: PhaseConfig, number: int) -> tuple[MaskedBatch, Outputs]:
@@ -172,12 +216,7 @@ def distill(
         DivergedError: the loss is not finite.
         StageError: the recipe does not fit student, teacher or data; one line says what would.
     """
-    for phase in config.phases:
-        if phase.next_sentence_weight and "next_sentence_label" not in rows.features:
-            raise StageError(
-                f"PhaseConfig.next_sentence_weight = {phase.next_sentence_weight} (phase {phase.name!r}): the rows are "
-                "no sentence pairs; accepted: 0.0, or DataConfig.sentence_pairs = True"
-            )
+    check_rows(config, "next_sentence_label" in rows.features)
     partitioning.check_batch(mesh, "DistillConfig.batch_size", config.batch_size)
     run = _Run(student, teacher, config, rows, special, seed, directory, name, progress, trainer, monitor, mesh, cache)
     params = init_student(student, teacher, config, seed)

@@ -13,7 +13,7 @@ from benchmark.distillation.layer_maps import layer_map
 from benchmark.distillation.objectives import Objective
 from benchmark.distillation.outputs import Teacher
 from benchmark.errors import StageError
-from benchmark.training.pretrain import init_params
+from benchmark.training.pretrain import init_params, param_shapes
 
 # Keeps the random streams of the maps apart from each other and from those of parameters.
 _STREAMS = {"projection": 2, "embedding_projection": 4}
@@ -64,6 +64,25 @@ def init_projections(
     return result
 
 
+def student_shapes(student: EncoderConfig, teacher: EncoderConfig, config: DistillConfig) -> dict[str, Any]:
+    """Shapes of what `init_student` gives, which are the same wherever its values come from.
+
+    Raises:
+        StageError: layers or head should be copied from a teacher whose shapes are others.
+    """
+    own = param_shapes(student, next_sentence=any(phase.next_sentence_weight for phase in config.phases))
+    if config.initialise_from_teacher:
+        given, count = param_shapes(teacher), student.num_hidden_layers
+        layers = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape[1:]), leaf.dtype), given["encoder"]["layers"]
+        )
+        _check_whole(layers, own["encoder"]["layers"], "layers")
+        _check_whole(given["masked_lm"], own["masked_lm"], "masked_lm")
+    widths = (student.hidden_size, teacher.hidden_size)
+    names = Objective.of(config.phases).projections if widths[0] != widths[1] else ()
+    return {"student": own} | {name: {"kernel": jax.ShapeDtypeStruct(widths, np.float32)} for name in names}
+
+
 def _where_it_fits(source: Any, path: Any, leaf: jax.Array) -> jax.Array:
     """The array at `path` of `source` if it has the shape of `leaf`, else `leaf`."""
     for entry in path:
@@ -74,6 +93,12 @@ def _where_it_fits(source: Any, path: Any, leaf: jax.Array) -> jax.Array:
 
 def _whole(source: Any, own: Any, name: str) -> Any:
     """A copy of `source`, which must have the names and shapes of `own`."""
+    _check_whole(source, own, name)
+    return jax.tree.map(jnp.array, source)
+
+
+def _check_whole(source: Any, own: Any, name: str) -> None:
+    """Refuses a `source` that has not the names and shapes of `own`."""
     theirs = {jax.tree_util.keystr(path): np.shape(leaf) for path, leaf in jax.tree.leaves_with_path(source)}
     ours = {jax.tree_util.keystr(path): np.shape(leaf) for path, leaf in jax.tree.leaves_with_path(own)}
     for path in sorted(theirs.keys() | ours.keys()):
@@ -83,4 +108,3 @@ def _whole(source: Any, own: Any, name: str) -> Any:
                 f"and {theirs.get(path)} in the teacher; accepted: a student whose layers and head have the teacher's "
                 "shapes, or False"
             )
-    return jax.tree.map(jnp.array, source)

@@ -138,13 +138,18 @@ def loss_function(
         terms = {}
         for term, (field, function) in _LAYER_LOSSES.items():
             if term in objective.terms:
-                value = function(getattr(own, field), getattr(teacher, field)[mapped], mask)
+                value = function(getattr(own, field), _chosen(getattr(teacher, field), mapped), mask)
                 terms[term] = Mean((settings[term] * value * settings["layers"]).sum(), counts[term])
         for term, value in of_batch(objective, own, teacher, masked, mask, settings).items():
             terms[term] = Mean(settings[term] * value, counts[term])
         return terms, {}
 
     return loss
+
+
+def _chosen(stack: jax.Array, mapped: np.ndarray) -> jax.Array:
+    """Layers `mapped` of a stack; a student as deep as its teacher needs no copy of it."""
+    return stack if np.array_equal(mapped, np.arange(len(stack))) else stack[mapped]
 
 
 def _counts(objective: Objective, masked: Any, mask: jax.Array) -> dict[str, jax.Array]:

@@ -92,8 +92,8 @@ def _loss(encoder: EncoderConfig, kind: str, compute_dtype: str) -> Callable[...
 
 
 @lru_cache(maxsize=8)
-def _train_step(encoder: EncoderConfig, kind: str, config: FinetuneConfig, trainer: TrainerConfig) -> tuple[Any, Any]:
-    """One compiled step for all tasks of a kind, all seeds and all schedules."""
+def train_step(encoder: EncoderConfig, kind: str, config: FinetuneConfig, trainer: TrainerConfig) -> tuple[Any, Any]:
+    """One compiled step for all tasks of a kind, all seeds and all schedules, and its optimiser."""
     direction = make_direction(config.optimizer)
     loss, parts = _loss(encoder, kind, trainer.compute_dtype), trainer.gradient_accumulation_steps
     return make_train_step(loss, direction, accumulation_steps=parts), direction
@@ -162,7 +162,7 @@ def finetune(
     Returns:
         Parameters of encoder and head.
     """
-    step, direction = _train_step(encoder, task.kind, config, trainer)
+    step, direction = train_step(encoder, task.kind, config, trainer)
     # A copy: the train step donates its state, and the caller's parameters serve other seeds and tasks.
     params = initial_params(encoder, encoder_params, task.kind, seed)
     total = finetune_steps(config, epochs, rows.num_rows)

@@ -21,7 +21,7 @@ from benchmark.training.state import SOUND, TOKENS, TrainState, repeat_step
 
 # Dispatches that the device may still have to do when an older one is looked at. The device never waits for the host,
 # and the host never runs ahead with more than this many batches.
-_AHEAD = 2
+AHEAD = 2
 
 Inputs = Callable[[int], tuple[Any, Any, dict[str, Any]]]
 
@@ -146,7 +146,7 @@ def fit(
             done = start + count
             saves = saved is not None and done < total_steps and _passed(start, done, checkpoint_every)
             logs = saves or done == total_steps or _passed(start, done, log_every)
-            while len(pending) > (1 if logs else _AHEAD):
+            while len(pending) > (1 if logs else AHEAD):
                 settle(pending.popleft())
             if logs:
                 # What is not finite spoils the state for good, so it is looked for before a checkpoint is written.

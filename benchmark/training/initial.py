@@ -20,6 +20,13 @@ def sinusoids(length: int, width: int) -> np.ndarray:
     return np.where(channels % 2 == 0, np.sin(angles), np.cos(angles)).astype(np.float32)
 
 
+def shapes(model: nn.Module, num_inputs: int) -> dict[str, Any]:
+    """Shapes of a model's parameters, as `jax.ShapeDtypeStruct`; arguments as of `init_tree`."""
+    ids = jax.ShapeDtypeStruct((1, 8), jnp.int32)
+    found: dict[str, Any] = jax.eval_shape(model.init, jax.eval_shape(jax.random.key, 0), *[ids] * num_inputs)
+    return found["params"]
+
+
 def init_tree(model: nn.Module, encoder: EncoderConfig, seed: int, num_inputs: int) -> dict[str, Any]:
     """Draws parameters as BERT does: weights normal, truncated at two standard deviations; norms at 1 and 0.
 
@@ -34,8 +41,6 @@ def init_tree(model: nn.Module, encoder: EncoderConfig, seed: int, num_inputs: i
     Returns:
         The parameter tree, float32.
     """
-    ids = jnp.zeros((1, 8), jnp.int32)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), *[ids] * num_inputs)["params"]
 
     def draw(path: Any, leaf: Any) -> np.ndarray:
         name = path[-1].key
@@ -51,7 +56,7 @@ def init_tree(model: nn.Module, encoder: EncoderConfig, seed: int, num_inputs: i
             values[outside] = rng.standard_normal(int(outside.sum()), np.float32)
         return values * np.float32(encoder.initializer_range)
 
-    return dict(jax.tree.map_with_path(draw, shapes))
+    return dict(jax.tree.map_with_path(draw, shapes(model, num_inputs)))
 
 
 def trained_like(params: Any, seed: int = 0) -> Any:

@@ -8,7 +8,7 @@ knows of them. `mesh=None` everywhere means one device and changes nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -44,13 +44,17 @@ PARAMETER_AXES: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 
 
-def make_mesh(config: MeshConfig) -> Mesh | None:
+def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh | None:
     """Arranges the devices of all processes; None where there is one device.
+
+    Args:
+        config: sizes of the axes.
+        devices: other devices than those of this run, such as the ones that a program is only compiled for.
 
     Raises:
         StageError: there are too few devices for the settings, or processes whose devices are left out.
     """
-    count = jax.device_count()
+    count = jax.device_count() if devices is None else len(devices)
     data = config.data or count // config.model
     used = data * config.model
     if used > count or not data or (used < count and jax.process_count() > 1):
@@ -58,7 +62,8 @@ def make_mesh(config: MeshConfig) -> Mesh | None:
         raise StageError(f"MeshConfig.data = {config.data}, MeshConfig.model = {config.model}: expected {accepted}")
     if used == 1:
         return None
-    return jax.make_mesh((data, config.model), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
+    axis_types = (AxisType.Auto,) * 2
+    return jax.make_mesh((data, config.model), ("data", "model"), axis_types=axis_types, devices=devices)
 
 
 def dimension_names(path: str, ndim: int) -> tuple[str, ...] | None:
@@ -113,8 +118,10 @@ def place(mesh: Mesh | None, tree: Any) -> Any:
     return jax.tree.map(_placed, tree, shardings(mesh, tree))
 
 
-def shaped(mesh: Mesh, shapes: Any) -> Any:
+def shaped(mesh: Mesh | None, shapes: Any) -> Any:
     """Shapes and dtypes of parameters or a training state, as `place` puts them on the mesh."""
+    if mesh is None:
+        return shapes
     return jax.tree.map(
         lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), shapes, shardings(mesh, shapes)
     )
@@ -165,6 +172,13 @@ def divide_rows(mesh: Mesh | None, batch: Any) -> Any:
     if mesh is None:
         return batch
     return jax.tree.map(lambda x: jax.device_put(x, _rows(mesh, x.shape)), batch)
+
+
+def shaped_rows(mesh: Mesh | None, shapes: Any) -> Any:
+    """Shapes and dtypes of a batch, as `place_rows` and `divide_rows` put it on the mesh."""
+    if mesh is None:
+        return shapes
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=_rows(mesh, x.shape)), shapes)
 
 
 def check_batch(mesh: Mesh | None, field: str, batch_size: int) -> None:

@@ -22,7 +22,7 @@ from benchmark.models.heads import MaskedLM
 from benchmark.training import checkpoints, partitioning
 from benchmark.training.fit import FitReport, fit
 from benchmark.training.hooks import UNWATCHED, Monitor
-from benchmark.training.initial import init_tree
+from benchmark.training.initial import init_tree, shapes
 from benchmark.training.masking import MaskedBatch, SpecialTokens, mask_tokens, num_predictions
 from benchmark.training.metrics import training_flops
 from benchmark.training.optimizers import learning_rate, make_direction
@@ -47,6 +47,11 @@ class RowBatch(NamedTuple):
 def init_params(encoder: EncoderConfig, seed: int, *, next_sentence: bool = False) -> Any:
     """Random parameters of an encoder with masked-LM head, and if asked for next-sentence head, on the host."""
     return init_tree(MaskedLM(encoder, next_sentence=next_sentence), encoder, seed, num_inputs=4)
+
+
+def param_shapes(encoder: EncoderConfig, *, next_sentence: bool = False) -> Any:
+    """Shapes of what `init_params` gives."""
+    return shapes(MaskedLM(encoder, next_sentence=next_sentence), num_inputs=4)
 
 
 def load_params(path: Path, encoder: EncoderConfig) -> Any:
@@ -125,6 +130,26 @@ def describe_rows(rows: arrays.TokenArrays, batch_size: int, step: int, seed: in
     return f"batch {step} (rows {', '.join(map(str, indices[:shown]))}{more})"
 
 
+def pretrain_program(
+    encoder: EncoderConfig,
+    config: PretrainConfig,
+    *,
+    next_sentence: bool,
+    trainer: TrainerConfig = DEFAULTS,
+    mesh: Mesh | None = None,
+) -> tuple[Any, Any]:
+    """The jitted step of pretraining, and its optimiser without learning rate. The batch is a `MaskedBatch`."""
+    direction = make_direction(config.optimizer)
+    step = make_train_step(
+        masked_lm_loss(encoder, next_sentence=next_sentence, compute_dtype=trainer.compute_dtype),
+        direction,
+        accumulation_steps=trainer.gradient_accumulation_steps,
+        count_tokens=count_tokens,
+        mesh=mesh,
+    )
+    return step, direction
+
+
 def pretrain(
     encoder: EncoderConfig,
     config: PretrainConfig,
@@ -158,16 +183,9 @@ def pretrain(
     """
     partitioning.check_batch(mesh, "PretrainConfig.batch_size", config.batch_size)
     key = jax.random.key(seed)
-    direction = make_direction(config.optimizer)
     pairs = "next_sentence_label" in rows.features
+    step, direction = pretrain_program(encoder, config, next_sentence=pairs, trainer=trainer, mesh=mesh)
     state = init_state(init_params(encoder, seed, next_sentence=pairs), direction)
-    step = make_train_step(
-        masked_lm_loss(encoder, next_sentence=pairs, compute_dtype=trainer.compute_dtype),
-        direction,
-        accumulation_steps=trainer.gradient_accumulation_steps,
-        count_tokens=count_tokens,
-        mesh=mesh,
-    )
     length = rows.features["input_ids"].shape[1]
 
     def inputs(number: int) -> tuple[Any, Any, dict[str, Any]]:

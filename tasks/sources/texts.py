@@ -15,6 +15,8 @@ from tasks.errors import DataError
 KINDS = ("hf", "tfds")
 _SPLIT = "train"
 _CONTENT = "pretraining text in the column 'text', one document a row"
+# In TFDS a data set of books, pg19, has a name of its own for it.
+_TFDS_COLUMNS = ("text", "book_text")
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,9 @@ def read_texts(corpus: HubCorpus) -> Iterator[str]:
     from tasks.sources import tfds
 
     for row in tfds.read_rows(corpus.root, corpus.name, _SPLIT):
-        if not isinstance(row.get("text"), str):
-            raise DataError(f"{corpus}: no feature 'text' of type text; the features are {', '.join(row)}")
-        yield row["text"]
+        text = next((row[name] for name in _TFDS_COLUMNS if isinstance(row.get(name), str)), None)
+        if text is None:
+            raise DataError(
+                f"{corpus}: no feature 'text' of type text, nor 'book_text'; the features are {', '.join(row)}"
+            )
+        yield text

@@ -5,7 +5,8 @@ import pytest
 
 from tasks import corpora
 from tasks.errors import DataError
-from tasks.sources.texts import HubCorpus, find_corpus
+from tasks.sources import tfds
+from tasks.sources.texts import HubCorpus, find_corpus, read_texts
 from tests.sources.written import (
     CORPUS,
     write_corpus,
@@ -29,6 +30,15 @@ def test_one_saved_dataset_is_a_corpus(world, tmp_path):
 def test_tfds_corpus_gives_the_documents_of_the_file(world, tfds_root):
     read = list(corpora.read_documents(find_corpus(tfds_root, "tfds:wikipedia/20230601.en")))
     assert sorted(read) == sorted(corpora.read_documents(world / CORPUS))
+
+
+def test_tfds_books_name_their_text_otherwise(tmp_path, monkeypatch):
+    rows = [{"book_text": "One.", "book_title": "A"}, {"book_text": "Two.", "book_title": "B"}]
+    monkeypatch.setattr(tfds, "read_rows", lambda root, name, split: iter(rows))
+    assert list(read_texts(find_corpus(tmp_path, "tfds:pg19:0.1.1"))) == ["One.", "Two."]
+    rows.append({"book_title": "C"})
+    with pytest.raises(DataError, match="tfds:pg19:0.1.1 in .*: no feature 'text' of type text, nor 'book_text'"):
+        list(read_texts(find_corpus(tmp_path, "tfds:pg19:0.1.1")))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,118 @@
+"""Compiles programs for TPUs that are not there, through libtpu, and reads what the compiler says of them.
+
+Only a child process should do so: libtpu writes to standard error as it likes, and stays in its process for good.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from benchmark.errors import StageError
+
+# What libtpu must find in its environment so that it looks for no TPU and no other host, and lets others use it too.
+ENVIRONMENT = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_WORKER_ID": "0",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "JAX_PLATFORMS": "cpu",
+}
+
+# Generations of which jax shows a chip as one device, though it has two cores. There a host has 2 x 2 x 1 chips.
+_MEGACORE = ("v4", "v5p")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that a program takes on each device, as the compiler lays them out, padding included.
+
+    Attributes:
+        arguments: what it is given.
+        results: what it gives.
+        shared: the part of the results that takes the place of donated arguments.
+        temporaries: its work space.
+        code: the program itself.
+    """
+
+    arguments: int
+    results: int
+    shared: int
+    temporaries: int
+    code: int
+
+    @property
+    def new_results(self) -> int:
+        """Results beside the arguments."""
+        return self.results - self.shared
+
+    @property
+    def work(self) -> int:
+        """What is taken only while it runs, beside arguments and results."""
+        return self.temporaries + self.code
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A program that was compiled: seconds that it took, memory, the optimised program, and where its results lie."""
+
+    seconds: float
+    memory: Memory
+    text: str
+    places: Any
+
+
+def devices(topology: str) -> Sequence[jax.Device]:
+    """The devices of a slice, such as `v4:4x4x4`, to compile for.
+
+    Raises:
+        StageError: libtpu is not installed, or knows no such slice.
+    """
+    from jax.experimental import topologies
+
+    generation = topology.partition(":")[0]
+    megacore = {"chip_config_name": "megacore", "chips_per_host_bounds": (2, 2, 1)} if generation in _MEGACORE else {}
+    try:
+        found = topologies.get_topology_desc(topology_name=topology, platform="tpu", **megacore)
+    # jax hands on whatever libtpu says.
+    except Exception as error:
+        raise StageError(f"TargetConfig.topology = {topology!r}: libtpu refuses it: {first_line(error)}") from error
+    return list(found.devices)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its kind where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def compile_program(function: Any, arguments: Sequence[Any]) -> Compiled:
+    """Compiles a jitted function.
+
+    Args:
+        function: the function.
+        arguments: its arguments; arrays as `jax.ShapeDtypeStruct` with a sharding over the devices.
+
+    Raises:
+        jax.errors.JaxRuntimeError: the compiler refuses it, for example because it needs more memory than there is.
+    """
+    started = time.perf_counter()
+    compiled = function.lower(*arguments).compile()
+    seconds = time.perf_counter() - started
+    return Compiled(seconds, read_memory(compiled.memory_analysis()), compiled.as_text(), compiled.output_shardings)
+
+
+def read_memory(analysis: Any) -> Memory:
+    """Memory from what `memory_analysis()` of a compiled program gives.
+
+    Raises:
+        StageError: the compiler gave no figures.
+    """
+    names = ("argument", "output", "alias", "temp", "generated_code")
+    values = [int(getattr(analysis, f"{name}_size_in_bytes", -1)) for name in names]
+    if min(values) < 0:
+        raise StageError(f"the compiler gave no memory figures: {', '.join(names)} are {values}")
+    return Memory(*values)
