@@ -232,9 +232,11 @@ def test_both_pretraining_heads(tmp_path: Path, name: str) -> None:
     def both(params: Any, b: MaskedBatch) -> Any:
         model = MaskedLM(config, next_sentence=True)
         output = model.apply({"params": params}, b.input_ids, b.attention_mask, b.token_type_ids, b.positions)
-        return output, masked_lm_loss(config, next_sentence=True)(params, b, {})
+        terms, _ = masked_lm_loss(config, next_sentence=True)(params, b, {})
+        parts = {name: mean.value for name, mean in terms.items()}
+        return output, sum(parts.values()), parts
 
-    found, (loss, parts) = both(params, jax.tree.map(jnp.asarray, masked))
+    found, loss, parts = both(params, jax.tree.map(jnp.asarray, masked))
     assert found.logits.shape == (4, 2, config.vocab_size)
     rows = np.arange(4)[:, None]
     np.testing.assert_allclose(found.logits, expected.prediction_logits.numpy()[rows, positions], atol=1e-4)

@@ -149,7 +149,9 @@ def load_recipe(name: str, directory: Path) -> DistillConfig:
 
 
 def test_every_shipped_recipe_is_tested() -> None:
-    assert sorted(path.stem for path in (ROOT / "gin" / "distill").glob("*.gin")) == sorted(PUBLISHED) == list(NAMES)
+    shipped = {path.stem for path in (ROOT / "gin" / "distill").glob("*.gin")}
+    # Recipes of tasks: tests/test_task_distillation.py.
+    assert sorted(shipped - {"tinybert_task"}) == sorted(PUBLISHED) == list(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
