@@ -232,18 +232,18 @@ def test_both_pretraining_heads(tmp_path: Path, name: str) -> None:
     def both(params: Any, b: MaskedBatch) -> Any:
         model = MaskedLM(config, next_sentence=True)
         output = model.apply({"params": params}, b.input_ids, b.attention_mask, b.token_type_ids, b.positions)
-        terms, _ = masked_lm_loss(config, next_sentence=True)(params, b, {})
-        parts = {name: mean.value for name, mean in terms.items()}
-        return output, sum(parts.values()), parts
+        terms, metrics = masked_lm_loss(config, next_sentence=True)(params, b, {})
+        total = sum((mean.value for mean in terms.values()), jnp.zeros(()))
+        return output, total, {name: mean.value for name, mean in metrics.items()}
 
-    found, loss, parts = both(params, jax.tree.map(jnp.asarray, masked))
+    found, loss, figures = both(params, jax.tree.map(jnp.asarray, masked))
     assert found.logits.shape == (4, 2, config.vocab_size)
     rows = np.arange(4)[:, None]
     np.testing.assert_allclose(found.logits, expected.prediction_logits.numpy()[rows, positions], atol=1e-4)
     np.testing.assert_allclose(found.next_sentence_logits, expected.seq_relationship_logits.numpy(), atol=1e-5)
     assert float(loss) == pytest.approx(float(expected.loss), rel=1e-5)
     right = expected.seq_relationship_logits.numpy().argmax(axis=1) == pairs
-    assert float(parts["next_sentence_accuracy"]) == pytest.approx(right.mean())
+    assert float(figures["next_sentence_accuracy"]) == pytest.approx(right.mean())
     again = checkpoint_files.read(tmp_path)
     assert {"masked_lm", "next_sentence"} <= set(again.heads)
     assert jax.tree.all(jax.tree.map(np.array_equal, again.params, params))
