@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from benchmark.models.encoder import NEGATIVE
 from benchmark.models.gradients import attention, cross_entropy, gelu, soft_cross_entropy
 
-TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
+TOLERANCE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-5}
 
 
 def plain_attention(query: Any, key: Any, value: Any, bias: Any) -> tuple[Any, Any]:
@@ -25,7 +25,7 @@ def plain_attention(query: Any, key: Any, value: Any, bias: Any) -> tuple[Any, A
     return scores, jnp.einsum("bhqk,bkhd->bqhd", jax.nn.softmax(scores, axis=-1), value)
 
 
-def vectors(shape: tuple[int, ...], seed: int = 0) -> tuple[list[jax.Array], jax.Array]:
+def vectors(shape: tuple[int, ...], seed: int = 0) -> tuple[Any, Any]:
     """Query, key and value `[batch, length, heads, head_size]`, and a bias that pads the ends of the rows."""
     rng = np.random.default_rng(seed)
     lengths = rng.integers(1, shape[1] + 1, shape[0])
@@ -53,6 +53,7 @@ def test_gelu_and_its_derivative_over_the_whole_range() -> None:
 )
 def test_attention_as_the_plain_definition(shape: tuple[int, ...], reads_scores: bool, seed: int) -> None:
     inputs, bias = vectors(shape, seed)
+    query, key, vector = inputs
     rng = np.random.default_rng(seed + 1)
     to_context = jnp.asarray(rng.standard_normal(shape), jnp.float32)
     to_scores = jnp.asarray(rng.standard_normal((shape[0], shape[2], shape[1], shape[1])), jnp.float32)
@@ -63,7 +64,9 @@ def test_attention_as_the_plain_definition(shape: tuple[int, ...], reads_scores:
         # Scores of padded keys are so large that their sum would hide all others.
         return total + (jnp.where(bias < 0, 0.0, scores) * to_scores).sum() if reads_scores else total
 
-    for ours, expected in zip(attention(*inputs, bias), plain_attention(*inputs, bias), strict=True):
+    for ours, expected in zip(
+        attention(query, key, vector, bias), plain_attention(query, key, vector, bias), strict=True
+    ):
         np.testing.assert_allclose(ours, expected, **TOLERANCE)
     ours, expected = (
         jax.grad(value, argnums=(1, 2, 3))(function, *inputs) for function in (attention, plain_attention)
@@ -74,7 +77,8 @@ def test_attention_as_the_plain_definition(shape: tuple[int, ...], reads_scores:
 
 def test_attention_as_jax_has_it_and_in_bfloat16() -> None:
     inputs, bias = vectors((2, 6, 2, 4))
-    expected = jax.nn.dot_product_attention(*inputs, bias)
+    query, key, value = inputs
+    expected = jax.nn.dot_product_attention(query, key, value, bias)
     np.testing.assert_allclose(attention(*inputs, bias)[1], expected, **TOLERANCE)
     halves = [x.astype(jnp.bfloat16) for x in inputs]
     scores, context = attention(*halves, bias)
@@ -103,7 +107,7 @@ def test_cross_entropy_of_hard_labels(shift: float) -> None:
     logits = jnp.asarray(3.0 * rng.standard_normal((4, 5, 9)) + shift, jnp.float32)
     labels = jnp.asarray(rng.integers(0, 9, (4, 5)))
     weights = jnp.asarray(rng.standard_normal((4, 5)), jnp.float32)
-    tolerance = {"rtol": 1e-5, "atol": 1e-5 + 1e-6 * shift}
+    tolerance: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-5 + 1e-6 * shift}
     plain = optax.softmax_cross_entropy_with_integer_labels
     np.testing.assert_allclose(cross_entropy(logits, labels), plain(logits, labels), **tolerance)
     found, expected = (jax.grad(lambda x, f=f: (f(x, labels) * weights).sum())(logits) for f in (cross_entropy, plain))
@@ -117,7 +121,7 @@ def test_cross_entropy_of_soft_labels(shift: float) -> None:
     # The last two entries are padded keys.
     student, teacher = (x.at[..., 7:].set(NEGATIVE) for x in (student, teacher))
     weights = jnp.asarray(rng.standard_normal((4, 5)), jnp.float32)
-    tolerance = {"rtol": 1e-5, "atol": 1e-5 + 1e-6 * shift}
+    tolerance: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-5 + 1e-6 * shift}
 
     def plain(student: Any, teacher: Any) -> Any:
         return optax.softmax_cross_entropy(student, jax.nn.softmax(teacher, axis=-1))
