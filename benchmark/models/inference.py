@@ -1,8 +1,9 @@
 """The encoder as a fixed program for serving one shape.
 
 Shallow encoders have their layers laid out in a row and their parameters as constants of the program, so that the share
-of a layer need not be cut out of the stacked arrays in a call. In deep ones layers stay in a loop, which cuts in any case,
-and parameters are arguments: as constants they would only be compiled along (MobileBERT: 4.8 instead of 0.7 CPU-seconds).
+of a layer need not be cut out of the stacked arrays in a call. In deep ones layers stay in a loop, which cuts in any
+case, and parameters are arguments: as constants they would only be compiled along (MobileBERT: 4.8 instead of 0.7
+CPU-seconds).
 """
 
 from __future__ import annotations
