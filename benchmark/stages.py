@@ -252,13 +252,14 @@ def search_stage(run: Run) -> dict[str, Any]:
             distributed.follow(evaluate)
             return {}
         shared = evaluate if run.mesh is None else distributed.one_at_a_time(evaluate)
-        trials = run_search(
-            config,
-            Journal(directory / "journal.jsonl"),
-            lambda encoder, number: shared({"encoder": to_dict(encoder), "number": number}),
-            run.config.seed,
-            run.progress,
-        )
+        with Journal(directory / "journal.jsonl") as journal:
+            trials = run_search(
+                config,
+                journal,
+                lambda encoder, number: shared({"encoder": to_dict(encoder), "number": number}),
+                run.config.seed,
+                run.progress,
+            )
         distributed.dismiss()
         write_json(directory / "history.json", history(config, trials, run.config.track))
         found = found_systems(config, trials)
