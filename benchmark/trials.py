@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmark import process
 from benchmark.config import RunConfig, encoder_from_dict
-from benchmark.stages import Run, distilled, load_teacher
+from benchmark.stages import Run, distil_student, load_teacher
 
 
 class FlashDistillation:
@@ -44,7 +44,7 @@ class FlashDistillation:
         encoder = self.run.encoder(encoder_from_dict(job["encoder"]))
         recipe = config.distill.scaled(config.search.flash_fraction)
         with process.compile_seconds() as compiling:
-            _, result = distilled(self.run, self.teacher, encoder, recipe, None, f"trial {job['number']}")
+            _, result = distil_student(self.run, self.teacher, encoder, recipe, None, f"trial {job['number']}")
         scores = {name: result["masked_lm"][name] for name in ("accuracy", "accuracy_stderr", "loss")}
         return scores | {"steps": result["steps"], "compile_seconds": sum(compiling)}
 

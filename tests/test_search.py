@@ -224,7 +224,7 @@ def stable(path: Path) -> list[Any]:
     """The journal without what depends on the clock."""
     entries = [json.loads(line) for line in path.read_text().splitlines()]
     for entry in entries:
-        for name in ("seconds", "suggest_seconds"):
+        for name in ("seconds", "suggest_seconds", "compile_seconds"):
             entry.get("result", {}).pop(name, None)
     return entries
 

@@ -12,9 +12,9 @@ class ExecutorConfig(Checked):
     """Where the trials of a search are evaluated; with one trial at a time no result depends on it.
 
     `name` is `local` (threads of this process) or `ray` (tasks of a Ray cluster, the extra `cluster`). `ray_address` is
-    that of a running cluster (`auto` on one of its machines, or `host:port`); without it Ray is started on this machine.
-    Every trial takes `cpus`, `gpus` and `tpus` of a machine. A trial whose worker or machine is lost is tried again on
-    another, up to `max_retries` times.
+    that of a running cluster (`auto` on one of its machines, or `host:port`); without it Ray is started on this
+    machine. Every trial takes `cpus`, `gpus` and `tpus` of a machine. A trial whose worker or machine is lost is tried
+    again on another, up to `max_retries` times.
     """
 
     name: str = setting("local", choices=("local", "ray"), changes_results=False)

@@ -136,7 +136,9 @@ class RayExecutor:
             paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
             os.environ["PYTHONPATH"] = os.pathsep.join(paths)
             try:
-                ray.init(config.ray_address or None, include_dashboard=False, log_to_driver=False, logging_level="error")
+                ray.init(
+                    config.ray_address or None, include_dashboard=False, log_to_driver=False, logging_level="error"
+                )
             except (ConnectionError, ValueError, RuntimeError) as error:
                 raise StageError(
                     f"ExecutorConfig.ray_address = {config.ray_address!r}: no Ray cluster answers: {_line(error)}"
