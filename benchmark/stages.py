@@ -229,6 +229,7 @@ def _distilled(
 
 def search_stage(run: Run) -> dict[str, Any]:
     """Searches student architectures; every trial is a flash distillation with the same batches."""
+    from benchmark.hardware.estimates import known_latency
     from benchmark.search.journal import Journal
     from benchmark.search.loop import found_systems, history, run_search
 
@@ -250,15 +251,17 @@ def search_stage(run: Run) -> dict[str, Any]:
             distributed.follow(evaluate)
             return {}
         shared = evaluate if run.mesh is None else distributed.one_at_a_time(evaluate)
+        latency = known_latency(config, run.workdir / "estimates", run.progress)
         trials = run_search(
             config,
             Journal(directory / "journal.jsonl"),
             lambda encoder, number: shared({"encoder": to_dict(encoder), "number": number}),
             run.config.seed,
             run.progress,
+            latency,
         )
         distributed.dismiss()
-        write_json(directory / "history.json", history(config, trials, run.config.track))
+        write_json(directory / "history.json", history(config, trials, run.config.track, latency.method))
         found = found_systems(config, trials)
         run.progress("search: found " + ", ".join(name for name, _ in found))
         cached = run.teacher_cache.report()

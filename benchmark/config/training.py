@@ -6,8 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from benchmark.config.chips import ChipConfig
 from benchmark.config.encoder import EncoderConfig
-from benchmark.config.search import ChipConfig
 from benchmark.settings import Checked, setting
 
 
