@@ -43,7 +43,7 @@ CONFIG = SearchConfig(
     parallel_trials=2,
     accuracy_threshold=1.0,
     latency_threshold_s=1.0,
-    chip=ChipConfig(),
+    chip=ChipConfig(peak_flops=1e11, memory_bandwidth=1e10),
     latency_methods=("roofline",),
     sequence_length=16,
 )

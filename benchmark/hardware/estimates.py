@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from benchmark.config import ChipConfig, EncoderConfig
-from benchmark.hardware import roofline
+from benchmark.config import ChipConfig, ConfigError, EncoderConfig
+from benchmark.errors import StageError
+from benchmark.hardware import compiled, roofline
 
 Detail = str | int | float | bool | None
 
@@ -60,9 +61,9 @@ class KnownLatency:
         method: what `exact` gives. With `roofline`, `quick` and `exact` are equal.
     """
 
-    def __init__(self, target: Target) -> None:
-        self._target = target
-        self.method = "roofline"
+    def __init__(self, target: Target, compiler: compiled.Compiler | None) -> None:
+        self._target, self._compiler = target, compiler
+        self.method = "roofline" if compiler is None else "compiled"
 
     def quick(self, encoder: EncoderConfig) -> Estimate:
         """The roofline estimate: arithmetic alone, microseconds of work."""
@@ -76,7 +77,39 @@ class KnownLatency:
         It may take seconds for each that was never asked for, and nothing where the answer is on disk. May be called
         from several threads.
         """
-        return [self.quick(encoder) for encoder in encoders]
+        if self._compiler is None:
+            return [self.quick(encoder) for encoder in encoders]
+        limit = self._target.sequence_length
+        results: list[Estimate | LatencyFailure] = []
+        fitting = [e for e in encoders if e.max_position_embeddings >= limit]
+        found = dict(zip(fitting, self._compiler.figures(fitting), strict=True))
+        for encoder in encoders:
+            if encoder not in found:
+                reason = (
+                    f"max_position_embeddings = {encoder.max_position_embeddings}: expected at least {limit} tokens"
+                )
+                results.append(LatencyFailure(reason))
+            else:
+                results.append(self._believed(found[encoder], self._compiler))
+        return results
+
+    def _believed(
+        self, figures: compiled.Figures | StageError, compiler: compiled.Compiler
+    ) -> Estimate | LatencyFailure:
+        chip = self._target.chip
+        if isinstance(figures, StageError):
+            return LatencyFailure(f"{chip.name}: {figures}")
+        details: dict[str, Detail] = {
+            "cycles": figures.cycles,
+            "waiting_cycles": figures.waiting_cycles,
+            "clock_hz": chip.clock_hz,
+            "copied_bytes": figures.bytes,
+            "unestimated_operations": figures.unestimated,
+            "compiled_for": f"{compiler.device()}, {chip.cores} of its cores, {chip.topology}",
+            "compiled_layers": ", ".join(map(str, figures.compiled_layers)),
+            **compiler.versions,
+        }
+        return Estimate("compiled", figures.total_cycles / chip.clock_hz, details)
 
 
 def known_latency(target: Target, cache_directory: Path | None, progress: Callable[[str], None]) -> KnownLatency:
@@ -86,5 +119,23 @@ def known_latency(target: Target, cache_directory: Path | None, progress: Callab
         target: chip, methods, batch size and length; a `SearchConfig` for example.
         cache_directory: where exact latencies are kept for later runs; None keeps them for this object alone.
         progress: receives one line for each method that cannot be had.
+
+    Raises:
+        StageError: none of the methods can be had; one line.
     """
-    return KnownLatency(target)
+    chip = target.chip
+    refused = []
+    for method in target.latency_methods:
+        try:
+            chip.need(method, "peak_flops", "memory_bandwidth")
+            if method == "roofline":
+                return KnownLatency(target, None)
+            compiler = compiled.Compiler(chip, target.batch_size, target.sequence_length, cache_directory)
+            if not compiler.versions["libtpu"]:
+                raise StageError("libtpu is not installed; pip install -e '.[tpu]'")
+            compiler.device()
+            return KnownLatency(target, compiler)
+        except (ConfigError, StageError) as error:
+            refused.append(f"latency of {chip.name} not {method}: {error}")
+            progress(refused[-1])
+    raise StageError("; ".join(refused))
