@@ -69,7 +69,8 @@ class KnownLatency:
         """The roofline estimate: arithmetic alone, microseconds of work."""
         target = self._target
         found = roofline.estimate(encoder, target.chip, target.batch_size, target.sequence_length)
-        return Estimate("roofline", found.latency_s)
+        details = {f"{name}_s": float(getattr(found, f"{name}_s")) for name in roofline.LIMITS}
+        return Estimate("roofline", found.latency_s, {"limit": found.limit, **details})
 
     def exact(self, encoders: Sequence[EncoderConfig]) -> list[Estimate | LatencyFailure]:
         """The best latency there is for each architecture, in their order.
@@ -90,11 +91,11 @@ class KnownLatency:
                 )
                 results.append(LatencyFailure(reason))
             else:
-                results.append(self._believed(found[encoder], self._compiler))
+                results.append(self._believed(encoder, found[encoder], self._compiler))
         return results
 
     def _believed(
-        self, figures: compiled.Figures | StageError, compiler: compiled.Compiler
+        self, encoder: EncoderConfig, figures: compiled.Figures | StageError, compiler: compiled.Compiler
     ) -> Estimate | LatencyFailure:
         chip = self._target.chip
         if isinstance(figures, StageError):
@@ -109,7 +110,14 @@ class KnownLatency:
             "compiled_layers": ", ".join(map(str, figures.compiled_layers)),
             **compiler.versions,
         }
-        return Estimate("compiled", figures.total_cycles / chip.clock_hz, details)
+        target, latency_s = self._target, figures.total_cycles / chip.clock_hz
+        least = roofline.floor(encoder, chip, target.batch_size, target.sequence_length)
+        if latency_s < least:
+            return LatencyFailure(
+                f"{chip.name}: the compiler's {latency_s:.3g} s is not believed: the matrix products alone take "
+                f"{least:.3g} s at the chip's peak"
+            )
+        return Estimate("compiled", latency_s, details)
 
 
 def known_latency(target: Target, cache_directory: Path | None, progress: Callable[[str], None]) -> KnownLatency:
