@@ -2,12 +2,13 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmark.config import ChipConfig, ConfigError, EncoderConfig, SearchConfig, SearchSpace
 from benchmark.errors import StageError
-from benchmark.hardware import chips, compiled, estimates
+from benchmark.hardware import chips, compiled
 from benchmark.hardware.estimates import Estimate, LatencyFailure, known_latency
 from benchmark.hardware.roofline import estimate, floor
 from benchmark.models.formulas import forward_flops
@@ -48,7 +49,7 @@ class FakeCompiler:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> type[FakeCompiler]:
     made = type("Fake", (FakeCompiler,), {})
-    monkeypatch.setattr(estimates.compiled, "Compiler", made)
+    monkeypatch.setattr(compiled, "Compiler", made)
     return made
 
 
@@ -77,7 +78,7 @@ def test_compiled_comes_first(fake: type[FakeCompiler]) -> None:
     ids=["absent", "refused", "no topology", "no clock"],
 )
 def test_the_next_method_goes_on_after_one_line(
-    fake: type[FakeCompiler], change: dict, attributes: dict, line: str
+    fake: type[FakeCompiler], change: dict[str, Any], attributes: dict[str, Any], line: str
 ) -> None:
     for name, value in attributes.items():
         setattr(fake, name, value)
@@ -149,11 +150,17 @@ def test_chip_files_are_data(tmp_path: Path, line: str) -> None:
         chips.read_chip(tmp_path / "y.gin")
 
 
-def block(**changes: object) -> LatencyBlock:
+def block(**changes: Any) -> LatencyBlock:
     chip = chips.shipped()["tpu_v4i"]
     least = floor(TINY, chip, 8, 16)
     assert least == forward_flops(TINY, 8, 16) / 1.38e14
-    values = {"method": "compiled", "chip": "tpu_v4i", "batch_size": 8, "sequence_length": 16, "dtype": "bfloat16"}
+    values: dict[str, Any] = {
+        "method": "compiled",
+        "chip": "tpu_v4i",
+        "batch_size": 8,
+        "sequence_length": 16,
+        "dtype": "bfloat16",
+    }
     return LatencyBlock(**{**values, "latency_s": least * 0.99, **changes})
 
 

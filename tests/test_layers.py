@@ -55,6 +55,17 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "benchmark.errors",
         "benchmark.hardware",
     ),
+    # A command line of its own.
+    "benchmark.hardware.calibrate": (
+        "benchmark.bindings",
+        "benchmark.config",
+        "benchmark.errors",
+        "benchmark.gin_loader",
+        "benchmark.hardware",
+        "benchmark.models",
+        "benchmark.search.space",
+        "benchmark.training.initial",
+    ),
     "benchmark.training": ("benchmark.config", "benchmark.errors", "benchmark.models", "benchmark.training", "tasks"),
     "benchmark.distillation": (
         "benchmark.config",

@@ -1,6 +1,7 @@
 """The roofline estimate against sums done by hand."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -91,7 +92,8 @@ def test_a_fused_feed_forward_keeps_what_is_between() -> None:
 
 @pytest.mark.parametrize("field", ["peak_flops", "memory_bandwidth"])
 def test_a_missing_figure_is_named(field: str) -> None:
-    chip = dataclasses.replace(ARITHMETIC, name="made_up", **{field: 0.0})
+    changes: dict[str, Any] = {field: 0.0}
+    chip = dataclasses.replace(ARITHMETIC, name="made_up", **changes)
     with pytest.raises(ConfigError, match=rf"ChipConfig\.{field} = 0\.0: .*gin/hardware/made_up\.gin.*'roofline'"):
         estimate(TINY, chip, 1, 3)
 

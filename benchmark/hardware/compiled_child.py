@@ -71,7 +71,9 @@ def compiled_text(encoder: EncoderConfig, batch_size: int, length: int, sharding
     ids = jax.ShapeDtypeStruct((batch_size, length), jnp.int32)
     arguments = (parameters, ids, ids, ids)
     placed = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), arguments)
-    text: str = jax.jit(run).lower(*placed).compile().as_text()
+    text = jax.jit(run).lower(*placed).compile().as_text()
+    if text is None:
+        raise StageError("the compiler gave no optimised program")
     return text
 
 
