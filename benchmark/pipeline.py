@@ -139,9 +139,12 @@ def _stage_seconds(context: stages.Run, name: str) -> float:
 
 
 def _record(context: stages.Run, system: stages.SystemPlan, provenance: records.Provenance) -> records.Record:
+    from benchmark.hardware.chips import refuse_impossible
     from tasks import metrics
 
     config = context.config
+    latency = _latency_blocks(context, system)
+    refuse_impossible(system.encoder, latency)
     trained = read_json(system.directory / "stage.json")["result"]
     length = config.latency.sequence_length
     splits = {task: finetuning.evaluation_split(context, task) for task in config.data.tasks}
@@ -165,7 +168,7 @@ def _record(context: stages.Run, system: stages.SystemPlan, provenance: records.
         tasks=task_scores,
         unscored=[unscored(context, system.name, t) for t, split in splits.items() if split != "validation"],
         averages=metrics.averages(by_task),
-        latency=_latency_blocks(context, system),
+        latency=latency,
         training=records.Training(
             recipe=trained["recipe"],
             task_recipe=task_distillation.recipe(context, system),
@@ -209,9 +212,8 @@ def unscored(context: stages.Run, system: str, task_name: str) -> records.Unscor
 
 def _latency_blocks(context: stages.Run, system: stages.SystemPlan) -> list[records.LatencyBlock]:
     from benchmark.hardware.latency import Measurement, noise_floor, speedup
-    from benchmark.hardware.roofline import estimate
 
-    latency, search = context.config.latency, context.config.search
+    latency = context.config.latency
     marker = read_json(context.workdir / "latency" / "stage.json")["result"]
     # The untrained control has the architecture, and so the latency, of another student.
     plan = stages.plan(context)
@@ -236,14 +238,34 @@ def _latency_blocks(context: stages.Run, system: stages.SystemPlan) -> list[reco
             reference_samples_ns=measured.reference_samples_ns,
             details={"warmup_calls": measured.warmup_calls, "processes": latency.processes, "runtime": "xla"},
         ),
+        *_estimated_blocks(context, system),
+    ]
+
+
+def _estimated_blocks(context: stages.Run, system: stages.SystemPlan) -> list[records.LatencyBlock]:
+    """The roofline of the search's chip, and before it what its compiler says where the search used that."""
+    from benchmark.hardware.estimates import LatencyFailure, known_latency
+
+    search = context.config.search
+    latency = known_latency(search, context.workdir / "estimates", lambda line: None)
+    found = [latency.quick(system.encoder)]
+    if latency.method != "roofline":
+        exact = latency.exact([system.encoder])[0]
+        if isinstance(exact, LatencyFailure):
+            context.progress(f"{system.name}: no latency by method {latency.method}: {exact.reason}")
+        else:
+            found.insert(0, exact)
+    return [
         records.LatencyBlock(
-            method="roofline",
+            method=one.method,  # type: ignore[arg-type]
             chip=search.chip.name,
             batch_size=search.batch_size,
             sequence_length=search.sequence_length,
-            dtype="float32" if search.chip.bytes_per_value == 4 else "bfloat16",
-            latency_s=estimate(system.encoder, search.chip, search.batch_size, search.sequence_length).latency_s,
-        ),
+            dtype=search.chip.dtype,
+            latency_s=one.latency_s,
+            details=dict(one.details),
+        )
+        for one in found
     ]
 
 

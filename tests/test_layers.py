@@ -50,8 +50,21 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "benchmark.models",
         # Values of weights for a measurement, drawn without a compile.
         "benchmark.training.initial",
+        # How libtpu is asked to compile for what is not there.
+        "benchmark.training.ahead_of_time",
         "benchmark.errors",
         "benchmark.hardware",
+    ),
+    # A command line of its own.
+    "benchmark.hardware.calibrate": (
+        "benchmark.bindings",
+        "benchmark.config",
+        "benchmark.errors",
+        "benchmark.gin_loader",
+        "benchmark.hardware",
+        "benchmark.models",
+        "benchmark.search.space",
+        "benchmark.training.initial",
     ),
     "benchmark.training": ("benchmark.config", "benchmark.errors", "benchmark.models", "benchmark.training", "tasks"),
     "benchmark.distillation": (
@@ -89,6 +102,17 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "benchmark.hardware",
         "benchmark.search",
         "tasks",
+    ),
+    # A command line of its own.
+    "benchmark.search.tabulate": (
+        "benchmark.bindings",
+        "benchmark.config",
+        "benchmark.errors",
+        "benchmark.gin_loader",
+        "benchmark.hardware",
+        "benchmark.models",
+        "benchmark.records",
+        "benchmark.search",
     ),
     "benchmark.workdir": ("benchmark.config", "benchmark.records", "benchmark.training.distributed"),
     "benchmark.stages": ("benchmark", "tasks"),

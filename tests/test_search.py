@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from benchmark.config import ChipConfig, EncoderConfig, SearchConfig, SearchSpace
 from benchmark.errors import StageError
+from benchmark.hardware.estimates import known_latency
 from benchmark.models.formulas import num_parameters
 from benchmark.search.journal import Journal, JournalError, Trial, read_trials
 from benchmark.search.loop import (
@@ -18,7 +19,6 @@ from benchmark.search.loop import (
     found_systems,
     history,
     initial_points,
-    known_latency,
     next_points,
     run_search,
 )
@@ -43,9 +43,11 @@ CONFIG = SearchConfig(
     parallel_trials=2,
     accuracy_threshold=1.0,
     latency_threshold_s=1.0,
-    chip=ChipConfig(),
+    chip=ChipConfig(peak_flops=1e11, memory_bandwidth=1e10),
+    latency_methods=("roofline",),
     sequence_length=16,
 )
+LATENCY = known_latency(CONFIG, None, lambda line: None)
 
 
 def quiet(line: str) -> None:
@@ -91,20 +93,20 @@ def test_invalid_points_are_dropped() -> None:
 
 
 def test_feasible_points_keep_both_limits(tmp_path: Path) -> None:
-    latencies = sorted(known_latency(CONFIG, decode(SPACE, p)) for p in enumerate_points(SPACE))
+    latencies = sorted(LATENCY.quick(decode(SPACE, p)).latency_s for p in enumerate_points(SPACE))
     config = dataclasses.replace(CONFIG, latency_threshold_s=latencies[10], max_parameters=9000)
-    points = feasible_points(config)
+    points = feasible_points(config, LATENCY)
     assert 0 < len(points) <= 10
     for point in enumerate_points(SPACE):
         encoder = decode(SPACE, point)
-        wanted = known_latency(config, encoder) < latencies[10] and num_parameters(encoder) <= 9000
+        wanted = LATENCY.quick(encoder).latency_s < latencies[10] and num_parameters(encoder) <= 9000
         assert (point in points) == wanted
     with pytest.raises(StageError, match="no valid point"):
         run_search(dataclasses.replace(CONFIG, max_parameters=1), Journal(tmp_path / "unused"), accuracy, 0, quiet)
 
 
 def test_initial_points_are_an_even_order_of_all() -> None:
-    points = feasible_points(CONFIG)
+    points = feasible_points(CONFIG, LATENCY)
     order = initial_points(CONFIG, points, seed=0)
     assert sorted(map(str, order)) == sorted(map(str, points))
     assert order == initial_points(CONFIG, points, seed=0)
@@ -320,7 +322,7 @@ def test_ax_killed_at_every_event_ends_the_same(tmp_path: Path) -> None:
 def test_suggestions_that_are_known_or_invalid_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     from benchmark.search import ax_search
 
-    points = feasible_points(CONFIG)
+    points = feasible_points(CONFIG, LATENCY)
     order = initial_points(CONFIG, points, 0)
     result = {**accuracy(BASE), "latency_s": 1e-3}
     trials = [Trial(i, point, "sobol", "completed", result) for i, point in enumerate(order[:4])]

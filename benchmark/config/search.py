@@ -1,33 +1,16 @@
-"""Settings of the search: target chip, space of architectures, algorithm."""
+"""Settings of the search: space of architectures, algorithm, latency."""
 
 from __future__ import annotations
 
 import typing
 from dataclasses import dataclass
 
+from benchmark.config.chips import ChipConfig
 from benchmark.config.encoder import EncoderConfig
 from benchmark.settings import Checked, setting
 
-
-@dataclass(frozen=True, kw_only=True)
-class ChipConfig(Checked):
-    """Figures of one chip for the roofline estimate; every shipped file under gin/hardware/ names their sources.
-
-    `tile` is the granularity to which each axis of a matrix product is padded; `op_overhead_s` the fixed cost of one
-    operation. `memory_bytes` and `clock_hz` are for programs that are compiled ahead of time (0: not known); no result
-    depends on them.
-    """
-
-    name: str = setting("cpu_2core")
-    peak_flops: float = setting(1e11, at_least=1.0)
-    memory_bandwidth: float = setting(1e10, at_least=1.0)
-    on_chip_bytes: float = setting(0.0, at_least=0.0)
-    on_chip_bandwidth: float = setting(1e11, at_least=1.0)
-    tile: int = setting(1, at_least=1)
-    op_overhead_s: float = setting(0.0, at_least=0.0)
-    bytes_per_value: int = setting(4, at_least=1, at_most=8)
-    memory_bytes: float = setting(0.0, at_least=0.0, changes_results=False)
-    clock_hz: float = setting(0.0, at_least=0.0, changes_results=False)
+# Ways to know a latency without measuring it.
+LATENCY_METHODS = ("compiled", "roofline")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +48,8 @@ class SearchConfig(Checked):
 
     `accuracy_threshold` (percent) and `latency_threshold_s` (seconds) are the reference point of the hypervolume; a
     student worse than either does not count. `flash_fraction` shortens the full distillation for each trial.
-    `parallel_trials` are proposed and run together, in threads of one process.
+    `parallel_trials` are proposed and run together, in threads of one process. Latency is that of `chip`, by the
+    first of `latency_methods` that can be had on this machine (docs/hardware.md).
     """
 
     space: SearchSpace = setting()
@@ -78,6 +62,12 @@ class SearchConfig(Checked):
     latency_threshold_s: float = setting(1.0, at_least=0.0)
     max_parameters: int = setting(0, at_least=0)
     chip: ChipConfig = setting()
+    latency_methods: tuple[str, ...] = setting(("compiled", "roofline"), choices=LATENCY_METHODS)
     batch_size: int = setting(1, at_least=1)
     sequence_length: int = setting(128, at_least=1)
     num_found: int = setting(1, at_least=1)
+
+    def check(self) -> None:
+        """Refuses methods that are missing or repeated."""
+        if not self.latency_methods or len(set(self.latency_methods)) != len(self.latency_methods):
+            self.refuse("latency_methods", "distinct methods, at least one of " + ", ".join(LATENCY_METHODS))

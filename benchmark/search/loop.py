@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmark.config import EncoderConfig, SearchConfig, to_dict
 from benchmark.errors import StageError
-from benchmark.hardware.roofline import estimate
+from benchmark.hardware.estimates import KnownLatency, LatencyFailure, known_latency
 from benchmark.models.formulas import num_parameters
 from benchmark.parallel import map_threads
 from benchmark.search import pareto
@@ -22,18 +22,13 @@ from benchmark.search.space import Point, architecture_hash, decode, enumerate_p
 Evaluate = Callable[[EncoderConfig, int], dict[str, float]]
 
 
-def known_latency(config: SearchConfig, encoder: EncoderConfig) -> float:
-    """Latency of an architecture on the search's chip, in seconds; known without training it."""
-    return estimate(encoder, config.chip, config.batch_size, config.sequence_length).latency_s
-
-
-def feasible_points(config: SearchConfig) -> list[Point]:
-    """Points that may be tried: valid, below the latency threshold and within `max_parameters` (0 for no limit)."""
+def feasible_points(config: SearchConfig, latency: KnownLatency) -> list[Point]:
+    """Points that may be tried: valid, below the threshold by `quick`, within `max_parameters` (0: no limit)."""
     points = []
     for point in enumerate_points(config.space):
         encoder = decode(config.space, point)
         small = not config.max_parameters or num_parameters(encoder) <= config.max_parameters
-        if small and known_latency(config, encoder) < config.latency_threshold_s:
+        if small and latency.quick(encoder).latency_s < config.latency_threshold_s:
             points.append(point)
     return points
 
@@ -93,7 +88,12 @@ def next_points(
 
 
 def run_search(
-    config: SearchConfig, journal: Journal, evaluate: Evaluate, seed: int, progress: Callable[[str], None]
+    config: SearchConfig,
+    journal: Journal,
+    evaluate: Evaluate,
+    seed: int,
+    progress: Callable[[str], None],
+    latency: KnownLatency | None = None,
 ) -> list[Trial]:
     """Runs trials, `parallel_trials` at a time, until `num_trials` are done, continuing what the journal holds.
 
@@ -104,6 +104,7 @@ def run_search(
             value that is not finite, is a failed trial.
         seed: seeds the initial design and the suggestions.
         progress: receives progress lines.
+        latency: the known objective; by default one that keeps nothing on disk.
 
     Returns:
         All trials.
@@ -111,7 +112,8 @@ def run_search(
     Raises:
         StageError: no point of the space is feasible.
     """
-    points = feasible_points(config)
+    latency = latency or known_latency(config, None, progress)
+    points = feasible_points(config, latency)
     if not points:
         raise StageError("SearchConfig.space: no valid point meets latency_threshold_s and max_parameters")
     order = initial_points(config, points, seed)
@@ -133,23 +135,27 @@ def run_search(
             for trial in running:
                 trial.result = {"suggest_seconds": seconds}
         # Ends are written in the order of the trials, so that equal searches give equal journals.
-        outcomes = map_threads(lambda t: _evaluated(config, t, evaluate), running, config.parallel_trials)
+        outcomes = map_threads(lambda t: _evaluated(config, t, evaluate, latency), running, config.parallel_trials)
         for trial, (status, result) in zip(running, outcomes, strict=True):
             journal.finish(trial, status, result)
             shape = ", ".join(f"{name}={value}" for name, value in trial.point.items())
             outcome = f"accuracy {result['accuracy']:.2f} %" if status == "completed" else f"failed: {result['error']}"
-            latency, took = result["latency_s"] * 1e3, result["seconds"]
-            progress(
-                f"trial {trial.number} ({trial.generator}): {shape}; {outcome}, {latency:.3f} ms, took {took:.1f} s"
-            )
+            known, took = result["latency_s"], result["seconds"]
+            shown = "latency unknown" if known is None else f"{known * 1e3:.3f} ms"
+            progress(f"trial {trial.number} ({trial.generator}): {shape}; {outcome}, {shown}, took {took:.1f} s")
 
 
-def _evaluated(config: SearchConfig, trial: Trial, evaluate: Evaluate) -> tuple[str, dict[str, Any]]:
-    """Status and result of one trial."""
+def _evaluated(
+    config: SearchConfig, trial: Trial, evaluate: Evaluate, latency: KnownLatency
+) -> tuple[str, dict[str, Any]]:
+    """Status and result of one trial; one whose latency cannot be had fails before it is trained."""
     encoder = decode(config.space, trial.point)
     started = time.perf_counter()
+    known = latency.exact([encoder])[0]
     result: dict[str, Any]
     try:
+        if isinstance(known, LatencyFailure):
+            raise StageError(known.reason)
         status, result = "completed", dict(evaluate(encoder, trial.number))
         if unusable := [name for name, value in result.items() if not math.isfinite(value)]:
             status, result = "failed", {"error": f"{unusable[0]} is not a finite number"}
@@ -157,15 +163,15 @@ def _evaluated(config: SearchConfig, trial: Trial, evaluate: Evaluate) -> tuple[
         status, result = "failed", {"error": (str(error).splitlines() or [repr(error)])[0][:500]}
     return status, {
         "suggest_seconds": trial.result.get("suggest_seconds", 0.0),
-        "latency_s": known_latency(config, encoder),
+        "latency_s": None if isinstance(known, LatencyFailure) else known.latency_s,
         "parameters": num_parameters(encoder),
         **result,
         "seconds": time.perf_counter() - started,
     }
 
 
-def history(config: SearchConfig, trials: list[Trial], track: str) -> dict[str, Any]:
-    """The search as the leaderboard page shows it: trials, front, hypervolume after each trial."""
+def history(config: SearchConfig, trials: list[Trial], track: str, method: str = "roofline") -> dict[str, Any]:
+    """The search as the leaderboard page shows it: trials, front, hypervolume after each trial, method of latency."""
     completed = [t for t in trials if t.status == "completed"]
     front = pareto.non_dominated([(t.result["accuracy"], t.result["latency_s"]) for t in completed])
     on_front = {t.number for t, member in zip(completed, front, strict=True) if member}
@@ -195,7 +201,7 @@ def history(config: SearchConfig, trials: list[Trial], track: str) -> dict[str, 
             "unit": "s",
             "direction": "minimize",
             "threshold": config.latency_threshold_s,
-            "method": "roofline",
+            "method": method,
             "chip": config.chip.name,
         },
     }
