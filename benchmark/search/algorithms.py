@@ -9,8 +9,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 
+from benchmark.errors import StageError
 from benchmark.search import sampling
-from benchmark.search.problem import Observation, Point, Problem
+from benchmark.search.problem import ENUMERABLE, Observation, Point, Problem
 
 Suggested = list[tuple[Point, str]]
 Algorithm = Callable[[Problem, Sequence[Observation], Sequence[Point], int, int], list[Point]]
@@ -52,6 +53,11 @@ def _random(
 def _exhaustive(
     problem: Problem, observations: Sequence[Observation], running: Sequence[Point], count: int, seed: int
 ) -> list[Point]:
+    if not problem.enumerable:
+        raise StageError(
+            f"SearchConfig.algorithm = 'exhaustive': expected a space of at most {ENUMERABLE} combinations of values, "
+            f"not {problem.size:.0f}"
+        )
     return _fresh(problem, problem.pool.points, [*(o.point for o in observations), *running], count)
 
 
@@ -94,16 +100,17 @@ def suggest(
         StageError: the algorithm cannot be used for this problem, or its package is missing.
     """
     tried = [*(o.point for o in observations), *running]
+    if problem.enumerable:
+        count = min(count, len(problem.pool.without(problem, tried).points))
     chosen: Suggested = []
-    if algorithm in MODEL_BASED and len(tried) < initial:
+    if count and algorithm in MODEL_BASED and len(tried) < initial:
         first = _fresh(problem, sampling.design(problem, seed, initial), tried, min(count, initial - len(tried)))
         chosen = [(point, "design") for point in first]
-    ahead = [*running, *(point for point, _ in chosen)]
     learnable = algorithm not in MODEL_BASED or any(not o.failed for o in observations)
-    if len(chosen) < count and learnable and (not chosen or algorithm not in MODEL_BASED):
-        proposed = ALGORITHMS[algorithm](problem, observations, ahead, count, seed)
-        allowed = problem.described(proposed).without(problem, tried).points
+    if count and learnable and not chosen:
+        proposed = ALGORITHMS[algorithm](problem, observations, running, count, seed)
+        allowed = problem.useful(proposed).without(problem, tried).points
         chosen += [(point, algorithm) for point in allowed[:count]]
-    if not chosen:
+    if count and not chosen:
         chosen = [(point, "sobol") for point in _sobol(problem, observations, running, count, seed)]
     return chosen

@@ -54,8 +54,8 @@ def suggest(
         seed: seed of the search; Ax and torch are seeded with it and the number of points so far.
 
     Returns:
-        Points, a few more than `count` from Ax's own generator; the caller takes the first that may be tried and never
-        were.
+        Points, from Ax's own generator a few more than `count` where fields have listed values; the caller takes the
+        first that may be tried and never were.
     """
     preload()
     import torch
@@ -71,7 +71,7 @@ def suggest(
             client.set_generation_strategy(_known_objective_strategy(problem, seed))
         else:
             client.set_generation_strategy(_default_strategy())
-            count += _SPARE
+            count += 0 if all(f.bounds is not None for f in problem.fields) else _SPARE
         trials = client.get_next_trials(max_trials=count)
     return [_point(problem, parameters) for parameters in trials.values()]
 

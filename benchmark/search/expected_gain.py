@@ -133,7 +133,7 @@ def suggest(
     pool = candidates(problem, done, tried, seed)
     found = problem.described(o.point for o in done)
     pending = problem.described(running)
-    # Repeated observations of a point, or of one that may no longer be tried, are left out.
+    # The last observation of a point counts, and none of a point that is not valid.
     rows = {problem.key(o.point): o.outcomes[learnt.name] for o in done}
     outcomes = np.array([rows[problem.key(p)] for p in found.points])
     if not pool.points or not len(outcomes):
@@ -180,7 +180,7 @@ def candidates(problem: Problem, done: Sequence[Observation], tried: Sequence[Po
         return problem.pool.without(problem, tried)
     centres = [o.point for o in done if _leads(problem, o, done)]
     points = sampling.neighbours(problem, centres, seed) + sampling.sobol_points(problem, seed, sampling.SAMPLE)
-    return problem.described(points).without(problem, tried)
+    return problem.useful(points).without(problem, tried)
 
 
 def _leads(problem: Problem, one: Observation, done: Sequence[Observation]) -> bool:

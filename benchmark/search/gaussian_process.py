@@ -74,8 +74,10 @@ def negative_log_posterior(
 
 
 def _prior(features: int) -> tuple[np.ndarray, np.ndarray]:
+    """Means and deviations of the priors, in the order of the hyperparameters."""
     length = (_PRIOR_LENGTH[0] + 0.5 * np.log(features), _PRIOR_LENGTH[1])
-    return tuple(np.array(v) for v in zip(*[length] * features, _PRIOR_MATERN, _PRIOR_LINEAR, _PRIOR_NUGGET))  # type: ignore[return-value]
+    both = np.array([*[length] * features, _PRIOR_MATERN, _PRIOR_LINEAR, _PRIOR_NUGGET])
+    return both[:, 0], both[:, 1]
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def suggest(
     for _ in range(_ATTEMPTS):
         for row in algorithm.ask().get("X"):
             point = {f.name: f.at(min(float(u), 1 - 1e-9)) for f, u in zip(problem.fields, row, strict=True)}
-            if problem.key(point) not in tried and problem.describe(point) is not None:
+            if problem.key(point) not in tried and problem.useful([point]).points:
                 tried.add(problem.key(point))
                 chosen.append(point)
         if len(chosen) >= count:
@@ -77,7 +77,7 @@ def suggest(
 
 
 def _share(field: Field, value: Value) -> float:
-    """The place of a value in the field's range, in the middle of its part for listed values: what `Field.at` undoes."""
+    """The place of a value in a field's range, which `Field.at` undoes; for a listed one the middle of its part."""
     if field.bounds is not None:
         return (float(value) - field.bounds[0]) / (field.bounds[1] - field.bounds[0])
     return (field.values.index(value) + 0.5) / len(field.values)

@@ -9,15 +9,14 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 Value = int | float | str
 Point = Mapping[str, Value]
-PointT = TypeVar("PointT", bound=Mapping[str, Any])
 # Spaces of at most this many combinations are enumerated and scored whole.
 ENUMERABLE = 20_000
 
@@ -43,6 +42,10 @@ class Field:
         if self.bounds is not None:
             return self.bounds[0] + share * (self.bounds[1] - self.bounds[0])
         return self.values[int(share * len(self.values))]
+
+    def accepts(self, value: Value) -> bool:
+        """Whether a value is listed, or within the bounds."""
+        return value in self.values if self.bounds is None else self.bounds[0] <= float(value) <= self.bounds[1]
 
     def features(self, values: Sequence[Value]) -> np.ndarray:
         """Numbers in [-0.5, 0.5] for a model, `[points, features]`; positive numbers by their logarithm.
@@ -129,7 +132,7 @@ class Problem:
         fields: the dimensions.
         objectives: what is improved.
         constraints: limits on outcomes.
-        describe: the known objectives of a point, or None for a point that may not be tried.
+        describe: the known objectives of a point, or None for one that is not valid.
     """
 
     fields: tuple[Field, ...]
@@ -157,20 +160,31 @@ class Problem:
         if not self.enumerable:
             raise ValueError(f"{self.size} points are too many to enumerate, at most {ENUMERABLE} are")
         names = [f.name for f in self.fields]
-        return self.described(
+        return self.useful(
             dict(zip(names, values, strict=True)) for values in itertools.product(*(f.values for f in self.fields))
         )
 
-    def described(self, points: Any) -> Pool:
-        """The points of an iterable that may be tried, each once, with their known objectives."""
+    def described(self, points: Iterable[Point]) -> Pool:
+        """The valid points among some, each once, with their known objectives."""
         kept: dict[tuple[Value, ...], Point] = {}
         known: list[Mapping[str, float]] = []
         for point in points:
-            if self.key(point) not in kept and (description := self.describe(point)) is not None:
+            if self.key(point) in kept or not all(f.accepts(point[f.name]) for f in self.fields):
+                continue
+            if (description := self.describe(point)) is not None:
                 kept[self.key(point)] = point
                 known.append(description)
         names = [o.name for o in self.objectives if o.known]
         return Pool(tuple(kept.values()), {n: np.array([k[n] for k in known], float) for n in names})
+
+    def useful(self, points: Iterable[Point]) -> Pool:
+        """The points among some that may be tried: valid, and better than the threshold in every known objective."""
+        pool = self.described(points)
+        better = np.ones(len(pool.points), bool)
+        for objective in self.objectives:
+            if objective.known:
+                better &= objective.gain(pool.known[objective.name]) > 0
+        return pool.only(np.flatnonzero(better))
 
     def key(self, point: Point) -> tuple[Value, ...]:
         """The point's values in the order of the fields: equal points have equal keys."""
@@ -191,5 +205,8 @@ class Pool:
     def without(self, problem: Problem, tried: Sequence[Point]) -> Pool:
         """The pool less the points that were tried."""
         keys = {problem.key(p) for p in tried}
-        kept = [i for i, p in enumerate(self.points) if problem.key(p) not in keys]
-        return Pool(tuple(self.points[i] for i in kept), {n: v[kept] for n, v in self.known.items()})
+        return self.only(np.array([i for i, p in enumerate(self.points) if problem.key(p) not in keys], int))
+
+    def only(self, rows: np.ndarray) -> Pool:
+        """The pool's points at some places."""
+        return Pool(tuple(self.points[i] for i in rows), {n: v[rows] for n, v in self.known.items()})

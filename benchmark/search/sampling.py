@@ -1,4 +1,4 @@
-"""Points chosen without a model: Sobol sequences, random orders, neighbours, and the design that a search begins with."""
+"""Points chosen without a model: Sobol sequences, random orders, neighbours, the design that a search begins with."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def random_points(problem: Problem, seed: int, count: int) -> list[Point]:
 
 
 def neighbours(problem: Problem, centres: Sequence[Point], seed: int) -> list[Point]:
-    """The points that differ from a centre in one field: any other listed value, or a small step of a continuous one."""
+    """The points that differ from a centre in one field: by any other listed value, or by a small step."""
     rng = np.random.default_rng((seed, 1))
     found: list[Point] = []
     for centre, field in itertools.product(centres, problem.fields):
@@ -53,7 +53,7 @@ def sobol_order(problem: Problem, seed: int) -> Iterator[Point]:
     A space that can be enumerated is covered to its last point; of another, as many are given as are found in a
     sequence of `SAMPLE` points.
     """
-    spread = problem.described(sobol_points(problem, seed, 256 if problem.enumerable else SAMPLE))
+    spread = problem.useful(sobol_points(problem, seed, 256 if problem.enumerable else SAMPLE))
     yield from spread.points
     if problem.enumerable:
         rest = problem.pool.without(problem, spread.points).points
@@ -66,7 +66,7 @@ def random_order(problem: Problem, seed: int) -> Iterator[Point]:
         points = problem.pool.points
         yield from (points[i] for i in np.random.default_rng(seed).permutation(len(points)))
     else:
-        yield from problem.described(random_points(problem, seed, SAMPLE)).points
+        yield from problem.useful(random_points(problem, seed, SAMPLE)).points
 
 
 def design(problem: Problem, seed: int, count: int) -> list[Point]:
@@ -83,12 +83,10 @@ def design(problem: Problem, seed: int, count: int) -> list[Point]:
     known = [o for o in problem.objectives if o.known]
     chosen: list[Point] = []
     if len(known) == 1:
-        pool = problem.pool if problem.enumerable else problem.described(sobol_points(problem, seed, SAMPLE))
-        gains = known[0].gain(pool.known[known[0].name]) if pool.points else np.zeros(0)
-        useful = np.flatnonzero(gains > 0)
-        if len(useful):
+        pool = problem.pool if problem.enumerable else problem.useful(sobol_points(problem, seed, SAMPLE))
+        if pool.points:
             rng = np.random.default_rng(seed)
-            x, gains = problem.features([pool.points[i] for i in useful]), gains[useful]
+            x, gains = problem.features(pool.points), known[0].gain(pool.known[known[0].name])
             share = (gains - gains.min()) / max(float(np.ptp(gains)), 1e-12)
             stratum = np.minimum((share * count).astype(int), count - 1)
             taken: list[int] = []
@@ -98,7 +96,7 @@ def design(problem: Problem, seed: int, count: int) -> list[Point]:
                 if len(drawn):
                     away = ((x[drawn, None] - x[None, taken]) ** 2).sum(-1).min(1) if taken else np.zeros(len(drawn))
                     taken.append(int(drawn[away.argmax()]))
-            chosen = [pool.points[useful[i]] for i in taken]
+            chosen = [pool.points[i] for i in taken]
     keys = {problem.key(p) for p in chosen}
     others = (p for p in sobol_order(problem, seed) if problem.key(p) not in keys)
     return [*chosen, *itertools.islice(others, count - len(chosen))]
