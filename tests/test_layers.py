@@ -116,7 +116,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "benchmark.workdir": ("benchmark.config", "benchmark.records", "benchmark.training.distributed"),
     "benchmark.stages": ("benchmark", "tasks"),
-    "benchmark.trials": ("benchmark",),
+    "benchmark.searching": ("benchmark",),
     "benchmark.finetuning": ("benchmark", "tasks"),
     "benchmark.task_distillation": ("benchmark", "tasks"),
     "benchmark.pipeline": ("benchmark", "baselines.catalogue", "tasks"),

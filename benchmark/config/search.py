@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from benchmark.config import conditions
 from benchmark.config.chips import ChipConfig
 from benchmark.config.encoder import EncoderConfig
+from benchmark.config.executor import ExecutorConfig
 from benchmark.settings import Checked, setting
 
 # Ways to know a latency without measuring it.
@@ -75,10 +76,12 @@ class SearchConfig(Checked):
 
     `accuracy_threshold` (percent) and `latency_threshold_s` (seconds) are the reference point of the hypervolume; a
     student worse than either does not count. `flash_fraction` shortens the full distillation for each trial.
-    `parallel_trials` are proposed and run together, in threads of one process. The architectures of `attach` are tried
-    first; they count as initial trials. The search ends early when `plateau_trials` trials in a row (0: never) together
-    raised the hypervolume by less than `plateau_gain`, a share of the box between thresholds and ideal. Latency is that
-    of `chip`, by the first of `latency_methods` that can be had on this machine (docs/hardware.md).
+    `parallel_trials` are proposed and run together, by `executor`; with `asynchronous` the next one is proposed
+    whenever one ends. A trial is evaluated after each share of its steps in `rungs` and goes on only if it is among the
+    best of `reduction_factor` (docs/search.md); without rungs all are trained to the end. The architectures of `attach`
+    are tried first; they count as initial trials. The search ends early when `plateau_trials` trials in a row (0:
+    never) together raised the hypervolume by less than `plateau_gain`, a share of the box between thresholds and ideal.
+    Latency is that of `chip`, by the first of `latency_methods` that can be had on this machine (docs/hardware.md).
     """
 
     space: SearchSpace = setting()
@@ -86,6 +89,10 @@ class SearchConfig(Checked):
     num_trials: int = setting(8, at_least=1)
     num_initial_trials: int = setting(4, at_least=1)
     parallel_trials: int = setting(1, at_least=1)
+    asynchronous: bool = setting(False)
+    executor: ExecutorConfig = setting(ExecutorConfig())
+    rungs: tuple[float, ...] = setting((), at_least=0.001, at_most=0.999)
+    reduction_factor: float = setting(2.0, at_least=1.0)
     attach: tuple[EncoderConfig, ...] = setting(())
     plateau_trials: int = setting(0, at_least=0)
     plateau_gain: float = setting(0.001, at_least=0.0, at_most=1.0)
@@ -100,9 +107,11 @@ class SearchConfig(Checked):
     num_found: int = setting(1, at_least=1)
 
     def check(self) -> None:
-        """Refuses methods that are missing or repeated, and architectures to attach that are no points of the space."""
+        """Refuses methods that are missing or repeated, rungs out of order, and architectures that are no points."""
         if not self.latency_methods or len(set(self.latency_methods)) != len(self.latency_methods):
             self.refuse("latency_methods", "distinct methods, at least one of " + ", ".join(LATENCY_METHODS))
+        if tuple(sorted(set(self.rungs))) != self.rungs:
+            self.refuse("rungs", "distinct shares in rising order")
         for encoder in self.attach:
             if not self.space.contains(encoder):
                 self.refuse("attach", "architectures that are points of SearchConfig.space")

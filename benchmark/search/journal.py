@@ -14,6 +14,10 @@ from typing import Any
 
 from benchmark.errors import StageError
 from benchmark.search.lease import Lease
+from benchmark.search.problem import Point
+
+# How a trial can end.
+ENDS = ("completed", "failed", "stopped")
 
 
 class JournalError(StageError):
@@ -22,13 +26,23 @@ class JournalError(StageError):
 
 @dataclass
 class Trial:
-    """One trial as the journal tells it; `status` is running, completed or failed."""
+    """One trial as the journal tells it.
+
+    Attributes:
+        number: place in the order of starts, from 0.
+        point: its architecture.
+        generator: who proposed it.
+        status: `running`, `completed`, `failed`, or `stopped` (at a rung, as hopeless).
+        result: what was found at the end.
+        rungs: what was found at each rung so far.
+    """
 
     number: int
-    point: dict[str, int]
+    point: Point
     generator: str
     status: str = "running"
     result: dict[str, Any] = field(default_factory=dict)
+    rungs: list[dict[str, Any]] = field(default_factory=list)
 
 
 def read_trials(path: Path) -> list[Trial]:
@@ -53,9 +67,12 @@ def _apply(trials: list[Trial], entry: dict[str, Any]) -> None:
             raise ValueError(f"trial {entry['trial']} out of order")
         for number, choice in enumerate(entry["choices"], start=entry["trial"]):
             trials.append(Trial(number, choice["point"], choice["generator"]))
-    elif entry["event"] in ("completed", "failed"):
+    elif entry["event"] in ("rung", *ENDS):
         trial = next(t for t in trials if t.number == entry["trial"] and t.status == "running")
-        trial.status, trial.result = entry["event"], entry["result"]
+        if entry["event"] in ("rung", "stopped"):
+            trial.rungs.append(entry["result"])
+        if entry["event"] in ENDS:
+            trial.status, trial.result = entry["event"], entry["result"]
     else:
         raise ValueError(f"unknown event {entry['event']!r}")
 
@@ -100,17 +117,21 @@ class Journal:
             os.fsync(file.fileno())
         _apply(self.trials, entry)
 
-    def start(self, choices: Sequence[tuple[dict[str, int], str]]) -> list[Trial]:
+    def start(self, choices: Sequence[tuple[Point, str]]) -> list[Trial]:
         """Writes down that trials begin which were proposed together: pairs of a point and who proposed it.
 
         They share one line. Were half of them on disk when the process dies, the other half would be proposed anew,
         from other observations than in a run that was not disturbed.
         """
         first = len(self.trials)
-        entries = [{"point": point, "generator": generator} for point, generator in choices]
+        entries = [{"point": dict(point), "generator": generator} for point, generator in choices]
         self._append({"event": "start", "trial": first, "choices": entries})
         return self.trials[first:]
 
+    def reach(self, trial: Trial, result: dict[str, Any]) -> None:
+        """Writes down that a trial reached its next rung and goes on."""
+        self._append({"event": "rung", "trial": trial.number, "result": result})
+
     def finish(self, trial: Trial, status: str, result: dict[str, Any]) -> None:
-        """Writes down how a trial ended: `completed` or `failed`."""
+        """Writes down how a trial ended, one of `ENDS`; a stopped one ends with what was found at its last rung."""
         self._append({"event": status, "trial": trial.number, "result": result})

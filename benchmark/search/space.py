@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+from typing import Any
 
 from benchmark.config import ConfigError, EncoderConfig, SearchSpace, fingerprint
-
-Point = Mapping[str, int]
+from benchmark.search.problem import Point
 
 
 def searched_fields(space: SearchSpace) -> tuple[str, ...]:
@@ -26,8 +25,8 @@ def decode(space: SearchSpace, point: Point) -> EncoderConfig:
     Raises:
         ConfigError: the values do not go together, for example heads that do not divide the width.
     """
-    constants = {name: getattr(space, name)[0] for name in space.FIELDS}
-    return dataclasses.replace(space.base, **{**constants, **point})
+    values: dict[str, Any] = {name: getattr(space, name)[0] for name in space.FIELDS}
+    return dataclasses.replace(space.base, **{**values, **point})
 
 
 def encode(space: SearchSpace, encoder: EncoderConfig) -> Point:
@@ -47,7 +46,7 @@ def valid(space: SearchSpace, point: Point) -> EncoderConfig | None:
 def enumerate_points(space: SearchSpace) -> list[Point]:
     """All valid points, in the order of the fields."""
     names = searched_fields(space)
-    points = [
+    points: list[Point] = [
         dict(zip(names, values, strict=True)) for values in itertools.product(*(getattr(space, n) for n in names))
     ]
     return [point for point in points if is_valid(space, point)]
