@@ -9,6 +9,9 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,9 +20,12 @@ from benchmark.config import ChipConfig, ConfigError, EncoderConfig
 from benchmark.errors import StageError
 from benchmark.hardware import compiled
 from benchmark.hardware.compiled import Compiler, Figures, extrapolated
+from benchmark.hardware.compiled_child import serving_program
 from benchmark.hardware.hlo_copies import copies
 from benchmark.hardware.hlo_cycles import estimated_cycles
+from benchmark.models.encoder import Encoder
 from benchmark.models.formulas import num_parameters
+from benchmark.training.initial import init_tree
 
 CHIP = ChipConfig(
     name="chip", peak_flops=1e14, memory_bandwidth=6e11, clock_hz=1e9, topology="v4:2x2x1", bytes_per_value=2
@@ -83,6 +89,35 @@ def test_a_program_takes_as_long_as_its_copies(bytes_per_cycle: float) -> None:
 def test_no_program() -> None:
     with pytest.raises(ValueError, match="no ENTRY"):
         copies("HloModule nothing", 1.0)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"intra_bottleneck_size": None, "num_feedforward_networks": 1, "trigram_input": False, "hidden_act": "gelu"},
+        {"normalization_type": "layer_norm", "use_bottleneck_attention": True},
+    ],
+    ids=["mobilebert", "bert", "tiny"],
+)
+def test_the_serving_program_is_the_encoder(changes: dict[str, Any]) -> None:
+    encoder = dataclasses.replace(TINY, intra_bottleneck_size=16, initializer_range=0.1)
+    encoder = dataclasses.replace(encoder, **changes)
+    run, shapes = serving_program(encoder, 2, 16)
+    tree = init_tree(Encoder(encoder), encoder, 0, num_inputs=3)
+    served = {
+        "embeddings": tree["embeddings"],
+        "layers": [jax.tree.map(lambda leaf, i=i: leaf[i], tree["layers"]) for i in range(encoder.num_hidden_layers)],
+    }
+    served = jax.tree.map(lambda leaf, shape: jnp.asarray(leaf, shape.dtype), served, shapes)
+    assert jax.tree.map(jnp.shape, served) == jax.tree.map(lambda shape: shape.shape, shapes)
+    ids = np.random.default_rng(0).integers(0, encoder.vocab_size, (2, 16))
+    mask = np.ones((2, 16), np.int32)
+    mask[1, 9:] = 0
+    found = np.asarray(run(served, ids, mask, 0 * mask), np.float32)
+    wanted = np.asarray(Encoder(encoder).apply({"params": tree}, ids, mask, 0 * mask).last_hidden_state)
+    # bfloat16 has eight bits.
+    assert np.abs(found - wanted)[mask > 0].max() < 0.03 * np.abs(wanted).max()
 
 
 ANSWER = {

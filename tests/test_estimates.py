@@ -13,6 +13,8 @@ from benchmark.hardware.estimates import Estimate, LatencyFailure, known_latency
 from benchmark.hardware.roofline import estimate, floor
 from benchmark.models.formulas import forward_flops
 from benchmark.records import LatencyBlock
+from benchmark.search.journal import Journal
+from benchmark.search.loop import history, run_search
 
 TINY = EncoderConfig(vocab_size=50, embedding_size=16, hidden_size=32, num_hidden_layers=2, max_position_embeddings=32)
 CHIP = ChipConfig(
@@ -176,3 +178,31 @@ def test_possible_claims_pass() -> None:
     slower = block().latency_s * 1.02
     other = [block(latency_s=slower), block(chip="some other"), block(dtype="int8"), block(method="roofline")]
     chips.refuse_impossible(TINY, other)
+
+
+def test_a_trial_without_latency_fails_with_the_reason(fake: type[FakeCompiler], tmp_path: Path) -> None:
+    space = SearchSpace(
+        base=TINY,
+        num_hidden_layers=(2,),
+        hidden_size=(32,),
+        intra_bottleneck_size=(16,),
+        num_attention_heads=(4, 8),
+        intermediate_size=(16,),
+        num_feedforward_networks=(1,),
+    )
+    config = dataclasses.replace(TARGET, space=space, algorithm="random", num_trials=2, latency_threshold_s=1.0)
+    trained = []
+
+    def evaluate(encoder: EncoderConfig, number: int) -> dict[str, float]:
+        trained.append(encoder.num_attention_heads)
+        return {"accuracy": 50.0, "accuracy_stderr": 1.0}
+
+    trials = run_search(config, Journal(tmp_path / "j"), evaluate, 0, lambda line: None)
+    by_heads = {trial.point["num_attention_heads"]: trial for trial in trials}
+    assert trained == [4]
+    assert by_heads[4].result["latency_s"] == pytest.approx(5_500 / 1e9)
+    assert by_heads[8].status == "failed"
+    assert by_heads[8].result["error"] == "chip: compiling took more than 1 s"
+    rows = history(config, trials, "micro", "compiled")
+    assert {row["latency_s"] for row in rows["trials"]} == {None, 5_500 / 1e9}
+    assert rows["objectives"]["latency"]["method"] == "compiled"

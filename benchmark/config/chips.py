@@ -17,7 +17,7 @@ class ChipConfig(Checked):
     For every estimate: `peak_flops` of matrix products, `memory_bandwidth` (bytes/s) and `bytes_per_value`. For the
     roofline: `tile`, to which each axis of a matrix product is padded; `vector_flops`, the peak of elementwise work;
     memory on the chip (`on_chip_bytes`, `on_chip_bandwidth`), `op_overhead_s`, the fixed cost of one operation, and
-    whether the compiler makes one operation of a feed-forward network (`fuses_feedforward`).
+    the size of weights up to which the compiler makes one operation of a feed-forward network.
     For the chip's compiler: a `topology` that libtpu knows, the `cores` that are one device of it, and `clock_hz`,
     which turns cycles into seconds. `memory_bytes` is what programs may take; no result depends on it.
     """
@@ -30,7 +30,7 @@ class ChipConfig(Checked):
     vector_flops: float = setting(0.0, at_least=0.0)
     tile: int = setting(1, at_least=1)
     op_overhead_s: float = setting(0.0, at_least=0.0)
-    fuses_feedforward: bool = setting(False)
+    fused_feedforward_bytes: float = setting(0.0, at_least=0.0)
     bytes_per_value: int = setting(4, at_least=1, at_most=8)
     clock_hz: float = setting(0.0, at_least=0.0)
     topology: str = setting("", pattern=rf"({TOPOLOGY})?")

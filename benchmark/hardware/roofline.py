@@ -26,6 +26,16 @@ from benchmark.models.formulas import MatrixProduct, forward_flops, matrix_produ
 _SOFTMAX = 16
 _NORM = {"no_norm": 2, "layer_norm": 8}
 _ACTIVATION = {"relu": 1, "gelu": 15, "gelu_new": 20}
+# Products that a norm follows, and the operations of one layer norm that are not part of a product.
+_NORMED = {
+    "output",
+    "attention_output",
+    "output_bottleneck",
+    "input_bottleneck",
+    "attention_bottleneck",
+    "transformation",
+}
+_STATISTICS = 2
 LIMITS = ("arithmetic", "vector", "on_chip", "memory", "overhead")
 
 
@@ -82,7 +92,8 @@ def operations(c: EncoderConfig, chip: ChipConfig, batch_size: int, sequence_len
     """The operations of one forward pass without heads, those of a kind together."""
     waiting: MatrixProduct | None = None
     for product in matrix_products(c, batch_size, sequence_length):
-        if product.name == "intermediate" and chip.fuses_feedforward:
+        both = 2 * _padded(product.k, chip.tile) * _padded(product.n, chip.tile) * chip.bytes_per_value
+        if product.name == "intermediate" and both <= chip.fused_feedforward_bytes:
             waiting = product
             continue
         # Products over the heads of a layer are one batched operation for the chip's scheduler.
@@ -100,6 +111,16 @@ def operations(c: EncoderConfig, chip: ChipConfig, batch_size: int, sequence_len
             weights=float((k * n + (inputs * k if waiting else 0)) if product.weights else 0),
         )
         waiting = None
+    yield from _statistics(c, batch_size * sequence_length)
+
+
+def _statistics(c: EncoderConfig, tokens: int) -> Iterator[Operation]:
+    """Mean and variance of the layer norms, which need the whole row and so are operations of their own."""
+    if c.normalization_type == "layer_norm":
+        norms = [product for product in matrix_products(c, 1, tokens) if product.name in _NORMED]
+        for product in norms:
+            values = float(tokens * product.n)
+            yield Operation(product.copies * _STATISTICS, 0.0, 2 * values, values, 0.0)
 
 
 def estimate(encoder: EncoderConfig, chip: ChipConfig, batch_size: int, sequence_length: int) -> RooflineEstimate:

@@ -1,14 +1,10 @@
-"""How far estimates of latency can be believed (`make bench`): ranks and errors against what they stand for."""
+"""How far estimates of latency can be believed (`make bench`): ranks and errors against what they stand for.
 
-import dataclasses
-import os
+On this host that is the shortest of many calls of the serving program, which a busy machine disturbs least.
+"""
 
-import pytest
-
-from benchmark.config import LatencyConfig
 from benchmark.gin_loader import load
 from benchmark.hardware.calibrate import agreement, calibrated, drawn, host_seconds
-from benchmark.hardware.latency import measure
 from benchmark.hardware.roofline import estimate
 from tests.performance.estimates_plot import ROOT, read_table, rooflines
 
@@ -36,19 +32,3 @@ def test_roofline_against_measured_host(benchmark, state_ratio):
     found = agreement([estimate(e, chip, *shape).latency_s for e in everything], measured)
     name = "tau of roofline against measured, this host"
     state_ratio(name, found["tau"], 0.9, **found, architectures=len(everything), fitted_tau=fit["tau"])
-
-
-@pytest.mark.skipif(not os.environ.get("AUTODISTILL_PROTOCOL"), reason="AUTODISTILL_PROTOCOL=1 measures for minutes")
-def test_shortest_calls_rank_as_the_protocol_does(benchmark, state_ratio):
-    config = load([str(ROOT / "gin" / "quickstart.gin")]).config
-    shape = (config.search.batch_size, config.search.sequence_length)
-    encoders = drawn(config.search, 12, seed=1)
-    protocol: LatencyConfig = dataclasses.replace(config.latency, batch_size=shape[0], sequence_length=shape[1])
-    candidates = {str(number): encoder for number, encoder in enumerate(encoders)}
-    measured = benchmark.pedantic(measure, (candidates, protocol, lambda line: None), rounds=1, iterations=1)
-    medians = []
-    for number in candidates:
-        samples = sorted(s for process in measured[number].samples_ns for s in process)
-        medians.append(samples[len(samples) // 2] * 1e-9)
-    found = agreement([host_seconds(encoder, *shape) for encoder in encoders], medians)
-    state_ratio("tau of shortest calls against the protocol", found["tau"], 0.9, **found)
