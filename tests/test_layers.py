@@ -116,6 +116,7 @@ SEQIO = (
 HOMES: dict[str, tuple[str, ...]] = {
     "gin": ("benchmark.gin_loader",),
     "ax": ("benchmark.search.ax_search",),
+    "pymoo": ("benchmark.search.nsga2",),
     "tensorflow": SEQIO,
     "tensorflow_datasets": ("tasks.sources.tfds",),
     "seqio": SEQIO,

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -358,7 +358,7 @@ def test_suggestions_that_are_known_or_invalid_are_replaced(monkeypatch: pytest.
     architectures = Architectures(CONFIG, LATENCY)
     points = architectures.problem({}).pool.points
     result = {**accuracy(BASE), "latency_s": 1e-3}
-    trials = [Trial(i, dict(point), "design", "completed", result) for i, point in enumerate(points[:4])]
+    trials = [Trial(i, whole(point), "design", "completed", result) for i, point in enumerate(points[:4])]
     suggestions = [points[0], points[7], points[7], {**points[8], "num_feedforward_networks": 3}]
     asked: list[Any] = []
 
@@ -472,22 +472,27 @@ def test_points_slower_than_the_threshold_are_dropped_once_that_is_known() -> No
     config = dataclasses.replace(CONFIG, algorithm="exhaustive", latency_threshold_s=4.5 * slowest)
     chosen = next_points(config, Architectures(config, Compiled()), [], 0, 27)
     for point, _ in chosen:
-        encoder = decode(SPACE, point)
+        encoder = decode(SPACE, whole(point))
         assert LATENCY.quick(encoder).latency_s * (3 + encoder.num_hidden_layers) < config.latency_threshold_s
     assert 9 <= len(chosen) < 27
+
+
+def whole(point: Mapping[str, Any]) -> dict[str, int]:
+    return {name: int(value) for name, value in point.items()}
 
 
 def completed(values: list[tuple[float, float]]) -> list[Trial]:
     points = enumerate_points(SPACE)
     return [
-        Trial(i, points[i], "sobol", "completed", {"accuracy": a, "latency_s": t}) for i, (a, t) in enumerate(values)
+        Trial(i, whole(points[i]), "sobol", "completed", {"accuracy": a, "latency_s": t})
+        for i, (a, t) in enumerate(values)
     ]
 
 
 def test_found_systems_are_front_members() -> None:
     # The second is beaten by the first; the third adds most area, then the first.
     trials = completed([(40.0, 0.1), (30.0, 0.2), (60.0, 0.11), (5.0, 0.02)])
-    trials.append(Trial(4, enumerate_points(SPACE)[4], "ax", "failed", {"error": "x", "latency_s": 1e-3}))
+    trials.append(Trial(4, whole(enumerate_points(SPACE)[4]), "ax", "failed", {"error": "x", "latency_s": 1e-3}))
     expected = {n: [trials[2], trials[3], trials[0]][:n] for n in (1, 2, 3, 9)}
     for count, wanted in expected.items():
         found = found_systems(dataclasses.replace(CONFIG, num_found=count), trials)

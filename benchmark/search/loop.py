@@ -17,7 +17,7 @@ from benchmark.parallel import map_threads
 from benchmark.search import algorithms, pareto
 from benchmark.search.architectures import ACCURACY, Architectures
 from benchmark.search.journal import Journal, Trial
-from benchmark.search.problem import Observation, Point
+from benchmark.search.problem import Observation
 from benchmark.search.space import architecture_hash, decode, encode, searched_fields
 
 Evaluate = Callable[[EncoderConfig, int], dict[str, float]]
@@ -27,7 +27,7 @@ _SHORTLIST, _SHORTLISTS = 3, 8
 
 def next_points(
     config: SearchConfig, architectures: Architectures, trials: list[Trial], seed: int, count: int
-) -> list[tuple[Point, str]]:
+) -> list[tuple[dict[str, int], str]]:
     """Chooses the next points from the trials so far; a pure function of its arguments.
 
     No point is chosen by a latency that is only estimated quickly: the exact one is asked for, and the choice made
@@ -48,7 +48,7 @@ def next_points(
     tried = [t.point for t in trials]
     attached = [p for p in (encode(config.space, e) for e in config.attach) if p not in tried]
     if attached:
-        return [(point, "attach") for point in attached[:count]]
+        return [(dict(point), "attach") for point in attached[:count]]
     observations = [
         Observation(
             t.point, {ACCURACY: (t.result["accuracy"], t.result["accuracy_stderr"])} if t.status == "completed" else {}
@@ -68,7 +68,7 @@ def next_points(
         )
         settled = all(architectures.key(point) in exact for point, _ in chosen[:count]) and (chosen or not only_exact)
         if architectures.quick_is_exact or settled:
-            return [(dict(point), generator) for point, generator in chosen[:count]]
+            return [({n: int(v) for n, v in point.items()}, generator) for point, generator in chosen[:count]]
         exact |= architectures.exact([point for point, _ in chosen])
     raise AssertionError("an endless loop ended")
 

@@ -18,8 +18,10 @@ def run(name, known, seed, budget, initial):
     All begin with the points of `sampling.design`. A point that a rival proposes again counts as an evaluation.
     """
     import torch
+    from threadpoolctl import threadpool_limits
 
     torch.set_num_threads(1)
+    threadpool_limits(1)
     if name in (OURS, "nsga2"):
         if name == OURS:
             from benchmark.search import ax_search
