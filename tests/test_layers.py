@@ -142,6 +142,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "gin": ("benchmark.gin_loader",),
     "ray": ("benchmark.search.executors",),
     "ax": ("benchmark.search.ax_search",),
+    "pymoo": ("benchmark.search.nsga2",),
     "tensorflow": SEQIO,
     "tensorflow_datasets": ("tasks.sources.tfds",),
     "seqio": SEQIO,
