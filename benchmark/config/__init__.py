@@ -8,7 +8,7 @@ of types and limits above all, is in `benchmark.settings`.
 from benchmark.config.data import DataConfig
 from benchmark.config.distillation import DistillConfig, PhaseConfig
 from benchmark.config.encoder import EncoderConfig, encoder_from_dict
-from benchmark.config.hardware import LatencyConfig
+from benchmark.config.hardware import LatencyConfig, latency_from_dict
 from benchmark.config.run import BaselineConfig, FinetuneConfig, RunConfig
 from benchmark.config.search import ChipConfig, SearchConfig, SearchSpace
 from benchmark.config.task_distillation import AugmentationConfig, TaskDistillConfig, TaskPhaseConfig
@@ -48,6 +48,7 @@ __all__ = [
     "canonical_json",
     "encoder_from_dict",
     "fingerprint",
+    "latency_from_dict",
     "to_dict",
 ]
 

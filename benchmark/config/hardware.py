@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from benchmark.config.encoder import EncoderConfig
+from benchmark.config.encoder import EncoderConfig, encoder_from_dict
 from benchmark.settings import Checked, setting
 
 RUNTIMES = ("xla", "onnxruntime")
@@ -53,3 +55,12 @@ class LatencyConfig(Checked):
         limit = self.reference.max_position_embeddings
         if max(self.sequence_lengths) > limit:
             self.refuse("sequence_lengths", f"at most max_position_embeddings = {limit} of the reference")
+
+
+def latency_from_dict(values: Mapping[str, Any]) -> LatencyConfig:
+    """Builds a LatencyConfig from what `to_dict` makes of one.
+
+    Raises:
+        ConfigError: a value that the class refuses.
+    """
+    return LatencyConfig(**{**values, "reference": encoder_from_dict(values["reference"])})

@@ -1,0 +1,175 @@
+"""Inputs of a latency measurement: real tokenised rows, padded and masked as they come.
+
+They reach the measuring processes in one file, so that all of them draw from the same rows.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmark.hardware.latency_timing import LatencyError
+
+# Rows kept of each length; more would not make a call's input any fresher.
+_MAX_ROWS = 4096
+# Inputs of one cell that wait on the device: how many, and how many bytes.
+_MAX_INPUTS, _MAX_BYTES = 1024, 64 * 2**20
+
+FEATURES = ("input_ids", "attention_mask", "token_type_ids")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of one length.
+
+    Attributes:
+        source: where they come from, in words.
+        features: the three inputs of an encoder, int32 `[rows, length]`.
+    """
+
+    source: str
+    features: Mapping[str, np.ndarray]
+
+    @property
+    def real_share(self) -> float:
+        """Share of tokens that are not padding."""
+        return float(self.features["attention_mask"].mean())
+
+    @property
+    def largest_id(self) -> int:
+        """The largest token id."""
+        return int(self.features["input_ids"].max())
+
+
+def choose_rows(sources: Mapping[str, Mapping[str, np.ndarray]], length: int, pad_id: int, seed: int) -> Rows:
+    """Takes rows of the source that fits a length best: the narrowest that is wide enough, or else the widest.
+
+    Args:
+        sources: arrays by name: `input_ids` `[rows, width]`, and `token_type_ids` where there are some.
+        length: rows are cut or padded to it.
+        pad_id: the id of padding.
+        seed: decides which rows are taken where there are many, and in which order.
+
+    Raises:
+        LatencyError: no source has a row.
+    """
+    filled = {name: arrays for name, arrays in sources.items() if len(arrays["input_ids"])}
+    if not filled:
+        raise LatencyError("latency: the data have no row to measure with")
+    widths = {name: arrays["input_ids"].shape[1] for name, arrays in filled.items()}
+    fitting = [name for name in widths if widths[name] >= length]
+    name = min(fitting, key=lambda n: widths[n]) if fitting else max(widths, key=lambda n: widths[n])
+    count = len(filled[name]["input_ids"])
+    order = np.random.default_rng(seed).permutation(count)[:_MAX_ROWS]
+    width = min(length, widths[name])
+    ids = np.full((len(order), length), pad_id, np.int32)
+    types = np.zeros_like(ids)
+    ids[:, :width] = filled[name]["input_ids"][order, :width]
+    if "token_type_ids" in filled[name]:
+        types[:, :width] = filled[name]["token_type_ids"][order, :width]
+    mask = (ids != pad_id).astype(np.int32)
+    return Rows(name, dict(zip(FEATURES, (ids, mask, types), strict=True)))
+
+
+def write_rows(path: Path, rows: Mapping[int, Rows]) -> None:
+    """Writes rows by length, so that a reader sees the whole file or none."""
+    arrays: dict[str, Any] = {}
+    for length, chosen in rows.items():
+        arrays |= {f"{length}.{name}": values for name, values in chosen.features.items()}
+        arrays[f"{length}.source"] = np.array(chosen.source)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(descriptor, "wb") as file:
+        np.savez(file, **arrays)
+    Path(temporary).replace(path)
+
+
+def read_rows(path: Path, length: int) -> Rows:
+    """Reads the rows of one length from a file of `write_rows`.
+
+    Raises:
+        LatencyError: the file is not there or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            features = {name: file[f"{length}.{name}"] for name in FEATURES}
+            return Rows(str(file[f"{length}.source"]), features)
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise LatencyError(f"{path}: no rows of length {length} ({error})") from None
+
+
+def batches(rows: Rows, batch_size: int, seed: int) -> Iterator[tuple[np.ndarray, ...]]:
+    """Draws batches without end: every row once, in random order, then anew in another order.
+
+    Args:
+        rows: the rows.
+        batch_size: rows of a batch.
+        seed: of the order.
+
+    Yields:
+        Ids, mask and token types, int32 `[batch_size, length]` each.
+    """
+    rng = np.random.default_rng(seed)
+    count = len(rows.features["input_ids"])
+    waiting = np.empty(0, np.int64)
+    while True:
+        while len(waiting) < batch_size:
+            waiting = np.concatenate([waiting, rng.permutation(count)])
+        chosen, waiting = waiting[:batch_size], waiting[batch_size:]
+        yield tuple(rows.features[name][chosen] for name in FEATURES)
+
+
+def number_of_inputs(batch_size: int, length: int) -> int:
+    """How many inputs of a shape wait on the device; only after so many calls does one come again."""
+    return max(4, min(_MAX_INPUTS, _MAX_BYTES // (batch_size * length * 4 * len(FEATURES))))
+
+
+def tokenised(texts: Sequence[str], vocabulary: Path | None, vocabulary_size: int, folder: Path) -> tuple[Any, int]:
+    """Tokenises texts for a measurement without a run.
+
+    Args:
+        texts: one row each, without special tokens.
+        vocabulary: a WordPiece file; None trains one on the texts.
+        vocabulary_size: the largest number of tokens of a trained one.
+        folder: where a trained one is written.
+
+    Returns:
+        A source for `choose_rows`, and the id of padding.
+    """
+    from tasks.vocabulary import load, tokenizer, train_wordpiece, write
+
+    if vocabulary is None:
+        vocabulary = folder / "vocabulary.txt"
+        write(train_wordpiece(texts, min(vocabulary_size, 4096)), vocabulary)
+    words = load(vocabulary)
+    encoded = tokenizer(words).encode_batch(list(texts), add_special_tokens=False)
+    width = max((len(row.ids) for row in encoded), default=0) + 2
+    ids = np.full((len(encoded), width), words.pad_id, np.int32)
+    for row, one in zip(ids, encoded, strict=True):
+        row[: len(one.ids) + 2] = [words.cls_id, *one.ids, words.sep_id]
+    return {"input_ids": ids}, words.pad_id
+
+
+def embedded_texts(number: int, words: int) -> list[str]:
+    """Texts of the embedded data: documents, joined until each has at least `words` words."""
+    from tasks.microworld.corpus import documents
+    from tasks.microworld.world import make_world
+
+    texts: list[str] = []
+    current: list[str] = []
+    length = 0
+    for document in documents(0, "latency", make_world(0), number * (words + 200)):
+        current += document.sentences
+        length += document.words()
+        if length >= words:
+            texts.append(" ".join(current))
+            current, length = [], 0
+        if len(texts) == number:
+            break
+    return texts
