@@ -5,6 +5,8 @@ They reach the measuring processes in one file, so that all of them draw from th
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -77,17 +79,25 @@ def choose_rows(sources: Mapping[str, Mapping[str, np.ndarray]], length: int, pa
     return Rows(name, dict(zip(FEATURES, (ids, mask, types), strict=True)))
 
 
-def write_rows(path: Path, rows: Mapping[int, Rows]) -> None:
-    """Writes rows by length, so that a reader sees the whole file or none."""
+def write_rows(path: Path, rows: Mapping[int, Rows]) -> str:
+    """Writes rows by length, so that a reader sees the whole file or none.
+
+    Returns:
+        SHA-256, in hexadecimal, of what was written.
+    """
     arrays: dict[str, Any] = {}
+    digest = hashlib.sha256()
     for length, chosen in rows.items():
         arrays |= {f"{length}.{name}": values for name, values in chosen.features.items()}
         arrays[f"{length}.source"] = np.array(chosen.source)
+    for name, values in sorted(arrays.items()):
+        digest.update(f"{name} {values.shape}".encode() + values.tobytes())
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     with os.fdopen(descriptor, "wb") as file:
         np.savez(file, **arrays)
     Path(temporary).replace(path)
+    return digest.hexdigest()
 
 
 def read_rows(path: Path, length: int) -> Rows:
@@ -128,6 +138,50 @@ def batches(rows: Rows, batch_size: int, seed: int) -> Iterator[tuple[np.ndarray
 def number_of_inputs(batch_size: int, length: int) -> int:
     """How many inputs of a shape wait on the device; only after so many calls does one come again."""
     return max(4, min(_MAX_INPUTS, _MAX_BYTES // (batch_size * length * 4 * len(FEATURES))))
+
+
+def rows_of_data(directory: Path, lengths: Sequence[int], seed: int) -> dict[int, Rows]:
+    """Rows of a run's own evaluation data, for each length.
+
+    Args:
+        directory: the folder that the data stage wrote.
+        lengths: the lengths.
+        seed: decides which rows are taken.
+
+    Raises:
+        LatencyError: there are no data.
+    """
+    from tasks import arrays
+    from tasks.errors import DataError
+
+    path = directory / "data.json"
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+        sources = {}
+        for task, splits in index["tasks"].items():
+            split = "validation" if "validation" in splits else "test"
+            sources[f"{task} {split}"] = arrays.load(directory / splits[split]).features
+        return {length: choose_rows(sources, length, index["vocabulary"]["pad_id"], seed) for length in lengths}
+    except (OSError, ValueError, KeyError, DataError) as error:
+        raise LatencyError(f"{path}: no data to measure with ({error}); run the stage 'data' first") from None
+
+
+def rows_of_text(
+    file: Path, vocabulary: Path | None, vocabulary_size: int, lengths: Sequence[int], seed: int, folder: Path
+) -> dict[int, Rows]:
+    """Rows of a text file, one for each of its lines that is not empty; arguments as of `tokenised`.
+
+    Raises:
+        LatencyError: the file cannot be read or has no line.
+    """
+    try:
+        texts = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise LatencyError(f"{file}: cannot be read: {error}") from None
+    if not texts:
+        raise LatencyError(f"{file}: expected at least one line of text")
+    source, pad_id = tokenised(texts[:_MAX_ROWS], vocabulary, vocabulary_size, folder)
+    return {length: choose_rows({file.name: source}, length, pad_id, seed) for length in lengths}
 
 
 def tokenised(texts: Sequence[str], vocabulary: Path | None, vocabulary_size: int, folder: Path) -> tuple[Any, int]:
@@ -173,3 +227,25 @@ def embedded_texts(number: int, words: int) -> list[str]:
         if len(texts) == number:
             break
     return texts
+
+
+def embedded_rows(lengths: Sequence[int], vocabulary_size: int, seed: int, folder: Path) -> dict[int, Rows]:
+    """Rows of the embedded data for each length, tokenised with a vocabulary trained on them.
+
+    Args:
+        lengths: the lengths.
+        vocabulary_size: tokens that the smallest architecture knows.
+        seed: decides their order.
+        folder: for the vocabulary.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    # A row of 0.6 words for each token is about full: real text is shorter than what it is padded to.
+    texts = {f"embedded data, length {length}": embedded_texts(512, max(1, length // 2)) for length in lengths}
+    every = [text for some in texts.values() for text in some]
+    source, pad_id = tokenised(every, None, vocabulary_size, folder)
+    chosen, start = {}, 0
+    for length, (name, some) in zip(lengths, texts.items(), strict=True):
+        own = {"input_ids": source["input_ids"][start : start + len(some)]}
+        chosen[length] = choose_rows({name: own}, length, pad_id, seed)
+        start += len(some)
+    return chosen

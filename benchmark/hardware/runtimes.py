@@ -89,7 +89,11 @@ class OnnxRuntime:
     name = "onnxruntime"
 
     def __init__(self, graphs: dict[str, str]) -> None:
+        import onnxruntime
+
         self._graphs = graphs
+        # One pool for both sides: the waiting threads of a pool of its own would spin in the other side's call.
+        onnxruntime.set_global_thread_pool_sizes(self.threads, 1)
 
     @property
     def threads(self) -> int:
@@ -111,7 +115,7 @@ class OnnxRuntime:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.threads
+        options.use_per_session_threads = False
         options.log_severity_level = 3
         path = Path(self._graphs[name])
         try:
