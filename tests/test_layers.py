@@ -51,8 +51,22 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         # Values of weights for a measurement, drawn without a compile.
         "benchmark.training.initial",
         "benchmark.errors",
+        "benchmark.manifest",
         "benchmark.hardware",
     ),
+    # Reads and tokenises the inputs of a measurement.
+    "benchmark.hardware.latency_inputs": ("benchmark.hardware", "tasks"),
+    "benchmark.hardware.latency_command": (
+        "benchmark.bindings",
+        "benchmark.config",
+        "benchmark.errors",
+        "benchmark.gin_loader",
+        "benchmark.hardware",
+        "benchmark.records",
+        "tasks.errors",
+    ),
+    # A process of its own, imported by nobody: exports graphs as `python -m baselines export` does.
+    "benchmark.hardware.onnx_child": ("baselines", "benchmark.config", "benchmark.hardware", "benchmark.models"),
     "benchmark.training": ("benchmark.config", "benchmark.errors", "benchmark.models", "benchmark.training", "tasks"),
     "benchmark.distillation": (
         "benchmark.config",
@@ -122,8 +136,8 @@ HOMES: dict[str, tuple[str, ...]] = {
     "t5": ("tasks.seqio_metrics",),
     # Ax computes with torch, and its threads are capped there.
     "torch": ("benchmark.search.ax_search", "baselines.checkpoint_files", "baselines.onnx_export"),
-    "transformers": ("baselines.exporter", "baselines.onnx_export"),
-    "onnxruntime": ("baselines.onnx_export",),
+    "transformers": ("baselines.exporter", "baselines.onnx_export", "benchmark.hardware.onnx_child"),
+    "onnxruntime": ("baselines.onnx_export", "benchmark.hardware.runtimes"),
     "pyarrow": ("tasks.sources.hugging_face",),
 }
 

@@ -37,7 +37,7 @@ class LatencyConfig(Checked):
     min_seconds: float = setting(0.4, at_least=0.0)
     max_seconds: float = setting(0.8, at_least=0.0)
     warm_up_seconds: float = setting(0.5, at_least=0.0, at_most=30.0)
-    max_call_seconds: float = setting(2.0, at_least=0.001)
+    max_call_seconds: float = setting(2.0, at_least=0.0)
     max_noise_floor: float = setting(0.1, at_least=0.0)
     max_other_cores: float = setting(0.5, at_least=0.0)
     energy_seconds: float = setting(0.5, at_least=0.0)

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import tempfile
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +111,7 @@ def read_rows(path: Path, length: int) -> Rows:
         with np.load(path, allow_pickle=False) as file:
             features = {name: file[f"{length}.{name}"] for name in FEATURES}
             return Rows(str(file[f"{length}.source"]), features)
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise LatencyError(f"{path}: no rows of length {length} ({error})") from None
 
 
