@@ -42,7 +42,10 @@ class LatencyGroup:
     def key(self) -> str:
         """Short text that names the group in addresses and column names."""
         parts = [self.method, self.chip, f"b{self.batch_size}", f"l{self.sequence_length}", self.dtype, self.runtime]
-        parts += [f"t{self.threads}" if self.threads else "", f"p{self.protocol_version}" if self.protocol_version else ""]
+        parts += [
+            f"t{self.threads}" if self.threads else "",
+            f"p{self.protocol_version}" if self.protocol_version else "",
+        ]
         return ".".join(part for part in parts if part)
 
 

@@ -15,7 +15,7 @@ import pytest
 from benchmark.config import EncoderConfig, LatencyConfig, to_dict
 from benchmark.hardware import latency, latency_child, machine_state, onnx_graphs
 from benchmark.hardware.latency import LatencyError, measure
-from benchmark.hardware.latency_inputs import Rows, choose_rows
+from benchmark.hardware.latency_inputs import Rows, choose_rows, write_rows
 from benchmark.hardware.latency_results import PROTOCOL_VERSION, Cell, blocks, file_name, read_results
 from benchmark.hardware.latency_timing import time_pairs
 from benchmark.records import LatencyBlock
@@ -91,9 +91,7 @@ def test_a_real_measurement_and_its_record(tmp_path: Path) -> None:
     assert [line.split(" in ")[0] for line in lines] == [f"latency: xla, process {i}/2" for i in (1, 2)]
 
 
-def test_an_ended_measurement_continues_with_what_is_missing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_an_ended_measurement_continues_with_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     measure({"tiny": TINY}, CONFIG, quiet, rows=ROWS, folder=tmp_path)
     kept, damaged = (tmp_path / file_name("xla", i) for i in (0, 1))
     before = kept.read_bytes()
@@ -141,7 +139,7 @@ def test_a_child_that_goes_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 def request(tmp_path: Path, **changes: Any) -> str:
     """What the parent would ask a child for."""
-    latency.write_rows(tmp_path / "inputs.npz", ROWS)
+    write_rows(tmp_path / "inputs.npz", ROWS)
     config = dataclasses.replace(CONFIG, **changes)
     return json.dumps(
         {
@@ -166,7 +164,9 @@ def test_a_program_that_compiles_while_it_is_timed_is_refused(monkeypatch: pytes
         return time_pairs(candidate, *arguments)
 
     monkeypatch.setattr(latency_child, "time_pairs", compiles)
-    with pytest.raises(LatencyError, match=r"^latency: reference, batch 1, length 8: jax compiled inside the timed window"):
+    with pytest.raises(
+        LatencyError, match=r"^latency: reference, batch 1, length 8: jax compiled inside the timed window"
+    ):
         latency_child.main(request(tmp_path))
     assert not (tmp_path / "out.json").exists()
 
@@ -188,14 +188,18 @@ def test_a_process_that_hogs_the_machine_is_named(tmp_path: Path) -> None:
 def test_a_cell_whose_calls_are_too_long_is_left_out(tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, sequence_lengths=(4, 8), max_call_seconds=0.0)
     lines: list[str] = []
-    with pytest.raises(LatencyError, match=r"^latency: refused: xla, batch 1, length 4: one call of the reference takes"):
+    with pytest.raises(
+        LatencyError, match=r"^latency: refused: xla, batch 1, length 4: one call of the reference takes"
+    ):
         measure({}, config, lines.append, rows=ROWS, folder=tmp_path)
     # The second process did not try again.
     assert len(lines) == 2
     assert not list(tmp_path.glob("xla-*.json"))
 
 
-def fake_files(folder: Path, ratio: Callable[[int, int, str], float], systems: tuple[str, ...] = ("", "a")) -> list[Path]:
+def fake_files(
+    folder: Path, ratio: Callable[[int, int, str], float], systems: tuple[str, ...] = ("", "a")
+) -> list[Path]:
     """Files of five processes with two cells, whose ratios of reference to candidate are given."""
     paths = []
     for process in range(5):
@@ -253,9 +257,7 @@ def test_a_cell_that_is_too_noisy_has_no_number(tmp_path: Path) -> None:
     assert len(blocks(results, "a", dataclasses.replace(config, max_noise_floor=100.0))) == 2
 
 
-def test_a_noisy_headline_refuses_the_whole_and_leaves_nothing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_noisy_headline_refuses_the_whole_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     paths = fake_files(tmp_path, lambda process, batch_size, system: 1.0 + 0.2 * (process - 2))
     config = dataclasses.replace(CONFIG, max_noise_floor=0.1)
     with pytest.raises(LatencyError, match=r"^latency: refused: xla, batch 1, length 8: the reference differs"):

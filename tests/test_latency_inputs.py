@@ -123,7 +123,9 @@ def test_rows_of_a_text_file(tmp_path: Path) -> None:
         rows_of_text(text, None, 60, (6,), 0, tmp_path)
 
 
-@pytest.mark.parametrize("content", [None, "{", "{}", '{"tasks": {"a": {"test": "missing"}}, "vocabulary": {"pad_id": 0}}'])
+@pytest.mark.parametrize(
+    "content", [None, "{", "{}", '{"tasks": {"a": {"test": "missing"}}, "vocabulary": {"pad_id": 0}}']
+)
 def test_data_that_are_not_there(tmp_path: Path, content: Any) -> None:
     if content is not None:
         (tmp_path / "data.json").write_text(content)

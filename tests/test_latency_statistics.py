@@ -52,7 +52,11 @@ def test_bounds_hold_as_often_as_they_say() -> None:
 
 def test_percentiles_of_few_samples_are_not_available() -> None:
     assert percentile_bounds([[5] * 5, [7] * 5]) == {"p50": None, "p90": None, "p99": None}
-    assert percentile_bounds([[5] * 50, [7] * 50]) == {"p50": pytest.approx(7e-9), "p90": pytest.approx(7e-9), "p99": None}
+    assert percentile_bounds([[5] * 50, [7] * 50]) == {
+        "p50": pytest.approx(7e-9),
+        "p90": pytest.approx(7e-9),
+        "p99": None,
+    }
     assert median_seconds([[5] * 50, [7] * 51]) == pytest.approx(7e-9)
 
 

@@ -86,7 +86,9 @@ def test_a_window_in_which_nothing_compiles_collects_no_garbage() -> None:
 
 def test_a_compilation_inside_the_window_is_refused() -> None:
     with (
-        pytest.raises(LatencyError, match=r"^tiny, batch 1: jax compiled inside the timed window \(\d+ events, \w+ first\)$"),
+        pytest.raises(
+            LatencyError, match=r"^tiny, batch 1: jax compiled inside the timed window \(\d+ events, \w+ first\)$"
+        ),
         timed_window("tiny, batch 1"),
     ):
         jax.jit(lambda x: x * 3 + 1)(jnp.ones(5)).block_until_ready()

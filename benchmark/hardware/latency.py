@@ -19,7 +19,7 @@ from typing import Any
 from benchmark.config import EncoderConfig, LatencyConfig, fingerprint, to_dict
 from benchmark.hardware import onnx_graphs
 from benchmark.hardware.children import run_child
-from benchmark.hardware.latency_inputs import Rows, choose_rows, embedded_rows, read_rows, write_rows
+from benchmark.hardware.latency_inputs import Rows, choose_rows, embedded_rows, write_rows
 from benchmark.hardware.latency_results import PROTOCOL_VERSION, Results, file_name, read_results
 from benchmark.hardware.latency_timing import LatencyError
 

@@ -48,7 +48,9 @@ def main(text: str) -> None:
             cell: dict[str, Any] = {"batch_size": batch_size, "sequence_length": length}
             reason = request["skip"].get(f"{batch_size}x{length}")
             if reason is None:
-                cell |= measure_cell(runtime, encoders, config, cell, Path(request["rows"]), request["process"], counter)
+                cell |= measure_cell(
+                    runtime, encoders, config, cell, Path(request["rows"]), request["process"], counter
+                )
             else:
                 cell["skipped"] = reason
             cells.append(cell)

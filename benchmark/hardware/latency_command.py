@@ -49,7 +49,13 @@ def make_parser() -> argparse.ArgumentParser:
     add("--gin_file", action="append", default=[], metavar="FILE", help="gin file of a track; may be repeated")
     # Never parsed here; it stands for the help text.
     add("--gin.NAME", action="append", metavar="VALUE", help="set a macro or Class.field after all gin files", dest="_")
-    add("--gin_search_paths", action="append", default=[], metavar="DIR[,DIR]", help="where else gin files are looked for")
+    add(
+        "--gin_search_paths",
+        action="append",
+        default=[],
+        metavar="DIR[,DIR]",
+        help="where else gin files are looked for",
+    )
     add("--system", metavar="NAME", help="baseline, teacher, or found student of --workdir (default: first baseline)")
     add("--workdir", type=Path, metavar="DIR", help="folder of a run, whose data are the inputs")
     add("--text", type=Path, metavar="FILE", help="text file whose lines are the inputs (default: the embedded data)")
@@ -165,7 +171,19 @@ def table(results: Results, name: str, config: RunConfig) -> Iterator[str]:
         f"{name} against {latency.reference_name}, {latency.processes} processes"
         f"{' (fewer than five)' if latency.processes < 5 else ''}, times in ms"
     )
-    heads = ("runtime", "batch", "length", "median", "p50", "p90", "p99", "speed-up", "95 % interval", "noise", "warm-up")
+    heads = (
+        "runtime",
+        "batch",
+        "length",
+        "median",
+        "p50",
+        "p90",
+        "p99",
+        "speed-up",
+        "95 % interval",
+        "noise",
+        "warm-up",
+    )
     rows = [[*heads, "energy"]]
     for block in blocks(results, name, latency):
         assert block.speedup_interval is not None and block.noise_floor is not None

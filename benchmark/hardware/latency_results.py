@@ -15,7 +15,7 @@ from benchmark.hardware import latency_statistics as statistics
 from benchmark.hardware.latency_timing import LatencyError
 from benchmark.records import LatencyBlock
 
-# Raised whenever the same settings would time something else, or in another way: what was measured by another version is
+# Raised whenever the same settings would time something else, or in another way: what another version measured is
 # measured anew, and never stands beside this one's.
 PROTOCOL_VERSION = 3
 

@@ -7,7 +7,6 @@ that transformers has no class for.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -35,7 +34,7 @@ def export(encoder: EncoderConfig, target: Path) -> None:
         made = Path(folder) / target.name
         export_graph(model.eval(), made, ("last_hidden_state",))
         # Weights beyond protobuf's limit of 2 GiB would lie beside the graph; no encoder of this family is that large.
-        os.replace(made, target)
+        made.replace(target)
 
 
 def main() -> None:
