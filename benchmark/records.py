@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 SCHEMA_VERSION = 2
 _EMBEDDED_SOURCE = re.compile(r"\bsource\s*=\s*['\"]microworld['\"]")
+_INTEGERS = re.compile(r"\[\n\s*(-?\d+(?:,\n\s*-?\d+)*)\n\s*\]")
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Kind = Literal["found", "baseline", "teacher", "control", "reported"]
@@ -319,6 +320,8 @@ def write_text(path: Path, text: str) -> None:
 def write(path: Path, record: Record) -> None:
     """Writes a record, after reading its own text back."""
     text = json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    # Thousands of samples get a line for each process, not for each sample. No string contains a line break.
+    text = _INTEGERS.sub(lambda found: "[" + " ".join(found[1].split()) + "]", text)
     if parse(text, str(path)) != record:
         raise RecordError(f"{path}: the record does not survive writing and reading")
     write_text(path, text)

@@ -66,7 +66,14 @@ def test_pairs_are_in_abba_order(clock: Clock) -> None:
 
 @pytest.mark.parametrize(
     ("pairs", "least", "most", "expected"),
-    [(10, 0.0, 100.0, 10), (11, 0.0, 100.0, 12), (2, 5.0, 100.0, 26), (1000, 0.0, 1.0, 6), (1000, 0.0, 0.0, 2)],
+    [
+        (10, 0.0, 100.0, 10),
+        (11, 0.0, 100.0, 12),
+        (4, 5.0, 100.0, 26),
+        (1000, 0.0, 1.0, 6),
+        (1000, 0.0, 0.0, 2),
+        (2, 50.0, 100.0, 20),
+    ],
 )
 def test_how_many_pairs(clock: Clock, pairs: int, least: float, most: float, expected: int) -> None:
     ours, theirs = time_pairs(

@@ -180,6 +180,17 @@ def test_round_trip(record: Record, tmp_path_factory: pytest.TempPathFactory) ->
     assert comparable(read(path)) == comparable(record)
 
 
+def test_samples_of_a_process_stand_on_one_line(tmp_path: Path) -> None:
+    value = example()
+    value["latency"][0]["samples_ns"] = [[1, 22, 333], [], [4]]
+    value["provenance"]["gin_text"] = "a = [\n 1,\n 2\n]"
+    record = parse(json.dumps(value))
+    write(tmp_path / "record.json", record)
+    lines = (tmp_path / "record.json").read_text().splitlines()
+    assert {"[1, 22, 333],", "[],", "[4]"} <= {line.strip() for line in lines}
+    assert read(tmp_path / "record.json") == record
+
+
 def changed(path: str, value: Any) -> dict[str, Any]:
     record = example()
     target: Any = record

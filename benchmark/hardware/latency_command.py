@@ -168,7 +168,7 @@ def table(results: Results, name: str, config: RunConfig) -> Iterator[str]:
     from benchmark.hardware.latency_results import blocks
 
     yield (
-        f"{name} against {latency.reference_name}, {latency.processes} processes"
+        f"{name} against {latency.reference_name}, {latency.processes} process{'' if latency.processes == 1 else 'es'}"
         f"{' (fewer than five)' if latency.processes < 5 else ''}, times in ms"
     )
     heads = (

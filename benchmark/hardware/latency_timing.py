@@ -14,6 +14,8 @@ from benchmark.errors import StageError
 Timed = Callable[[int], int]
 
 _BLOCK = 10
+# Pairs of very quick calls end at so many times the fewest, long before the time is over: all samples are kept.
+_MOST = 10
 
 
 class LatencyError(StageError):
@@ -63,7 +65,7 @@ def time_pairs(
         candidate: timed function.
         reference: timed function; both get the same input in a pair, and every pair another one.
         pairs: the fewest pairs.
-        min_seconds: the shortest time.
+        min_seconds: the shortest time, unless there are ten times `pairs` before.
         max_seconds: after this time no further double pair begins, even if `pairs` are not reached; two are always
             made.
         first: number of the first input.
@@ -75,7 +77,9 @@ def time_pairs(
     theirs: list[int] = []
     started = time.perf_counter()
     while len(ours) < 2 or (
-        (elapsed := time.perf_counter() - started) < max_seconds and (len(ours) < pairs or elapsed < min_seconds)
+        (elapsed := time.perf_counter() - started) < max_seconds
+        and len(ours) < _MOST * pairs
+        and (len(ours) < pairs or elapsed < min_seconds)
     ):
         i = first + len(ours)
         ours.append(candidate(i))
