@@ -1,5 +1,7 @@
 """Energy counters on a made-up powercap tree and on counters that move with a made-up clock."""
 
+import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -96,6 +98,45 @@ def test_a_counter_that_stands_still_counts_nothing(monkeypatch: pytest.MonkeyPa
     machine = Machine(monkeypatch, watts=0.0)
     assert joules_per_call(Counter("made up", machine.read, (None,)), machine.run, 0.5, first=7) is None
     assert machine.calls == 0
+
+
+NVML = """
+#include <stddef.h>
+static unsigned long long millijoules = 1000;
+static int device;
+int nvmlInit_v2(void) { return 0; }
+int nvmlDeviceGetHandleByIndex_v2(unsigned int index, void **handle) {
+  device = index;
+  *handle = &device;
+  return index > 3;
+}
+int nvmlDeviceGetTotalEnergyConsumption(void *handle, unsigned long long *energy) {
+  if (handle != &device) return 2;
+  millijoules += 250 + 1000 * device;
+  *energy = millijoules;
+  return 0;
+}
+"""
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+def test_nvml_through_a_library_with_its_functions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    library = tmp_path / "libmade-up.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(library)], input=NVML, text=True, check=True)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    counter = nvml(library=str(library))
+    assert counter is not None
+    before = counter.read()
+    assert counter.between(before, counter.read()) == pytest.approx(0.25)
+    # The first device of this process is the machine's third.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,1")
+    counter = nvml(library=str(library))
+    assert counter is not None
+    before = counter.read()
+    assert counter.between(before, counter.read()) == pytest.approx(2.25)
+    for hidden in ("GPU-8b1f", "9"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+        assert nvml(library=str(library)) is None
 
 
 def test_the_real_machine_answers_or_says_that_it_cannot() -> None:

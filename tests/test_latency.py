@@ -86,7 +86,8 @@ def test_a_real_measurement_and_its_record(tmp_path: Path) -> None:
     low, high = block.speedup_interval
     assert low * np.exp(block.noise_floor) <= block.speedup * 1.0001 <= high * 1.0001
     details = block.details
-    assert details["processes"] == 2 and details["real_tokens"] == round(ROWS[8].real_share, 4)
+    assert details["processes"] == 2 and details["interval"] == "Student's t over processes (the protocol asks for 5)"
+    assert details["real_tokens"] == round(ROWS[8].real_share, 4)
     assert str(details["inputs"]).endswith("of made up") and details["jax"]
     assert [line.split(" in ")[0] for line in lines] == [f"latency: xla, process {i}/2" for i in (1, 2)]
 
@@ -103,7 +104,8 @@ def test_an_ended_measurement_continues_with_what_is_missing(monkeypatch: pytest
     assert json.loads(damaged.read_text())["process"] == 1
     # Whole files are all that is needed; those of other settings or inputs are not.
     monkeypatch.setattr(latency, "CHILD", "benchmark.no_such_module")
-    measure({"tiny": TINY}, CONFIG, quiet, rows=ROWS, folder=tmp_path)
+    for config in (CONFIG, dataclasses.replace(CONFIG, max_noise_floor=50.0, max_other_cores=99.0, timeout_s=9.0)):
+        measure({"tiny": TINY}, config, quiet, rows=ROWS, folder=tmp_path)
     for config, rows in ((dataclasses.replace(CONFIG, pairs=11), ROWS), (CONFIG, make_rows(19))):
         with pytest.raises(LatencyError, match="no_such_module"):
             measure({"tiny": TINY}, config, quiet, rows=rows, folder=tmp_path)

@@ -64,7 +64,7 @@ def test_a_measurement_of_one_architecture(capsys: pytest.CaptureFixture[str], t
     assert main([*words, "--gin.LatencyConfig.processes=1", "--system=plain"]) == 0
     out, error = capsys.readouterr()
     lines = out.splitlines()
-    assert lines[0] == "plain against reference, 1 process (fewer than five), times in ms"
+    assert lines[0] == "plain against reference, 1 process (the protocol asks for 5), times in ms"
     assert lines[1].split()[:4] == ["runtime", "batch", "length", "median"]
     assert [line.split()[:3] for line in lines[2:4]] == [["xla", "1", "32"], ["xla", "2", "32"]]
     assert lines[4].startswith("roofline, cpu_2core, batch 1, length 32: ")

@@ -122,7 +122,7 @@ def test_scores_of_other_splits_and_latencies_of_other_conditions_are_never_mixe
     [("runtime", "onnxruntime"), ("threads", 4), ("protocol_version", 2), ("chip", "other"), ("method", "compiled")],
 )
 def test_measurements_of_other_ways_are_never_put_side_by_side(field: str, value: Any) -> None:
-    usual = {"runtime": "xla", "threads": 2, "protocol_version": 3}
+    usual: dict[str, Any] = {"runtime": "xla", "threads": 2, "protocol_version": 3}
     board = [
         make_record("a", make_task(70), latency=(make_block(**usual),)),
         make_record("b", make_task(60), latency=(make_block(1e-3, **{**usual, field: value}),)),

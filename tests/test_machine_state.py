@@ -74,9 +74,9 @@ def test_a_process_that_hogs_a_core_is_seen() -> None:
         hog.kill()
         hog.wait()
     assert others.cores is not None and others.busiest is not None
-    # It had some of a core, however busy the machine is, and its own time is part of what others took.
-    assert others.cores > 0.2
-    assert took > 0.2
+    # It had some of a core, however busy the machine is, and its time is part of what others took.
+    assert took > 0.02
+    assert others.cores > 0.02
 
 
 def watch_time(pid: int) -> float:

@@ -23,8 +23,10 @@ class LatencyConfig(Checked):
 
     A measurement is refused where the reference against itself differs by more than `max_noise_floor` (in the
     logarithm), or where other processes took more than `max_other_cores` processor cores meanwhile. `timeout_s` is the
-    limit of one process. `energy_seconds` are spent on the calls of each side that an energy counter brackets, where
-    the machine has one. `seed` decides which rows of the data are the inputs.
+    limit of one process. No sample depends on these three, so a run that was refused continues with laxer ones.
+
+    `energy_seconds` are spent on the calls that an energy counter brackets, where the machine has one. `seed` decides
+    which rows of the data are the inputs.
     """
 
     reference: EncoderConfig = setting()
@@ -38,10 +40,10 @@ class LatencyConfig(Checked):
     max_seconds: float = setting(0.8, at_least=0.0)
     warm_up_seconds: float = setting(0.5, at_least=0.0, at_most=30.0)
     max_call_seconds: float = setting(2.0, at_least=0.0)
-    max_noise_floor: float = setting(0.1, at_least=0.0)
-    max_other_cores: float = setting(0.5, at_least=0.0)
+    max_noise_floor: float = setting(0.1, at_least=0.0, changes_results=False)
+    max_other_cores: float = setting(0.5, at_least=0.0, changes_results=False)
     energy_seconds: float = setting(0.5, at_least=0.0)
-    timeout_s: float = setting(600.0, at_least=1.0)
+    timeout_s: float = setting(600.0, at_least=1.0, changes_results=False)
     seed: int = setting(0, at_least=0)
 
     def check(self) -> None:

@@ -31,6 +31,8 @@ def run_child(module: str, text: str, timeout_s: float, what: str) -> str:
     environment = {**os.environ, "PYTHONPATH": path}
     # Each process compiles anew: how a program was laid out this time is part of what varies.
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+    # The run's own process may hold most of an accelerator's memory; this one takes only what it needs.
+    environment.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     try:
         child = subprocess.run(
             [sys.executable, "-m", module],

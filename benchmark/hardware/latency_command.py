@@ -164,12 +164,13 @@ def choose_system(config: RunConfig, wanted: str | None, workdir: Path | None) -
 
 def table(results: Results, name: str, config: RunConfig) -> Iterator[str]:
     """A line for each cell: median and bounds, speed-up with its interval, noise floor, warm-up, energy."""
-    latency = config.latency
-    from benchmark.hardware.latency_results import blocks
+    from benchmark.hardware.latency_results import PROCESSES, blocks
 
+    latency = config.latency
+    few = f" (the protocol asks for {PROCESSES})" if latency.processes < PROCESSES else ""
     yield (
         f"{name} against {latency.reference_name}, {latency.processes} process{'' if latency.processes == 1 else 'es'}"
-        f"{' (fewer than five)' if latency.processes < 5 else ''}, times in ms"
+        f"{few}, times in ms"
     )
     heads = (
         "runtime",

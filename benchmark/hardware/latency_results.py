@@ -18,6 +18,8 @@ from benchmark.records import LatencyBlock
 # Raised whenever the same settings would time something else, or in another way: what another version measured is
 # measured anew, and never stands beside this one's.
 PROTOCOL_VERSION = 3
+# Processes that the protocol asks for; a record of fewer says so.
+PROCESSES = 5
 
 DTYPE = "float32"
 
@@ -188,10 +190,12 @@ def _details(results: Results, cell: Cell, found: Measurement) -> dict[str, str 
     files, part = results.processes[cell.runtime], results.parts(cell)[0]
     busiest = max(files, key=lambda file: file["others"]["cores"] or 0.0)["others"]
     loads = [[file[when]["load_average_1min"] for file in files] for when in ("before", "after")]
+    fewer = "" if len(files) >= PROCESSES else f" (the protocol asks for {PROCESSES})"
+    interval = "Student's t over processes" if len(files) > 1 else "quartiles of its pairs"
     details = {
         "processes": len(files),
         "pairs": sum(map(len, found.samples_ns)),
-        "interval": "Student's t over processes" if len(files) > 1 else "quartiles of the pairs of one process",
+        "interval": interval + fewer,
         "warmup_calls": max(found.warm_up_calls),
         "warmup_settled": found.settled,
         "inputs": f"{part['inputs']} of {part['source']}",

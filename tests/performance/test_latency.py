@@ -18,7 +18,7 @@ from benchmark.config import EncoderConfig, LatencyConfig
 from benchmark.hardware.latency import measure
 from benchmark.hardware.latency_results import Results, blocks
 
-PLAIN = {
+PLAIN: dict[str, Any] = {
     "vocab_size": 1024,
     "intra_bottleneck_size": None,
     "num_feedforward_networks": 1,
@@ -27,12 +27,12 @@ PLAIN = {
     "trigram_input": False,
     "key_query_shared_bottleneck": False,
 }
-NARROW = {"vocab_size": 1024, "embedding_size": 64, "hidden_size": 128, "intermediate_size": 128}
+NARROW: dict[str, Any] = {"vocab_size": 1024, "embedding_size": 64, "hidden_size": 128, "intermediate_size": 128}
 
 
 def plain(layers: int, width: int, heads: int) -> EncoderConfig:
-    sizes = {"hidden_size": width, "embedding_size": width, "intermediate_size": 4 * width}
-    return EncoderConfig(num_hidden_layers=layers, num_attention_heads=heads, **sizes, **PLAIN)  # type: ignore[arg-type]
+    sizes: dict[str, Any] = {"hidden_size": width, "embedding_size": width, "intermediate_size": 4 * width}
+    return EncoderConfig(num_hidden_layers=layers, num_attention_heads=heads, **sizes, **PLAIN)
 
 
 def bottlenecked(layers: int, inner: int, heads: int, networks: int) -> EncoderConfig:
