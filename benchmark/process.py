@@ -1,14 +1,18 @@
-"""What is set for the whole process before JAX starts in it: where compiled programs are kept, and freed memory."""
+"""What is set for the whole process: where compiled programs are kept, freed memory, and whose end is its own end."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import signal
 import sys
 from pathlib import Path
 
 # The parameters of glibc's mallopt(3).
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
+# The option of Linux's prctl(2).
+_DEATH_SIGNAL = 1
 
 
 def keep_freed_memory() -> bool:
@@ -41,3 +45,9 @@ def keep_programs(directory: Path) -> None:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(directory.absolute())
         # Smaller programs are compiled as quickly as they are read.
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
+
+def end_with_parent() -> None:
+    """Lets this process be killed when the one that started it ends, however that ends; Linux only."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)

@@ -3,8 +3,10 @@
 import dataclasses
 import importlib.util
 import json
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from benchmark.hardware.latency_timing import time_pairs
 from benchmark.records import LatencyBlock
 from tests.encoders import small_encoder
 
+ROOT = Path(__file__).resolve().parents[1]
 TINY = small_encoder(
     vocab_size=20, hidden_size=8, num_attention_heads=1, intermediate_size=8, max_position_embeddings=8
 )
@@ -137,6 +140,35 @@ def test_a_child_that_goes_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         measure({}, config, quiet, rows=ROWS, folder=tmp_path)
     assert str(caught.value) == f"latency: the measuring process {said}"
     assert [path.name for path in tmp_path.iterdir()] == ["inputs.npz"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs prctl")
+def test_a_measuring_process_ends_with_the_one_that_waits_for_it(tmp_path: Path) -> None:
+    code = "from benchmark.hardware.children import run_child; run_child('tests.patient_child', '', 60.0, 'waiting')"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "PATIENT": str(tmp_path / "pid")}
+    )
+    try:
+        child = int(wait_for(lambda: (tmp_path / "pid").read_text() if (tmp_path / "pid").exists() else ""))
+    finally:
+        parent.kill()
+        parent.wait()
+    assert wait_for(lambda: "gone" if not alive(child) else "") == "gone"
+
+
+def wait_for(look: Callable[[], str]) -> str:
+    """What is seen, as soon as something is."""
+    for _ in range(400):
+        if seen := look():
+            return seen
+        time.sleep(0.05)
+    raise AssertionError("nothing was seen within 20 seconds")
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits to be asked for its exit code does not."""
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] not in "ZX"
 
 
 def request(tmp_path: Path, **changes: Any) -> str:

@@ -52,6 +52,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "benchmark.training.initial",
         "benchmark.errors",
         "benchmark.manifest",
+        "benchmark.process",
         "benchmark.hardware",
     ),
     # Reads and tokenises the inputs of a measurement.

@@ -21,6 +21,7 @@ from benchmark.hardware.latency_inputs import read_rows
 from benchmark.hardware.latency_timing import LatencyError, Timed, time_pairs, timed_window, warm_up
 from benchmark.hardware.runtimes import OnnxRuntime, Runtime, Xla
 from benchmark.manifest import machine
+from benchmark.process import end_with_parent
 from benchmark.records import write_text
 
 
@@ -151,6 +152,8 @@ def _joules(counter: energy.Counter | None, run: Timed, seconds: float, first: i
 
 
 if __name__ == "__main__":
+    # A measurement that nobody waits for would disturb the next one.
+    end_with_parent()
     try:
         main(sys.stdin.read())
     except LatencyError as refused:
