@@ -1,12 +1,14 @@
-"""What is set for the whole process: where compiled programs are kept, freed memory, and whose end is its own end."""
+"""The process as a whole: compiled programs and freed memory, how long it compiles, and whose end is its own."""
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # The parameters of glibc's mallopt(3).
@@ -49,5 +51,24 @@ def keep_programs(directory: Path) -> None:
 
 def end_with_parent() -> None:
     """Lets this process be killed when the one that started it ends, however that ends; Linux only."""
-    with contextlib.suppress(AttributeError, OSError, TypeError):
+    with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
+
+
+@contextmanager
+def compile_seconds() -> Iterator[list[float]]:
+    """Collects the seconds that the calling thread spends on tracing and compiling, or on reading compiled programs."""
+    import jax
+
+    thread = threading.get_ident()
+    durations: list[float] = []
+
+    def note(event: str, duration_secs: float, **kwargs: str | int) -> None:
+        if event.startswith("/jax/core/compile/") and threading.get_ident() == thread:
+            durations.append(duration_secs)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        yield durations
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)

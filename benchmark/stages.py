@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmark.config import DistillConfig, EncoderConfig, RunConfig, encoder_from_dict, fingerprint, to_dict
 from benchmark.parallel import map_threads
+from benchmark.process import compile_seconds
 from benchmark.training import distributed
 from benchmark.workdir import RunError, finished, once, read_json, write_json
 
@@ -242,25 +243,29 @@ def search_stage(run: Run) -> dict[str, Any]:
 
         def evaluate(job: dict[str, Any]) -> dict[str, float]:
             encoder = run.encoder(encoder_from_dict(job["encoder"]))
-            _, result = _distilled(run, teacher, encoder, recipe, None, f"trial {job['number']}")
-            scores = result["masked_lm"]
-            return {k: scores[k] for k in ("accuracy", "accuracy_stderr", "loss")} | {"steps": result["steps"]}
+            with compile_seconds() as compiling:
+                _, result = _distilled(run, teacher, encoder, recipe, None, f"trial {job['number']}")
+            scores = {name: result["masked_lm"][name] for name in ("accuracy", "accuracy_stderr", "loss")}
+            return scores | {"steps": result["steps"], "compile_seconds": sum(compiling)}
 
         if not distributed.leads():
             distributed.follow(evaluate)
             return {}
         shared = evaluate if run.mesh is None else distributed.one_at_a_time(evaluate)
-        trials = run_search(
-            config,
-            Journal(directory / "journal.jsonl"),
-            lambda encoder, number: shared({"encoder": to_dict(encoder), "number": number}),
-            run.config.seed,
-            run.progress,
-        )
+        with Journal(directory / "journal.jsonl") as journal:
+            trials = run_search(
+                config,
+                journal,
+                lambda encoder, number: shared({"encoder": to_dict(encoder), "number": number}),
+                run.config.seed,
+                run.progress,
+            )
         distributed.dismiss()
         write_json(directory / "history.json", history(config, trials, run.config.track))
         found = found_systems(config, trials)
         run.progress("search: found " + ", ".join(name for name, _ in found))
+        took, compiling = (sum(t.result.get(key, 0.0) for t in trials) for key in ("seconds", "compile_seconds"))
+        run.progress(f"search: the trials took {took:.0f} s, {compiling / max(took, 1e-9):.0%} of it to compile")
         cached = run.teacher_cache.report()
         run.progress(_cache_line("search", cached))
         systems = {name: to_dict(encoder) for name, encoder in found}

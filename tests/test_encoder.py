@@ -1,5 +1,6 @@
 """The encoder and its masked-LM head: the numbers of Hugging Face's BERT and MobileBERT, from the same parameters."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ from benchmark.config import EncoderConfig
 from benchmark.models.encoder import Encoder
 from benchmark.models.heads import MaskedLM
 from benchmark.models.hugging_face import to_parameters
-from benchmark.models.inference import compile_encoder
+from benchmark.models.inference import UNROLLED_LAYERS, compile_encoder
 from benchmark.training.initial import init_tree
 
 COMMON: dict[str, Any] = {
@@ -34,6 +35,8 @@ BERT = EncoderConfig(
     key_query_shared_bottleneck=False,
 )
 MOBILEBERT = EncoderConfig(**COMMON, embedding_size=12, intra_bottleneck_size=16, num_feedforward_networks=3)
+# More layers than the serving program lays out in a row.
+DEEP = dataclasses.replace(MOBILEBERT, num_hidden_layers=UNROLLED_LAYERS + 1)
 
 CONFIGS = {
     "bert": BERT,
@@ -209,7 +212,7 @@ def test_logits_at_chosen_positions(parameters: dict[str, Any], batch: dict[str,
     np.testing.assert_allclose(chosen, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("config", [BERT, MOBILEBERT])
+@pytest.mark.parametrize("config", [BERT, MOBILEBERT, DEEP])
 def test_the_serving_program_gives_the_same_numbers(config: EncoderConfig, batch: dict[str, np.ndarray]) -> None:
     model = Encoder(config)
     params = init_tree(model, config, 0, num_inputs=3)

@@ -239,7 +239,7 @@ def test_both_pretraining_heads(tmp_path: Path, name: str) -> None:
     found, loss, figures = both(params, jax.tree.map(jnp.asarray, masked))
     assert found.logits.shape == (4, 2, config.vocab_size)
     rows = np.arange(4)[:, None]
-    np.testing.assert_allclose(found.logits, expected.prediction_logits.numpy()[rows, positions], atol=1e-4)
+    np.testing.assert_allclose(found.logits, expected.prediction_logits.numpy()[rows, positions], atol=1e-5)
     np.testing.assert_allclose(found.next_sentence_logits, expected.seq_relationship_logits.numpy(), atol=1e-5)
     assert float(loss) == pytest.approx(float(expected.loss), rel=1e-5)
     right = expected.seq_relationship_logits.numpy().argmax(axis=1) == pairs

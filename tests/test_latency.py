@@ -199,7 +199,7 @@ def test_a_program_that_compiles_while_it_is_timed_is_refused(monkeypatch: pytes
 
     monkeypatch.setattr(latency_child, "time_pairs", compiles)
     with pytest.raises(
-        LatencyError, match=r"^latency: reference, batch 1, length 8: jax compiled inside the timed window"
+        LatencyError, match=r"^latency: reference, batch 1, length 8: jax traced or compiled inside the timed window"
     ):
         latency_child.main(request(tmp_path))
     assert not (tmp_path / "out.json").exists()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from benchmark.config import ChipConfig, EncoderConfig, SearchConfig, SearchSpace
 from benchmark.errors import StageError
 from benchmark.models.formulas import num_parameters
-from benchmark.search.journal import Journal, JournalError, Trial
+from benchmark.search.journal import Journal, JournalError, Trial, read_trials
 from benchmark.search.loop import (
     feasible_points,
     found_systems,
@@ -123,6 +123,8 @@ def test_journal_reads_what_it_wrote(tmp_path: Path) -> None:
     journal.finish(one, "completed", {"accuracy": 1.5})
     journal.finish(two, "failed", {"error": "diverged"})
     journal.start([({"a": 3}, "ax")])
+    assert read_trials(journal.path) == journal.trials
+    journal.close()
     again = Journal(journal.path)
     assert again.trials == journal.trials
     assert [t.status for t in again.trials] == ["completed", "failed", "running"]
@@ -141,7 +143,7 @@ def test_a_torn_last_line_is_dropped(tmp_path: Path, torn: str) -> None:
     assert [t.status for t in journal.trials] == ["running"]
     assert path.read_text() == whole
     journal.finish(journal.trials[0], "completed", {})
-    assert [t.status for t in Journal(path).trials] == ["completed"]
+    assert [t.status for t in read_trials(path)] == ["completed"]
 
 
 @pytest.mark.parametrize(
@@ -284,7 +286,8 @@ def killed_at_every_event(config: SearchConfig, folder: Path) -> tuple[list[Tria
 
     for _ in range(200):
         try:
-            return undisturbed, run_search(config, Fragile(path), fragile, 3, quiet), folder / "whole", path
+            with Fragile(path) as journal:
+                return undisturbed, run_search(config, journal, fragile, 3, quiet), folder / "whole", path
         except KeyboardInterrupt:
             continue
     raise AssertionError("the search never ends")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from benchmark.errors import StageError
+from benchmark.process import compile_seconds
 
 Timed = Callable[[int], int]
 
@@ -99,24 +100,14 @@ def timed_window(what: str) -> Iterator[None]:
     Raises:
         LatencyError: jax traced or compiled something inside it, so that its times are not those of the program.
     """
-    import jax
-
-    events: list[str] = []
-
-    def note(event: str, duration_secs: float, **details: object) -> None:
-        if event.startswith("/jax/core/compile/"):
-            events.append(event)
-
     gc.collect()
     collects = gc.isenabled()
     gc.disable()
-    jax.monitoring.register_event_duration_secs_listener(note)
     try:
-        yield
+        with compile_seconds() as compiled:
+            yield
     finally:
-        jax.monitoring.unregister_event_duration_listener(note)
         if collects:
             gc.enable()
-    if events:
-        kind = events[0].rsplit("/", 1)[-1]
-        raise LatencyError(f"{what}: jax compiled inside the timed window ({len(events)} events, {kind} first)")
+    if compiled:
+        raise LatencyError(f"{what}: jax traced or compiled inside the timed window, {sum(compiled):.3f} s of it")

@@ -1,8 +1,15 @@
-"""The encoder as a fixed program for serving: parameters are constants of it, so that nothing is unpacked in a call."""
+"""The encoder as a fixed program for serving one shape.
+
+Shallow encoders have their layers laid out in a row and their parameters as constants of the program, so that the share
+of a layer need not be cut out of the stacked arrays in a call. In deep ones layers stay in a loop, which cuts in any
+case, and parameters are arguments: as constants they would only be compiled along (MobileBERT: 4.8 instead of 0.7
+CPU-seconds).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -30,12 +37,16 @@ def compile_encoder(encoder: EncoderConfig, params: Any, batch: int, length: int
         `[batch, length, hidden]` out. It never compiles again.
     """
     depth = encoder.num_hidden_layers
-    model = Encoder(encoder, depth if depth <= UNROLLED_LAYERS else 1)
-    constants = jax.tree.map(jnp.asarray, params)
+    unrolled = depth <= UNROLLED_LAYERS
+    model = Encoder(encoder, depth if unrolled else 1)
+    on_device = jax.tree.map(jnp.asarray, params)
 
-    def run(input_ids: jax.Array, attention_mask: jax.Array, token_type_ids: jax.Array) -> jax.Array:
-        return model.apply({"params": constants}, input_ids, attention_mask, token_type_ids).last_hidden_state
+    def run(values: Any, input_ids: jax.Array, attention_mask: jax.Array, token_type_ids: jax.Array) -> jax.Array:
+        return model.apply({"params": values}, input_ids, attention_mask, token_type_ids).last_hidden_state
 
     ids = jax.ShapeDtypeStruct((batch, length), jnp.int32)
-    compiled: Callable[..., jax.Array] = jax.jit(run).lower(ids, ids, ids).compile()
-    return compiled
+    if unrolled:
+        constant: Callable[..., jax.Array] = jax.jit(partial(run, on_device)).lower(ids, ids, ids).compile()
+        return constant
+    compiled: Callable[..., jax.Array] = jax.jit(run).lower(on_device, ids, ids, ids).compile()
+    return partial(compiled, on_device)

@@ -1,4 +1,7 @@
-"""The search journal: append-only JSON lines, one for each change, on disk before the change counts."""
+"""The search journal: append-only JSON lines, one for each change, on disk before the change counts.
+
+One process writes it at a time (`benchmark.search.lease`); any number may read it meanwhile (`read_trials`).
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import StageError
+from benchmark.search.lease import Lease
 
 
 class JournalError(StageError):
@@ -27,8 +31,37 @@ class Trial:
     result: dict[str, Any] = field(default_factory=dict)
 
 
+def read_trials(path: Path) -> list[Trial]:
+    """The trials of a journal that may be written at this moment; a last line without its end does not count.
+
+    Raises:
+        JournalError: a line is not a journal entry.
+    """
+    trials: list[Trial] = []
+    whole, _, _ = (path.read_bytes() if path.exists() else b"").rpartition(b"\n")
+    for number, line in enumerate(whole.split(b"\n") if whole else [], start=1):
+        try:
+            _apply(trials, json.loads(line))
+        except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
+            raise JournalError(f"{path}:{number}: not an entry of the search journal: {error!r}") from None
+    return trials
+
+
+def _apply(trials: list[Trial], entry: dict[str, Any]) -> None:
+    if entry["event"] == "start":
+        if entry["trial"] != len(trials):
+            raise ValueError(f"trial {entry['trial']} out of order")
+        for number, choice in enumerate(entry["choices"], start=entry["trial"]):
+            trials.append(Trial(number, choice["point"], choice["generator"]))
+    elif entry["event"] in ("completed", "failed"):
+        trial = next(t for t in trials if t.number == entry["trial"] and t.status == "running")
+        trial.status, trial.result = entry["event"], entry["result"]
+    else:
+        raise ValueError(f"unknown event {entry['event']!r}")
+
+
 class Journal:
-    """Reads a journal and appends to it.
+    """A journal that this process writes, until `close` or its end.
 
     A last line that a kill tore off is dropped, and with it a change that never counted.
     """
@@ -38,39 +71,34 @@ class Journal:
 
         Raises:
             JournalError: a line before the last is not a journal entry.
+            LeaseError: another process writes it.
         """
         self.path = path
-        self.trials: list[Trial] = []
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._lease = Lease(path.with_name(path.name + ".lease"))
         content = path.read_bytes() if path.exists() else b""
-        whole, _, torn = content.rpartition(b"\n")
+        torn = content.rpartition(b"\n")[2]
         if torn:
             with path.open("r+b") as file:
                 file.truncate(len(content) - len(torn))
-        for number, line in enumerate(whole.split(b"\n") if whole else [], start=1):
-            try:
-                self._apply(json.loads(line))
-            except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
-                raise JournalError(f"{path}:{number}: not an entry of the search journal: {error!r}") from None
+        self.trials = read_trials(path)
 
-    def _apply(self, entry: dict[str, Any]) -> None:
-        if entry["event"] == "start":
-            if entry["trial"] != len(self.trials):
-                raise ValueError(f"trial {entry['trial']} out of order")
-            for number, choice in enumerate(entry["choices"], start=entry["trial"]):
-                self.trials.append(Trial(number, choice["point"], choice["generator"]))
-        elif entry["event"] in ("completed", "failed"):
-            trial = next(t for t in self.trials if t.number == entry["trial"] and t.status == "running")
-            trial.status, trial.result = entry["event"], entry["result"]
-        else:
-            raise ValueError(f"unknown event {entry['event']!r}")
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Gives up the right to write."""
+        self._lease.release()
 
     def _append(self, entry: dict[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry, sort_keys=True, allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        self._apply(entry)
+        _apply(self.trials, entry)
 
     def start(self, choices: Sequence[tuple[dict[str, int], str]]) -> list[Trial]:
         """Writes down that trials begin which were proposed together: pairs of a point and who proposed it.
