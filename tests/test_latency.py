@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmark.config import EncoderConfig, LatencyConfig, to_dict
+from benchmark.config import EncoderConfig, LatencyConfig, fingerprint, to_dict
 from benchmark.hardware import latency, latency_child, machine_state, onnx_graphs
 from benchmark.hardware.latency import LatencyError, measure
 from benchmark.hardware.latency_inputs import Rows, choose_rows, write_rows
 from benchmark.hardware.latency_results import PROTOCOL_VERSION, Cell, blocks, file_name, read_results
 from benchmark.hardware.latency_timing import time_pairs
+from benchmark.hardware.runtimes import random_params
+from benchmark.models.encoder import Encoder
 from benchmark.records import LatencyBlock
 from tests.encoders import small_encoder
 
@@ -341,6 +343,16 @@ def test_onnx_runtime_is_measured_beside_xla(tmp_path: Path) -> None:
     assert [block.runtime for block in blocks(results, "odd", config)] == ["xla"]
     assert list(results.absent) == ["onnxruntime/odd"]
     assert lines[0].startswith("latency: without onnxruntime/odd: ")
+    # Both time the same function: the graph gives the encoder's hidden states.
+    import onnxruntime
+
+    graph = tmp_path / "graphs" / f"{fingerprint(PLAIN)[:16]}.onnx"
+    session = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
+    inputs = {name: values[:4] for name, values in ROWS[8].features.items()}
+    (found,) = session.run(None, {name: values.astype(np.int64) for name, values in inputs.items()})
+    expected = Encoder(PLAIN).apply({"params": random_params(PLAIN)}, *inputs.values()).last_hidden_state
+    real = inputs["attention_mask"] > 0
+    np.testing.assert_allclose(found[real], np.asarray(expected)[real], atol=1e-5)
 
 
 def test_a_runtime_that_is_not_installed_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def describe(runtime: Runtime) -> dict[str, str | int | None]:
         import jax
 
         first = jax.devices()[0]
-        found["xla_flags"] = os.environ.get("XLA_FLAGS") or None
+        found["xla_flags"] = os.environ.get("XLA_FLAGS") or "none"
         if first.platform != "cpu":
             driver = " ".join(str(first.client.platform_version).split())
             found |= {"platform": first.platform, "chip": first.device_kind, "driver": driver}

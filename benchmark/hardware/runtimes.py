@@ -62,7 +62,7 @@ class Xla:
         return placed, int(np.median(times))
 
     def load(self, name: str, encoder: EncoderConfig, batch_size: int, length: int) -> Bind:
-        """Compiles an encoder for a shape, ahead of time; parameters are constants of the program."""
+        """Compiles an encoder for a shape, ahead of time; its parameters lie on the device."""
         from benchmark.models.inference import compile_encoder
 
         if name not in self._params:
