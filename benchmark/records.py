@@ -108,7 +108,8 @@ class LatencyBlock(_Model):
     """One latency: blocks are compared only where method, chip, runtime, threads, shape, dtype and protocol are equal.
 
     `latency_s` is the median of all samples for `measured` and the estimate otherwise. `speedup` compares with the
-    frozen reference that was interleaved with the candidate (median of per-pair ratios, 95 % interval over processes).
+    frozen reference that was interleaved with the candidate (median of per-pair ratios); of another such measurement
+    the estimate is in `speedup_interval` with 95 %.
     `runtime`, `threads` (null on an accelerator) and `protocol_version` are those of a measurement. `percentiles_s` are
     upper bounds with 99 % confidence, null where the samples are too few. `joules` is the energy of a call, null where
     the machine has no counter.

@@ -91,7 +91,8 @@ def test_a_real_measurement_and_its_record(tmp_path: Path) -> None:
     low, high = block.speedup_interval
     assert low * np.exp(block.noise_floor) <= block.speedup * 1.0001 <= high * 1.0001
     details = block.details
-    assert details["processes"] == 2 and details["interval"] == "Student's t over processes (the protocol asks for 5)"
+    assert details["processes"] == 2
+    assert details["interval"] == "another measurement, by Student's t over processes (the protocol asks for 5)"
     assert details["real_tokens"] == round(ROWS[8].real_share, 4)
     assert str(details["inputs"]).endswith("of made up") and details["jax"]
     assert [line.split(" in ")[0] for line in lines] == [f"latency: xla, process {i}/2" for i in (1, 2)]

@@ -191,7 +191,7 @@ def _details(results: Results, cell: Cell, found: Measurement) -> dict[str, str 
     busiest = max(files, key=lambda file: file["others"]["cores"] or 0.0)["others"]
     loads = [[file[when]["load_average_1min"] for file in files] for when in ("before", "after")]
     fewer = "" if len(files) >= PROCESSES else f" (the protocol asks for {PROCESSES})"
-    interval = "Student's t over processes" if len(files) > 1 else "quartiles of its pairs"
+    interval = "another measurement, by Student's t over processes" if len(files) > 1 else "quartiles of its pairs"
     details = {
         "processes": len(files),
         "pairs": sum(map(len, found.samples_ns)),

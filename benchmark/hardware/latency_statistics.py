@@ -108,7 +108,11 @@ def noise_floor(samples_ns: Samples, again_ns: Samples) -> float:
 
 
 def speedup(candidate_ns: Samples, reference_ns: Samples, floor: float = 0.0) -> tuple[float, tuple[float, float]]:
-    """Speed-up over the reference and its 95 % interval, which is never narrower than the noise floor.
+    """Speed-up over the reference, and the interval in which another such measurement finds it with 95 %.
+
+    Two measurements err both: the difference of their estimates has twice the variance of one, so that the interval is
+    `sqrt(2)` times as wide as the one that holds the true value with 95 % (`log_interval`). It is what two entries, or
+    an entry and its repetition, are judged by, and it is never narrower than the noise floor.
 
     Args:
         candidate_ns: samples, one list for each process.
@@ -119,5 +123,6 @@ def speedup(candidate_ns: Samples, reference_ns: Samples, floor: float = 0.0) ->
         The geometric mean of the processes' median ratios, and lower and upper end.
     """
     center, half = log_interval(candidate_ns, reference_ns)
-    half = max(half, floor)
+    # The quartiles of a single process are no interval of an estimate, and stay what they are.
+    half = max(half * math.sqrt(2.0) if len(candidate_ns) > 1 else half, floor)
     return math.exp(center), (math.exp(center - half), math.exp(center + half))
