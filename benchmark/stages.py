@@ -12,7 +12,6 @@ from typing import Any
 
 from benchmark.config import DistillConfig, EncoderConfig, RunConfig, encoder_from_dict, fingerprint, to_dict
 from benchmark.parallel import map_threads
-from benchmark.process import compile_seconds
 from benchmark.training import distributed
 from benchmark.workdir import RunError, finished, once, read_json, write_json
 
@@ -199,7 +198,7 @@ def load_params(directory: Path, encoder: EncoderConfig) -> Any:
     return pretrain.load_params(directory / "params", encoder)
 
 
-def _distilled(
+def distil_student(
     run: Run, teacher: Any, encoder: EncoderConfig, recipe: DistillConfig, directory: Path | None, name: str
 ) -> Any:
     """Distils one student, quietly where nothing is kept; returns its parameters and what records say of them."""
@@ -232,22 +231,14 @@ def search_stage(run: Run) -> dict[str, Any]:
     """Searches student architectures; every trial is a flash distillation with the same batches."""
     from benchmark.search.journal import Journal
     from benchmark.search.loop import found_systems, history, run_search
+    from benchmark.trials import FlashDistillation
 
     config, directory = run.config.search, run.workdir / "search"
     teacher_fingerprint = read_json(run.workdir / "teacher" / "stage.json")["fingerprint"]
     stage_fingerprint = fingerprint(teacher_fingerprint, config, run.config.distill, run.config.seed)
 
     def work() -> dict[str, Any]:
-        teacher = load_teacher(run)
-        recipe = run.config.distill.scaled(config.flash_fraction)
-
-        def evaluate(job: dict[str, Any]) -> dict[str, float]:
-            encoder = run.encoder(encoder_from_dict(job["encoder"]))
-            with compile_seconds() as compiling:
-                _, result = _distilled(run, teacher, encoder, recipe, None, f"trial {job['number']}")
-            scores = {name: result["masked_lm"][name] for name in ("accuracy", "accuracy_stderr", "loss")}
-            return scores | {"steps": result["steps"], "compile_seconds": sum(compiling)}
-
+        evaluate = FlashDistillation(run)
         if not distributed.leads():
             distributed.follow(evaluate)
             return {}
@@ -308,7 +299,7 @@ def distill_stage(run: Run) -> dict[str, Any]:
             if system.kind == "control":
                 params, result = _untrained(run, encoder)
             else:
-                params, result = _distilled(run, teacher, encoder, recipe, system.directory, system.name)
+                params, result = distil_student(run, teacher, encoder, recipe, system.directory, system.name)
                 result |= {
                     "recipe": recipe.recipe,
                     "tokens": _tokens(run, result["steps"], recipe.batch_size, run.config.seed),

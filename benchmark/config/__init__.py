@@ -8,6 +8,7 @@ of types and limits above all, is in `benchmark.settings`.
 from benchmark.config.data import DataConfig
 from benchmark.config.distillation import DistillConfig, PhaseConfig
 from benchmark.config.encoder import EncoderConfig, encoder_from_dict
+from benchmark.config.executor import ExecutorConfig
 from benchmark.config.hardware import LatencyConfig, latency_from_dict
 from benchmark.config.run import BaselineConfig, FinetuneConfig, RunConfig
 from benchmark.config.search import ChipConfig, SearchConfig, SearchSpace
@@ -31,6 +32,7 @@ __all__ = [
     "DataConfig",
     "DistillConfig",
     "EncoderConfig",
+    "ExecutorConfig",
     "FinetuneConfig",
     "LatencyConfig",
     "MeshConfig",
