@@ -139,9 +139,12 @@ def _stage_seconds(context: stages.Run, name: str) -> float:
 
 
 def _record(context: stages.Run, system: stages.SystemPlan, provenance: records.Provenance) -> records.Record:
+    from benchmark.hardware.chips import refuse_impossible
     from tasks import metrics
 
     config = context.config
+    latency = _latency_blocks(context, system)
+    refuse_impossible(system.encoder, latency)
     trained = read_json(system.directory / "stage.json")["result"]
     length = config.latency.sequence_lengths[0]
     splits = {task: finetuning.evaluation_split(context, task) for task in config.data.tasks}
@@ -165,7 +168,7 @@ def _record(context: stages.Run, system: stages.SystemPlan, provenance: records.
         tasks=task_scores,
         unscored=[unscored(context, system.name, t) for t, split in splits.items() if split != "validation"],
         averages=metrics.averages(by_task),
-        latency=_latency_blocks(context, system),
+        latency=latency,
         training=records.Training(
             recipe=trained["recipe"],
             task_recipe=task_distillation.recipe(context, system),
@@ -209,25 +212,42 @@ def unscored(context: stages.Run, system: str, task_name: str) -> records.Unscor
 
 def _latency_blocks(context: stages.Run, system: stages.SystemPlan) -> list[records.LatencyBlock]:
     from benchmark.hardware.latency_results import blocks, file_name, read_results
-    from benchmark.hardware.roofline import estimate
 
-    latency, search, folder = context.config.latency, context.config.search, context.workdir / "latency"
+    folder = context.workdir / "latency"
     marker = read_json(folder / "stage.json")["result"]
     # The untrained control has the architecture, and so the latency, of another student.
     plan = stages.plan(context)
     twins = (s.name for s in plan if s.kind != "control" and s.encoder == system.encoder)
     name = system.name if system.kind != "control" else next(twins)
     files = {runtime: [folder / file_name(runtime, i) for i in range(n)] for runtime, n in marker["processes"].items()}
+    measured = blocks(read_results(files, marker["absent"]), name, context.config.latency)
+    return [*measured, *_estimated_blocks(context, system)]
+
+
+def _estimated_blocks(context: stages.Run, system: stages.SystemPlan) -> list[records.LatencyBlock]:
+    """The roofline of the search's chip, and before it what its compiler says where the search used that."""
+    from benchmark.hardware.estimates import LatencyFailure, known_latency
+
+    search = context.config.search
+    latency = known_latency(search, context.workdir / "estimates", lambda line: None)
+    found = [latency.quick(system.encoder)]
+    if latency.method != "roofline":
+        exact = latency.exact([system.encoder])[0]
+        if isinstance(exact, LatencyFailure):
+            context.progress(f"{system.name}: no latency by method {latency.method}: {exact.reason}")
+        else:
+            found.insert(0, exact)
     return [
-        *blocks(read_results(files, marker["absent"]), name, latency),
         records.LatencyBlock(
-            method="roofline",
+            method=one.method,  # type: ignore[arg-type]
             chip=search.chip.name,
             batch_size=search.batch_size,
             sequence_length=search.sequence_length,
-            dtype="float32" if search.chip.bytes_per_value == 4 else "bfloat16",
-            latency_s=estimate(system.encoder, search.chip, search.batch_size, search.sequence_length).latency_s,
-        ),
+            dtype=search.chip.dtype,
+            latency_s=one.latency_s,
+            details=dict(one.details),
+        )
+        for one in found
     ]
 
 

@@ -229,6 +229,7 @@ def distil_student(
 
 def search_stage(run: Run) -> dict[str, Any]:
     """Searches student architectures; every trial is a flash distillation with the same batches."""
+    from benchmark.hardware.estimates import known_latency
     from benchmark.search.journal import Journal
     from benchmark.search.loop import found_systems, history, run_search
     from benchmark.trials import FlashDistillation
@@ -243,6 +244,7 @@ def search_stage(run: Run) -> dict[str, Any]:
             distributed.follow(evaluate)
             return {}
         shared = evaluate if run.mesh is None else distributed.one_at_a_time(evaluate)
+        latency = known_latency(config, run.workdir / "estimates", run.progress)
         with Journal(directory / "journal.jsonl") as journal:
             trials = run_search(
                 config,
@@ -250,9 +252,10 @@ def search_stage(run: Run) -> dict[str, Any]:
                 lambda encoder, number: shared({"encoder": to_dict(encoder), "number": number}),
                 run.config.seed,
                 run.progress,
+                latency,
             )
         distributed.dismiss()
-        write_json(directory / "history.json", history(config, trials, run.config.track))
+        write_json(directory / "history.json", history(config, trials, run.config.track, latency.method))
         found = found_systems(config, trials)
         run.progress("search: found " + ", ".join(name for name, _ in found))
         took, compiling = (sum(t.result.get(key, 0.0) for t in trials) for key in ("seconds", "compile_seconds"))

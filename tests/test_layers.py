@@ -50,6 +50,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "benchmark.models",
         # Values of weights for a measurement, drawn without a compile.
         "benchmark.training.initial",
+        # How libtpu is asked to compile for what is not there.
+        "benchmark.training.ahead_of_time",
         "benchmark.errors",
         "benchmark.manifest",
         "benchmark.process",
@@ -57,6 +59,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     # Reads and tokenises the inputs of a measurement.
     "benchmark.hardware.latency_inputs": ("benchmark.hardware", "tasks"),
+    # Command lines of their own.
     "benchmark.hardware.latency_command": (
         "benchmark.bindings",
         "benchmark.config",
@@ -65,6 +68,16 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "benchmark.hardware",
         "benchmark.records",
         "tasks.errors",
+    ),
+    "benchmark.hardware.calibrate": (
+        "benchmark.bindings",
+        "benchmark.config",
+        "benchmark.errors",
+        "benchmark.gin_loader",
+        "benchmark.hardware",
+        "benchmark.models",
+        "benchmark.search.space",
+        "benchmark.training.initial",
     ),
     # A process of its own, imported by nobody: exports graphs as `python -m baselines export` does.
     "benchmark.hardware.onnx_child": ("baselines", "benchmark.config", "benchmark.hardware", "benchmark.models"),
@@ -104,6 +117,17 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "benchmark.hardware",
         "benchmark.search",
         "tasks",
+    ),
+    # A command line of its own.
+    "benchmark.search.tabulate": (
+        "benchmark.bindings",
+        "benchmark.config",
+        "benchmark.errors",
+        "benchmark.gin_loader",
+        "benchmark.hardware",
+        "benchmark.models",
+        "benchmark.records",
+        "benchmark.search",
     ),
     "benchmark.workdir": ("benchmark.config", "benchmark.records", "benchmark.training.distributed"),
     "benchmark.stages": ("benchmark", "tasks"),

@@ -1,13 +1,14 @@
 """The roofline estimate against sums done by hand."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.config import ChipConfig, EncoderConfig
-from benchmark.hardware.roofline import estimate
+from benchmark.config import ChipConfig, ConfigError, EncoderConfig
+from benchmark.hardware.roofline import LIMITS, estimate, floor
 
 TINY = EncoderConfig(
     vocab_size=8,
@@ -32,14 +33,28 @@ PRODUCTS = [(4, 3, 4, 4), (1, 3, 4, 8), (1, 3, 8, 4), (2, 3, 2, 3), (2, 3, 3, 2)
 def test_arithmetic_by_hand() -> None:
     result = estimate(TINY, ARITHMETIC, 1, 3)
     assert result.latency_s == pytest.approx(2 * sum(2 * c * m * k * n for c, m, k, n in PRODUCTS))
-    assert (result.traffic_s, result.overhead_s) == (0.0, 0.0)
+    assert result.latency_s == result.arithmetic_s
+    assert result.limit == "arithmetic"
+    # Without padding the arithmetic is the floor.
+    assert floor(TINY, ARITHMETIC, 1, 3) == pytest.approx(result.latency_s)
 
 
 def test_traffic_by_hand() -> None:
     values = sum(c * (m * k + k * n + m * n) for c, m, k, n in PRODUCTS)
     result = estimate(TINY, TRAFFIC, 1, 3)
-    assert result.latency_s == pytest.approx(2 * 2 * values)
-    assert result.arithmetic_s == 0.0
+    assert result.latency_s == result.memory_s == pytest.approx(2 * 2 * values)
+    assert result.limit == "memory"
+
+
+def test_vector_work_by_hand() -> None:
+    # Bias 1; softmax 16; activation relu 1; NoNorm 2 and residual 1 after attention and feed-forward.
+    work = 3 * (3 * 4) + 3 * 4 * 4 + 3 * 8 * 2 + 3 * 4 * 4 + 2 * 3 * 3 * 16
+    result = estimate(TINY, dataclasses.replace(ARITHMETIC, peak_flops=1e30, vector_flops=1.0), 1, 3)
+    assert result.latency_s == result.vector_s == pytest.approx(2 * work)
+    assert result.limit == "vector"
+    gelu = dataclasses.replace(TINY, hidden_act="gelu", normalization_type="layer_norm")
+    slower = estimate(gelu, dataclasses.replace(ARITHMETIC, peak_flops=1e30, vector_flops=1.0), 1, 3)
+    assert slower.vector_s == pytest.approx(2 * (work + 3 * 8 * 14 + 2 * 3 * 4 * 6))
 
 
 def test_axes_are_padded_to_the_tile() -> None:
@@ -57,9 +72,30 @@ def test_overhead_counts_operations() -> None:
 
 
 def test_weights_that_fit_are_read_on_the_chip() -> None:
-    slow = dataclasses.replace(TRAFFIC, on_chip_bandwidth=4.0)
-    fast = dataclasses.replace(slow, on_chip_bytes=1e6)
-    assert estimate(TINY, fast, 1, 3).traffic_s == pytest.approx(estimate(TINY, slow, 1, 3).traffic_s / 4)
+    values = sum(c * (m * k + k * n + m * n) for c, m, k, n in PRODUCTS)
+    weights = 4 * 4 * 4 + 2 * 4 * 8
+    bound = dataclasses.replace(TRAFFIC, on_chip_bandwidth=1e30)
+    assert estimate(TINY, bound, 1, 3).latency_s == pytest.approx(2 * 2 * weights)
+    fast = dataclasses.replace(TRAFFIC, on_chip_bandwidth=4.0, on_chip_bytes=1e6)
+    assert estimate(TINY, fast, 1, 3).latency_s == pytest.approx(2 * 2 * (values - weights) / 4)
+    assert estimate(TINY, fast, 1, 3).limit == "on_chip"
+
+
+def test_a_fused_feed_forward_keeps_what_is_between() -> None:
+    chip = dataclasses.replace(TRAFFIC, on_chip_bandwidth=4.0, on_chip_bytes=1e6, op_overhead_s=100.0)
+    apart = estimate(TINY, chip, 1, 3)
+    fused = estimate(TINY, dataclasses.replace(chip, fuses_feedforward=True), 1, 3)
+    assert fused.overhead_s == apart.overhead_s - 2 * 100.0
+    assert fused.on_chip_s == pytest.approx(apart.on_chip_s - 2 * 2 * (2 * 3 * 8) / 4)
+    assert fused.arithmetic_s == pytest.approx(apart.arithmetic_s)
+
+
+@pytest.mark.parametrize("field", ["peak_flops", "memory_bandwidth"])
+def test_a_missing_figure_is_named(field: str) -> None:
+    changes: dict[str, Any] = {field: 0.0}
+    chip = dataclasses.replace(ARITHMETIC, name="made_up", **changes)
+    with pytest.raises(ConfigError, match=rf"ChipConfig\.{field} = 0\.0: .*gin/hardware/made_up\.gin.*'roofline'"):
+        estimate(TINY, chip, 1, 3)
 
 
 @given(
@@ -76,7 +112,9 @@ def test_parts_sum_up_and_depth_costs(
     chip = ChipConfig(peak_flops=flops, memory_bandwidth=1e6, tile=tile, op_overhead_s=overhead)
     shallow = dataclasses.replace(TINY, num_hidden_layers=layers)
     result = estimate(shallow, chip, batch, length)
-    assert result.latency_s == pytest.approx(result.arithmetic_s + result.traffic_s + result.overhead_s)
+    parts = [getattr(result, f"{name}_s") for name in LIMITS]
+    assert result.latency_s == pytest.approx(sum(parts))
+    assert result.latency_s >= floor(shallow, chip, batch, length) * (1 - 1e-9)
     deeper = estimate(dataclasses.replace(shallow, num_hidden_layers=layers + 1), chip, batch, length)
     assert deeper.latency_s > result.latency_s
     assert estimate(shallow, chip, batch + 1, length).latency_s >= result.latency_s

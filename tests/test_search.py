@@ -11,17 +11,11 @@ from hypothesis import strategies as st
 
 from benchmark.config import ChipConfig, EncoderConfig, SearchConfig, SearchSpace
 from benchmark.errors import StageError
+from benchmark.hardware.estimates import known_latency
 from benchmark.models.formulas import num_parameters
+from benchmark.search.architectures import Architectures
 from benchmark.search.journal import Journal, JournalError, Trial, read_trials
-from benchmark.search.loop import (
-    feasible_points,
-    found_systems,
-    history,
-    initial_points,
-    known_latency,
-    next_points,
-    run_search,
-)
+from benchmark.search.loop import found_systems, history, next_points, run_search
 from benchmark.search.pareto import hypervolume, non_dominated
 from benchmark.search.space import architecture_hash, decode, encode, enumerate_points, is_valid, searched_fields
 
@@ -43,9 +37,11 @@ CONFIG = SearchConfig(
     parallel_trials=2,
     accuracy_threshold=1.0,
     latency_threshold_s=1.0,
-    chip=ChipConfig(),
+    chip=ChipConfig(peak_flops=1e11, memory_bandwidth=1e10),
+    latency_methods=("roofline",),
     sequence_length=16,
 )
+LATENCY = known_latency(CONFIG, None, lambda line: None)
 
 
 def quiet(line: str) -> None:
@@ -90,28 +86,17 @@ def test_invalid_points_are_dropped() -> None:
     assert len(points) == 9 * (9 - 2)
 
 
-def test_feasible_points_keep_both_limits(tmp_path: Path) -> None:
-    latencies = sorted(known_latency(CONFIG, decode(SPACE, p)) for p in enumerate_points(SPACE))
+def test_points_that_may_be_tried_keep_both_limits(tmp_path: Path) -> None:
+    latencies = sorted(LATENCY.quick(decode(SPACE, p)).latency_s for p in enumerate_points(SPACE))
     config = dataclasses.replace(CONFIG, latency_threshold_s=latencies[10], max_parameters=9000)
-    points = feasible_points(config)
+    points = Architectures(config, LATENCY).problem({}).pool.points
     assert 0 < len(points) <= 10
     for point in enumerate_points(SPACE):
         encoder = decode(SPACE, point)
-        wanted = known_latency(config, encoder) < latencies[10] and num_parameters(encoder) <= 9000
+        wanted = LATENCY.quick(encoder).latency_s < latencies[10] and num_parameters(encoder) <= 9000
         assert (point in points) == wanted
     with pytest.raises(StageError, match="no valid point"):
         run_search(dataclasses.replace(CONFIG, max_parameters=1), Journal(tmp_path / "unused"), accuracy, 0, quiet)
-
-
-def test_initial_points_are_an_even_order_of_all() -> None:
-    points = feasible_points(CONFIG)
-    order = initial_points(CONFIG, points, seed=0)
-    assert sorted(map(str, order)) == sorted(map(str, points))
-    assert order == initial_points(CONFIG, points, seed=0)
-    assert order != initial_points(CONFIG, points, seed=1)
-    # Any nine in a row at the start touch every value of every field.
-    for name in searched_fields(SPACE):
-        assert {p[name] for p in order[:9]} == set(getattr(SPACE, name))
 
 
 # Journal.
@@ -238,7 +223,7 @@ def test_no_point_is_tried_twice_until_the_space_is_empty(tmp_path: Path) -> Non
     config = dataclasses.replace(CONFIG, num_trials=100)
     trials = run_search(config, Journal(tmp_path / "j"), accuracy, 0, quiet)
     assert len(trials) == 27 == len(set(points_of(trials)))
-    assert [t.generator for t in trials[:4]] == ["sobol"] * 4
+    assert [t.generator for t in trials[:4]] == ["random"] * 4
     assert {t.generator for t in trials[4:]} == {"random"}
     # Once done, a second call has nothing to do.
     before = (tmp_path / "j").read_bytes()
@@ -318,32 +303,35 @@ def test_ax_killed_at_every_event_ends_the_same(tmp_path: Path) -> None:
 
 
 def test_suggestions_that_are_known_or_invalid_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmark.search import ax_search
+    from benchmark.search import algorithms
 
-    points = feasible_points(CONFIG)
-    order = initial_points(CONFIG, points, 0)
+    architectures = Architectures(CONFIG, LATENCY)
+    points = architectures.problem({}).pool.points
     result = {**accuracy(BASE), "latency_s": 1e-3}
-    trials = [Trial(i, point, "sobol", "completed", result) for i, point in enumerate(order[:4])]
-    suggestions = [order[0], order[7], order[7], {**order[8], "num_feedforward_networks": 3}]
+    trials = [Trial(i, dict(point), "design", "completed", result) for i, point in enumerate(points[:4])]
+    suggestions = [points[0], points[7], points[7], {**points[8], "num_feedforward_networks": 3}]
     asked: list[Any] = []
 
-    def suggest(*arguments: Any) -> list[dict[str, int]]:
+    def suggest(*arguments: Any) -> list[Any]:
         asked.append(arguments)
         return suggestions
 
-    monkeypatch.setattr(ax_search, "suggest", suggest)
+    monkeypatch.setitem(algorithms.ALGORITHMS, "ax", suggest)
     config = dataclasses.replace(CONFIG, algorithm="ax")
-    assert next_points(config, trials, points, order, 5, 3) == [
-        (order[7], "ax"),
-        (order[4], "sobol"),
-        (order[5], "sobol"),
-    ]
-    ((_, observations, seed, count),) = asked
-    assert (len(observations), seed, count) == (4, 5004, 3)
+    # The last one decodes, though its value is none of those listed: it is a point of another space.
+    chosen = next_points(config, architectures, trials, 5, 3)
+    assert chosen == [(points[7], "ax")]
+    ((_, observations, running, count, seed),) = asked
+    assert (len(observations), running, count, seed) == (4, [], 3, 5)
+    suggestions[:] = suggestions[:1]
+    ((point, generator),) = next_points(config, architectures, trials, 5, 1)
+    assert (generator, point in points[4:]) == ("sobol", True)
     # Without a single completed trial there is nothing to learn from.
+    asked.clear()
     for trial in trials:
         trial.status = "failed"
-    assert next_points(config, trials, points, order, 5, 1) == [(order[4], "sobol")]
+    assert next_points(config, architectures, trials, 5, 1)[0][1] == "sobol"
+    assert not asked
 
 
 def completed(values: list[tuple[float, float]]) -> list[Trial]:

@@ -5,13 +5,14 @@ alone, so that the command line can refuse bad input before anything heavy is lo
 of types and limits above all, is in `benchmark.settings`.
 """
 
+from benchmark.config.chips import ChipConfig
 from benchmark.config.data import DataConfig
 from benchmark.config.distillation import DistillConfig, PhaseConfig
 from benchmark.config.encoder import EncoderConfig, encoder_from_dict
 from benchmark.config.executor import ExecutorConfig
 from benchmark.config.hardware import LatencyConfig, latency_from_dict
 from benchmark.config.run import BaselineConfig, FinetuneConfig, RunConfig
-from benchmark.config.search import ChipConfig, SearchConfig, SearchSpace
+from benchmark.config.search import SearchConfig, SearchSpace
 from benchmark.config.task_distillation import AugmentationConfig, TaskDistillConfig, TaskPhaseConfig
 from benchmark.config.training import (
     MeshConfig,

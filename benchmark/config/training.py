@@ -6,8 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from benchmark.config.chips import TOPOLOGY, ChipConfig
 from benchmark.config.encoder import EncoderConfig
-from benchmark.config.search import ChipConfig
 from benchmark.settings import Checked, setting
 
 
@@ -77,7 +77,7 @@ class TargetConfig(Checked):
     figures of one device. Compiling for the slice ends after `timeout_s`.
     """
 
-    topology: str = setting(pattern=r"v\d+[a-z]*:\d+x\d+(x\d+)?")
+    topology: str = setting(pattern=TOPOLOGY)
     chip: ChipConfig = setting()
     timeout_s: float = setting(3600.0, at_least=1.0)
 

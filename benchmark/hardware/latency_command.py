@@ -207,9 +207,18 @@ def table(results: Results, name: str, config: RunConfig) -> Iterator[str]:
 
 def estimates(config: RunConfig, encoder: EncoderConfig) -> Iterator[str]:
     """Lines of the other methods, which never stand in the table of measurements: estimates for the search's chip."""
-    from benchmark.hardware.roofline import estimate
+    from benchmark.hardware.estimates import LatencyFailure, known_latency
 
     search = config.search
-    seconds = estimate(encoder, search.chip, search.batch_size, search.sequence_length).latency_s
-    shape = f"batch {search.batch_size}, length {search.sequence_length}"
-    yield f"roofline, {search.chip.name}, {shape}: {1e3 * seconds:.3f} ms"
+    latency = known_latency(search, None, _say)
+    found = (
+        [latency.quick(encoder)]
+        if latency.method == "roofline"
+        else [*latency.exact([encoder]), latency.quick(encoder)]
+    )
+    shape = f"{search.chip.name}, batch {search.batch_size}, length {search.sequence_length}"
+    for one in found:
+        if isinstance(one, LatencyFailure):
+            yield f"{latency.method}, {shape}: n/a: {one.reason}"
+        else:
+            yield f"{one.method}, {shape}: {1e3 * one.latency_s:.3f} ms"

@@ -1,38 +1,105 @@
-"""Roofline latency: pure arithmetic over the matrix products of an encoder and the figures of a chip.
+"""Roofline latency: arithmetic over the operations of an encoder and the figures of a chip.
 
-Each product costs the larger of its arithmetic at peak rate, with every axis padded to the chip's tile, and its traffic
-at memory bandwidth, plus a fixed overhead for each operation. Where all weights fit on the chip, they are read from
-there.
+An operation is one matrix product with the elementwise work that compilers fuse into it, or the two products of a
+feed-forward network where the chip's compiler makes one operation of them. It costs a fixed overhead and the largest of
+three times:
+
+- its arithmetic at peak rate, with every axis (and the width of every head) padded to the chip's tile, and its
+  activations to and from memory on the chip, one after the other: an operation of one tile has nothing to overlap;
+- its elementwise work on the vector unit;
+- its weights from main memory, unless the weights of all layers fit on the chip.
+
+Where the figures tell of no memory on the chip, activations and weights are traffic of main memory, as in the classic
+roofline (Williams et al. 2009, doi 10.1145/1498765.1498785).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from benchmark.config import ChipConfig, EncoderConfig
-from benchmark.models.formulas import MatrixProduct, matrix_products, num_parameters
+from benchmark.models.formulas import MatrixProduct, forward_flops, matrix_products, parameter_counts
+
+# Operations on one value, counted as the usual formulas have them; exponential and error function as a dozen each.
+_SOFTMAX = 16
+_NORM = {"no_norm": 2, "layer_norm": 8}
+_ACTIVATION = {"relu": 1, "gelu": 15, "gelu_new": 20}
+LIMITS = ("arithmetic", "vector", "on_chip", "memory", "overhead")
 
 
 @dataclass(frozen=True)
 class RooflineEstimate:
-    """An estimate in seconds, the sum of its parts by the limit that binds: arithmetic, traffic, overhead."""
+    """An estimate in seconds, and its parts by what limits: each operation is put down to the largest of its times."""
 
     latency_s: float
     arithmetic_s: float
-    traffic_s: float
+    vector_s: float
+    on_chip_s: float
+    memory_s: float
     overhead_s: float
+
+    @property
+    def limit(self) -> str:
+        """What most of the time goes to, of `LIMITS`."""
+        return max(LIMITS, key=lambda name: float(getattr(self, f"{name}_s")))
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What one kind of operation asks of a chip, padded; `count` of them run one after the other."""
+
+    count: int
+    flops: float
+    vector_flops: float
+    activations: float
+    weights: float
 
 
 def _padded(size: int, tile: int) -> int:
     return math.ceil(size / tile) * tile
 
 
-def _cost(product: MatrixProduct, chip: ChipConfig, bandwidth: float) -> tuple[float, float]:
-    m, k, n = (_padded(size, chip.tile) for size in (product.m, product.k, product.n))
-    arithmetic = 2.0 * product.copies * m * k * n / chip.peak_flops
-    values = product.copies * (product.m * product.k + product.k * product.n + product.m * product.n)
-    return arithmetic, values * chip.bytes_per_value / bandwidth
+def _elementwise(product: MatrixProduct, c: EncoderConfig) -> int:
+    """Operations on each value of a product's result: bias, activation, norm, residual, softmax."""
+    if product.name in ("scores", "context"):
+        return _SOFTMAX if product.name == "scores" else 0
+    norm = _NORM[c.normalization_type]
+    extra = {
+        "intermediate": _ACTIVATION[c.hidden_act],
+        "output": 1 + norm,
+        "attention_output": 1 + norm,
+        "output_bottleneck": 1 + norm,
+        "input_bottleneck": norm,
+        "attention_bottleneck": norm,
+        "transformation": 1 + norm,
+    }
+    return 1 + extra.get(product.name, 0)
+
+
+def operations(c: EncoderConfig, chip: ChipConfig, batch_size: int, sequence_length: int) -> Iterator[Operation]:
+    """The operations of one forward pass without heads, those of a kind together."""
+    waiting: MatrixProduct | None = None
+    for product in matrix_products(c, batch_size, sequence_length):
+        if product.name == "intermediate" and chip.fuses_feedforward:
+            waiting = product
+            continue
+        # Products over the heads of a layer are one batched operation for the chip's scheduler.
+        count = product.copies if product.weights else c.num_hidden_layers
+        each = product.copies // count
+        m, k, n = (_padded(size, chip.tile) for size in (product.m, product.k, product.n))
+        first = waiting or product
+        inputs = _padded(first.k, chip.tile)
+        inner = 2.0 * m * inputs * k if waiting else 0.0
+        yield Operation(
+            count=count,
+            flops=each * (2.0 * m * k * n + inner),
+            vector_flops=float(each * m * n * _elementwise(product, c)),
+            activations=float(each * (m * inputs + m * n + (0 if product.weights else k * n))),
+            weights=float((k * n + (inputs * k if waiting else 0)) if product.weights else 0),
+        )
+        waiting = None
 
 
 def estimate(encoder: EncoderConfig, chip: ChipConfig, batch_size: int, sequence_length: int) -> RooflineEstimate:
@@ -44,19 +111,36 @@ def estimate(encoder: EncoderConfig, chip: ChipConfig, batch_size: int, sequence
         batch_size: sequences in a batch.
         sequence_length: tokens in a sequence.
 
-    Returns:
-        A `RooflineEstimate`, in seconds.
+    Raises:
+        ConfigError: the chip lacks its peak or its bandwidth.
     """
-    fits = num_parameters(encoder) * chip.bytes_per_value <= chip.on_chip_bytes
-    bandwidth = chip.on_chip_bandwidth if fits else chip.memory_bandwidth
-    arithmetic_s = traffic_s = overhead_s = 0.0
-    for product in matrix_products(encoder, batch_size, sequence_length):
-        arithmetic, traffic = _cost(product, chip, bandwidth)
-        if arithmetic >= traffic:
-            arithmetic_s += arithmetic
+    chip.need("roofline", "peak_flops", "memory_bandwidth")
+    layered = chip.on_chip_bandwidth > 0
+    fits = layered and parameter_counts(encoder)["layers"] * chip.bytes_per_value <= chip.on_chip_bytes
+    parts = dict.fromkeys(LIMITS, 0.0)
+    for op in operations(encoder, chip, batch_size, sequence_length):
+        arithmetic = op.flops / chip.peak_flops
+        vector = op.vector_flops / chip.vector_flops if chip.vector_flops else 0.0
+        on_chip = op.activations * chip.bytes_per_value / chip.on_chip_bandwidth if layered else 0.0
+        values = (0.0 if fits else op.weights) + (0.0 if layered else op.activations)
+        memory = values * chip.bytes_per_value / chip.memory_bandwidth
+        longest = max(arithmetic + on_chip, vector, memory)
+        if longest == arithmetic + on_chip:
+            parts["arithmetic"] += op.count * arithmetic
+            parts["on_chip"] += op.count * on_chip
         else:
-            traffic_s += traffic
-        # Products over the heads of a layer are one batched operation for the chip's scheduler.
-        batched = encoder.num_hidden_layers if product.name in ("scores", "context") else product.copies
-        overhead_s += batched * chip.op_overhead_s
-    return RooflineEstimate(arithmetic_s + traffic_s + overhead_s, arithmetic_s, traffic_s, overhead_s)
+            parts["vector" if longest == vector else "memory"] += op.count * longest
+        parts["overhead"] += op.count * chip.op_overhead_s
+    return RooflineEstimate(sum(parts.values()), **{f"{name}_s": seconds for name, seconds in parts.items()})
+
+
+def floor(encoder: EncoderConfig, chip: ChipConfig, batch_size: int, sequence_length: int) -> float:
+    """A time that no forward pass on the chip beats, in seconds: its matrix products, unpadded, at peak rate.
+
+    Weights are taken to be on the chip already, and nothing else to take time. What claims to be quicker is wrong.
+
+    Raises:
+        ConfigError: the chip lacks its peak.
+    """
+    chip.need("roofline", "peak_flops")
+    return forward_flops(encoder, batch_size, sequence_length) / chip.peak_flops

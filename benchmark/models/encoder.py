@@ -124,7 +124,8 @@ class Embeddings(nn.Module):
 class EncoderLayer(nn.Module):
     """One layer, with or without bottleneck; the body of the scan.
 
-    The carry is the layer's input, `[batch * length, hidden]`.
+    The carry is the layer's input, `[batch * length, hidden]`. `accelerated` says whether the program is for an
+    accelerator; None stands for the one that this process computes on.
     """
 
     config: EncoderConfig
@@ -133,6 +134,7 @@ class EncoderLayer(nn.Module):
     output_hidden_states: bool
     output_attentions: bool
     output_values: bool
+    accelerated: bool | None = None
 
     @nn.compact
     def __call__(
@@ -174,7 +176,8 @@ class EncoderLayer(nn.Module):
         query = heads(dense(c.intra_size, "query")(query_key))
         key = heads(dense(c.intra_size, "key")(query_key))
         values = heads(dense(c.intra_size, "value")(value))
-        if self.output_attentions or jax.default_backend() == "cpu":
+        accelerated = jax.default_backend() != "cpu" if self.accelerated is None else self.accelerated
+        if self.output_attentions or not accelerated:
             scores, context = attention(query, key, values, bias)
         else:
             # Accelerators may have kernels of their own for it.

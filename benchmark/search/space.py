@@ -1,13 +1,14 @@
-"""The search space: points as tuples of values, validity, canonical identity, enumeration."""
+"""The search space: points as values of the searched fields, validity, canonical identity, enumeration."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Mapping
 
 from benchmark.config import ConfigError, EncoderConfig, SearchSpace, fingerprint
 
-Point = dict[str, int]
+Point = Mapping[str, int]
 
 
 def searched_fields(space: SearchSpace) -> tuple[str, ...]:
@@ -34,6 +35,15 @@ def encode(space: SearchSpace, encoder: EncoderConfig) -> Point:
     return {name: getattr(encoder, name) for name in searched_fields(space)}
 
 
+def valid(space: SearchSpace, point: Point) -> EncoderConfig | None:
+    """The architecture of a point, or None where its values do not go together or a condition is not met."""
+    try:
+        encoder = decode(space, point)
+    except ConfigError:
+        return None
+    return encoder if space.allows(encoder) else None
+
+
 def enumerate_points(space: SearchSpace) -> list[Point]:
     """All valid points, in the order of the fields."""
     names = searched_fields(space)
@@ -45,11 +55,7 @@ def enumerate_points(space: SearchSpace) -> list[Point]:
 
 def is_valid(space: SearchSpace, point: Point) -> bool:
     """Whether the point's values go together."""
-    try:
-        decode(space, point)
-    except ConfigError:
-        return False
-    return True
+    return valid(space, point) is not None
 
 
 def architecture_hash(encoder: EncoderConfig) -> str:

@@ -66,8 +66,12 @@ class Compiled:
     places: Any
 
 
-def devices(topology: str) -> Sequence[jax.Device]:
+def devices(topology: str, cores: int = 2) -> Sequence[jax.Device]:
     """The devices of a slice, such as `v4:4x4x4`, to compile for.
+
+    Args:
+        topology: the slice.
+        cores: cores of one device, where the generation leaves a choice; v4 does.
 
     Raises:
         StageError: libtpu is not installed, or knows no such slice.
@@ -75,12 +79,13 @@ def devices(topology: str) -> Sequence[jax.Device]:
     from jax.experimental import topologies
 
     generation = topology.partition(":")[0]
-    megacore = {"chip_config_name": "megacore", "chips_per_host_bounds": (2, 2, 1)} if generation in _MEGACORE else {}
+    joined = generation in _MEGACORE and cores == 2
+    megacore = {"chip_config_name": "megacore", "chips_per_host_bounds": (2, 2, 1)} if joined else {}
     try:
         found = topologies.get_topology_desc(topology_name=topology, platform="tpu", **megacore)
     # jax hands on whatever libtpu says.
     except Exception as error:
-        raise StageError(f"TargetConfig.topology = {topology!r}: libtpu refuses it: {first_line(error)}") from error
+        raise StageError(f"topology {topology!r}: libtpu refuses it: {first_line(error)}") from error
     return list(found.devices)
 
 

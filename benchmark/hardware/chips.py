@@ -1,0 +1,63 @@
+"""The chips that this repository ships figures of, and claims that no chip could keep."""
+
+from __future__ import annotations
+
+import ast
+import functools
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmark.config import ChipConfig, EncoderConfig
+from benchmark.errors import StageError
+from benchmark.hardware.roofline import floor
+from benchmark.records import LatencyBlock
+
+FOLDER = Path(__file__).resolve().parents[2] / "gin" / "hardware"
+
+
+def read_chip(path: Path) -> ChipConfig:
+    """Reads a chip's gin file as data: lines `scope/ChipConfig.FIELD = LITERAL` and comments, without gin.
+
+    Raises:
+        ConfigError: a value that ChipConfig refuses.
+        ValueError: another kind of line; the message names the file and the line.
+    """
+    values: dict[str, Any] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, equals, literal = line.partition(" = ")
+        owner, _, field = name.strip().rpartition(".")
+        if not equals or owner.rpartition("/")[2] != "ChipConfig":
+            raise ValueError(f"{path}:{number}: {line.strip()[:80]!r}: expected NAME/ChipConfig.FIELD = VALUE")
+        values[field] = ast.literal_eval(literal.strip())
+    return ChipConfig(**values)
+
+
+@functools.cache
+def shipped() -> Mapping[str, ChipConfig]:
+    """All chips under gin/hardware/, by name."""
+    chips = [read_chip(path) for path in sorted(FOLDER.glob("*.gin"))]
+    return {chip.name: chip for chip in chips}
+
+
+def refuse_impossible(encoder: EncoderConfig, blocks: Iterable[LatencyBlock]) -> None:
+    """Refuses latencies below what the chip could reach if it did nothing but matrix products at its peak.
+
+    A chip whose figures are not shipped is not checked, and neither is a type with another peak than the figures'.
+
+    Raises:
+        StageError: one line that names chip, method, latency and floor.
+    """
+    for block in blocks:
+        chip = shipped().get(block.chip)
+        if chip is None or block.method == "roofline" or block.dtype != chip.dtype:
+            continue
+        least = floor(encoder, chip, block.batch_size, block.sequence_length)
+        if block.latency_s < least:
+            shape = f"batch {block.batch_size}, length {block.sequence_length}"
+            raise StageError(
+                f"latency_s = {block.latency_s:.3g} ({block.method}, {chip.name}, {shape}): expected at least "
+                f"{least:.3g}, the matrix products at the chip's peak"
+            )

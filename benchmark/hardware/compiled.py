@@ -1,0 +1,312 @@
+"""Cycles of an encoder by the TPU's own compiler, without a TPU: child processes with libtpu, and a cache on disk.
+
+What the numbers mean, and how far they can be believed, is in docs/hardware.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import importlib.util
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+import weakref
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmark.config import ChipConfig, EncoderConfig, fingerprint, to_dict
+from benchmark.errors import StageError
+from benchmark.records import write_text
+
+# Rises when the same program would be given other figures.
+ESTIMATOR_VERSION = 1
+# Encoders up to this depth are compiled whole. Layers of one program do not all cost the same, so that extrapolating
+# from a few misses by up to 10 %; deeper ones are extrapolated from half this depth and this depth.
+WHOLE_LAYERS = 24
+# Processes that compile at the same time; each uses one core and about 1 GB.
+WORKERS = 2
+TIMEOUT_S = 300.0
+DTYPE = "bfloat16"
+
+_ROOT = Path(__file__).resolve().parents[2]
+_CHILD = (sys.executable, "-m", "benchmark.hardware.compiled_child")
+# Fields of an encoder that its serving program does not depend on.
+_NOT_SERVED = {"initializer_range", "position_initializer", "pooler"}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What the compiler says of one serving program.
+
+    Attributes:
+        cycles: the sum of its estimates.
+        waiting_cycles: cycles that it would wait for copies from main memory (`benchmark.hardware.hlo_copies`).
+        bytes: copied from main memory while it runs.
+        prefetched_bytes: copied before it begins.
+        unestimated: operations that the compiler gives no estimate for.
+        seconds: time of compiling.
+        compiled_layers: depths that were compiled; two where the figures are extrapolated.
+    """
+
+    cycles: int
+    waiting_cycles: int
+    bytes: int
+    prefetched_bytes: int
+    unestimated: int
+    seconds: float
+    compiled_layers: tuple[int, ...]
+
+    @property
+    def total_cycles(self) -> int:
+        """Cycles with waiting."""
+        return self.cycles + self.waiting_cycles
+
+
+def versions() -> dict[str, str]:
+    """Versions of libtpu and jax; of libtpu '' where it is not installed."""
+    if importlib.util.find_spec("libtpu") is None:
+        return {"libtpu": "", "jax": importlib.metadata.version("jax")}
+    return {name: importlib.metadata.version(name) for name in ("libtpu", "jax")}
+
+
+class _Child:
+    """One compiling process; ends with `stop`, or with the process that made it."""
+
+    def __init__(self, command: Sequence[str], timeout_s: float) -> None:
+        from benchmark.training.ahead_of_time import ENVIRONMENT
+
+        path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+        # libtpu writes to standard error as it likes; the last line of that is shown only where the child dies.
+        self._noise = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
+        self._timeout_s = timeout_s
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._noise,
+            text=True,
+            env={**os.environ, **ENVIRONMENT, "PYTHONPATH": path},
+            cwd=_ROOT,
+        )
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be asked."""
+        return self._process.poll() is None
+
+    def ask(self, request: Any) -> dict[str, Any]:
+        """Sends one line and reads one.
+
+        Raises:
+            StageError: the child died, hung, or answered with an error; one line.
+        """
+        assert self._process.stdin is not None and self._process.stdout is not None
+        late = threading.Event()
+
+        def kill() -> None:
+            late.set()
+            self._process.kill()
+
+        timer = threading.Timer(self._timeout_s, kill)
+        timer.start()
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.write(json.dumps(request) + "\n")
+                self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        finally:
+            timer.cancel()
+        if late.is_set():
+            raise StageError(f"compiling took more than {self._timeout_s:g} s")
+        if not line.endswith("\n"):
+            code = self._process.wait()
+            self._noise.seek(0)
+            last = (self._noise.read().strip().splitlines() or ["no message"])[-1]
+            raise StageError(f"the compiling process ended with code {code}: {last}")
+        try:
+            values: dict[str, Any] = json.loads(line)
+        except ValueError:
+            self.stop()
+            raise StageError(f"the compiling process answered {line.strip()[:80]!r}: expected JSON") from None
+        if "error" in values:
+            raise StageError(values["error"])
+        return values
+
+    def stop(self) -> None:
+        """Ends the process."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._noise):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+
+def _stop_all(children: list[_Child]) -> None:
+    while children:
+        children.pop().stop()
+
+
+class Compiler:
+    """Compiles encoders for one chip, batch size and length, and remembers what the compiler said.
+
+    Args:
+        chip: needs `topology`, `clock_hz` and `memory_bandwidth`.
+        batch_size: sequences in a batch.
+        sequence_length: tokens in a sequence.
+        cache_directory: where figures are kept, a file for each program; None keeps them in memory.
+        command: of the child process.
+        timeout_s: for one program.
+
+    Raises:
+        ConfigError: the chip lacks a figure.
+    """
+
+    def __init__(
+        self,
+        chip: ChipConfig,
+        batch_size: int,
+        sequence_length: int,
+        cache_directory: Path | None,
+        command: Sequence[str] = _CHILD,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        chip.need("compiled", "topology", "clock_hz", "memory_bandwidth")
+        self._request = {
+            "topology": chip.topology,
+            "cores": chip.cores,
+            "batch_size": batch_size,
+            "sequence_length": sequence_length,
+            "bytes_per_cycle": chip.memory_bandwidth / chip.clock_hz,
+        }
+        self.versions = versions()
+        self._identity = {**self._request, **self.versions, "dtype": DTYPE, "estimator": ESTIMATOR_VERSION}
+        self._directory, self._command, self._timeout_s = cache_directory, command, timeout_s
+        self._known: dict[str, dict[str, Any]] = {}
+        self._lock = threading.Lock()
+        self._children: list[_Child] = []
+        self._idle: queue.SimpleQueue[_Child] = queue.SimpleQueue()
+        self.close = weakref.finalize(self, _stop_all, self._children)
+
+    def device(self) -> str:
+        """The kind of device that libtpu compiles for.
+
+        Raises:
+            StageError: libtpu does not know the topology, or its process died or hung.
+        """
+        found = self._recall("device")
+        if found is None:
+            with self._lock:
+                child = self._start()
+                found = {"device": child[1]}
+                self._idle.put(child[0])
+            self._remember("device", found)
+        kind: str = found["device"]
+        return kind
+
+    def figures(self, encoders: Sequence[EncoderConfig]) -> list[Figures | StageError]:
+        """Figures of each encoder's serving program, or the error that stood in the way; from the cache where known."""
+        wanted: dict[str, EncoderConfig] = {}
+        for encoder in encoders:
+            for depth in compiled_depths(encoder):
+                program = dataclasses.replace(encoder, num_hidden_layers=depth)
+                wanted.setdefault(self._key(program), program)
+        errors: dict[str, StageError] = {}
+        # One caller compiles at a time; another that asks for the same programs then finds them known.
+        with self._lock:
+            missing = [key for key in wanted if self._recall(key) is None]
+
+            def work(key: str) -> None:
+                try:
+                    self._remember(key, self._compile(wanted[key]))
+                except StageError as error:
+                    errors[key] = error
+
+            if missing:
+                with ThreadPoolExecutor(min(WORKERS, len(missing), len(os.sched_getaffinity(0)))) as pool:
+                    list(pool.map(work, missing))
+        return [self._combined(encoder, errors) for encoder in encoders]
+
+    def _combined(self, encoder: EncoderConfig, errors: dict[str, StageError]) -> Figures | StageError:
+        depths = compiled_depths(encoder)
+        found = []
+        for depth in depths:
+            key = self._key(dataclasses.replace(encoder, num_hidden_layers=depth))
+            if key in errors:
+                return errors[key]
+            values = self._recall(key)
+            assert values is not None
+            found.append(values)
+        return extrapolated(found, depths, encoder.num_hidden_layers)
+
+    def _compile(self, encoder: EncoderConfig) -> dict[str, Any]:
+        try:
+            child = self._idle.get_nowait()
+        except queue.Empty:
+            child = self._start()[0]
+        try:
+            return child.ask({"encoder": to_dict(encoder)})
+        finally:
+            if child.alive:
+                self._idle.put(child)
+            else:
+                self._children.remove(child)
+                child.stop()
+
+    def _start(self) -> tuple[_Child, str]:
+        """A child that knows what to compile for, and the kind of its device."""
+        child = _Child(self._command, self._timeout_s)
+        self._children.append(child)
+        try:
+            return child, child.ask(self._request)["device"]
+        except StageError:
+            self._children.remove(child)
+            child.stop()
+            raise
+
+    def _key(self, encoder: EncoderConfig) -> str:
+        served = {name: value for name, value in to_dict(encoder).items() if name not in _NOT_SERVED}
+        return fingerprint(served, self._identity)
+
+    def _path(self, key: str) -> Path | None:
+        if self._directory is None:
+            return None
+        return self._directory / f"{key if key != 'device' else fingerprint(self._identity)}.json"
+
+    def _recall(self, key: str) -> dict[str, Any] | None:
+        path = self._path(key)
+        if key not in self._known and path is not None:
+            # What cannot be read is compiled again.
+            with contextlib.suppress(OSError, ValueError):
+                self._known[key] = json.loads(path.read_text(encoding="utf-8"))
+        return self._known.get(key)
+
+    def _remember(self, key: str, values: dict[str, Any]) -> None:
+        self._known[key] = values
+        if path := self._path(key):
+            write_text(path, json.dumps(values) + "\n")
+
+
+def compiled_depths(encoder: EncoderConfig) -> tuple[int, ...]:
+    """Depths at which an encoder is compiled: its own, or two from which it is extrapolated."""
+    depth = encoder.num_hidden_layers
+    return (depth,) if depth <= WHOLE_LAYERS else (WHOLE_LAYERS // 2, WHOLE_LAYERS)
+
+
+def extrapolated(found: Sequence[dict[str, Any]], depths: Sequence[int], depth: int) -> Figures:
+    """Figures at a depth: those of that depth, or on the line through two."""
+    if len(found) == 1:
+        return Figures(**found[0], compiled_layers=(depth,))
+    (low, high), (few, many) = found, depths
+    steps = (depth - many) / (many - few)
+    line = {name: round(high[name] + steps * (high[name] - low[name])) for name in high if name != "seconds"}
+    return Figures(**line, seconds=low["seconds"] + high["seconds"], compiled_layers=tuple(depths))

@@ -1,0 +1,129 @@
+"""The process that compiles encoders for a TPU; `benchmark.hardware.compiled` starts it.
+
+On standard input one JSON object a line: first what is compiled for (`topology`, `cores`, `batch_size`,
+`sequence_length`, `bytes_per_cycle`), then `{"encoder": ...}` for each architecture. On standard output one line for
+each line of input: figures, or `{"error": ...}`. It ends with its input.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Sharding, SingleDeviceSharding
+
+from benchmark.config import ConfigError, EncoderConfig, encoder_from_dict
+from benchmark.errors import StageError
+from benchmark.hardware.hlo_copies import copies
+from benchmark.hardware.hlo_cycles import estimated_cycles
+from benchmark.models.encoder import NEGATIVE, Embeddings, Encoder, EncoderLayer
+from benchmark.training import ahead_of_time
+from benchmark.training.initial import shapes
+
+_DTYPE = jnp.bfloat16
+
+
+def serving_program(encoder: EncoderConfig, batch_size: int, length: int) -> tuple[Callable[..., jax.Array], Any]:
+    """The encoder as a TPU would serve it.
+
+    Layers stand in a row and each has arrays of its own: cut out of stacked ones, as in training, a layer of
+    MobileBERT costs twice the cycles. Weights are bfloat16; gain and bias of layer norms, which compute in float32,
+    stay in float32.
+
+    Returns:
+        The function of parameters, ids, mask and types, and the shapes of its parameters.
+    """
+    embeddings = Embeddings(encoder, _DTYPE)
+    layer = EncoderLayer(encoder, batch_size, length, False, False, False, accelerated=True)
+    # One layer is traced and lowered once, however many there are.
+    apply_layer = jax.jit(lambda params, hidden, bias: layer.apply({"params": params}, hidden, bias)[0])
+
+    def run(params: Any, input_ids: jax.Array, attention_mask: jax.Array, token_type_ids: jax.Array) -> jax.Array:
+        x = embeddings.apply({"params": params["embeddings"]}, input_ids, token_type_ids)
+        bias = jnp.where(attention_mask[:, None, None, :] > 0, 0.0, NEGATIVE)
+        hidden = x.reshape(batch_size * length, -1)
+        for one in params["layers"]:
+            hidden = apply_layer(one, hidden, bias)
+        return hidden.reshape(batch_size, length, -1)
+
+    def stored(path: Any, leaf: jax.ShapeDtypeStruct, skip: int) -> jax.ShapeDtypeStruct:
+        norm = any("norm" in entry.key for entry in path) and encoder.normalization_type == "layer_norm"
+        return jax.ShapeDtypeStruct(leaf.shape[skip:], jnp.float32 if norm else _DTYPE)
+
+    tree = shapes(Encoder(encoder), num_inputs=3)
+    one = jax.tree.map_with_path(lambda path, leaf: stored(path, leaf, 1), tree["layers"])
+    parameters = {
+        "embeddings": jax.tree.map_with_path(lambda path, leaf: stored(path, leaf, 0), tree["embeddings"]),
+        "layers": [one] * encoder.num_hidden_layers,
+    }
+    return run, parameters
+
+
+def compiled_text(encoder: EncoderConfig, batch_size: int, length: int, sharding: Sharding) -> str:
+    """The optimised serving program of an encoder, for the device of the sharding."""
+    run, parameters = serving_program(encoder, batch_size, length)
+    ids = jax.ShapeDtypeStruct((batch_size, length), jnp.int32)
+    arguments = (parameters, ids, ids, ids)
+    placed = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), arguments)
+    text = jax.jit(run).lower(*placed).compile().as_text()
+    if text is None:
+        raise StageError("the compiler gave no optimised program")
+    return text
+
+
+def device(topology: str, cores: int) -> jax.Device:
+    """One device of a slice.
+
+    Raises:
+        StageError: libtpu knows no such slice, or its devices have another number of cores.
+    """
+    found = ahead_of_time.devices(topology, cores)[0]
+    # A chip of two cores of which each is a device says 1.
+    own = int(getattr(found, "num_cores", 1) or 1)
+    if own != cores:
+        raise StageError(f"topology {topology!r} has devices of {own} cores: expected ChipConfig.cores = {own}")
+    return found
+
+
+def answer(encoder: EncoderConfig, request: Mapping[str, Any], place: jax.Device) -> dict[str, Any]:
+    """Compiles one encoder and gives its figures."""
+    started = time.perf_counter()
+    text = compiled_text(encoder, request["batch_size"], request["sequence_length"], SingleDeviceSharding(place))
+    found = dataclasses.asdict(copies(text, request["bytes_per_cycle"]))
+    return {"cycles": estimated_cycles(text), **found, "seconds": round(time.perf_counter() - started, 3)}
+
+
+def serve(lines: TextIO, tell: Callable[[dict[str, Any]], None]) -> None:
+    """Answers lines until they end."""
+    request: dict[str, Any] = {}
+    place: jax.Device | None = None
+    for line in lines:
+        values = json.loads(line)
+        try:
+            if place is None:
+                request, place = values, device(values["topology"], values["cores"])
+                tell({"device": place.device_kind})
+            else:
+                tell(answer(encoder_from_dict(values["encoder"]), request, place))
+        except (StageError, ConfigError, ValueError, jax.errors.JaxRuntimeError) as error:
+            tell({"error": ahead_of_time.first_line(error)})
+
+
+def main() -> None:
+    """Serves standard input."""
+
+    def tell(values: dict[str, Any]) -> None:
+        sys.stdout.write(json.dumps(values) + "\n")
+        sys.stdout.flush()
+
+    serve(sys.stdin, tell)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""Latencies that are known without running anything: by the chip's own compiler, or by roofline arithmetic.
+
+`known_latency` picks the first method that can be had. All exact latencies that it gives are of that one method, so
+that they can be compared with each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from benchmark.config import ChipConfig, ConfigError, EncoderConfig
+from benchmark.errors import StageError
+from benchmark.hardware import compiled, roofline
+
+Detail = str | int | float | bool | None
+
+
+class Target(Protocol):
+    """What a latency is asked for; `SearchConfig` is one."""
+
+    @property
+    def chip(self) -> ChipConfig:
+        """The chip."""
+
+    @property
+    def latency_methods(self) -> tuple[str, ...]:
+        """Methods in order of preference."""
+
+    @property
+    def batch_size(self) -> int:
+        """Sequences in a batch."""
+
+    @property
+    def sequence_length(self) -> int:
+        """Tokens in a sequence."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A latency of one forward pass in seconds, the method that gave it (`compiled` or `roofline`), and its parts."""
+
+    method: str
+    latency_s: float
+    details: Mapping[str, Detail] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LatencyFailure:
+    """An architecture whose latency could not be had; `reason` is one line."""
+
+    reason: str
+
+
+class KnownLatency:
+    """Latencies of architectures on one chip at one batch size and length; `known_latency` makes it.
+
+    Attributes:
+        method: what `exact` gives. With `roofline`, `quick` and `exact` are equal.
+    """
+
+    def __init__(self, target: Target, compiler: compiled.Compiler | None) -> None:
+        self._target, self._compiler = target, compiler
+        self.method = "roofline" if compiler is None else "compiled"
+
+    def quick(self, encoder: EncoderConfig) -> Estimate:
+        """The roofline estimate: arithmetic alone, microseconds of work."""
+        target = self._target
+        found = roofline.estimate(encoder, target.chip, target.batch_size, target.sequence_length)
+        details = {f"{name}_s": float(getattr(found, f"{name}_s")) for name in roofline.LIMITS}
+        return Estimate("roofline", found.latency_s, {"limit": found.limit, **details})
+
+    def exact(self, encoders: Sequence[EncoderConfig]) -> list[Estimate | LatencyFailure]:
+        """The best latency there is for each architecture, in their order.
+
+        It may take seconds for each that was never asked for, and nothing where the answer is on disk. May be called
+        from several threads.
+        """
+        if self._compiler is None:
+            return [self.quick(encoder) for encoder in encoders]
+        limit = self._target.sequence_length
+        results: list[Estimate | LatencyFailure] = []
+        fitting = [e for e in encoders if e.max_position_embeddings >= limit]
+        found = dict(zip(fitting, self._compiler.figures(fitting), strict=True))
+        for encoder in encoders:
+            if encoder not in found:
+                reason = (
+                    f"max_position_embeddings = {encoder.max_position_embeddings}: expected at least {limit} tokens"
+                )
+                results.append(LatencyFailure(reason))
+            else:
+                results.append(self._believed(encoder, found[encoder], self._compiler))
+        return results
+
+    def _believed(
+        self, encoder: EncoderConfig, figures: compiled.Figures | StageError, compiler: compiled.Compiler
+    ) -> Estimate | LatencyFailure:
+        chip = self._target.chip
+        if isinstance(figures, StageError):
+            return LatencyFailure(f"{chip.name}: {figures}")
+        details: dict[str, Detail] = {
+            "cycles": figures.cycles,
+            "waiting_cycles": figures.waiting_cycles,
+            "clock_hz": chip.clock_hz,
+            "copied_bytes": figures.bytes,
+            "unestimated_operations": figures.unestimated,
+            "compiled_for": f"{compiler.device()}, {chip.cores} of its cores, {chip.topology}",
+            "compiled_layers": ", ".join(map(str, figures.compiled_layers)),
+            **compiler.versions,
+        }
+        target, latency_s = self._target, figures.total_cycles / chip.clock_hz
+        least = roofline.floor(encoder, chip, target.batch_size, target.sequence_length)
+        if latency_s < least:
+            return LatencyFailure(
+                f"{chip.name}: the compiler's {latency_s:.3g} s is not believed: the matrix products alone take "
+                f"{least:.3g} s at the chip's peak"
+            )
+        return Estimate("compiled", latency_s, details)
+
+
+def known_latency(target: Target, cache_directory: Path | None, progress: Callable[[str], None]) -> KnownLatency:
+    """Chooses the first of `target.latency_methods` that this machine and the chip's figures allow.
+
+    Args:
+        target: chip, methods, batch size and length; a `SearchConfig` for example.
+        cache_directory: where exact latencies are kept for later runs; None keeps them for this object alone.
+        progress: receives one line for each method that cannot be had.
+
+    Raises:
+        StageError: none of the methods can be had; one line.
+    """
+    chip = target.chip
+    refused = []
+    for method in target.latency_methods:
+        try:
+            chip.need(method, "peak_flops", "memory_bandwidth")
+            if method == "roofline":
+                return KnownLatency(target, None)
+            compiler = compiled.Compiler(chip, target.batch_size, target.sequence_length, cache_directory)
+            if not compiler.versions["libtpu"]:
+                raise StageError("libtpu is not installed; pip install -e '.[tpu]'")
+            compiler.device()
+            return KnownLatency(target, compiler)
+        except (ConfigError, StageError) as error:
+            refused.append(f"latency of {chip.name} not {method}: {error}")
+            progress(refused[-1])
+    raise StageError("; ".join(refused))
