@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,15 @@ def _elsewhere(config: RunConfig, workdir: Path) -> FlashDistillation:
     return FlashDistillation(Run(config, workdir, lambda line: None))
 
 
+def _store(run: Run, search: str, problem: Any) -> Any:
+    """Opens the database of the search; gives the function that brings it up to date."""
+    from benchmark.search.ax_storage import AxStorage
+
+    url = run.config.search.storage_url or f"sqlite:///{run.workdir.absolute() / 'search' / 'experiment.db'}"
+    # One database may hold many searches: equal settings on equal data have equal names.
+    return AxStorage(url, f"{run.config.track} {search[:16]}", problem, run.config.seed).update
+
+
 def search_stage(run: Run) -> dict[str, Any]:
     """Searches student architectures; every trial is a flash distillation with the same batches."""
     from benchmark.hardware.estimates import known_latency
@@ -94,7 +103,8 @@ def search_stage(run: Run) -> dict[str, Any]:
         latency = known_latency(config, run.workdir / "estimates", run.progress)
         executor = make_executor(shared, config.executor, config.parallel_trials)
         with Journal(directory / "journal.jsonl") as journal:
-            trials = run_search(config, journal, executor, run.config.seed, run.progress, latency)
+            store = partial(_store, run, stage_fingerprint) if config.algorithm == "ax" or config.storage_url else None
+            trials = run_search(config, journal, executor, run.config.seed, run.progress, latency, store)
         distributed.dismiss()
         shutil.rmtree(directory / "trials", ignore_errors=True)
         write_json(directory / "history.json", history(config, trials, run.config.track, latency.method))

@@ -156,7 +156,7 @@ SEQIO = (
 HOMES: dict[str, tuple[str, ...]] = {
     "gin": ("benchmark.gin_loader",),
     "ray": ("benchmark.search.executors",),
-    "ax": ("benchmark.search.ax_search",),
+    "ax": ("benchmark.search.ax_search", "benchmark.search.ax_storage"),
     "pymoo": ("benchmark.search.nsga2",),
     "tensorflow": SEQIO,
     "tensorflow_datasets": ("tasks.sources.tfds",),

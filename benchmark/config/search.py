@@ -81,7 +81,9 @@ class SearchConfig(Checked):
     best of `reduction_factor` (docs/search.md); without rungs all are trained to the end. The architectures of `attach`
     are tried first; they count as initial trials. The search ends early when `plateau_trials` trials in a row (0:
     never) together raised the hypervolume by less than `plateau_gain`, a share of the box between thresholds and ideal.
-    Latency is that of `chip`, by the first of `latency_methods` that can be had on this machine (docs/hardware.md).
+    A search by `ax` is also kept as an Ax experiment in a database: `storage_url`, or an SQLite file in the run's
+    folder. Latency is that of `chip`, by the first of `latency_methods` that can be had on this machine
+    (docs/hardware.md).
     """
 
     space: SearchSpace = setting()
@@ -91,6 +93,7 @@ class SearchConfig(Checked):
     parallel_trials: int = setting(1, at_least=1)
     asynchronous: bool = setting(False)
     executor: ExecutorConfig = setting(ExecutorConfig())
+    storage_url: str = setting("", changes_results=False)
     rungs: tuple[float, ...] = setting((), at_least=0.001, at_most=0.999)
     reduction_factor: float = setting(2.0, at_least=1.0)
     attach: tuple[EncoderConfig, ...] = setting(())

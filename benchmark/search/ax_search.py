@@ -86,14 +86,7 @@ def experiment(problem: Problem, observations: Sequence[Observation], running: S
     from ax.core.data import Data
 
     client: Any = Client(random_seed=seed)
-    client.configure_experiment(name="autodistill", parameters=[_parameter(f) for f in problem.fields])
-    client.configure_optimization(
-        objective=", ".join(("" if o.maximize else "-") + _metric(o) for o in problem.objectives),
-        outcome_constraints=[
-            *(f"{_metric(o)} {'>=' if o.maximize else '<='} {_value(o, o.threshold)}" for o in problem.objectives),
-            *(f"{c.name} {'>=' if c.at_least else '<='} {c.bound}" for c in problem.constraints),
-        ],
-    )
+    configure(client, problem, "autodistill")
     rows = []
     for observation in observations:
         number = client.attach_trial(dict(observation.point))
@@ -119,6 +112,20 @@ def experiment(problem: Problem, observations: Sequence[Observation], running: S
     for point in running:
         client.attach_trial(dict(point))
     return client
+
+
+def configure(client: Any, problem: Problem, name: str, description: str = "") -> None:
+    """Gives an Ax client the problem: parameters, objectives with their thresholds, constraints."""
+    client.configure_experiment(
+        name=name, parameters=[_parameter(f) for f in problem.fields], description=description or None
+    )
+    client.configure_optimization(
+        objective=", ".join(("" if o.maximize else "-") + _metric(o) for o in problem.objectives),
+        outcome_constraints=[
+            *(f"{_metric(o)} {'>=' if o.maximize else '<='} {_value(o, o.threshold)}" for o in problem.objectives),
+            *(f"{c.name} {'>=' if c.at_least else '<='} {c.bound}" for c in problem.constraints),
+        ],
+    )
 
 
 def _metric(objective: Objective) -> str:

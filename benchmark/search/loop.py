@@ -15,6 +15,7 @@ from benchmark.search import halving
 from benchmark.search.architectures import Architectures
 from benchmark.search.executors import Executor, Outcome
 from benchmark.search.journal import Journal, Trial
+from benchmark.search.problem import Problem
 from benchmark.search.proposals import next_points, on_plateau
 from benchmark.search.space import decode
 
@@ -26,6 +27,7 @@ def run_search(
     seed: int,
     progress: Callable[[str], None],
     latency: KnownLatency | None = None,
+    store: Callable[[Problem], Callable[[list[Trial]], None]] | None = None,
 ) -> list[Trial]:
     """Runs trials until `num_trials` are done, continuing what the journal holds.
 
@@ -42,6 +44,8 @@ def run_search(
         seed: seeds the initial design and the suggestions.
         progress: receives progress lines.
         latency: the known objective; by default one that keeps nothing on disk.
+        store: opens a second record of the trials, and gives a function that brings it up to date. It is opened when
+            the first trials have ended, since that takes seconds.
 
     Returns:
         All trials.
@@ -61,8 +65,12 @@ def run_search(
 
         threading.Thread(target=ax_search.preload, daemon=True).start()
     search = _Search(config, journal, executor, latency, progress)
+    update: Callable[[list[Trial]], None] | None = None
     try:
         while True:
+            if store is not None and any(t.status != "running" for t in journal.trials):
+                update = update or store(problem)
+                update(journal.trials)
             running = [t for t in journal.trials if t.status == "running"]
             if not running or config.asynchronous:
                 _propose(config, architectures, journal, seed, progress, config.parallel_trials - len(running))

@@ -1,0 +1,139 @@
+"""The search as an Ax experiment in a database, beside the journal.
+
+The journal is what a search goes on from. The database is for Ax's own tools and for those who look at several searches
+together: an SQLite file in the run's folder, or any database that SQLAlchemy has a driver for. After a kill it may lack
+what the journal has already, never the other way round, and the next update catches up.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from benchmark.errors import StageError
+from benchmark.search import ax_search
+from benchmark.search.journal import Trial
+from benchmark.search.problem import Problem
+
+# PostgreSQL's largest limit of a text.
+_LONGEST = 10_485_760
+
+
+class AxStorage:
+    """One experiment in a database; its trials have the journal's numbers."""
+
+    def __init__(self, url: str, name: str, problem: Problem, seed: int) -> None:
+        """Opens the experiment, or begins it.
+
+        Args:
+            url: of the database, as SQLAlchemy reads it.
+            name: of the experiment; it is that of the same search.
+            problem: what is searched.
+            seed: of the search; kept as the experiment's description, since Ax keeps none.
+
+        Raises:
+            StageError: the database cannot be used; one line.
+        """
+        ax_search.preload()
+        self._problem = problem
+        try:
+            self._client: Any = _opened(url, name, problem, seed)
+        except _refusals() as error:
+            raise StageError(f"SearchConfig.storage_url = {_shown(url)!r}: {_line(error)}") from None
+
+    def update(self, trials: Sequence[Trial]) -> None:
+        """Writes what the journal says and the database lacks.
+
+        Raises:
+            StageError: the database cannot be written.
+        """
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                for trial in trials:
+                    self._update(trial)
+        except _refusals() as error:
+            raise StageError(
+                f"SearchConfig.storage_url: trial {trial.number} cannot be stored: {_line(error)}"
+            ) from None
+
+    def _update(self, trial: Trial) -> None:
+        held = self._client._experiment.trials
+        if trial.number not in held:
+            self._client.attach_trial(dict(trial.point), arm_name=f"{trial.number}_0")
+        if not held[trial.number].status.is_terminal and trial.status != "running":
+            self._end(trial)
+
+    def _end(self, trial: Trial) -> None:
+        if trial.status == "failed":
+            self._client.mark_trial_failed(trial.number, failed_reason=trial.result["error"])
+            return
+        values = {
+            objective.name: (trial.result[objective.name], trial.result.get(f"{objective.name}_stderr", 0.0))
+            for objective in self._problem.objectives
+        }
+        data = {
+            f"log_{o.name}" if o.log else o.name: (math.log(mean), error / mean) if o.log else (mean, error)
+            for o in self._problem.objectives
+            for mean, error in [values[o.name]]
+        }
+        if trial.status == "completed":
+            self._client.complete_trial(trial.number, raw_data=data)
+        else:
+            # Data of a stopped trial are of fewer steps and would stand beside those of the others.
+            self._client.mark_trial_abandoned(trial.number)
+
+
+def _opened(url: str, name: str, problem: Problem, seed: int) -> Any:
+    from ax.api.client import Client
+    from ax.api.configs import StorageConfig
+    from ax.exceptions.core import ExperimentNotFoundError
+    from ax.storage.sqa_store.db import create_all_tables, get_engine, init_engine_and_session_factory
+
+    logging.getLogger("ax").setLevel(logging.ERROR)
+    _let_postgresql_have_texts()
+    init_engine_and_session_factory(url=url, force_init=True)
+    create_all_tables(get_engine())
+    storage = StorageConfig(url=url)
+    try:
+        return Client.load_from_database(name, storage_config=storage)
+    except ExperimentNotFoundError:
+        client: Any = Client(storage_config=storage, random_seed=seed)
+        ax_search.configure(client, problem, name, f"seed {seed}")
+        return client
+
+
+def _let_postgresql_have_texts() -> None:
+    """Ax limits its texts to 4 GiB, and SQLAlchemy passes that on to PostgreSQL, which accepts no such limit."""
+    from sqlalchemy.ext.compiler import compiles
+    from sqlalchemy.types import String, Text
+
+    @compiles(Text, "postgresql")
+    @compiles(String, "postgresql")
+    def column(type_: Any, *_: Any, **__: Any) -> str:
+        limited = type_.length and type_.length <= _LONGEST and not isinstance(type_, Text)
+        return f"VARCHAR({type_.length})" if limited else "TEXT"
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """What a database that does not work, or whose driver is missing, raises."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return SQLAlchemyError, ImportError
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).splitlines() or [repr(error)])[0][:300]
+
+
+def _shown(url: str) -> str:
+    """The address without a password."""
+    from sqlalchemy.engine import make_url
+
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except Exception:
+        return url
