@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmark import bars, finetuning, manifest, records, stages, task_distillation
+from benchmark import bars, finetuning, manifest, records, searching, stages, task_distillation
 from benchmark.config import STAGES, RunConfig, fingerprint, to_dict
 from benchmark.errors import StageError
 from benchmark.models.formulas import forward_flops, num_parameters
@@ -21,7 +21,7 @@ __all__ = ["RunError", "run"]
 WORK: dict[str, Callable[[stages.Run], dict[str, Any]]] = {
     "data": stages.data_stage,
     "teacher": stages.teacher_stage,
-    "search": stages.search_stage,
+    "search": searching.search_stage,
     "distill": stages.distill_stage,
     "finetune": finetuning.finetune_stage,
     "latency": stages.latency_stage,

@@ -1,10 +1,13 @@
-"""What is set for the whole process before JAX starts in it: where compiled programs are kept, and freed memory."""
+"""The process as a whole: where it keeps compiled programs and freed memory, and how long it compiles."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # The parameters of glibc's mallopt(3).
@@ -41,3 +44,22 @@ def keep_programs(directory: Path) -> None:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(directory.absolute())
         # Smaller programs are compiled as quickly as they are read.
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
+
+@contextmanager
+def compile_seconds() -> Iterator[list[float]]:
+    """Collects the seconds that the calling thread spends on tracing and compiling, or on reading compiled programs."""
+    import jax
+
+    thread = threading.get_ident()
+    durations: list[float] = []
+
+    def note(event: str, duration_secs: float, **kwargs: str | int) -> None:
+        if event.startswith("/jax/core/compile/") and threading.get_ident() == thread:
+            durations.append(duration_secs)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        yield durations
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)

@@ -13,7 +13,7 @@ from typing import Any
 from benchmark.config import DistillConfig, EncoderConfig, RunConfig, encoder_from_dict, fingerprint, to_dict
 from benchmark.parallel import map_threads
 from benchmark.training import distributed
-from benchmark.workdir import RunError, finished, once, read_json, write_json
+from benchmark.workdir import RunError, finished, once, read_json
 
 
 @dataclass(frozen=True)
@@ -198,15 +198,23 @@ def load_params(directory: Path, encoder: EncoderConfig) -> Any:
     return pretrain.load_params(directory / "params", encoder)
 
 
-def _distilled(
-    run: Run, teacher: Any, encoder: EncoderConfig, recipe: DistillConfig, directory: Path | None, name: str
+def distil_student(
+    run: Run,
+    teacher: Any,
+    encoder: EncoderConfig,
+    recipe: DistillConfig,
+    directory: Path | None,
+    name: str,
+    *,
+    quiet: bool = False,
+    stop_after: int | None = None,
 ) -> Any:
-    """Distils one student, quietly where nothing is kept; returns its parameters and what records say of them."""
+    """Distils one student, to the end of the recipe or up to a step; returns its parameters and what records say."""
     from benchmark.distillation.distill import distill
     from benchmark.training.pretrain import evaluate_masked_lm
 
     seed, train = run.config.seed, run.rows("pretrain", "train")
-    monitor = run.monitor if directory else dataclasses.replace(run.monitor, tensorboard=None)
+    monitor = dataclasses.replace(run.monitor, tensorboard=None) if quiet else run.monitor
     params, steps = distill(
         encoder,
         teacher,
@@ -216,61 +224,16 @@ def _distilled(
         seed=seed,
         directory=directory,
         name=name,
-        progress=run.progress if directory else lambda line: None,
+        progress=(lambda line: None) if quiet else run.progress,
         trainer=run.config.trainer,
         monitor=monitor,
         mesh=run.mesh,
         cache=run.teacher_cache,
+        stop_after=stop_after,
     )
     validation = run.rows("pretrain", "validation")
     scores = evaluate_masked_lm(encoder, params, validation, run.special, recipe.mask_rate, mesh=run.mesh)
     return params, {"masked_lm": scores, "steps": steps}
-
-
-def search_stage(run: Run) -> dict[str, Any]:
-    """Searches student architectures; every trial is a flash distillation with the same batches."""
-    from benchmark.hardware.estimates import known_latency
-    from benchmark.search.journal import Journal
-    from benchmark.search.loop import found_systems, history, run_search
-
-    config, directory = run.config.search, run.workdir / "search"
-    teacher_fingerprint = read_json(run.workdir / "teacher" / "stage.json")["fingerprint"]
-    stage_fingerprint = fingerprint(teacher_fingerprint, config, run.config.distill, run.config.seed)
-
-    def work() -> dict[str, Any]:
-        teacher = load_teacher(run)
-        recipe = run.config.distill.scaled(config.flash_fraction)
-
-        def evaluate(job: dict[str, Any]) -> dict[str, float]:
-            encoder = run.encoder(encoder_from_dict(job["encoder"]))
-            _, result = _distilled(run, teacher, encoder, recipe, None, f"trial {job['number']}")
-            scores = result["masked_lm"]
-            return {k: scores[k] for k in ("accuracy", "accuracy_stderr", "loss")} | {"steps": result["steps"]}
-
-        if not distributed.leads():
-            distributed.follow(evaluate)
-            return {}
-        shared = evaluate if run.mesh is None else distributed.one_at_a_time(evaluate)
-        latency = known_latency(config, run.workdir / "estimates", run.progress)
-        trials = run_search(
-            config,
-            Journal(directory / "journal.jsonl"),
-            lambda encoder, number: shared({"encoder": to_dict(encoder), "number": number}),
-            run.config.seed,
-            run.progress,
-            latency,
-        )
-        distributed.dismiss()
-        write_json(directory / "history.json", history(config, trials, run.config.track, latency.method))
-        found = found_systems(config, trials)
-        run.progress("search: found " + ", ".join(name for name, _ in found))
-        cached = run.teacher_cache.report()
-        run.progress(_cache_line("search", cached))
-        systems = {name: to_dict(encoder) for name, encoder in found}
-        return {"found": systems, "trials": len(trials), "teacher_cache": cached}
-
-    marker = directory / "stage.json"
-    return once(marker, stage_fingerprint, work, run.progress, "search", directory=directory, together=True)
 
 
 def plan(run: Run) -> list[SystemPlan]:
@@ -306,7 +269,7 @@ def distill_stage(run: Run) -> dict[str, Any]:
             if system.kind == "control":
                 params, result = _untrained(run, encoder)
             else:
-                params, result = _distilled(run, teacher, encoder, recipe, system.directory, system.name)
+                params, result = distil_student(run, teacher, encoder, recipe, system.directory, system.name)
                 result |= {
                     "recipe": recipe.recipe,
                     "tokens": _tokens(run, result["steps"], recipe.batch_size, run.config.seed),
@@ -322,12 +285,13 @@ def distill_stage(run: Run) -> dict[str, Any]:
 
     markers = map_threads(distilled, students, run.systems_at_once)
     if teacher is not None:
-        run.progress(_cache_line("distill", run.teacher_cache.report()))
+        run.progress(cache_line("distill", run.teacher_cache.report()))
         run.teacher_cache.close()
     return together(markers)
 
 
-def _cache_line(stage: str, cached: dict[str, int]) -> str:
+def cache_line(stage: str, cached: dict[str, int]) -> str:
+    """What the teacher cache did in a stage, for a progress line."""
     size = (cached["memory_bytes"] + cached["disk_bytes"]) / 2**20
     kept = f"the teacher's outputs on {cached['computed']} batches ({size:.0f} MiB)"
     return f"{stage}: {kept} were reused {cached['reused']} times; {cached['live']} times it ran without room for more"

@@ -49,10 +49,13 @@ class Objectives(_Model):
 
 
 class Trial(_Model):
-    """One trial; `hypervolume` is normalised and counts all trials up to this one."""
+    """One trial; `hypervolume` is normalised and counts all completed trials up to this one.
+
+    A stopped trial was hopeless before its last step; its accuracy is that of the step at which it was stopped.
+    """
 
     trial: int = Field(ge=0)
-    status: Literal["completed", "failed"]
+    status: Literal["completed", "failed", "stopped"]
     generator: str
     encoder: dict[str, int | float | str | bool | None]
     parameters: int = Field(ge=0)
@@ -61,6 +64,7 @@ class Trial(_Model):
     latency_s: Positive | None
     on_front: bool
     hypervolume: NotNegative
+    steps: NotNegative | None = None
     seconds: NotNegative
     suggest_seconds: NotNegative = 0.0
 
@@ -68,8 +72,8 @@ class Trial(_Model):
     def _consistent(self) -> Trial:
         if self.status == "completed" and (self.accuracy is None or self.latency_s is None):
             raise ValueError("a completed trial needs accuracy and latency_s")
-        if self.on_front and self.status == "failed":
-            raise ValueError("a failed trial cannot be on the front")
+        if self.on_front and self.status != "completed":
+            raise ValueError(f"a {self.status} trial cannot be on the front")
         try:
             encoder_from_dict(self.encoder)
         except ConfigError as error:

@@ -317,6 +317,31 @@ def test_an_interrupted_distillation_ends_with_the_same_bits(
     assert equal(run(RECIPE, teacher, rows, tmp_path), whole)
 
 
+def test_a_distillation_in_parts_ends_with_the_same_bits(teacher: Teacher, rows: TokenArrays, tmp_path: Path) -> None:
+    whole, total = distill(STUDENT, teacher, RECIPE, rows, SPECIAL, seed=0, directory=None, name="s", progress=print)
+    seen: list[Any] = []
+    # Inside a phase, twice at the same place, at the border of two phases, and beyond the end.
+    first = RECIPE.phases[0].total_steps(STUDENT.num_hidden_layers)
+    assert 3 < first < total - 2
+    for stop, steps in ((3, 3), (3, 3), (first, first), (first + 2, first + 2), (total + 5, total)):
+        params, done = distill(
+            STUDENT,
+            teacher,
+            RECIPE,
+            rows,
+            SPECIAL,
+            seed=0,
+            directory=tmp_path,
+            name="s",
+            progress=print,
+            stop_after=stop,
+        )
+        assert done == steps
+        seen.append(params)
+    assert equal(seen[0], seen[1]) and not equal(seen[1], seen[2]) and not equal(seen[2], seen[3])
+    assert equal(seen[-1], whole)
+
+
 def test_students_that_share_a_cache_end_with_the_same_bits(teacher: Teacher, rows: TokenArrays) -> None:
     """A second student with all of the teacher's outputs kept, and one with room for some of them only."""
     alone = run(RECIPE, teacher, rows)

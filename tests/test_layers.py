@@ -116,6 +116,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "benchmark.workdir": ("benchmark.config", "benchmark.records", "benchmark.training.distributed"),
     "benchmark.stages": ("benchmark", "tasks"),
+    "benchmark.searching": ("benchmark",),
     "benchmark.finetuning": ("benchmark", "tasks"),
     "benchmark.task_distillation": ("benchmark", "tasks"),
     "benchmark.pipeline": ("benchmark", "baselines.catalogue", "tasks"),
@@ -139,6 +140,7 @@ SEQIO = (
 # Package -> the modules that may import it.
 HOMES: dict[str, tuple[str, ...]] = {
     "gin": ("benchmark.gin_loader",),
+    "ray": ("benchmark.search.executors",),
     "ax": ("benchmark.search.ax_search",),
     "tensorflow": SEQIO,
     "tensorflow_datasets": ("tasks.sources.tfds",),

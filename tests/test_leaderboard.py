@@ -154,11 +154,13 @@ def test_scripts_make_elements_only_from_text() -> None:
 
 def test_the_history_is_checked() -> None:
     assert parse_history(make_history(status="failed", accuracy=None, latency_s=None, on_front=False)).trials
+    assert parse_history(make_history(status="stopped", steps=20, on_front=False)).trials[0].steps == 20
     for changes, message in (
         ({"accuracy": None}, "needs accuracy"),
         ({"hypervolume": math.nan}, "hypervolume"),
         ({"latency_s": 0.0}, "latency_s"),
-        ({"status": "failed"}, "cannot be on the front"),
+        ({"status": "failed"}, "a failed trial cannot be on the front"),
+        ({"status": "stopped"}, "a stopped trial cannot be on the front"),
         ({"encoder": {"hidden_size": 0}}, "EncoderConfig.hidden_size"),
         ({"encoder": {}}, "lacks the search field"),
         ({"surprise": 1}, "surprise"),

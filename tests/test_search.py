@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.config import ChipConfig, EncoderConfig, SearchConfig, SearchSpace
+from benchmark.config import ChipConfig, EncoderConfig, SearchConfig, SearchSpace, encoder_from_dict
 from benchmark.errors import StageError
 from benchmark.hardware.estimates import known_latency
 from benchmark.models.formulas import num_parameters
-from benchmark.search.journal import Journal, JournalError, Trial
-from benchmark.search.loop import (
-    feasible_points,
-    found_systems,
-    history,
-    initial_points,
-    next_points,
-    run_search,
-)
+from benchmark.search.architectures import Architectures
+from benchmark.search.executors import LocalExecutor, Work
+from benchmark.search.journal import Journal, JournalError, Trial, read_trials
+from benchmark.search.loop import run_search
 from benchmark.search.pareto import hypervolume, non_dominated
+from benchmark.search.proposals import next_points
+from benchmark.search.results import found_systems, history
 from benchmark.search.space import architecture_hash, decode, encode, enumerate_points, is_valid, searched_fields
 
 BASE = EncoderConfig(vocab_size=50, embedding_size=16, hidden_size=32, num_hidden_layers=2, max_position_embeddings=32)
@@ -52,6 +50,11 @@ LATENCY = known_latency(CONFIG, None, lambda line: None)
 
 def quiet(line: str) -> None:
     """Takes a progress line."""
+
+
+def threads(evaluate: Callable[[EncoderConfig, int], dict[str, float]]) -> LocalExecutor:
+    """An executor that evaluates two trials at a time."""
+    return LocalExecutor(lambda job: evaluate(encoder_from_dict(job["encoder"]), job["number"]), 2)
 
 
 def accuracy(encoder: EncoderConfig, number: int = 0) -> dict[str, float]:
@@ -84,7 +87,7 @@ def test_encode_and_decode_round_trip() -> None:
 
 def test_invalid_points_are_dropped() -> None:
     space = dataclasses.replace(SPACE, num_attention_heads=(1, 3, 4))
-    points = enumerate_points(space)
+    points: list[Any] = list(enumerate_points(space))
     assert not is_valid(space, {**points[0], "num_attention_heads": 3, "intra_bottleneck_size": 8})
     divisible = [p for p in points if p["intra_bottleneck_size"] % p["num_attention_heads"] == 0]
     assert points == divisible
@@ -92,28 +95,19 @@ def test_invalid_points_are_dropped() -> None:
     assert len(points) == 9 * (9 - 2)
 
 
-def test_feasible_points_keep_both_limits() -> None:
+def test_points_that_may_be_tried_keep_both_limits(tmp_path: Path) -> None:
     latencies = sorted(LATENCY.quick(decode(SPACE, p)).latency_s for p in enumerate_points(SPACE))
     config = dataclasses.replace(CONFIG, latency_threshold_s=latencies[10], max_parameters=9000)
-    points = feasible_points(config, LATENCY)
+    points = Architectures(config, LATENCY).problem({}).pool.points
     assert 0 < len(points) <= 10
     for point in enumerate_points(SPACE):
         encoder = decode(SPACE, point)
         wanted = LATENCY.quick(encoder).latency_s < latencies[10] and num_parameters(encoder) <= 9000
         assert (point in points) == wanted
     with pytest.raises(StageError, match="no valid point"):
-        run_search(dataclasses.replace(CONFIG, max_parameters=1), Journal(Path("unused")), accuracy, 0, quiet)
-
-
-def test_initial_points_are_an_even_order_of_all() -> None:
-    points = feasible_points(CONFIG, LATENCY)
-    order = initial_points(CONFIG, points, seed=0)
-    assert sorted(map(str, order)) == sorted(map(str, points))
-    assert order == initial_points(CONFIG, points, seed=0)
-    assert order != initial_points(CONFIG, points, seed=1)
-    # Any nine in a row at the start touch every value of every field.
-    for name in searched_fields(SPACE):
-        assert {p[name] for p in order[:9]} == set(getattr(SPACE, name))
+        run_search(
+            dataclasses.replace(CONFIG, max_parameters=1), Journal(tmp_path / "unused"), threads(accuracy), 0, quiet
+        )
 
 
 # Journal.
@@ -125,6 +119,8 @@ def test_journal_reads_what_it_wrote(tmp_path: Path) -> None:
     journal.finish(one, "completed", {"accuracy": 1.5})
     journal.finish(two, "failed", {"error": "diverged"})
     journal.start([({"a": 3}, "ax")])
+    assert read_trials(journal.path) == journal.trials
+    journal.close()
     again = Journal(journal.path)
     assert again.trials == journal.trials
     assert [t.status for t in again.trials] == ["completed", "failed", "running"]
@@ -143,7 +139,7 @@ def test_a_torn_last_line_is_dropped(tmp_path: Path, torn: str) -> None:
     assert [t.status for t in journal.trials] == ["running"]
     assert path.read_text() == whole
     journal.finish(journal.trials[0], "completed", {})
-    assert [t.status for t in Journal(path).trials] == ["completed"]
+    assert [t.status for t in read_trials(path)] == ["completed"]
 
 
 @pytest.mark.parametrize(
@@ -224,25 +220,25 @@ def stable(path: Path) -> list[Any]:
     """The journal without what depends on the clock."""
     entries = [json.loads(line) for line in path.read_text().splitlines()]
     for entry in entries:
-        for name in ("seconds", "suggest_seconds"):
+        for name in ("seconds", "suggest_seconds", "compile_seconds"):
             entry.get("result", {}).pop(name, None)
     return entries
 
 
-def points_of(trials: list[Trial]) -> list[tuple[int, ...]]:
+def points_of(trials: list[Trial]) -> list[tuple[Any, ...]]:
     # The journal sorts names, so a point that was read back lists its values in another order.
     return [tuple(value for _, value in sorted(t.point.items())) for t in trials]
 
 
 def test_no_point_is_tried_twice_until_the_space_is_empty(tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, num_trials=100)
-    trials = run_search(config, Journal(tmp_path / "j"), accuracy, 0, quiet)
+    trials = run_search(config, Journal(tmp_path / "j"), threads(accuracy), 0, quiet)
     assert len(trials) == 27 == len(set(points_of(trials)))
-    assert [t.generator for t in trials[:4]] == ["sobol"] * 4
+    assert [t.generator for t in trials[:4]] == ["random"] * 4
     assert {t.generator for t in trials[4:]} == {"random"}
     # Once done, a second call has nothing to do.
     before = (tmp_path / "j").read_bytes()
-    assert run_search(config, Journal(tmp_path / "j"), accuracy, 0, quiet) == trials
+    assert run_search(config, Journal(tmp_path / "j"), threads(accuracy), 0, quiet) == trials
     assert (tmp_path / "j").read_bytes() == before
 
 
@@ -252,7 +248,7 @@ def test_failed_trials_are_written_down_and_not_proposed_again(tmp_path: Path) -
             raise RuntimeError("loss is nan\nat step 3")
         return accuracy(encoder) | ({"loss": float("nan")} if number == 2 else {})
 
-    trials = run_search(CONFIG, Journal(tmp_path / "j"), failing, 0, quiet)
+    trials = run_search(CONFIG, Journal(tmp_path / "j"), threads(failing), 0, quiet)
     assert [t.status for t in trials[:4]] == ["completed", "failed", "failed", "completed"]
     assert trials[1].result["error"] == "loss is nan"
     assert trials[2].result["error"] == "loss is not a finite number"
@@ -263,12 +259,15 @@ def test_failed_trials_are_written_down_and_not_proposed_again(tmp_path: Path) -
     assert [r["hypervolume"] for r in rows] == sorted(r["hypervolume"] for r in rows)
 
 
-def killed_at_every_event(config: SearchConfig, folder: Path) -> tuple[list[Trial], list[Trial], Path, Path]:
+def killed_at_every_event(
+    config: SearchConfig, folder: Path, work: Work | None = None
+) -> tuple[list[Trial], list[Trial], Path, Path]:
     """Runs a search undisturbed, and once more with a kill after each journal line and inside each evaluation."""
-    undisturbed = run_search(config, Journal(folder / "whole"), accuracy, 3, quiet)
+    evaluate = work or (lambda job: accuracy(encoder_from_dict(job["encoder"])))
+    undisturbed = run_search(config, Journal(folder / "whole"), LocalExecutor(evaluate, 2), 3, quiet)
     path = folder / "killed"
     written: set[int] = set()
-    evaluated: set[int] = set()
+    evaluated: set[tuple[int, float]] = set()
 
     class Fragile(Journal):
         def _append(self, entry: dict[str, Any]) -> None:
@@ -278,15 +277,18 @@ def killed_at_every_event(config: SearchConfig, folder: Path) -> tuple[list[Tria
                 written.add(size)
                 raise KeyboardInterrupt
 
-    def fragile(encoder: EncoderConfig, number: int) -> dict[str, float]:
-        if number not in evaluated:
-            evaluated.add(number)
+    def fragile(job: dict[str, Any]) -> dict[str, float]:
+        key = job["number"], job["fraction"]
+        if key not in evaluated:
+            evaluated.add(key)
             raise KeyboardInterrupt
-        return accuracy(encoder)
+        return evaluate(job)
 
     for _ in range(200):
         try:
-            return undisturbed, run_search(config, Fragile(path), fragile, 3, quiet), folder / "whole", path
+            with Fragile(path) as journal:
+                executor = LocalExecutor(fragile, 2)
+                return undisturbed, run_search(config, journal, executor, 3, quiet), folder / "whole", path
         except KeyboardInterrupt:
             continue
     raise AssertionError("the search never ends")
@@ -301,8 +303,8 @@ def test_a_search_killed_at_every_event_ends_the_same(tmp_path: Path) -> None:
 def test_parallel_trials_do_not_change_a_journal(tmp_path: Path) -> None:
     # Within the initial design the proposals do not depend on results, so the number of threads must not show.
     config = dataclasses.replace(CONFIG, num_trials=4)
-    run_search(config, Journal(tmp_path / "two"), accuracy, 0, quiet)
-    run_search(dataclasses.replace(config, parallel_trials=1), Journal(tmp_path / "one"), accuracy, 0, quiet)
+    run_search(config, Journal(tmp_path / "two"), threads(accuracy), 0, quiet)
+    run_search(dataclasses.replace(config, parallel_trials=1), Journal(tmp_path / "one"), threads(accuracy), 0, quiet)
     finished = [[e for e in stable(tmp_path / name) if e["event"] == "completed"] for name in ("one", "two")]
     assert finished[0] == finished[1]
 
@@ -317,32 +319,35 @@ def test_ax_killed_at_every_event_ends_the_same(tmp_path: Path) -> None:
 
 
 def test_suggestions_that_are_known_or_invalid_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmark.search import ax_search
+    from benchmark.search import algorithms
 
-    points = feasible_points(CONFIG, LATENCY)
-    order = initial_points(CONFIG, points, 0)
+    architectures = Architectures(CONFIG, LATENCY)
+    points = architectures.problem({}).pool.points
     result = {**accuracy(BASE), "latency_s": 1e-3}
-    trials = [Trial(i, point, "sobol", "completed", result) for i, point in enumerate(order[:4])]
-    suggestions = [order[0], order[7], order[7], {**order[8], "num_feedforward_networks": 3}]
+    trials = [Trial(i, dict(point), "design", "completed", result) for i, point in enumerate(points[:4])]
+    suggestions = [points[0], points[7], points[7], {**points[8], "num_feedforward_networks": 3}]
     asked: list[Any] = []
 
-    def suggest(*arguments: Any) -> list[dict[str, int]]:
+    def suggest(*arguments: Any) -> list[Any]:
         asked.append(arguments)
         return suggestions
 
-    monkeypatch.setattr(ax_search, "suggest", suggest)
+    monkeypatch.setitem(algorithms.ALGORITHMS, "ax", suggest)
     config = dataclasses.replace(CONFIG, algorithm="ax")
-    assert next_points(config, trials, points, order, 5, 3) == [
-        (order[7], "ax"),
-        (order[4], "sobol"),
-        (order[5], "sobol"),
-    ]
-    ((_, observations, seed, count),) = asked
-    assert (len(observations), seed, count) == (4, 5004, 3)
+    # The last one decodes, though its value is none of those listed: it is a point of another space.
+    chosen = next_points(config, architectures, trials, 5, 3)
+    assert chosen == [(points[7], "ax")]
+    ((_, observations, running, count, seed),) = asked
+    assert (len(observations), running, count, seed) == (4, [], 3, 5)
+    suggestions[:] = suggestions[:1]
+    ((point, generator),) = next_points(config, architectures, trials, 5, 1)
+    assert (generator, point in points[4:]) == ("sobol", True)
     # Without a single completed trial there is nothing to learn from.
+    asked.clear()
     for trial in trials:
         trial.status = "failed"
-    assert next_points(config, trials, points, order, 5, 1) == [(order[4], "sobol")]
+    assert next_points(config, architectures, trials, 5, 1)[0][1] == "sobol"
+    assert not asked
 
 
 def completed(values: list[tuple[float, float]]) -> list[Trial]:
@@ -367,7 +372,7 @@ def test_found_systems_are_front_members() -> None:
 
 
 def test_history_marks_the_front(tmp_path: Path) -> None:
-    trials = run_search(CONFIG, Journal(tmp_path / "j"), accuracy, 0, quiet)
+    trials = run_search(CONFIG, Journal(tmp_path / "j"), threads(accuracy), 0, quiet)
     page = history(CONFIG, trials, "micro")
     json.dumps(page, allow_nan=False)
     front = non_dominated([(t.result["accuracy"], t.result["latency_s"]) for t in trials])

@@ -9,6 +9,7 @@ from benchmark.config.chips import ChipConfig
 from benchmark.config.data import DataConfig
 from benchmark.config.distillation import DistillConfig, PhaseConfig
 from benchmark.config.encoder import EncoderConfig, encoder_from_dict
+from benchmark.config.executor import ExecutorConfig
 from benchmark.config.run import BaselineConfig, FinetuneConfig, LatencyConfig, RunConfig
 from benchmark.config.search import SearchConfig, SearchSpace
 from benchmark.config.task_distillation import AugmentationConfig, TaskDistillConfig, TaskPhaseConfig
@@ -31,6 +32,7 @@ __all__ = [
     "DataConfig",
     "DistillConfig",
     "EncoderConfig",
+    "ExecutorConfig",
     "FinetuneConfig",
     "LatencyConfig",
     "MeshConfig",

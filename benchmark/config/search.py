@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing
 from dataclasses import dataclass
 
+from benchmark.config import conditions
 from benchmark.config.chips import ChipConfig
 from benchmark.config.encoder import EncoderConfig
+from benchmark.config.executor import ExecutorConfig
 from benchmark.settings import Checked, setting
 
 # Ways to know a latency without measuring it.
 LATENCY_METHODS = ("compiled", "roofline")
+# Ways to choose the next architectures (docs/search.md).
+ALGORITHMS = ("ax", "nsga2", "sobol", "random", "exhaustive")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpace(Checked):
-    """The student architectures of a track: all valid combinations of the listed values around `base`."""
+    """The student architectures of a track: all valid combinations of the listed values around `base`.
+
+    `conditions` are relations that every point must meet, for example `intermediate_size >= 2 * intra_bottleneck_size`;
+    names are those of EncoderConfig. That heads divide the attention's width is always required.
+    """
 
     base: EncoderConfig = setting()
     num_hidden_layers: tuple[int, ...] = setting((24,), at_least=1)
@@ -24,6 +33,7 @@ class SearchSpace(Checked):
     num_attention_heads: tuple[int, ...] = setting((1, 2, 4, 8), at_least=1)
     intermediate_size: tuple[int, ...] = setting((384, 512, 640), at_least=1)
     num_feedforward_networks: tuple[int, ...] = setting((2, 4, 6), at_least=1)
+    conditions: tuple[str, ...] = setting(())
 
     FIELDS: typing.ClassVar[tuple[str, ...]] = (
         "num_hidden_layers",
@@ -35,11 +45,29 @@ class SearchSpace(Checked):
     )
 
     def check(self) -> None:
-        """Refuses empty, repeated or unordered values."""
+        """Refuses empty, repeated or unordered values, and conditions that cannot be read."""
         for name in self.FIELDS:
             values = getattr(self, name)
             if not values or tuple(sorted(set(values))) != values:
                 self.refuse(name, "distinct values in rising order")
+        numbers = {f.name for f in dataclasses.fields(EncoderConfig) if type(getattr(self.base, f.name)) is int}
+        for text in self.conditions:
+            try:
+                unknown = [n for n in conditions.parse(text).names() if n not in numbers | set(self.FIELDS)]
+            except ValueError as error:
+                self.refuse("conditions", str(error))
+            if unknown:
+                self.refuse("conditions", f"names out of {', '.join(sorted(numbers | set(self.FIELDS)))}")
+
+    def allows(self, encoder: EncoderConfig) -> bool:
+        """Whether the conditions hold for an architecture."""
+        return all(conditions.parse(text).holds(vars(encoder)) for text in self.conditions)
+
+    def contains(self, encoder: EncoderConfig) -> bool:
+        """Whether an architecture is a point: its values are listed, the rest is that of `base`, conditions hold."""
+        values = {name: getattr(encoder, name) for name in self.FIELDS}
+        listed = all(value in getattr(self, name) for name, value in values.items())
+        return listed and {**vars(self.base), **values} == vars(encoder) and self.allows(encoder)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,15 +76,26 @@ class SearchConfig(Checked):
 
     `accuracy_threshold` (percent) and `latency_threshold_s` (seconds) are the reference point of the hypervolume; a
     student worse than either does not count. `flash_fraction` shortens the full distillation for each trial.
-    `parallel_trials` are proposed and run together, in threads of one process. Latency is that of `chip`, by the
-    first of `latency_methods` that can be had on this machine (docs/hardware.md).
+    `parallel_trials` are proposed and run together, by `executor`; with `asynchronous` the next one is proposed
+    whenever one ends. A trial is evaluated after each share of its steps in `rungs` and goes on only if it is among the
+    best of `reduction_factor` (docs/search.md); without rungs all are trained to the end. The architectures of `attach`
+    are tried first; they count as initial trials. The search ends early when `plateau_trials` trials in a row (0:
+    never) together raised the hypervolume by less than `plateau_gain`, a share of the box between thresholds and ideal.
+    Latency is that of `chip`, by the first of `latency_methods` that can be had on this machine (docs/hardware.md).
     """
 
     space: SearchSpace = setting()
-    algorithm: str = setting("ax", choices=("ax", "random"))
+    algorithm: str = setting("ax", choices=ALGORITHMS)
     num_trials: int = setting(8, at_least=1)
     num_initial_trials: int = setting(4, at_least=1)
     parallel_trials: int = setting(1, at_least=1)
+    asynchronous: bool = setting(False)
+    executor: ExecutorConfig = setting(ExecutorConfig())
+    rungs: tuple[float, ...] = setting((), at_least=0.001, at_most=0.999)
+    reduction_factor: float = setting(2.0, at_least=1.0)
+    attach: tuple[EncoderConfig, ...] = setting(())
+    plateau_trials: int = setting(0, at_least=0)
+    plateau_gain: float = setting(0.001, at_least=0.0, at_most=1.0)
     flash_fraction: float = setting(0.05, at_least=1e-4, at_most=1.0)
     accuracy_threshold: float = setting(0.0, at_least=0.0, at_most=100.0)
     latency_threshold_s: float = setting(1.0, at_least=0.0)
@@ -68,6 +107,11 @@ class SearchConfig(Checked):
     num_found: int = setting(1, at_least=1)
 
     def check(self) -> None:
-        """Refuses methods that are missing or repeated."""
+        """Refuses methods that are missing or repeated, rungs out of order, and architectures that are no points."""
         if not self.latency_methods or len(set(self.latency_methods)) != len(self.latency_methods):
             self.refuse("latency_methods", "distinct methods, at least one of " + ", ".join(LATENCY_METHODS))
+        if tuple(sorted(set(self.rungs))) != self.rungs:
+            self.refuse("rungs", "distinct shares in rising order")
+        for encoder in self.attach:
+            if not self.space.contains(encoder):
+                self.refuse("attach", "architectures that are points of SearchConfig.space")

@@ -137,8 +137,8 @@ class _Run:
         shape = (self.config.batch_size, self.config.mask_rate, phase.mask_input)
         return batch, self.cache.get((number, self.seed, shape, needs, dtype), ask)
 
-    def train(self, phase: PhaseConfig, params: Any, first_batch: int) -> Any:
-        """Runs the steps of a phase and gives the parameters back."""
+    def train(self, phase: PhaseConfig, params: Any, first_batch: int, stop_after: int | None) -> Any:
+        """Runs the steps of a phase, all or up to `stop_after`, and gives the parameters back."""
         layers, objective = self.student.num_hidden_layers, self.objective(phase)
         stages = range(layers if phase.per_layer else 1)
         factors = [rate_factors(params, phase, stage, layers) for stage in stages]
@@ -169,6 +169,7 @@ class _Run:
             flops_per_step=training_flops(self.student, size, length, predictions, self.teacher.encoder),
             peak_flops=self.monitor.peak_flops,
             mesh=self.mesh,
+            stop_after=stop_after,
         )
         return state.params
 
@@ -188,6 +189,7 @@ def distill(
     monitor: Monitor = UNWATCHED,
     mesh: Mesh | None = None,
     cache: TeacherCache | None = None,
+    stop_after: int | None = None,
 ) -> tuple[Any, int]:
     """Distils a student from scratch.
 
@@ -207,10 +209,12 @@ def distill(
         monitor: what watches.
         mesh: the devices to train on, where the teacher's parameters lie already; None for one.
         cache: of this teacher on these rows, shared by the students of a run; None asks the teacher every time.
+        stop_after: steps, counted over all phases, after which to stop for now; a later call with the same directory
+            goes on from there, to the same end as one that never stopped. None goes through the whole recipe.
 
     Returns:
         The student's parameters (encoder, masked-LM head, and next-sentence head if a phase trains it) and the number
-        of steps of all phases.
+        of steps so far, which is that of all phases without `stop_after`.
 
     Raises:
         DivergedError: the loss is not finite.
@@ -223,6 +227,9 @@ def distill(
     done = 0
     for phase in config.phases:
         steps = phase.total_steps(student.num_hidden_layers)
+        left = steps if stop_after is None else min(steps, stop_after - done)
+        if steps and left <= 0:
+            break
         result = directory / phase.name / "result" if directory else None
         damage = checkpoints.damage(result) if result is not None and result.exists() else None
         if damage:
@@ -232,8 +239,9 @@ def distill(
         elif steps:
             # A map between widths that the phase has no use for stays as it is.
             held = {"student", *run.objective(phase).projections} & params.keys()
-            params = params | run.train(phase, {name: params[name] for name in held}, done)
-            if result is not None and phase is not config.phases[-1]:
+            stop = left if left < steps else None
+            params = params | run.train(phase, {name: params[name] for name in held}, done, stop)
+            if result is not None and stop is None and phase is not config.phases[-1]:
                 checkpoints.save(result, params)
-        done += steps
+        done += left
     return params["student"], done

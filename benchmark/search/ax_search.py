@@ -1,21 +1,25 @@
-"""Suggestions by Ax: Bayesian optimisation of masked-LM accuracy against latency. The only importer of ax.
+"""Suggestions by Ax: Bayesian multi-objective optimisation. The only importer of ax and torch in a search.
 
-A suggestion is a pure function of the settings, the seed and the observations: each call builds a fresh client,
-attaches every observation and asks once. A search that was killed therefore goes on exactly as it would have, and no
-generator state needs saving.
+The experiment, its trials and their data are Ax's. Where one objective is known exactly and the other is learnt,
+candidates come from `expected_gain` through a generation node of our own, which reads the data that Ax holds; all other
+problems are left to Ax's modular BoTorch generator (log noisy expected hypervolume improvement), with settings that
+make it quicker. A suggestion is a pure function of its arguments: each call builds a fresh experiment.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from benchmark.config import SearchConfig
-from benchmark.search.space import Point, searched_fields
+from benchmark.search import expected_gain
+from benchmark.search.problem import Field, Objective, Observation, Point, Problem
 
 _SPARE = 2  # asked for beyond what is needed, so that a repeated or invalid suggestion need not end in a filler point
+# Restarts, candidate starts and steps of the acquisition's optimiser; docs/search.md says what they cost and lose.
+_OPTIMIZER = {"num_restarts": 4, "raw_samples": 256, "options": {"maxiter": 50, "batch_limit": 4}}
 
 
 def preload() -> None:
@@ -38,51 +42,158 @@ def preload() -> None:
 
 
 def suggest(
-    config: SearchConfig, observations: Sequence[tuple[Point, float, float, float]], seed: int, count: int
+    problem: Problem, observations: Sequence[Observation], running: Sequence[Point], count: int, seed: int
 ) -> list[Point]:
     """Asks Ax for the next points, best first.
 
     Args:
-        config: space, thresholds and algorithm settings.
-        observations: point, accuracy in percent, its standard error, latency in seconds; failed trials are left out.
-        seed: seeds Ax and torch.
+        problem: what is searched.
+        observations: what was found out; at least one that did not fail.
+        running: points whose outcome is not known yet.
         count: points wanted.
+        seed: seed of the search; Ax and torch are seeded with it and the number of points so far.
 
     Returns:
-        A few more points than `count`; the caller takes the first that are valid and new.
+        Points, from Ax's own generator a few more than `count` where fields have listed values; the caller takes the
+        first that may be tried and never were.
     """
     preload()
     import torch
-    from ax.api.client import Client
-    from ax.api.configs import ChoiceParameterConfig
 
     # More threads make the small matrices of the Gaussian process slower, many times so on a busy machine.
     torch.set_num_threads(1)
+    seed = seed * 1000 + len(observations) + len(running)
     torch.manual_seed(seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        client: Any = Client(random_seed=seed)
-        client.configure_experiment(
-            name=f"autodistill_{seed}",
-            parameters=[
-                ChoiceParameterConfig(
-                    name=name, values=list(getattr(config.space, name)), parameter_type="int", is_ordered=True
-                )
-                for name in searched_fields(config.space)
-            ],
-        )
-        client.configure_optimization(
-            objective="accuracy, -latency_ms",
-            outcome_constraints=[
-                f"accuracy >= {config.accuracy_threshold}",
-                f"latency_ms <= {config.latency_threshold_s * 1e3}",
-            ],
-        )
-        client.configure_generation_strategy(method="fast", initialization_budget=0, torch_device="cpu")
-        for point, accuracy, stderr, latency_s in observations:
-            trial = client.attach_trial(dict(point))
-            client.complete_trial(
-                trial, raw_data={"accuracy": (accuracy, stderr), "latency_ms": (latency_s * 1e3, 0.0)}
-            )
-        trials = client.get_next_trials(max_trials=count + _SPARE)
-    return [{name: int(value) for name, value in parameters.items()} for parameters in trials.values()]
+        client = experiment(problem, observations, running, seed)
+        if expected_gain.applies(problem):
+            client.set_generation_strategy(_known_objective_strategy(problem, seed))
+        else:
+            client.set_generation_strategy(_default_strategy())
+            count += 0 if all(f.bounds is not None for f in problem.fields) else _SPARE
+        trials = client.get_next_trials(max_trials=count)
+    return [_point(problem, parameters) for parameters in trials.values()]
+
+
+def experiment(problem: Problem, observations: Sequence[Observation], running: Sequence[Point], seed: int = 0) -> Any:
+    """An Ax client that holds the whole search: parameters, objectives with thresholds, trials and their data.
+
+    Known objectives are data of standard error 0. Objectives whose ratios count are kept as their logarithms.
+    """
+    import pandas as pd
+    from ax.api.client import Client
+    from ax.core.data import Data
+
+    client: Any = Client(random_seed=seed)
+    client.configure_experiment(name="autodistill", parameters=[_parameter(f) for f in problem.fields])
+    client.configure_optimization(
+        objective=", ".join(("" if o.maximize else "-") + _metric(o) for o in problem.objectives),
+        outcome_constraints=[
+            *(f"{_metric(o)} {'>=' if o.maximize else '<='} {_value(o, o.threshold)}" for o in problem.objectives),
+            *(f"{c.name} {'>=' if c.at_least else '<='} {c.bound}" for c in problem.constraints),
+        ],
+    )
+    rows = []
+    for observation in observations:
+        number = client.attach_trial(dict(observation.point))
+        if observation.failed:
+            client.mark_trial_failed(number)
+            continue
+        known = problem.describe(observation.point) or {}
+        measured = dict(observation.outcomes)
+        for objective in problem.objectives:
+            value, stderr = measured.pop(objective.name, (known.get(objective.name, math.nan), 0.0))
+            shrunk = stderr / value if objective.log else stderr
+            rows.append((number, _metric(objective), _value(objective, value), shrunk))
+        rows += [(number, name, value, stderr) for name, (value, stderr) in measured.items()]
+    # All data at once: the client takes 16 ms for each trial, which a long search pays with every suggestion.
+    held = client._experiment
+    names = {n: held.trials[n].arm.name for n in {row[0] for row in rows}}
+    columns = ["trial_index", "metric_name", "mean", "sem"]
+    table = pd.DataFrame(rows, columns=columns).assign(arm_name=lambda t: t.trial_index.map(names))
+    if rows:
+        held.attach_data(Data(df=table.assign(metric_signature=table.metric_name)))
+    for number in names:
+        held.trials[number].mark_completed()
+    for point in running:
+        client.attach_trial(dict(point))
+    return client
+
+
+def _metric(objective: Objective) -> str:
+    return f"log_{objective.name}" if objective.log else objective.name
+
+
+def _value(objective: Objective, value: float) -> float:
+    return math.log(value) if objective.log else value
+
+
+def _parameter(field: Field) -> Any:
+    from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
+
+    if field.bounds is not None:
+        return RangeParameterConfig(name=field.name, bounds=field.bounds, parameter_type="float")
+    kinds = {int: "int", float: "float", str: "str"}
+    return ChoiceParameterConfig(
+        name=field.name,
+        values=list(field.values),  # type: ignore[arg-type]
+        parameter_type=kinds[type(field.values[0])],
+        is_ordered=field.ordered,
+    )
+
+
+def _point(problem: Problem, parameters: Any) -> dict[str, Any]:
+    """Ax's parameters with the types of the problem's values."""
+    return {
+        f.name: float(parameters[f.name]) if f.bounds is not None else type(f.values[0])(parameters[f.name])
+        for f in problem.fields
+    }
+
+
+def _default_strategy() -> Any:
+    """Ax's modular BoTorch generator with fewer restarts of the acquisition's optimiser."""
+    from ax.adapter.registry import Generators
+    from ax.generation_strategy.generation_strategy import GenerationNode, GenerationStrategy
+    from ax.generation_strategy.generator_spec import GeneratorSpec
+
+    spec = GeneratorSpec(
+        generator_enum=Generators.BOTORCH_MODULAR,
+        generator_gen_kwargs={"model_gen_options": {"optimizer_kwargs": _OPTIMIZER}},
+    )
+    return GenerationStrategy(nodes=[GenerationNode(name="MBM", generator_specs=[spec], should_deduplicate=True)])
+
+
+def _known_objective_strategy(problem: Problem, seed: int) -> Any:
+    """A strategy of one node, which asks `expected_gain` with the data of the experiment."""
+    from ax.core.trial_status import TrialStatus
+    from ax.generation_strategy.external_generation_node import ExternalGenerationNode
+    from ax.generation_strategy.generation_strategy import GenerationStrategy
+
+    learnt = next(o for o in problem.objectives if not o.known)
+
+    class ExpectedGainNode(ExternalGenerationNode):
+        def __init__(self) -> None:
+            super().__init__(name="ExpectedGain", should_deduplicate=False)
+            self.observations: list[Observation] = []
+
+        def update_generator_state(self, experiment: Any, data: Any) -> None:
+            table = data.df[data.df.metric_name == _metric(learnt)]
+            outcomes = {row.trial_index: (float(row.mean), float(row.sem)) for row in table.itertuples(index=False)}
+            self.observations = [
+                Observation(_point(problem, trial.arm.parameters), {learnt.name: outcomes[n]} if n in outcomes else {})
+                for n, trial in sorted(experiment.trials.items())
+                if trial.status in (TrialStatus.COMPLETED, TrialStatus.FAILED)
+            ]
+            self.running = [
+                _point(problem, trial.arm.parameters)
+                for _, trial in sorted(experiment.trials.items())
+                if trial.status == TrialStatus.RUNNING
+            ]
+
+        def get_next_candidate(self, pending_parameters: Any) -> Any:
+            (point,) = expected_gain.suggest(problem, self.observations, self.running, 1, seed)
+            self.running.append(point)
+            return dict(point)
+
+    return GenerationStrategy(nodes=[ExpectedGainNode()])

@@ -1,4 +1,7 @@
-"""The search journal: append-only JSON lines, one for each change, on disk before the change counts."""
+"""The search journal: append-only JSON lines, one for each change, on disk before the change counts.
+
+One process writes it at a time (`benchmark.search.lease`); any number may read it meanwhile (`read_trials`).
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import StageError
+from benchmark.search.lease import Lease
+from benchmark.search.problem import Point
+
+# How a trial can end.
+ENDS = ("completed", "failed", "stopped")
 
 
 class JournalError(StageError):
@@ -18,17 +26,59 @@ class JournalError(StageError):
 
 @dataclass
 class Trial:
-    """One trial as the journal tells it; `status` is running, completed or failed."""
+    """One trial as the journal tells it.
+
+    Attributes:
+        number: place in the order of starts, from 0.
+        point: its architecture.
+        generator: who proposed it.
+        status: `running`, `completed`, `failed`, or `stopped` (at a rung, as hopeless).
+        result: what was found at the end.
+        rungs: what was found at each rung so far.
+    """
 
     number: int
-    point: dict[str, int]
+    point: Point
     generator: str
     status: str = "running"
     result: dict[str, Any] = field(default_factory=dict)
+    rungs: list[dict[str, Any]] = field(default_factory=list)
+
+
+def read_trials(path: Path) -> list[Trial]:
+    """The trials of a journal that may be written at this moment; a last line without its end does not count.
+
+    Raises:
+        JournalError: a line is not a journal entry.
+    """
+    trials: list[Trial] = []
+    whole, _, _ = (path.read_bytes() if path.exists() else b"").rpartition(b"\n")
+    for number, line in enumerate(whole.split(b"\n") if whole else [], start=1):
+        try:
+            _apply(trials, json.loads(line))
+        except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
+            raise JournalError(f"{path}:{number}: not an entry of the search journal: {error!r}") from None
+    return trials
+
+
+def _apply(trials: list[Trial], entry: dict[str, Any]) -> None:
+    if entry["event"] == "start":
+        if entry["trial"] != len(trials):
+            raise ValueError(f"trial {entry['trial']} out of order")
+        for number, choice in enumerate(entry["choices"], start=entry["trial"]):
+            trials.append(Trial(number, choice["point"], choice["generator"]))
+    elif entry["event"] in ("rung", *ENDS):
+        trial = next(t for t in trials if t.number == entry["trial"] and t.status == "running")
+        if entry["event"] in ("rung", "stopped"):
+            trial.rungs.append(entry["result"])
+        if entry["event"] in ENDS:
+            trial.status, trial.result = entry["event"], entry["result"]
+    else:
+        raise ValueError(f"unknown event {entry['event']!r}")
 
 
 class Journal:
-    """Reads a journal and appends to it.
+    """A journal that this process writes, until `close` or its end.
 
     A last line that a kill tore off is dropped, and with it a change that never counted.
     """
@@ -38,51 +88,50 @@ class Journal:
 
         Raises:
             JournalError: a line before the last is not a journal entry.
+            LeaseError: another process writes it.
         """
         self.path = path
-        self.trials: list[Trial] = []
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._lease = Lease(path.with_name(path.name + ".lease"))
         content = path.read_bytes() if path.exists() else b""
-        whole, _, torn = content.rpartition(b"\n")
+        torn = content.rpartition(b"\n")[2]
         if torn:
             with path.open("r+b") as file:
                 file.truncate(len(content) - len(torn))
-        for number, line in enumerate(whole.split(b"\n") if whole else [], start=1):
-            try:
-                self._apply(json.loads(line))
-            except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
-                raise JournalError(f"{path}:{number}: not an entry of the search journal: {error!r}") from None
+        self.trials = read_trials(path)
 
-    def _apply(self, entry: dict[str, Any]) -> None:
-        if entry["event"] == "start":
-            if entry["trial"] != len(self.trials):
-                raise ValueError(f"trial {entry['trial']} out of order")
-            for number, choice in enumerate(entry["choices"], start=entry["trial"]):
-                self.trials.append(Trial(number, choice["point"], choice["generator"]))
-        elif entry["event"] in ("completed", "failed"):
-            trial = next(t for t in self.trials if t.number == entry["trial"] and t.status == "running")
-            trial.status, trial.result = entry["event"], entry["result"]
-        else:
-            raise ValueError(f"unknown event {entry['event']!r}")
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Gives up the right to write."""
+        self._lease.release()
 
     def _append(self, entry: dict[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry, sort_keys=True, allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        self._apply(entry)
+        _apply(self.trials, entry)
 
-    def start(self, choices: Sequence[tuple[dict[str, int], str]]) -> list[Trial]:
+    def start(self, choices: Sequence[tuple[Point, str]]) -> list[Trial]:
         """Writes down that trials begin which were proposed together: pairs of a point and who proposed it.
 
         They share one line. Were half of them on disk when the process dies, the other half would be proposed anew,
         from other observations than in a run that was not disturbed.
         """
         first = len(self.trials)
-        entries = [{"point": point, "generator": generator} for point, generator in choices]
+        entries = [{"point": dict(point), "generator": generator} for point, generator in choices]
         self._append({"event": "start", "trial": first, "choices": entries})
         return self.trials[first:]
 
+    def reach(self, trial: Trial, result: dict[str, Any]) -> None:
+        """Writes down that a trial reached its next rung and goes on."""
+        self._append({"event": "rung", "trial": trial.number, "result": result})
+
     def finish(self, trial: Trial, status: str, result: dict[str, Any]) -> None:
-        """Writes down how a trial ended: `completed` or `failed`."""
+        """Writes down how a trial ended, one of `ENDS`; a stopped one ends with what was found at its last rung."""
         self._append({"event": status, "trial": trial.number, "result": result})

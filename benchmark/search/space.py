@@ -1,13 +1,13 @@
-"""The search space: points as tuples of values, validity, canonical identity, enumeration."""
+"""The search space: points as values of the searched fields, validity, canonical identity, enumeration."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
+from typing import Any
 
 from benchmark.config import ConfigError, EncoderConfig, SearchSpace, fingerprint
-
-Point = dict[str, int]
+from benchmark.search.problem import Point
 
 
 def searched_fields(space: SearchSpace) -> tuple[str, ...]:
@@ -25,8 +25,8 @@ def decode(space: SearchSpace, point: Point) -> EncoderConfig:
     Raises:
         ConfigError: the values do not go together, for example heads that do not divide the width.
     """
-    constants = {name: getattr(space, name)[0] for name in space.FIELDS}
-    return dataclasses.replace(space.base, **{**constants, **point})
+    values: dict[str, Any] = {name: getattr(space, name)[0] for name in space.FIELDS}
+    return dataclasses.replace(space.base, **{**values, **point})
 
 
 def encode(space: SearchSpace, encoder: EncoderConfig) -> Point:
@@ -34,10 +34,19 @@ def encode(space: SearchSpace, encoder: EncoderConfig) -> Point:
     return {name: getattr(encoder, name) for name in searched_fields(space)}
 
 
+def valid(space: SearchSpace, point: Point) -> EncoderConfig | None:
+    """The architecture of a point, or None where its values do not go together or a condition is not met."""
+    try:
+        encoder = decode(space, point)
+    except ConfigError:
+        return None
+    return encoder if space.allows(encoder) else None
+
+
 def enumerate_points(space: SearchSpace) -> list[Point]:
     """All valid points, in the order of the fields."""
     names = searched_fields(space)
-    points = [
+    points: list[Point] = [
         dict(zip(names, values, strict=True)) for values in itertools.product(*(getattr(space, n) for n in names))
     ]
     return [point for point in points if is_valid(space, point)]
@@ -45,11 +54,7 @@ def enumerate_points(space: SearchSpace) -> list[Point]:
 
 def is_valid(space: SearchSpace, point: Point) -> bool:
     """Whether the point's values go together."""
-    try:
-        decode(space, point)
-    except ConfigError:
-        return False
-    return True
+    return valid(space, point) is not None
 
 
 def architecture_hash(encoder: EncoderConfig) -> str:

@@ -71,6 +71,7 @@ def fit(
     flops_per_step: float | None = None,
     peak_flops: float | None = None,
     mesh: Mesh | None = None,
+    stop_after: int | None = None,
 ) -> tuple[TrainState, FitReport]:
     """Runs `total_steps` steps, continuing from the newest whole checkpoint of an interrupted call.
 
@@ -95,6 +96,8 @@ def fit(
         flops_per_step: what `benchmark.training.metrics.training_flops` gives; without it no MFU is reported.
         peak_flops: of all devices together, FLOP/s; likewise.
         mesh: where state and batches lie; with one, all processes of the run have to call.
+        stop_after: the step after which to stop for now, at the end of a dispatch, with a checkpoint to continue from;
+            None goes on to the end.
 
     Returns:
         The final state and a report.
@@ -132,11 +135,14 @@ def fit(
         if not sound.all():
             raise _diverged(dispatch, int(sound.argmin()), total_steps, name, describe_batch, saved)
 
+    until = total_steps if stop_after is None else min(stop_after, total_steps)
     pending: deque[_Dispatch] = deque()
     done, last = first, {}
     try:
         tell("begin", first)
         for start, count in _dispatches(first, total_steps, steps_per_dispatch):
+            if start >= until:
+                break
             step = step_function if count == 1 else repeat_step(step_function)
             batch, rate, settings = inputs(start) if count == 1 else _stack([inputs(start + i) for i in range(count)])
             state, metrics = step(state, batch, rate, settings)
@@ -144,8 +150,9 @@ def fit(
                 speed.restart()
             pending.append(_Dispatch(start, count, rate, metrics))
             done = start + count
-            saves = saved is not None and done < total_steps and _passed(start, done, checkpoint_every)
-            logs = saves or done == total_steps or _passed(start, done, log_every)
+            due = done >= until or _passed(start, done, checkpoint_every)
+            saves = saved is not None and done < total_steps and due
+            logs = saves or done >= until or _passed(start, done, log_every)
             while len(pending) > (1 if logs else AHEAD):
                 settle(pending.popleft())
             if logs:
@@ -158,7 +165,7 @@ def fit(
         jax.block_until_ready(state)
     finally:
         tell("end", done)
-    return state, FitReport(total_steps - first, time.perf_counter() - started, last)
+    return state, FitReport(done - first, time.perf_counter() - started, last)
 
 
 def _continued(

@@ -102,14 +102,16 @@ function trialColumns(search) {
     column("latency_s", "Latency (ms)", "On the target hardware", format.milliseconds),
     { ...textColumn("on_front", "Front", "Not dominated by another trial", (trial) => (trial.on_front ? "yes" : "")), first: "falling" },
     column("hypervolume", "Hypervolume", "Normalised, of all trials up to this one", format.fraction, "falling"),
+    ...(search.trials.some((trial) => isNumber(trial.steps)) ? [column("steps", "Steps", "Training steps", format.count)] : []),
     column("seconds", "Seconds", "Time of the trial", format.seconds),
   ];
 }
 
 function historyNotes(search) {
-  const failed = search.trials.filter((trial) => trial.status === "failed").length;
+  const ends = ["failed", "stopped"].map((status) => [status, search.trials.filter((trial) => trial.status === status).length]);
   const { accuracy, latency } = search.objectives;
-  byId("history-count").textContent = `${search.algorithm}, ${plural(search.trials.length, "trial")}${failed ? `, ${failed} failed` : ""}`;
+  byId("history-count").textContent = `${search.algorithm}, ${plural(search.trials.length, "trial")}`
+    + ends.filter(([, count]) => count).map(([status, count]) => `, ${count} ${status}`).join("");
   byId("history-hint").textContent =
     `Each trial is a short (flash) distillation. Latency: ${latency.method}, ${latency.chip}. Reference point of the hypervolume: `
     + `${accuracy.threshold} % and ${format.milliseconds(latency.threshold)} ms. Filled marks: the front. Bars: one standard error.`;

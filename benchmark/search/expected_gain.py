@@ -1,0 +1,200 @@
+"""Which points promise most hypervolume when one objective is learnt and the other is known exactly.
+
+With latency known, the gain of a candidate is a function of its error alone: along the known axis, from nothing up to
+the candidate's own gain there, every stretch counts the error's lead over the front's step. Its expectation under the
+posterior of the error is a sum over the steps, in closed form; no sampling, so all points of a space are scored.
+
+Errors (distance from the best value there could be) are modelled as `floor + exp(Gaussian process)`, as scaling laws
+have it. The floor is not known: a few shares of the smallest observed error are tried, and weighted by their evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtr
+
+from benchmark.search import gaussian_process, sampling
+from benchmark.search.problem import Objective, Observation, Point, Pool, Problem
+
+_FLOORS = (0.0, 0.4, 0.7, 0.9)
+
+
+def applies(problem: Problem) -> bool:
+    """Whether the closed form covers a problem: one known objective, one that is learnt, no other limit."""
+    return sorted(o.known for o in problem.objectives) == [False, True] and not problem.constraints
+
+
+def steps(gains: np.ndarray, errors: np.ndarray, worst: float) -> tuple[np.ndarray, np.ndarray]:
+    """The front as a staircase over the known gain.
+
+    Args:
+        gains: known gains of the points `[n]`, at least 0.
+        errors: their errors `[n]`.
+        worst: errors from here on gain nothing.
+
+    Returns:
+        Edges `[k + 1]` from 0 to infinity, and between each two of them the smallest error of a point that gains at
+        least as much, `[k]`, which rises.
+    """
+    order = np.lexsort((errors, -gains))
+    edges, levels, best = [np.inf], [], worst
+    for gain, error in zip(gains[order], errors[order], strict=True):
+        if error < best and gain > 0:
+            if gain < edges[-1]:
+                levels.append(best)
+                edges.append(gain)
+            best = error
+    return np.array([0.0, *edges[::-1]]), np.array([best, *levels[::-1]])
+
+
+def expected_gain(
+    mean: np.ndarray,
+    deviation: np.ndarray,
+    gains: np.ndarray,
+    staircase: tuple[np.ndarray, np.ndarray],
+    floor: float | None,
+) -> np.ndarray:
+    """Expected growth of the hypervolume for each candidate.
+
+    Args:
+        mean: mean `[n]` of the Gaussian.
+        deviation: its standard deviation `[n]`.
+        gains: known gains of the candidates `[n]`.
+        staircase: what `steps` gives.
+        floor: the error is `floor + exp(Gaussian)`; None where it is the Gaussian itself.
+    """
+    edges, levels = staircase
+    width = np.clip(gains[:, None] - edges[None, :-1], 0.0, np.diff(edges)[None])
+    if floor is None:
+        away = (levels[None] - mean[:, None]) / deviation[:, None]
+        density = np.exp(-0.5 * away**2) / np.sqrt(2 * np.pi)
+        lead = deviation[:, None] * (away * ndtr(away) + density)
+    else:
+        room = np.maximum(levels - floor, 1e-300)[None]
+        away = (np.log(room) - mean[:, None]) / deviation[:, None]
+        expected = np.exp(mean + 0.5 * deviation**2)[:, None]
+        lead = np.maximum(room * ndtr(away) - expected * ndtr(away - deviation[:, None]), 0.0)
+    total: np.ndarray = (width * lead).sum(1)
+    return total
+
+
+@dataclass(frozen=True)
+class _Model:
+    """One floor: the process of the errors above it, and its weight among the floors."""
+
+    process: gaussian_process.GaussianProcess
+    floor: float | None
+    weight: float
+
+    def errors(self, x: np.ndarray) -> np.ndarray:
+        """Median error at points."""
+        mean = self.process.predict(x)[0]
+        return mean if self.floor is None else self.floor + np.exp(mean)
+
+
+def _models(x: np.ndarray, errors: np.ndarray, stderr: np.ndarray, positive: bool) -> list[_Model]:
+    if not positive:
+        return [_Model(gaussian_process.fit(x, errors, stderr), None, 1.0)]
+    smallest = max(float(errors.min()), 1e-9)
+    found, evidence, start = [], [], None
+    for share in _FLOORS:
+        above = np.maximum(errors - share * smallest, 1e-9)
+        process = gaussian_process.fit(x, np.log(above), stderr / above, start)
+        start = process.logs
+        found.append((process, share * smallest))
+        # Densities of the logarithms become densities of the errors, which alone can be compared.
+        evidence.append(process.log_evidence - np.log(above).sum())
+    weights = np.exp(np.array(evidence) - max(evidence))
+    shares = weights / weights.sum()
+    return [_Model(process, floor, float(w)) for (process, floor), w in zip(found, shares, strict=True) if w > 1e-3]
+
+
+def suggest(
+    problem: Problem, observations: Sequence[Observation], running: Sequence[Point], count: int, seed: int
+) -> list[Point]:
+    """The points that promise most, one after the other; each counts as found with its expected error for the next.
+
+    Args:
+        problem: one that `applies`.
+        observations: what was found out; at least one that did not fail.
+        running: points whose outcome is not known yet; they count as found with their expected error.
+        count: points wanted.
+        seed: seeds the sample of a space that is too large to be enumerated.
+
+    Returns:
+        At most `count` points that were never tried.
+    """
+    learnt, known = sorted(problem.objectives, key=lambda o: o.known)
+    done = [o for o in observations if not o.failed]
+    tried = [*(o.point for o in observations), *running]
+    pool = candidates(problem, done, tried, seed)
+    found = problem.described(o.point for o in done)
+    pending = problem.described(running)
+    # The last observation of a point counts, and none of a point that is not valid.
+    rows = {problem.key(o.point): o.outcomes[learnt.name] for o in done}
+    outcomes = np.array([rows[problem.key(p)] for p in found.points])
+    if not pool.points or not len(outcomes):
+        return list(pool.points[:count])
+    errors, worst = _errors(learnt, outcomes[:, 0]), float(_errors(learnt, learnt.threshold))
+    x, at, ahead = (problem.features(p.points) if p.points else None for p in (found, pool, pending))
+    assert x is not None and at is not None
+    gains = known.gain(pool.known[known.name])
+    front_gains = known.gain(found.known[known.name])
+    models = _models(x, errors, outcomes[:, 1], learnt.best is not None)
+    # Noise makes the best of many look better than it is, so the front is that of the smoothed errors.
+    fronts = [m.errors(x) if outcomes[:, 1].any() else errors for m in models]
+    if ahead is not None:
+        front_gains = np.concatenate([front_gains, known.gain(pending.known[known.name])])
+        fronts = [np.concatenate([f, m.errors(ahead)]) for f, m in zip(fronts, models, strict=True)]
+        models = [_Model(m.process.believing(ahead), m.floor, m.weight) for m in models]
+    chosen: list[int] = []
+    while len(chosen) < min(count, len(pool.points)):
+        score = np.zeros(len(pool.points))
+        for model, front in zip(models, fronts, strict=True):
+            mean, deviation = model.process.predict(at)
+            score += model.weight * expected_gain(mean, deviation, gains, steps(front_gains, front, worst), model.floor)
+        score[chosen] = -1.0
+        best = int(score.argmax())
+        chosen.append(best)
+        row = at[best : best + 1]
+        front_gains = np.append(front_gains, gains[best])
+        fronts = [np.append(f, m.errors(row)) for f, m in zip(fronts, models, strict=True)]
+        models = [_Model(m.process.believing(row), m.floor, m.weight) for m in models]
+    return [pool.points[i] for i in chosen]
+
+
+def _errors(objective: Objective, values: np.ndarray | float) -> np.ndarray:
+    """Distance from the best value, or the value itself turned so that less is better."""
+    turned = -np.asarray(values, float) if objective.maximize else np.asarray(values, float)
+    if objective.best is None:
+        return turned
+    return turned - (-objective.best if objective.maximize else objective.best)
+
+
+def candidates(problem: Problem, done: Sequence[Observation], tried: Sequence[Point], seed: int) -> Pool:
+    """All points that were not tried; of a space too large for that, a sample and the neighbours of the front."""
+    if problem.enumerable:
+        return problem.pool.without(problem, tried)
+    centres = [o.point for o in done if _leads(problem, o, done)]
+    points = sampling.neighbours(problem, centres, seed) + sampling.sobol_points(problem, seed, sampling.SAMPLE)
+    return problem.useful(points).without(problem, tried)
+
+
+def _leads(problem: Problem, one: Observation, done: Sequence[Observation]) -> bool:
+    """Whether no other observation beats one in both objectives."""
+
+    def values(observation: Observation) -> list[float]:
+        known = problem.describe(observation.point) or {}
+        return [
+            (1 if o.maximize else -1) * (known[o.name] if o.known else observation.outcomes[o.name][0])
+            for o in problem.objectives
+            if not o.known or o.name in known
+        ]
+
+    own = values(one)
+    return not any(
+        all(a >= b for a, b in zip(values(o), own, strict=False)) and values(o) != own for o in done if o is not one
+    )

@@ -1,0 +1,97 @@
+"""Trials that are stopped early, by successive halving over both objectives.
+
+A trial is evaluated at every rung, a share of its training steps. It goes on if it belongs to the better part of all
+trials that came so far, where trials are ordered by non-dominated fronts of accuracy at this rung and known latency, as
+in MO-ASHA (arXiv 2106.12639), and, within a front, by the hypervolume that a trial alone adds to it. A trial on the
+first front always goes on. The decision depends on the trials before it alone, so nobody waits.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from benchmark.config import SearchConfig
+from benchmark.search import pareto
+from benchmark.search.journal import Trial
+
+Pair = tuple[float, float]
+
+
+def goes_on(config: SearchConfig, earlier: Sequence[Pair], own: Pair) -> bool:
+    """Whether a trial is trained on after a rung.
+
+    Args:
+        config: thresholds, and `reduction_factor`: of how many trials one goes on at least.
+        earlier: accuracy (percent) at this rung and latency (seconds) of all trials that came here before.
+        own: those of the trial.
+    """
+    remaining, kept = [*earlier, own], math.ceil((len(earlier) + 1) / config.reduction_factor)
+    ahead = 0
+    while True:
+        members = pareto.non_dominated(remaining)
+        front = [pair for pair, member in zip(remaining, members, strict=True) if member]
+        if own in front:
+            # The fronts before this one stand ahead of it, and in it those that add more.
+            ahead += sum(_added(config, front, pair) > _added(config, front, own) for pair in front)
+            return ahead < kept or len(remaining) == len(earlier) + 1
+        ahead += len(front)
+        remaining = [pair for pair, member in zip(remaining, members, strict=True) if not member]
+        if not front:
+            return False
+
+
+def _added(config: SearchConfig, front: Sequence[Pair], pair: Pair) -> float:
+    """What the front's hypervolume loses without a member."""
+
+    def volume(pairs: Sequence[Pair]) -> float:
+        return pareto.hypervolume(pairs, config.accuracy_threshold, config.latency_threshold_s)
+
+    return volume(front) - volume([other for other in front if other != pair])
+
+
+def at_rung(trials: Sequence[Trial], number: int) -> list[Pair]:
+    """Accuracy and latency of all trials at rung `number`."""
+    reached = (t.rungs[number] for t in trials if len(t.rungs) > number)
+    return [(rung["accuracy"], rung["latency_s"]) for rung in reached]
+
+
+def accuracies(trials: Sequence[Trial]) -> dict[int, tuple[float, float]]:
+    """Accuracy and standard error at the full budget, by trial number, for a model of the search to learn from.
+
+    That of a stopped trial is what it had at its last rung, plus the median of what completed trials gained from there
+    on, with the spread of those gains as a further error. Where no trial completed, nothing is known of it.
+    """
+    found: dict[int, tuple[float, float]] = {}
+    completed = [t for t in trials if t.status == "completed"]
+    for trial in completed:
+        found[trial.number] = (trial.result["accuracy"], trial.result["accuracy_stderr"])
+    for trial in trials:
+        if trial.status != "stopped":
+            continue
+        number, last = len(trial.rungs) - 1, trial.rungs[-1]
+        gains = [t.result["accuracy"] - t.rungs[number]["accuracy"] for t in completed if len(t.rungs) > number]
+        if gains:
+            spread = statistics.stdev(gains) if len(gains) > 1 else abs(gains[0])
+            found[trial.number] = (
+                last["accuracy"] + statistics.median(gains),
+                math.hypot(last["accuracy_stderr"], spread),
+            )
+    return found
+
+
+def fractions(config: SearchConfig) -> tuple[float, ...]:
+    """Shares of a trial's steps after which it is evaluated; the last is 1."""
+    return (*config.rungs, 1.0)
+
+
+def steps_trained(trials: Sequence[Trial]) -> int:
+    """Training steps of all trials, stopped ones included; failed ones count what their rungs say."""
+    return sum(_steps(trial) for trial in trials)
+
+
+def _steps(trial: Trial) -> int:
+    last: dict[str, Any] = trial.result if "steps" in trial.result else (trial.rungs or [{}])[-1]
+    return int(last.get("steps", 0))

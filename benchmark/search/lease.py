@@ -1,0 +1,99 @@
+"""The right to write a file, held by one process at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from pathlib import Path
+from typing import IO, Any
+
+from benchmark.errors import StageError
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class LeaseError(StageError):
+    """Another process holds the lease; the message is one line that names it."""
+
+
+def identity() -> dict[str, Any]:
+    """Who this process is: host, boot of the machine (empty where the system does not say), number and start."""
+    boot = _BOOT_ID.read_text(encoding="ascii").strip() if _BOOT_ID.exists() else ""
+    pid = os.getpid()
+    return {"host": socket.gethostname(), "boot_id": boot, "pid": pid, "started": _started(pid)}
+
+
+def _started(pid: int) -> int | None:
+    """When a process of this machine started, in clock ticks since boot; None where there is no such process.
+
+    Process numbers are given again; a number and a start are not.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    # The second field is the name in parentheses, which may hold spaces; the start is the 22nd.
+    return int(stat.rpartition(")")[2].split()[19])
+
+
+class Lease:
+    """Holds `path`, a small file beside the one to be written, until `release` or the end of the process.
+
+    The system's file lock decides, and it dies with its holder. The file says who that is. Some network file systems
+    keep locks for each machine alone, so a holder of this machine's boot that is still alive counts as well.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Takes the lease.
+
+        Raises:
+            LeaseError: another process holds it.
+        """
+        self.path = path
+        self._file: IO[str] | None = path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = self._holder()
+            self._file.close()
+            raise LeaseError(f"{path}: {_described(holder)} writes here; wait for it or end it") from None
+        holder = self._holder()
+        if _is_alive(holder):
+            self._file.close()
+            raise LeaseError(f"{path}: {_described(holder)} writes here; wait for it or end it")
+        self._file.truncate(0)
+        json.dump(identity(), self._file)
+        self._file.flush()
+
+    def _holder(self) -> dict[str, Any]:
+        assert self._file
+        self._file.seek(0)
+        try:
+            holder = json.load(self._file)
+        except ValueError:
+            return {}
+        return holder if isinstance(holder, dict) else {}
+
+    def release(self) -> None:
+        """Gives the lease up; a second call does nothing."""
+        if self._file is not None:
+            self._file.truncate(0)
+            self._file.close()
+            self._file = None
+
+
+def _described(holder: dict[str, Any]) -> str:
+    return f"process {holder['pid']} on {holder.get('host')}" if "pid" in holder else "another process"
+
+
+def _is_alive(holder: dict[str, Any]) -> bool:
+    """Whether the holder is another living process of this boot of this machine."""
+    me = identity()
+    if not holder.get("boot_id") or any(holder.get(key) != me[key] for key in ("host", "boot_id")):
+        return False
+    pid = holder.get("pid")
+    if not isinstance(pid, int) or pid == me["pid"]:
+        return False
+    return holder.get("started") is not None and _started(pid) == holder["started"]

@@ -1,0 +1,212 @@
+"""What a search is asked to solve: fields with their values, objectives, limits, and what was found out so far.
+
+The algorithms know nothing of encoders. A problem says which points exist, which of its objectives are known without
+an evaluation, and how objectives are turned into gains, whose hypervolume is to grow.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+Value = int | float | str
+Point = Mapping[str, Value]
+# Spaces of at most this many combinations are enumerated and scored whole.
+ENUMERABLE = 20_000
+
+
+@dataclass(frozen=True)
+class Field:
+    """One dimension: either listed `values`, ordered or not, or `bounds` of a real number.
+
+    Attributes:
+        name: name of the field in points.
+        values: the accepted values; empty for a field with bounds.
+        bounds: lowest and highest value of a continuous field.
+        ordered: whether neighbours in `values` are alike; an unordered field holds names.
+    """
+
+    name: str
+    values: tuple[Value, ...] = ()
+    bounds: tuple[float, float] | None = None
+    ordered: bool = True
+
+    def at(self, share: float) -> Value:
+        """The value at a share in [0, 1) of the field's range."""
+        if self.bounds is not None:
+            return self.bounds[0] + share * (self.bounds[1] - self.bounds[0])
+        return self.values[int(share * len(self.values))]
+
+    def accepts(self, value: Value) -> bool:
+        """Whether a value is listed, or within the bounds."""
+        return value in self.values if self.bounds is None else self.bounds[0] <= float(value) <= self.bounds[1]
+
+    def features(self, values: Sequence[Value]) -> np.ndarray:
+        """Numbers in [-0.5, 0.5] for a model, `[points, features]`; positive numbers by their logarithm.
+
+        Widths and depths act by ratios, so steps of equal ratio are equally far apart.
+        """
+        if not self.ordered:
+            return np.array([[0.5 if value == other else -0.5 for other in self.values] for value in values])
+        low, high = self.bounds or (min(self.values), max(self.values))  # type: ignore[type-var]
+        numbers, ends = np.array(values, float), np.array([low, high], float)
+        if self.bounds is None and ends[0] > 0:
+            numbers, ends = np.log(numbers), np.log(ends)
+        return ((numbers - ends[0]) / max(ends[1] - ends[0], 1e-12) - 0.5)[:, None]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One objective; values at the threshold or worse gain nothing.
+
+    Attributes:
+        name: name of the objective in observations.
+        threshold: coordinate of the hypervolume's reference point.
+        maximize: whether larger is better.
+        best: no value is better (100 for a percentage), or none gains more; None where there is no such limit.
+        log: whether gains are ratios to the threshold instead of differences.
+        known: whether `Problem.describe` tells it without an evaluation.
+    """
+
+    name: str
+    threshold: float
+    maximize: bool = False
+    best: float | None = None
+    log: bool = False
+    known: bool = False
+
+    def gain(self, values: Any) -> np.ndarray:
+        """How much better than the threshold: 0 for worse values, and no more than for `best`."""
+        best = math.inf if self.best is None else float(self._difference(self.best))
+        return np.clip(self._difference(values), 0.0, best)
+
+    def _difference(self, values: Any) -> np.ndarray:
+        numbers, threshold = np.asarray(values, float), self.threshold
+        if self.log:
+            numbers, threshold = np.log(numbers), math.log(threshold)
+        return numbers - threshold if self.maximize else threshold - numbers
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A limit on an outcome that only an evaluation tells: `name` at least, or at most, `bound`."""
+
+    name: str
+    bound: float
+    at_least: bool = False
+
+    def holds(self, value: float) -> bool:
+        """Whether a value keeps the limit."""
+        return value >= self.bound if self.at_least else value <= self.bound
+
+
+@dataclass(frozen=True)
+class Observation:
+    """An evaluated point: mean and standard error of each outcome; a failed one has none."""
+
+    point: Point
+    outcomes: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the evaluation gave nothing."""
+        return not self.outcomes
+
+
+def nothing_known(point: Point) -> Mapping[str, float]:
+    """The description of a point about which nothing is known in advance."""
+    return {}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Fields, objectives and limits of one search.
+
+    Attributes:
+        fields: the dimensions.
+        objectives: what is improved.
+        constraints: limits on outcomes.
+        describe: the known objectives of a point, or None for one that is not valid.
+    """
+
+    fields: tuple[Field, ...]
+    objectives: tuple[Objective, ...]
+    constraints: tuple[Constraint, ...] = ()
+    describe: Callable[[Point], Mapping[str, float] | None] = nothing_known
+
+    @property
+    def enumerable(self) -> bool:
+        """Whether all points can be listed."""
+        return self.size <= ENUMERABLE
+
+    @property
+    def size(self) -> float:
+        """Number of combinations of values, points that may not be tried among them; infinite with bounds."""
+        return math.prod(math.inf if f.bounds is not None else len(f.values) for f in self.fields)
+
+    @functools.cached_property
+    def pool(self) -> Pool:
+        """All points that may be tried, in the order of the fields, the last one fastest.
+
+        Raises:
+            ValueError: the space is not enumerable.
+        """
+        if not self.enumerable:
+            raise ValueError(f"{self.size} points are too many to enumerate, at most {ENUMERABLE} are")
+        names = [f.name for f in self.fields]
+        return self.useful(
+            dict(zip(names, values, strict=True)) for values in itertools.product(*(f.values for f in self.fields))
+        )
+
+    def described(self, points: Iterable[Point]) -> Pool:
+        """The valid points among some, each once, with their known objectives."""
+        kept: dict[tuple[Value, ...], Point] = {}
+        known: list[Mapping[str, float]] = []
+        for point in points:
+            if self.key(point) in kept or not all(f.accepts(point[f.name]) for f in self.fields):
+                continue
+            if (description := self.describe(point)) is not None:
+                kept[self.key(point)] = point
+                known.append(description)
+        names = [o.name for o in self.objectives if o.known]
+        return Pool(tuple(kept.values()), {n: np.array([k[n] for k in known], float) for n in names})
+
+    def useful(self, points: Iterable[Point]) -> Pool:
+        """The points among some that may be tried: valid, and better than the threshold in every known objective."""
+        pool = self.described(points)
+        better = np.ones(len(pool.points), bool)
+        for objective in self.objectives:
+            if objective.known:
+                better &= objective.gain(pool.known[objective.name]) > 0
+        return pool.only(np.flatnonzero(better))
+
+    def key(self, point: Point) -> tuple[Value, ...]:
+        """The point's values in the order of the fields: equal points have equal keys."""
+        return tuple(point[f.name] for f in self.fields)
+
+    def features(self, points: Sequence[Point]) -> np.ndarray:
+        """Coordinates of points for a model, `[points, features]`."""
+        return np.concatenate([f.features([p[f.name] for p in points]) for f in self.fields], axis=1)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Points that may be tried, and the values of each known objective, `[points]`."""
+
+    points: tuple[Point, ...]
+    known: Mapping[str, np.ndarray]
+
+    def without(self, problem: Problem, tried: Sequence[Point]) -> Pool:
+        """The pool less the points that were tried."""
+        keys = {problem.key(p) for p in tried}
+        return self.only(np.array([i for i, p in enumerate(self.points) if problem.key(p) not in keys], int))
+
+    def only(self, rows: np.ndarray) -> Pool:
+        """The pool's points at some places."""
+        return Pool(tuple(self.points[i] for i in rows), {n: v[rows] for n, v in self.known.items()})

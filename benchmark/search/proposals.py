@@ -1,0 +1,75 @@
+"""Which architectures are tried next, and when enough were tried."""
+
+from __future__ import annotations
+
+import itertools
+
+from benchmark.config import SearchConfig
+from benchmark.search import algorithms, halving, pareto
+from benchmark.search.architectures import ACCURACY, Architectures
+from benchmark.search.journal import Trial
+from benchmark.search.problem import Observation, Point
+from benchmark.search.space import encode
+
+# How many points beyond those wanted get their exact latency, and after how many rounds the choice is among exact ones.
+_SHORTLIST, _SHORTLISTS = 3, 8
+
+
+def next_points(
+    config: SearchConfig, architectures: Architectures, trials: list[Trial], seed: int, count: int
+) -> list[tuple[Point, str]]:
+    """Chooses the next points from the trials so far; a pure function of its arguments.
+
+    No point is chosen by a latency that is only estimated quickly: the exact one is asked for, and the choice made
+    again, until all chosen ones are exact. What was asked for is forgotten afterwards, save the tried points' own
+    latencies, so that a search that was killed chooses as one that was not.
+
+    Args:
+        config: algorithm and budget.
+        architectures: the space and its known latencies.
+        trials: all trials so far; those that did not end are running.
+        seed: seed of the search.
+        count: points wanted.
+
+    Returns:
+        Up to `count` pairs of a point and who proposed it: `attach`, or what `algorithms.suggest` says. The list is
+        empty when every feasible point was tried.
+    """
+    tried = [t.point for t in trials]
+    attached = [p for p in (encode(config.space, e) for e in config.attach) if p not in tried]
+    if attached:
+        return [(point, "attach") for point in attached[:count]]
+    accuracies = halving.accuracies(trials)
+    observations = [
+        Observation(t.point, {ACCURACY: accuracies[t.number]} if t.number in accuracies else {})
+        for t in trials
+        if t.status != "running"
+    ]
+    running = [t.point for t in trials if t.status == "running"]
+    exact = {architectures.key(t.point): t.result["latency_s"] for t in trials if t.result.get("latency_s")}
+    exact |= architectures.exact(running)
+    for attempt in itertools.count():
+        only_exact = attempt == _SHORTLISTS
+        problem = architectures.problem(exact, only_exact)
+        asked = count if architectures.quick_is_exact else count + _SHORTLIST
+        chosen = algorithms.suggest(
+            config.algorithm, problem, observations, running, asked, seed, config.num_initial_trials
+        )
+        settled = all(architectures.key(point) in exact for point, _ in chosen[:count]) and (chosen or not only_exact)
+        if architectures.quick_is_exact or settled:
+            return [(dict(point), generator) for point, generator in chosen[:count]]
+        exact |= architectures.exact([point for point, _ in chosen])
+    raise AssertionError("an endless loop ended")
+
+
+def on_plateau(config: SearchConfig, trials: list[Trial]) -> bool:
+    """Whether the last `plateau_trials` trials, none of them an initial one, raised the hypervolume too little."""
+    before = len(trials) - config.plateau_trials
+    if not config.plateau_trials or before < config.num_initial_trials:
+        return False
+
+    def volume(some: list[Trial]) -> float:
+        pairs = [(t.result["accuracy"], t.result["latency_s"]) for t in some if t.status == "completed"]
+        return pareto.hypervolume(pairs, config.accuracy_threshold, config.latency_threshold_s)
+
+    return volume(trials) - volume(trials[:before]) < config.plateau_gain

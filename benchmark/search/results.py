@@ -1,0 +1,86 @@
+"""What a search found: its history for the page, and the students that are distilled in full."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmark.config import EncoderConfig, SearchConfig, to_dict
+from benchmark.errors import StageError
+from benchmark.search import pareto
+from benchmark.search.journal import Trial
+from benchmark.search.space import architecture_hash, decode, searched_fields
+
+
+def history(config: SearchConfig, trials: list[Trial], track: str, method: str = "roofline") -> dict[str, Any]:
+    """The search as the leaderboard page shows it: trials, front, hypervolume after each trial, method of latency."""
+    completed = [t for t in trials if t.status == "completed"]
+    front = pareto.non_dominated([(t.result["accuracy"], t.result["latency_s"]) for t in completed])
+    on_front = {t.number for t, member in zip(completed, front, strict=True) if member}
+    rows, seen = [], []
+    for trial in trials:
+        if trial.status == "completed":
+            seen.append((trial.result["accuracy"], trial.result["latency_s"]))
+        rows.append(
+            {
+                "trial": trial.number,
+                "status": trial.status,
+                "generator": trial.generator,
+                "encoder": to_dict(decode(config.space, trial.point)),
+                "parameters": trial.result["parameters"],
+                "accuracy": trial.result.get("accuracy"),
+                "accuracy_stderr": trial.result.get("accuracy_stderr"),
+                "latency_s": trial.result["latency_s"],
+                "on_front": trial.number in on_front,
+                "hypervolume": pareto.hypervolume(seen, config.accuracy_threshold, config.latency_threshold_s),
+                "steps": trial.result.get("steps"),
+                "seconds": trial.result["seconds"],
+                "suggest_seconds": trial.result["suggest_seconds"],
+            }
+        )
+    objectives = {
+        "accuracy": {"unit": "percent", "direction": "maximize", "threshold": config.accuracy_threshold},
+        "latency": {
+            "unit": "s",
+            "direction": "minimize",
+            "threshold": config.latency_threshold_s,
+            "method": method,
+            "chip": config.chip.name,
+        },
+    }
+    return {
+        "schema_version": 1,
+        "track": track,
+        "algorithm": config.algorithm,
+        "objectives": objectives,
+        "search_fields": list(searched_fields(config.space)),
+        "trials": rows,
+    }
+
+
+def found_systems(config: SearchConfig, trials: list[Trial]) -> list[tuple[str, EncoderConfig]]:
+    """The students that are distilled in full: front members, those that add most hypervolume first.
+
+    Returns:
+        At most `num_found` pairs of name (`found-<hash>`) and architecture; fewer where the front is smaller.
+
+    Raises:
+        StageError: no trial completed.
+    """
+    completed = [t for t in trials if t.status == "completed"]
+    if not completed:
+        raise StageError("search: no trial completed, nothing to distil")
+    points = [(t.result["accuracy"], t.result["latency_s"]) for t in completed]
+    front = [t for t, member in zip(completed, pareto.non_dominated(points), strict=True) if member]
+    chosen: list[Trial] = []
+    while front and len(chosen) < config.num_found:
+        base = [(t.result["accuracy"], t.result["latency_s"]) for t in chosen]
+
+        def gain(trial: Trial, base: list[tuple[float, float]] = base) -> float:
+            point = (trial.result["accuracy"], trial.result["latency_s"])
+            return pareto.hypervolume([*base, point], config.accuracy_threshold, config.latency_threshold_s)
+
+        best = max(front, key=gain)
+        front.remove(best)
+        chosen.append(best)
+    encoders = [decode(config.space, t.point) for t in chosen]
+    return [(f"found-{architecture_hash(e)[:8]}", e) for e in encoders]

@@ -1,0 +1,111 @@
+"""The stage that searches; every trial is a flash distillation, here or on another machine that sees the folder."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from benchmark import process
+from benchmark.config import RunConfig, encoder_from_dict, fingerprint, to_dict
+from benchmark.stages import Run, cache_line, distil_student, load_teacher
+from benchmark.training import distributed
+from benchmark.workdir import once, read_json, write_json
+
+
+class FlashDistillation:
+    """Evaluates students of a run, all with the same batches in the same order.
+
+    It can be pickled. What arrives in another process reads the teacher and the token arrays from the run's folder, and
+    is made once for all trials of that process.
+    """
+
+    def __init__(self, run: Run) -> None:
+        """Takes the settings and the folder of a run whose teacher is trained."""
+        self.run = run
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _elsewhere, (self.run.config, self.run.workdir.absolute())
+
+    @cached_property
+    def teacher(self) -> Any:
+        """The run's teacher."""
+        return load_teacher(self.run)
+
+    def __call__(self, job: dict[str, Any]) -> dict[str, float]:
+        """Distils the student `job["encoder"]` of trial `job["number"]`, up to `job["fraction"]` of its steps.
+
+        Where trials can stop at rungs, they continue from their last one.
+
+        Returns:
+            Masked-LM `accuracy` in percent, its standard error `accuracy_stderr`, `loss`, `steps`, and the seconds that
+            tracing and compiling took (`compile_seconds`).
+
+        Raises:
+            StageError: training diverged, or the architecture does not fit the run.
+        """
+        config = self.run.config
+        encoder = self.run.encoder(encoder_from_dict(job["encoder"]))
+        recipe = config.distill.scaled(config.search.flash_fraction)
+        total = sum(phase.total_steps(encoder.num_hidden_layers) for phase in recipe.phases)
+        stop = None if job["fraction"] == 1.0 else math.ceil(job["fraction"] * total)
+        kept = trial_folder(self.run.workdir, job["number"]) if config.search.rungs else None
+        with process.compile_seconds() as compiling:
+            name = f"trial {job['number']}"
+            _, result = distil_student(self.run, self.teacher, encoder, recipe, kept, name, quiet=True, stop_after=stop)
+        if kept is not None and stop is None and distributed.leads():
+            shutil.rmtree(kept, ignore_errors=True)
+        scores = {name: result["masked_lm"][name] for name in ("accuracy", "accuracy_stderr", "loss")}
+        return scores | {"steps": result["steps"], "compile_seconds": sum(compiling)}
+
+
+def trial_folder(workdir: Path, number: int) -> Path:
+    """Where a trial keeps what it continues from after a rung."""
+    return workdir / "search" / "trials" / str(number)
+
+
+@lru_cache(maxsize=1)
+def _elsewhere(config: RunConfig, workdir: Path) -> FlashDistillation:
+    """What a pickled `FlashDistillation` becomes."""
+    process.keep_programs(workdir / "compiled")
+    return FlashDistillation(Run(config, workdir, lambda line: None))
+
+
+def search_stage(run: Run) -> dict[str, Any]:
+    """Searches student architectures; every trial is a flash distillation with the same batches."""
+    from benchmark.hardware.estimates import known_latency
+    from benchmark.search.executors import make_executor
+    from benchmark.search.journal import Journal
+    from benchmark.search.loop import run_search
+    from benchmark.search.results import found_systems, history
+
+    config, directory = run.config.search, run.workdir / "search"
+    teacher_fingerprint = read_json(run.workdir / "teacher" / "stage.json")["fingerprint"]
+    stage_fingerprint = fingerprint(teacher_fingerprint, config, run.config.distill, run.config.seed)
+
+    def work() -> dict[str, Any]:
+        evaluate = FlashDistillation(run)
+        if not distributed.leads():
+            distributed.follow(evaluate)
+            return {}
+        shared = evaluate if run.mesh is None else distributed.one_at_a_time(evaluate)
+        latency = known_latency(config, run.workdir / "estimates", run.progress)
+        executor = make_executor(shared, config.executor, config.parallel_trials)
+        with Journal(directory / "journal.jsonl") as journal:
+            trials = run_search(config, journal, executor, run.config.seed, run.progress, latency)
+        distributed.dismiss()
+        shutil.rmtree(directory / "trials", ignore_errors=True)
+        write_json(directory / "history.json", history(config, trials, run.config.track, latency.method))
+        found = found_systems(config, trials)
+        run.progress("search: found " + ", ".join(name for name, _ in found))
+        took, compiling = (sum(t.result.get(key, 0.0) for t in trials) for key in ("seconds", "compile_seconds"))
+        run.progress(f"search: the trials took {took:.0f} s, {compiling / max(took, 1e-9):.0%} of it to compile")
+        cached = run.teacher_cache.report()
+        run.progress(cache_line("search", cached))
+        systems = {name: to_dict(encoder) for name, encoder in found}
+        return {"found": systems, "trials": len(trials), "teacher_cache": cached}
+
+    marker = directory / "stage.json"
+    return once(marker, stage_fingerprint, work, run.progress, "search", directory=directory, together=True)
