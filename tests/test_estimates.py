@@ -13,8 +13,10 @@ from benchmark.hardware.estimates import Estimate, LatencyFailure, known_latency
 from benchmark.hardware.roofline import estimate, floor
 from benchmark.models.formulas import forward_flops
 from benchmark.records import LatencyBlock
+from benchmark.search.executors import LocalExecutor
 from benchmark.search.journal import Journal
-from benchmark.search.loop import history, run_search
+from benchmark.search.loop import run_search
+from benchmark.search.results import history
 
 TINY = EncoderConfig(vocab_size=50, embedding_size=16, hidden_size=32, num_hidden_layers=2, max_position_embeddings=32)
 CHIP = ChipConfig(
@@ -193,11 +195,11 @@ def test_a_trial_without_latency_fails_with_the_reason(fake: type[FakeCompiler],
     config = dataclasses.replace(TARGET, space=space, algorithm="random", num_trials=2, latency_threshold_s=1.0)
     trained = []
 
-    def evaluate(encoder: EncoderConfig, number: int) -> dict[str, float]:
-        trained.append(encoder.num_attention_heads)
+    def work(job: dict[str, Any]) -> dict[str, float]:
+        trained.append(job["encoder"]["num_attention_heads"])
         return {"accuracy": 50.0, "accuracy_stderr": 1.0}
 
-    trials = run_search(config, Journal(tmp_path / "j"), evaluate, 0, lambda line: None)
+    trials = run_search(config, Journal(tmp_path / "j"), LocalExecutor(work, 1), 0, lambda line: None)
     by_heads = {trial.point["num_attention_heads"]: trial for trial in trials}
     assert trained == [4]
     assert by_heads[4].result["latency_s"] == pytest.approx(5_500 / 1e9)
