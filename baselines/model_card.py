@@ -109,5 +109,6 @@ def _head(tuned: FineTuned | None) -> str:
 
 def _latency_row(block: LatencyBlock) -> str:
     speedup = f"{block.speedup:.2f} over {block.reference}" if block.speedup is not None else "-"
-    where = f"{block.method} | {block.chip} | {block.batch_size} | {block.sequence_length} | {block.dtype}"
+    method = f"{block.method}, {block.runtime}" if block.runtime else block.method
+    where = f"{method} | {block.chip} | {block.batch_size} | {block.sequence_length} | {block.dtype}"
     return f"| {where} | {1e3 * block.latency_s:.3f} | {speedup} |"

@@ -146,7 +146,7 @@ def _record(context: stages.Run, system: stages.SystemPlan, provenance: records.
     latency = _latency_blocks(context, system)
     refuse_impossible(system.encoder, latency)
     trained = read_json(system.directory / "stage.json")["result"]
-    length = config.latency.sequence_length
+    length = config.latency.sequence_lengths[0]
     splits = {task: finetuning.evaluation_split(context, task) for task in config.data.tasks}
     task_scores = [_task_score(context, system.name, t) for t, split in splits.items() if split == "validation"]
     by_task = {t.task: {m: s.value for m, s in t.metrics.items()} for t in task_scores}
@@ -211,35 +211,17 @@ def unscored(context: stages.Run, system: str, task_name: str) -> records.Unscor
 
 
 def _latency_blocks(context: stages.Run, system: stages.SystemPlan) -> list[records.LatencyBlock]:
-    from benchmark.hardware.latency import Measurement, noise_floor, speedup
+    from benchmark.hardware.latency_results import blocks, file_name, read_results
 
-    latency = context.config.latency
-    marker = read_json(context.workdir / "latency" / "stage.json")["result"]
+    folder = context.workdir / "latency"
+    marker = read_json(folder / "stage.json")["result"]
     # The untrained control has the architecture, and so the latency, of another student.
     plan = stages.plan(context)
     twins = (s.name for s in plan if s.kind != "control" and s.encoder == system.encoder)
     name = system.name if system.kind != "control" else next(twins)
-    measured, floor = (Measurement(**marker["measurements"][key]) for key in (name, ""))
-    ratio, interval = speedup(measured)
-    samples = sorted(s for process in measured.samples_ns for s in process)
-    return [
-        records.LatencyBlock(
-            method="measured",
-            chip=str(marker["device"].get("cpu_model") or marker["device"].get("device_kind", "unknown")),
-            batch_size=latency.batch_size,
-            sequence_length=latency.sequence_length,
-            dtype="float32",
-            latency_s=samples[len(samples) // 2] * 1e-9,
-            reference=latency.reference_name,
-            speedup=ratio,
-            speedup_interval=interval,
-            noise_floor=noise_floor(floor),
-            samples_ns=measured.samples_ns,
-            reference_samples_ns=measured.reference_samples_ns,
-            details={"warmup_calls": measured.warmup_calls, "processes": latency.processes, "runtime": "xla"},
-        ),
-        *_estimated_blocks(context, system),
-    ]
+    files = {runtime: [folder / file_name(runtime, i) for i in range(n)] for runtime, n in marker["processes"].items()}
+    measured = blocks(read_results(files, marker["absent"]), name, context.config.latency)
+    return [*measured, *_estimated_blocks(context, system)]
 
 
 def _estimated_blocks(context: stages.Run, system: stages.SystemPlan) -> list[records.LatencyBlock]:

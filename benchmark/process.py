@@ -1,17 +1,20 @@
-"""The process as a whole: where it keeps compiled programs and freed memory, and how long it compiles."""
+"""The process as a whole: compiled programs and freed memory, how long it compiles, and whose end is its own."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # The parameters of glibc's mallopt(3).
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
+# The option of Linux's prctl(2).
+_DEATH_SIGNAL = 1
 
 
 def keep_freed_memory() -> bool:
@@ -44,6 +47,12 @@ def keep_programs(directory: Path) -> None:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(directory.absolute())
         # Smaller programs are compiled as quickly as they are read.
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
+
+def end_with_parent() -> None:
+    """Lets this process be killed when the one that started it ends, however that ends; Linux only."""
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
 
 
 @contextmanager

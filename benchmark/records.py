@@ -16,8 +16,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _EMBEDDED_SOURCE = re.compile(r"\bsource\s*=\s*['\"]microworld['\"]")
+_INTEGERS = re.compile(r"\[\n\s*(-?\d+(?:,\n\s*-?\d+)*)\n\s*\]")
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Kind = Literal["found", "baseline", "teacher", "control", "reported"]
@@ -104,10 +105,14 @@ class Unscored(_Model):
 
 
 class LatencyBlock(_Model):
-    """One latency: never compare blocks that differ in method, chip, batch size, sequence length or dtype.
+    """One latency: blocks are compared only where method, chip, runtime, threads, shape, dtype and protocol are equal.
 
     `latency_s` is the median of all samples for `measured` and the estimate otherwise. `speedup` compares with the
-    frozen reference that was interleaved with the candidate (median of per-pair ratios, 95 % interval over processes).
+    frozen reference that was interleaved with the candidate (median of per-pair ratios); of another such measurement
+    the estimate is in `speedup_interval` with 95 %.
+    `runtime`, `threads` (null on an accelerator) and `protocol_version` are those of a measurement. `percentiles_s` are
+    upper bounds with 99 % confidence, null where the samples are too few. `joules` is the energy of a call, null where
+    the machine has no counter.
     """
 
     method: Literal["measured", "compiled", "roofline", "reported"]
@@ -115,11 +120,20 @@ class LatencyBlock(_Model):
     batch_size: int = Field(ge=1)
     sequence_length: int = Field(ge=1)
     dtype: str
+    runtime: str | None = None
+    threads: int | None = Field(default=None, ge=1)
+    protocol_version: int | None = Field(default=None, ge=1)
     latency_s: float = Field(gt=0, allow_inf_nan=False)
+    percentiles_s: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)] | None] = Field(default_factory=dict)
     reference: str | None = None
+    reference_percentiles_s: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)] | None] = Field(
+        default_factory=dict
+    )
     speedup: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     speedup_interval: tuple[Finite, Finite] | None = None
     noise_floor: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    joules: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    reference_joules: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     samples_ns: list[list[int]] = Field(default_factory=list, description="candidate, one list for each process")
     reference_samples_ns: list[list[int]] = Field(default_factory=list)
     details: dict[str, str | int | float | bool | None] = Field(default_factory=dict)
@@ -182,7 +196,7 @@ class Provenance(_Model):
 class Record(_Model):
     """One system in one track."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,159}$")
     track: str
     track_version: str
@@ -236,6 +250,27 @@ def strict_json(text: str) -> Any:
         raise ValueError("nested too deeply") from None
 
 
+def _from_version_1(value: dict[str, Any]) -> dict[str, Any]:
+    """A record of version 1 as one of version 2, in which measured latency names its runtime and protocol.
+
+    Version 1 had the runtime among the details and the protocol, always the second one, nowhere.
+    """
+    blocks = value.get("latency")
+    upgraded = [_measured_from_version_1(block) for block in blocks] if isinstance(blocks, list) else blocks
+    return value | {"schema_version": SCHEMA_VERSION, "latency": upgraded}
+
+
+def _measured_from_version_1(block: Any) -> Any:
+    # What is not a block at all, pydantic refuses afterwards.
+    if not isinstance(block, dict) or block.get("method") != "measured":
+        return block
+    details = block.get("details", {})
+    if not isinstance(details, dict):
+        return block
+    rest = {name: value for name, value in details.items() if name != "runtime"}
+    return {"runtime": details.get("runtime"), "protocol_version": 2} | block | {"details": rest}
+
+
 def parse(text: str, name: str = "record") -> Record:
     """Reads one record from JSON text.
 
@@ -251,10 +286,10 @@ def parse(text: str, name: str = "record") -> Record:
     except ValueError as error:
         raise RecordError(f"{name}: not strict JSON: {error}") from None
     version = value.get("schema_version") if isinstance(value, dict) else None
-    if version != SCHEMA_VERSION or isinstance(version, bool):
-        raise RecordError(f"{name}: schema_version = {version!r}: this program reads version {SCHEMA_VERSION}")
+    if version not in (1, SCHEMA_VERSION) or isinstance(version, bool):
+        raise RecordError(f"{name}: schema_version = {version!r}: this program reads versions 1 to {SCHEMA_VERSION}")
     try:
-        return Record.model_validate(value)
+        return Record.model_validate(_from_version_1(value) if version == 1 else value)
     except ValidationError as error:
         first = error.errors()[0]
         # Names of unknown fields come from the file: control characters in them would reach the reader's terminal.
@@ -286,6 +321,8 @@ def write_text(path: Path, text: str) -> None:
 def write(path: Path, record: Record) -> None:
     """Writes a record, after reading its own text back."""
     text = json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    # Thousands of samples get a line for each process, not for each sample. No string contains a line break.
+    text = _INTEGERS.sub(lambda found: "[" + " ".join(found[1].split()) + "]", text)
     if parse(text, str(path)) != record:
         raise RecordError(f"{path}: the record does not survive writing and reading")
     write_text(path, text)

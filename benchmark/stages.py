@@ -317,23 +317,19 @@ def latency_stage(run: Run) -> dict[str, Any]:
     """Measures every architecture of the run on this machine, each interleaved with the frozen reference."""
     from benchmark import manifest
     from benchmark.hardware.latency import PROTOCOL_VERSION, measure
+    from benchmark.hardware.latency_inputs import rows_of_data
 
     # The untrained control has the architecture of a found student.
     encoders = {system.name: system.encoder for system in plan(run) if system.kind != "control"}
     directory = run.workdir / "latency"
 
     def work() -> dict[str, Any]:
-        measured = measure(encoders, run.config.latency, run.progress)
-        samples = {
-            name: {
-                "samples_ns": m.samples_ns,
-                "reference_samples_ns": m.reference_samples_ns,
-                "warmup_calls": m.warmup_calls,
-            }
-            for name, m in measured.items()
-        }
-        return {"measurements": samples, "device": manifest.device_info()}
+        latency = run.config.latency
+        rows = rows_of_data(run.workdir / "data", latency.sequence_lengths, latency.seed)
+        results = measure(encoders, latency, run.progress, rows=rows, folder=directory)
+        counts = {runtime: len(files) for runtime, files in results.processes.items()}
+        return {"processes": counts, "absent": results.absent, "device": manifest.device_info()}
 
     shapes = {name: to_dict(e) for name, e in encoders.items()}
-    stage_fingerprint = fingerprint(PROTOCOL_VERSION, run.config.latency, shapes)
-    return once(directory / "stage.json", stage_fingerprint, work, run.progress, "latency")
+    stage_fingerprint = fingerprint(PROTOCOL_VERSION, run.config.latency, shapes, run.data_fingerprint)
+    return once(directory / "stage.json", stage_fingerprint, work, run.progress, "latency", directory=directory)

@@ -207,7 +207,16 @@ def _row(
 
 
 def _latency(block: LatencyBlock, reference: str | None) -> dict[str, Any]:
-    fields = {"latency_s", "reference", "speedup", "speedup_interval", "noise_floor", "details"}
+    fields = {
+        "latency_s",
+        "percentiles_s",
+        "joules",
+        "reference",
+        "speedup",
+        "speedup_interval",
+        "noise_floor",
+        "details",
+    }
     value = block.model_dump(mode="json", include=fields)
     return value | {
         "comparable_speedup": block.speedup is not None and block.reference == reference,

@@ -28,16 +28,25 @@ class LatencyGroup:
     batch_size: int
     sequence_length: int
     dtype: str
+    runtime: str = ""
+    threads: int = 0
+    protocol_version: int = 0
 
     @classmethod
     def of(cls, block: LatencyBlock) -> LatencyGroup:
-        """The group of one latency block."""
-        return cls(block.method, block.chip, block.batch_size, block.sequence_length, block.dtype)
+        """The group of one latency block; '' and 0 stand for what a method does not know."""
+        shape = (block.method, block.chip, block.batch_size, block.sequence_length, block.dtype)
+        return cls(*shape, block.runtime or "", block.threads or 0, block.protocol_version or 0)
 
     @property
     def key(self) -> str:
         """Short text that names the group in addresses and column names."""
-        return f"{self.method}.{self.chip}.b{self.batch_size}.l{self.sequence_length}.{self.dtype}"
+        parts = [self.method, self.chip, f"b{self.batch_size}", f"l{self.sequence_length}", self.dtype, self.runtime]
+        parts += [
+            f"t{self.threads}" if self.threads else "",
+            f"p{self.protocol_version}" if self.protocol_version else "",
+        ]
+        return ".".join(part for part in parts if part)
 
 
 @dataclass(frozen=True, order=True)

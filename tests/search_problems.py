@@ -5,6 +5,7 @@ import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -81,6 +82,7 @@ def continuous(name: str) -> Known:
     import torch
     from botorch.test_functions.multi_objective import DTLZ2, BraninCurrin, ConstrainedBraninCurrin
 
+    function: Any
     function, reference, largest = {
         "branin_currin": (BraninCurrin(), (18.0, 6.0), 59.36011874867746),
         "dtlz2": (DTLZ2(dim=6, num_objectives=2), (1.1, 1.1), DTLZ2(dim=6, num_objectives=2).max_hv),

@@ -195,11 +195,11 @@ def test_a_trial_without_latency_fails_with_the_reason(fake: type[FakeCompiler],
     config = dataclasses.replace(TARGET, space=space, algorithm="random", num_trials=2, latency_threshold_s=1.0)
     trained = []
 
-    def work(job: dict[str, Any]) -> dict[str, float]:
+    def evaluate(job: Any) -> dict[str, float]:
         trained.append(job["encoder"]["num_attention_heads"])
         return {"accuracy": 50.0, "accuracy_stderr": 1.0}
 
-    trials = run_search(config, Journal(tmp_path / "j"), LocalExecutor(work, 1), 0, lambda line: None)
+    trials = run_search(config, Journal(tmp_path / "j"), LocalExecutor(evaluate, 1), 0, lambda line: None)
     by_heads = {trial.point["num_attention_heads"]: trial for trial in trials}
     assert trained == [4]
     assert by_heads[4].result["latency_s"] == pytest.approx(5_500 / 1e9)

@@ -189,7 +189,7 @@ BAD_LINES = [
     ("SearchSpace.hidden_size = (2, 1)", 1, ["distinct values in rising order"]),
     ("wide/BaselineConfig.name = 'deep'", line_of("baselines") - len(RUN.splitlines()), ["distinct names"]),
     (
-        "EncoderConfig.max_position_embeddings = 50",
+        "LatencyConfig.sequence_lengths = (32,)\nEncoderConfig.max_position_embeddings = 50",
         line_of("data =") - len(RUN.splitlines()),
         ["DataConfig.pretrain_length = 64 (the default)", "at most max_position_embeddings = 50"],
     ),

@@ -53,9 +53,22 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         # How libtpu is asked to compile for what is not there.
         "benchmark.training.ahead_of_time",
         "benchmark.errors",
+        "benchmark.manifest",
+        "benchmark.process",
         "benchmark.hardware",
     ),
-    # A command line of its own.
+    # Reads and tokenises the inputs of a measurement.
+    "benchmark.hardware.latency_inputs": ("benchmark.hardware", "tasks"),
+    # Command lines of their own.
+    "benchmark.hardware.latency_command": (
+        "benchmark.bindings",
+        "benchmark.config",
+        "benchmark.errors",
+        "benchmark.gin_loader",
+        "benchmark.hardware",
+        "benchmark.records",
+        "tasks.errors",
+    ),
     "benchmark.hardware.calibrate": (
         "benchmark.bindings",
         "benchmark.config",
@@ -66,6 +79,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "benchmark.search.space",
         "benchmark.training.initial",
     ),
+    # A process of its own, imported by nobody: exports graphs as `python -m baselines export` does.
+    "benchmark.hardware.onnx_child": ("baselines", "benchmark.config", "benchmark.hardware", "benchmark.models"),
     "benchmark.training": ("benchmark.config", "benchmark.errors", "benchmark.models", "benchmark.training", "tasks"),
     "benchmark.distillation": (
         "benchmark.config",
@@ -142,14 +157,15 @@ HOMES: dict[str, tuple[str, ...]] = {
     "gin": ("benchmark.gin_loader",),
     "ray": ("benchmark.search.executors",),
     "ax": ("benchmark.search.ax_search",),
+    "pymoo": ("benchmark.search.nsga2",),
     "tensorflow": SEQIO,
     "tensorflow_datasets": ("tasks.sources.tfds",),
     "seqio": SEQIO,
     "t5": ("tasks.seqio_metrics",),
     # Ax computes with torch, and its threads are capped there.
     "torch": ("benchmark.search.ax_search", "baselines.checkpoint_files", "baselines.onnx_export"),
-    "transformers": ("baselines.exporter", "baselines.onnx_export"),
-    "onnxruntime": ("baselines.onnx_export",),
+    "transformers": ("baselines.exporter", "baselines.onnx_export", "benchmark.hardware.onnx_child"),
+    "onnxruntime": ("baselines.onnx_export", "benchmark.hardware.runtimes"),
     "pyarrow": ("tasks.sources.hugging_face",),
 }
 

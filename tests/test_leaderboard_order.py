@@ -117,6 +117,21 @@ def test_scores_of_other_splits_and_latencies_of_other_conditions_are_never_mixe
     assert data["fronts"][other]["latency"][key] == ["c"]
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("runtime", "onnxruntime"), ("threads", 4), ("protocol_version", 2), ("chip", "other"), ("method", "compiled")],
+)
+def test_measurements_of_other_ways_are_never_put_side_by_side(field: str, value: Any) -> None:
+    usual: dict[str, Any] = {"runtime": "xla", "threads": 2, "protocol_version": 3}
+    board = [
+        make_record("a", make_task(70), latency=(make_block(**usual),)),
+        make_record("b", make_task(60), latency=(make_block(1e-3, **{**usual, field: value}),)),
+    ]
+    data = board_data(board, "t", None)
+    assert len(data["groups"]) == 2 and len({group["key"] for group in data["groups"]}) == 2
+    assert sorted(data["fronts"][group["key"]]["latency"]["mean"] for group in data["groups"]) == [["a"], ["b"]]
+
+
 def test_speedups_over_another_reference_are_not_compared() -> None:
     def system(name: str, reference: str, speedup: float) -> Record:
         return make_record(name, make_task(70), latency=(make_block(reference=reference, speedup=speedup),))

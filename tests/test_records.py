@@ -61,7 +61,14 @@ LATENCIES = st.builds(
     batch_size=st.integers(1, 512),
     sequence_length=st.integers(1, 512),
     dtype=st.sampled_from(["float32", "bfloat16"]),
+    runtime=st.none() | TEXTS,
+    threads=st.none() | st.integers(1, 99),
+    protocol_version=st.none() | st.integers(1, 9),
     latency_s=POSITIVE,
+    percentiles_s=st.dictionaries(NAMES, st.none() | POSITIVE, max_size=2),
+    reference_percentiles_s=st.dictionaries(NAMES, st.none() | POSITIVE, max_size=2),
+    joules=st.none() | POSITIVE,
+    reference_joules=st.none() | POSITIVE,
     speedup=st.none() | POSITIVE,
     speedup_interval=st.none() | st.tuples(NUMBERS, NUMBERS),
     samples_ns=st.lists(st.lists(st.integers(0, 10**12), max_size=3), max_size=2),
@@ -112,7 +119,7 @@ RECORDS = st.builds(
 
 def example() -> dict[str, Any]:
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "id": "test-teacher",
         "track": "test",
         "track_version": "0.1",
@@ -173,6 +180,17 @@ def test_round_trip(record: Record, tmp_path_factory: pytest.TempPathFactory) ->
     assert comparable(read(path)) == comparable(record)
 
 
+def test_samples_of_a_process_stand_on_one_line(tmp_path: Path) -> None:
+    value = example()
+    value["latency"][0]["samples_ns"] = [[1, 22, 333], [], [4]]
+    value["provenance"]["gin_text"] = "a = [\n 1,\n 2\n]"
+    record = parse(json.dumps(value))
+    write(tmp_path / "record.json", record)
+    lines = (tmp_path / "record.json").read_text().splitlines()
+    assert {"[1, 22, 333],", "[],", "[4]"} <= {line.strip() for line in lines}
+    assert read(tmp_path / "record.json") == record
+
+
 def changed(path: str, value: Any) -> dict[str, Any]:
     record = example()
     target: Any = record
@@ -189,7 +207,8 @@ def changed(path: str, value: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("path", "value", "named"),
     [
-        ("schema_version", 2, "schema_version = 2"),
+        ("schema_version", 0, "schema_version = 0"),
+        ("schema_version", 3, "schema_version = 3"),
         ("schema_version", True, "schema_version = True"),
         ("schema_version", "1", "schema_version = '1'"),
         ("schema_version", ..., "schema_version = None"),
@@ -209,6 +228,9 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("tasks.0.metrics.accuracy.interval", [88.0], "interval"),
         ("latency.0.latency_s", 0, "latency.0.latency_s"),
         ("latency.0.method", "guessed", "latency.0.method"),
+        ("latency.0.percentiles_s", {"p50": 0.0}, "latency.0.percentiles_s.p50"),
+        ("latency.0.threads", 0, "latency.0.threads"),
+        ("latency.0.joules", -1.0, "latency.0.joules"),
         ("training", None, "training and provenance are required"),
         ("provenance", ..., "provenance"),
     ],
@@ -315,6 +337,34 @@ def test_comparable_leaves_out_the_clock_and_nothing_else() -> None:
         ("provenance.git_commit", "other"),
     ]:
         assert comparable(parse(json.dumps(changed(path, value)))) != comparable(parse(json.dumps(one)))
+
+
+def test_version_1_is_read_as_version_2() -> None:
+    old = example() | {"schema_version": 1}
+    old["latency"][0]["details"] = {"runtime": "xla", "processes": 3}
+    record = parse(json.dumps(old))
+    measured, estimated = record.latency
+    assert record.schema_version == 2
+    assert (measured.runtime, measured.protocol_version, measured.threads) == ("xla", 2, None)
+    assert measured.details == {"processes": 3}
+    assert (estimated.runtime, estimated.protocol_version) == (None, None)
+    assert parse(json.dumps(record.model_dump(mode="json"))) == record
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "named"),
+    [
+        ("latency", 3, "latency = 3"),
+        ("latency", ["x"], "latency.0"),
+        ("latency.0.details", [1], "latency.0.details"),
+        ("latency.0.extra", 1, "latency.0.extra"),
+        ("track", ..., "track"),
+    ],
+)
+def test_what_is_wrong_in_version_1_is_refused_too(path: str, value: Any, named: str) -> None:
+    with pytest.raises(RecordError) as caught:
+        parse(json.dumps(changed(path, value) | {"schema_version": 1}), "file.json")
+    assert named in str(caught.value) and len(str(caught.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("name", ["\x1b[2J", "two\nlines", "\u202e"])

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.config import ChipConfig, EncoderConfig, SearchConfig, SearchSpace, encoder_from_dict
+from benchmark.config import ChipConfig, ConfigError, EncoderConfig, SearchConfig, SearchSpace, encoder_from_dict
+from benchmark.config.conditions import parse
 from benchmark.errors import StageError
-from benchmark.hardware.estimates import known_latency
+from benchmark.hardware.estimates import Estimate, KnownLatency, LatencyFailure, known_latency
 from benchmark.models.formulas import num_parameters
 from benchmark.search.architectures import Architectures
 from benchmark.search.executors import LocalExecutor, Work
 from benchmark.search.journal import Journal, JournalError, Trial, read_trials
 from benchmark.search.loop import run_search
 from benchmark.search.pareto import hypervolume, non_dominated
-from benchmark.search.proposals import next_points
+from benchmark.search.proposals import next_points, on_plateau
 from benchmark.search.results import found_systems, history
 from benchmark.search.space import architecture_hash, decode, encode, enumerate_points, is_valid, searched_fields
 
@@ -87,12 +88,63 @@ def test_encode_and_decode_round_trip() -> None:
 
 def test_invalid_points_are_dropped() -> None:
     space = dataclasses.replace(SPACE, num_attention_heads=(1, 3, 4))
-    points: list[Any] = list(enumerate_points(space))
+    points = enumerate_points(space)
     assert not is_valid(space, {**points[0], "num_attention_heads": 3, "intra_bottleneck_size": 8})
     divisible = [p for p in points if p["intra_bottleneck_size"] % p["num_attention_heads"] == 0]
     assert points == divisible
     # Of three widths and three head counts, 8 and 16 do not divide by 3.
     assert len(points) == 9 * (9 - 2)
+
+
+def test_conditions() -> None:
+    texts = ("intermediate_size >= 2 * intra_bottleneck_size", "hidden_size % intra_bottleneck_size == 0")
+    base = SearchSpace(base=EncoderConfig())
+    space = dataclasses.replace(base, conditions=texts)
+    points = enumerate_points(space)
+    expected = [
+        p
+        for p in enumerate_points(base)
+        if p["intermediate_size"] >= 2 * p["intra_bottleneck_size"]
+        and p["hidden_size"] % p["intra_bottleneck_size"] == 0
+    ]
+    assert points == expected and 0 < len(points) < 576
+    assert space.contains(decode(space, points[0]))
+    assert not space.contains(decode(base, next(p for p in enumerate_points(base) if p not in points)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hidden_size",
+        "",
+        "hidden_size >",
+        "hidden_size > 1.5",
+        "hidden_size > 'a'",
+        "hidden_size ** 9 > 1",
+        "__import__('os').system('true') == 0",
+        "hidden_size > max(1, 2)",
+        "hidden_size > base.hidden_size",
+        "hidden_size > True",
+        "hidden_size in (1, 2)",
+        "hidden > 1",
+        "hidden_act == 1",
+        "\x00 > 1",
+    ],
+)
+def test_conditions_that_are_no_relations_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        SearchSpace(base=EncoderConfig(), conditions=(text,))
+    assert "SearchSpace.conditions" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@given(a=st.integers(-9, 9), b=st.integers(-9, 9))
+def test_conditions_compute_as_python_does(a: int, b: int) -> None:
+    for text in ("a + 2 * b < 3 <= b", "a // b == 1", "a % b != 0", "a - b - 1 >= 0", "a * (b + 1) > b"):
+        try:
+            expected = eval(text, {"a": a, "b": b})
+        except ZeroDivisionError:
+            expected = False
+        assert parse(text).holds({"a": a, "b": b}) == expected
 
 
 def test_points_that_may_be_tried_keep_both_limits(tmp_path: Path) -> None:
@@ -105,9 +157,8 @@ def test_points_that_may_be_tried_keep_both_limits(tmp_path: Path) -> None:
         wanted = LATENCY.quick(encoder).latency_s < latencies[10] and num_parameters(encoder) <= 9000
         assert (point in points) == wanted
     with pytest.raises(StageError, match="no valid point"):
-        run_search(
-            dataclasses.replace(CONFIG, max_parameters=1), Journal(tmp_path / "unused"), threads(accuracy), 0, quiet
-        )
+        config = dataclasses.replace(CONFIG, max_parameters=1)
+        run_search(config, Journal(tmp_path / "unused"), threads(accuracy), 0, quiet)
 
 
 # Journal.
@@ -225,7 +276,7 @@ def stable(path: Path) -> list[Any]:
     return entries
 
 
-def points_of(trials: list[Trial]) -> list[tuple[Any, ...]]:
+def points_of(trials: list[Trial]) -> list[tuple[int, ...]]:
     # The journal sorts names, so a point that was read back lists its values in another order.
     return [tuple(value for _, value in sorted(t.point.items())) for t in trials]
 
@@ -324,7 +375,7 @@ def test_suggestions_that_are_known_or_invalid_are_replaced(monkeypatch: pytest.
     architectures = Architectures(CONFIG, LATENCY)
     points = architectures.problem({}).pool.points
     result = {**accuracy(BASE), "latency_s": 1e-3}
-    trials = [Trial(i, dict(point), "design", "completed", result) for i, point in enumerate(points[:4])]
+    trials = [Trial(i, whole(point), "design", "completed", result) for i, point in enumerate(points[:4])]
     suggestions = [points[0], points[7], points[7], {**points[8], "num_feedforward_networks": 3}]
     asked: list[Any] = []
 
@@ -350,17 +401,115 @@ def test_suggestions_that_are_known_or_invalid_are_replaced(monkeypatch: pytest.
     assert not asked
 
 
+def test_attached_architectures_are_tried_first(tmp_path: Path) -> None:
+    points = enumerate_points(SPACE)
+    attach = (decode(SPACE, points[13]), decode(SPACE, points[2]))
+    config = dataclasses.replace(CONFIG, attach=attach, algorithm="nsga2", num_trials=6)
+    trials = run_search(config, Journal(tmp_path / "j"), threads(accuracy), 0, quiet)
+    assert [t.generator for t in trials[:4]] == ["attach", "attach", "design", "design"]
+    assert points_of(trials[:2]) == [tuple(v for _, v in sorted(points[i].items())) for i in (13, 2)]
+    assert len(set(points_of(trials))) == 6
+    for encoder in (
+        dataclasses.replace(BASE, num_feedforward_networks=3, intra_bottleneck_size=8, intermediate_size=8),
+        dataclasses.replace(attach[0], vocab_size=51),
+    ):
+        with pytest.raises(ConfigError, match="SearchConfig.attach"):
+            dataclasses.replace(CONFIG, attach=(encoder,))
+
+
+def test_a_plateau_ends_the_search(tmp_path: Path) -> None:
+    # Accuracy that does not depend on the student: once the fastest is known, nothing is gained.
+    config = dataclasses.replace(CONFIG, algorithm="exhaustive", plateau_trials=3, num_trials=27, num_initial_trials=2)
+    lines: list[str] = []
+    flat = {"accuracy": 50.0, "accuracy_stderr": 0.5, "loss": 1.0}
+    trials = run_search(config, Journal(tmp_path / "j"), threads(lambda encoder, number: flat), 0, lines.append)
+    assert len(trials) == 6
+    assert any("ends after 6 trials" in line for line in lines)
+    # Continuing does not go on, more patience does.
+    assert len(run_search(config, Journal(tmp_path / "j"), threads(lambda encoder, number: flat), 0, quiet)) == 6
+    assert not on_plateau(dataclasses.replace(config, plateau_trials=5), trials)
+    assert not on_plateau(dataclasses.replace(config, plateau_trials=0), trials)
+    assert not on_plateau(dataclasses.replace(config, plateau_gain=0.0), trials)
+    assert on_plateau(dataclasses.replace(config, plateau_trials=2), trials)
+
+
+class Compiled(KnownLatency):
+    """Exact latencies that are three times the quick ones, more for deep students; those of some cannot be had."""
+
+    def __init__(self, refused: frozenset[int] = frozenset()) -> None:
+        super().__init__(CONFIG, None)
+        self.method = "compiled"
+        self.asked: list[EncoderConfig] = []
+        self.refused = refused
+
+    def exact(self, encoders: Sequence[EncoderConfig]) -> list[Estimate | LatencyFailure]:
+        self.asked += encoders
+        return [
+            LatencyFailure("does not fit")
+            if e.num_hidden_layers in self.refused
+            else Estimate("compiled", self.quick(e).latency_s * (3.0 + e.num_hidden_layers))
+            for e in encoders
+        ]
+
+
+@pytest.mark.parametrize("algorithm", ["ax", "random"])
+def test_no_point_is_proposed_by_a_quick_latency(tmp_path: Path, algorithm: str) -> None:
+    config = dataclasses.replace(CONFIG, algorithm=algorithm, num_trials=8, parallel_trials=1)
+    latency = Compiled()
+    asked: dict[int, int] = {}
+
+    def evaluate(encoder: EncoderConfig, number: int) -> dict[str, float]:
+        asked[number] = latency.asked.index(encoder)
+        return accuracy(encoder)
+
+    trials = run_search(config, Journal(tmp_path / "j"), threads(evaluate), 0, quiet, latency)
+    assert len(asked) == len(trials) == 8 == len(set(points_of(trials)))
+    for trial in trials:
+        encoder = decode(SPACE, trial.point)
+        assert trial.result["latency_s"] == latency.quick(encoder).latency_s * (3 + encoder.num_hidden_layers)
+    # From the same trials comes the same choice, whatever was asked for before.
+    for count in (5, 7):
+        choices = [
+            next_points(config, Architectures(config, some), trials[:count], 0, 1) for some in (latency, Compiled())
+        ]
+        assert choices[0] == choices[1] == [(trials[count].point, trials[count].generator)]
+
+
+def test_a_latency_that_cannot_be_had_is_a_failed_trial(tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, algorithm="exhaustive", num_trials=27)
+    trials = run_search(config, Journal(tmp_path / "j"), threads(accuracy), 0, quiet, Compiled(frozenset({2})))
+    failed = [t for t in trials if t.status == "failed"]
+    assert {t.point["num_hidden_layers"] for t in failed} == {2} and len(failed) == 9
+    assert {t.result["error"] for t in failed} == {"does not fit"}
+    assert len(set(points_of(trials))) == 27
+
+
+def test_points_slower_than_the_threshold_are_dropped_once_that_is_known() -> None:
+    slowest = max(LATENCY.quick(decode(SPACE, p)).latency_s for p in enumerate_points(SPACE))
+    config = dataclasses.replace(CONFIG, algorithm="exhaustive", latency_threshold_s=4.5 * slowest)
+    chosen = next_points(config, Architectures(config, Compiled()), [], 0, 27)
+    for point, _ in chosen:
+        encoder = decode(SPACE, whole(point))
+        assert LATENCY.quick(encoder).latency_s * (3 + encoder.num_hidden_layers) < config.latency_threshold_s
+    assert 9 <= len(chosen) < 27
+
+
+def whole(point: Mapping[str, Any]) -> dict[str, int]:
+    return {name: int(value) for name, value in point.items()}
+
+
 def completed(values: list[tuple[float, float]]) -> list[Trial]:
     points = enumerate_points(SPACE)
     return [
-        Trial(i, points[i], "sobol", "completed", {"accuracy": a, "latency_s": t}) for i, (a, t) in enumerate(values)
+        Trial(i, whole(points[i]), "sobol", "completed", {"accuracy": a, "latency_s": t})
+        for i, (a, t) in enumerate(values)
     ]
 
 
 def test_found_systems_are_front_members() -> None:
     # The second is beaten by the first; the third adds most area, then the first.
     trials = completed([(40.0, 0.1), (30.0, 0.2), (60.0, 0.11), (5.0, 0.02)])
-    trials.append(Trial(4, enumerate_points(SPACE)[4], "ax", "failed", {"error": "x", "latency_s": 1e-3}))
+    trials.append(Trial(4, whole(enumerate_points(SPACE)[4]), "ax", "failed", {"error": "x", "latency_s": 1e-3}))
     expected = {n: [trials[2], trials[3], trials[0]][:n] for n in (1, 2, 3, 9)}
     for count, wanted in expected.items():
         found = found_systems(dataclasses.replace(CONFIG, num_found=count), trials)

@@ -10,7 +10,8 @@ from benchmark.config.data import DataConfig
 from benchmark.config.distillation import DistillConfig, PhaseConfig
 from benchmark.config.encoder import EncoderConfig, encoder_from_dict
 from benchmark.config.executor import ExecutorConfig
-from benchmark.config.run import BaselineConfig, FinetuneConfig, LatencyConfig, RunConfig
+from benchmark.config.hardware import LatencyConfig, latency_from_dict
+from benchmark.config.run import BaselineConfig, FinetuneConfig, RunConfig
 from benchmark.config.search import SearchConfig, SearchSpace
 from benchmark.config.task_distillation import AugmentationConfig, TaskDistillConfig, TaskPhaseConfig
 from benchmark.config.training import (
@@ -50,6 +51,7 @@ __all__ = [
     "canonical_json",
     "encoder_from_dict",
     "fingerprint",
+    "latency_from_dict",
     "to_dict",
 ]
 

@@ -1,4 +1,4 @@
-"""Settings of a whole run: the root, and how its systems are fine-tuned and measured."""
+"""Settings of a whole run: the root, and how its systems are fine-tuned."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from benchmark.config.data import DataConfig
 from benchmark.config.distillation import DistillConfig
 from benchmark.config.encoder import EncoderConfig
+from benchmark.config.hardware import LatencyConfig
 from benchmark.config.search import SearchConfig
 from benchmark.config.task_distillation import TaskDistillConfig
 from benchmark.config.training import OptimizerConfig, TeacherConfig, TrainerConfig
@@ -59,20 +60,6 @@ class FinetuneConfig(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LatencyConfig(Checked):
-    """Measured latency: candidate and frozen reference interleaved (ABBA) in each of `processes` fresh processes."""
-
-    reference: EncoderConfig = setting()
-    reference_name: str = setting("reference")
-    batch_size: int = setting(1, at_least=1)
-    sequence_length: int = setting(128, at_least=1)
-    processes: int = setting(3, at_least=1)
-    pairs: int = setting(100, at_least=10)
-    min_seconds: float = setting(1.0, at_least=0.0)
-    timeout_s: float = setting(300.0, at_least=1.0)
-
-
-@dataclass(frozen=True, kw_only=True)
 class RunConfig(Checked):
     """One experiment; the root that a gin file configures.
 
@@ -120,6 +107,12 @@ class RunConfig(Checked):
         for name in ("pretrain_length", "task_length", "span_length"):
             if getattr(self.data, name) > limit:
                 self.data.refuse(name, f"at most max_position_embeddings = {limit}")
+        measured = {"the teacher": self.teacher.encoder, "SearchSpace.base": self.search.space.base}
+        measured |= {f"baseline {b.name!r}": b.encoder for b in self.baselines}
+        for name, encoder in measured.items():
+            if max(self.latency.sequence_lengths) > encoder.max_position_embeddings:
+                accepted = f"at most max_position_embeddings = {encoder.max_position_embeddings} of {name}"
+                self.latency.refuse("sequence_lengths", accepted)
 
     def _check_task_distillation(self, distill: TaskDistillConfig) -> None:
         """Refuses lists that have neither one number nor one for each task."""

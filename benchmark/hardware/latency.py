@@ -1,206 +1,199 @@
 """Measured latency of encoders on this machine, against a frozen reference that is interleaved with each of them.
 
-The parent starts fresh child processes one after the other. Each child compiles candidate and reference ahead of time,
-warms both up until they no longer get faster, then times them in the order candidate, reference, reference, candidate
-(ABBA), with a fresh input for every call. All samples are kept. In the same way the reference is timed against itself
-(A/A), which gives the noise floor of the machine at that moment.
+Fresh processes, one after the other, each compile candidate and reference for every shape of the grid, warm both up,
+and time them in the order candidate, reference, reference, candidate (ABBA), with a fresh input for every pair. All
+samples are kept. In the same way the reference is timed against itself (A/A), which gives the noise floor. Each process
+writes one file when it is done, so a measurement that was killed continues with the processes that are missing.
+
+`python -m benchmark.hardware.latency` is the command line (`benchmark.hardware.latency_command`).
 """
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from benchmark.config import EncoderConfig, LatencyConfig, fingerprint, to_dict
+from benchmark.hardware import onnx_graphs
+from benchmark.hardware.children import run_child
+from benchmark.hardware.latency_inputs import Rows, choose_rows, embedded_rows, write_rows
+from benchmark.hardware.latency_results import PROTOCOL_VERSION, Results, file_name, read_results
+from benchmark.hardware.latency_timing import LatencyError
 
-from benchmark.config import EncoderConfig, LatencyConfig, encoder_from_dict, to_dict
-from benchmark.errors import StageError
+__all__ = ["PROTOCOL_VERSION", "LatencyError", "Results", "choose_rows", "measure"]
 
-# Raised whenever the same settings would time something else; samples of an older version are measured anew.
-PROTOCOL_VERSION = 2
-
-_ROOT = Path(__file__).resolve().parents[2]
-
-
-class LatencyError(StageError):
-    """A measurement that could not be made; the message is one line."""
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """Samples of one candidate and its interleaved reference, in nanoseconds, one list for each process."""
-
-    samples_ns: list[list[int]]
-    reference_samples_ns: list[list[int]]
-    warmup_calls: int
-
-
-def pair_ratios(candidate: Sequence[int], reference: Sequence[int]) -> np.ndarray:
-    """Reference time over candidate time, pair by pair."""
-    return np.asarray(reference, np.float64) / np.asarray(candidate, np.float64)
-
-
-def speedup(measurement: Measurement) -> tuple[float, tuple[float, float]]:
-    """Speed-up over the reference and its 95 % interval.
-
-    The estimate is the geometric mean over processes of each process's median pair ratio; the interval is Student's t
-    over the logarithms of those medians. With one process the interval spans the quartiles of its pair ratios instead.
-
-    Returns:
-        The estimate, and lower and upper end.
-    """
-    ratios = [pair_ratios(c, r) for c, r in zip(measurement.samples_ns, measurement.reference_samples_ns, strict=True)]
-    logs = np.log([np.median(r) for r in ratios])
-    center = float(logs.mean())
-    if len(logs) == 1:
-        low, high = np.log(np.quantile(ratios[0], [0.25, 0.75]))
-    else:
-        from scipy.stats import t
-
-        half = float(t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs)))
-        low, high = center - half, center + half
-    return float(np.exp(center)), (float(np.exp(low)), float(np.exp(high)))
-
-
-def noise_floor(measurement: Measurement) -> float:
-    """Half-width of the central 95 % of log median ratios of the reference against itself, by bootstrap over pairs."""
-    pairs = zip(measurement.samples_ns, measurement.reference_samples_ns, strict=True)
-    # Sorted, so that the draws do not depend on the order of the processes.
-    ratios = np.sort(np.log(np.concatenate([pair_ratios(c, r) for c, r in pairs])))
-    draws = np.random.default_rng(0).choice(ratios, (500, len(ratios)))
-    low, high = np.quantile(np.median(draws, axis=1), [0.025, 0.975])
-    return float(max(abs(low), abs(high)))
+CHILD = "benchmark.hardware.latency_child"
 
 
 def measure(
-    candidates: dict[str, EncoderConfig], config: LatencyConfig, progress: Callable[[str], None]
-) -> dict[str, Measurement]:
+    candidates: Mapping[str, EncoderConfig],
+    config: LatencyConfig,
+    progress: Callable[[str], None],
+    *,
+    rows: Mapping[int, Rows] | None = None,
+    folder: Path | None = None,
+) -> Results:
     """Measures candidates against the reference in `config.processes` fresh processes.
 
     Args:
-        candidates: architectures by name; the key `""` is taken by the A/A run of the reference against itself.
-        config: reference, shape, number of pairs.
+        candidates: architectures by name; the key `""` is taken by the reference against itself.
+        config: reference, grid, number of pairs, limits.
         progress: receives progress lines.
+        rows: inputs for each of `config.sequence_lengths`; None takes the embedded data.
+        folder: where inputs, graphs and the files of the processes lie; what fits is used again. None takes a temporary
+            one.
 
     Returns:
-        A `Measurement` for each candidate, and under `""` that of the reference against itself.
+        All samples and circumstances.
 
     Raises:
-        LatencyError: a child died, or took longer than `config.timeout_s`.
+        LatencyError: an architecture cannot take the inputs, a process died or took too long, or the first cell is
+            refused.
     """
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="latency-") as temporary:
+            return measure(candidates, config, progress, rows=rows, folder=Path(temporary))
     encoders = {"": config.reference, **candidates}
-    request = json.dumps({"encoders": {n: to_dict(e) for n, e in encoders.items()}, "config": to_dict(config)})
-    results: list[dict[str, Any]] = []
+    if rows is None:
+        size = min(encoder.vocab_size for encoder in encoders.values())
+        rows = embedded_rows(config.sequence_lengths, size, config.seed, folder)
+    check(encoders, config, rows)
+    digest = write_rows(folder / "inputs.npz", rows)
+    identity = fingerprint(PROTOCOL_VERSION, config, {n: to_dict(e) for n, e in encoders.items()}, digest)
+    files: dict[str, list[Path]] = {}
+    absent: dict[str, str] = {}
+    requests: dict[str, dict[str, Any]] = {}
+    for runtime in config.runtimes:
+        request = _request(runtime, encoders, config, folder, absent)
+        if request is not None:
+            requests[runtime], files[runtime] = request | {"fingerprint": identity}, []
+    for name, reason in absent.items():
+        progress(f"latency: without {name}: {reason}")
+    if not files:
+        raise LatencyError(f"latency: no runtime to measure with: {'; '.join(absent.values())}")
     for process in range(config.processes):
-        started = time.perf_counter()
-        command = [sys.executable, "-m", "benchmark.hardware.latency_child"]
-        environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
-        # Each process compiles anew: how a program was laid out this time is part of what varies.
-        environment.pop("JAX_COMPILATION_CACHE_DIR", None)
-        try:
-            child = subprocess.run(
-                command,
-                input=request,
-                capture_output=True,
-                text=True,
-                timeout=config.timeout_s,
-                env=environment,
-                cwd=_ROOT,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise LatencyError(
-                f"latency: the measuring process took more than timeout_s = {config.timeout_s:g} s"
-            ) from None
-        if child.returncode:
-            last = (child.stderr.strip().splitlines() or ["no message"])[-1]
-            raise LatencyError(f"latency: the measuring process ended with code {child.returncode}: {last}")
-        try:
-            results.append(json.loads(child.stdout.splitlines()[-1]))
-        except (IndexError, ValueError):
-            raise LatencyError("latency: the measuring process gave no samples") from None
-        progress(f"latency: process {process + 1}/{config.processes} in {time.perf_counter() - started:.1f} s")
-    return {
-        name: Measurement(
-            [r[name]["samples_ns"] for r in results],
-            [r[name]["reference_samples_ns"] for r in results],
-            max(r[name]["warmup_calls"] for r in results),
-        )
-        for name in encoders
+        for runtime, request in requests.items():
+            path = folder / file_name(runtime, process)
+            first = _finished(files[runtime][0], identity) if files[runtime] else None
+            skip = {} if first is None else _skipped(first)
+            _one_process(request | {"skip": skip}, process, path, config, progress)
+            files[runtime].append(path)
+    results = read_results(files, absent)
+    _refuse(results, config, files, progress)
+    return results
+
+
+def check(encoders: Mapping[str, EncoderConfig], config: LatencyConfig, rows: Mapping[int, Rows]) -> None:
+    """Refuses shapes and token ids that an architecture cannot take.
+
+    Raises:
+        LatencyError: naming the architecture, the value and what it takes.
+    """
+    for name, encoder in encoders.items():
+        who = f"latency: {name or config.reference_name}"
+        longest = max(config.sequence_lengths)
+        if longest > encoder.max_position_embeddings:
+            limit = f"max_position_embeddings = {encoder.max_position_embeddings}"
+            raise LatencyError(f"{who}: LatencyConfig.sequence_lengths: {longest} is more than its {limit}")
+        for length in config.sequence_lengths:
+            if (largest := rows[length].largest_id) >= encoder.vocab_size:
+                raise LatencyError(
+                    f"{who}: token id {largest} of {rows[length].source}: expected ids below its vocab_size ="
+                    f" {encoder.vocab_size}"
+                )
+
+
+def _request(
+    runtime: str, encoders: dict[str, EncoderConfig], config: LatencyConfig, folder: Path, absent: dict[str, str]
+) -> dict[str, Any] | None:
+    """What the processes of a runtime are asked for; None where it cannot be measured, with the reason in `absent`."""
+    request: dict[str, Any] = {
+        "runtime": runtime,
+        "config": to_dict(config),
+        "rows": str((folder / "inputs.npz").resolve()),
+        "graphs": {},
     }
+    chosen = encoders
+    if runtime == "onnxruntime":
+        if (package := onnx_graphs.missing_package()) is not None:
+            absent[runtime] = f"{package} is not installed"
+            return None
+        graphs = onnx_graphs.export_graphs(encoders, folder / "graphs", config.timeout_s)
+        if "" in graphs.refused:
+            absent[runtime] = f"the reference {config.reference_name} cannot be exported: {graphs.refused['']}"
+            return None
+        absent |= {f"{runtime}/{name}": reason for name, reason in graphs.refused.items()}
+        chosen = {name: encoder for name, encoder in encoders.items() if name in graphs.files}
+        request["graphs"] = graphs.files
+    return request | {"encoders": {name: to_dict(encoder) for name, encoder in chosen.items()}}
 
 
-def _executable(encoder: EncoderConfig, config: LatencyConfig) -> Callable[[int], int]:
-    """The serving program of an encoder; the result runs it on input number `i` and returns nanoseconds."""
-    import jax
-
-    from benchmark.models.encoder import Encoder
-    from benchmark.models.inference import compile_encoder
-    from benchmark.training.initial import init_tree, trained_like
-
-    shape = (config.batch_size, config.sequence_length)
-    params = trained_like(init_tree(Encoder(encoder), encoder, 0, num_inputs=3))
-    serve = compile_encoder(encoder, params, *shape)
-    ids = np.random.default_rng(0).integers(0, encoder.vocab_size, (16, *shape), dtype=np.int32)
-    inputs = [jax.device_put(row) for row in ids]
-    mask, types = jax.device_put((np.ones(shape, np.int32), np.zeros(shape, np.int32)))
-
-    def run(i: int) -> int:
-        started = time.perf_counter_ns()
-        serve(inputs[i % len(inputs)], mask, types).block_until_ready()
-        return time.perf_counter_ns() - started
-
-    return run
-
-
-def warm_up(run: Callable[[int], int], max_seconds: float = 10.0) -> int:
-    """Calls until two blocks of ten in a row improve by less than 5 %, at least 20 times; returns how often."""
-    best, calm, calls, started = float("inf"), 0, 0, time.perf_counter()
-    while calls < 20 or (calm < 2 and time.perf_counter() - started < max_seconds):
-        median = float(np.median([run(calls + i) for i in range(10)]))
-        calls += 10
-        calm = calm + 1 if median > 0.95 * best else 0
-        best = min(best, median)
-    return calls
+def _one_process(
+    request: dict[str, Any], process: int, path: Path, config: LatencyConfig, progress: Callable[[str], None]
+) -> None:
+    """Runs one measuring process, unless its file is there."""
+    label = f"latency: {request['runtime']}, process {process + 1}/{config.processes}"
+    if _finished(path, request["fingerprint"]) is not None:
+        progress(f"{label}: reused")
+        return
+    asked = request | {"process": process, "output": str(path.resolve())}
+    answer = run_child(CHILD, json.dumps(asked), config.timeout_s, "measuring")
+    if answer.strip():
+        raise LatencyError(_error(answer))
+    file = _finished(path, request["fingerprint"])
+    if file is None:
+        raise LatencyError("latency: the measuring process gave no samples")
+    others = file["others"]
+    line = f"{label} in {file['seconds']:.1f} s"
+    if others["cores"] is not None and others["cores"] > 0.25:
+        line += f"; other processes took {others['cores']:.2f} cores meanwhile ({others['busiest'] or 'none seen'})"
+    progress(line)
 
 
-def time_pairs(
-    candidate: Callable[[int], int], reference: Callable[[int], int], pairs: int, min_seconds: float
-) -> tuple[list[int], list[int]]:
-    """Times at least `pairs` ABBA-ordered pairs for at least `min_seconds`; returns both lists of nanoseconds."""
-    ours: list[int] = []
-    theirs: list[int] = []
-    started = time.perf_counter()
-    while len(ours) < pairs or time.perf_counter() - started < min_seconds:
-        i = len(ours)
-        if i % 2 == 0:
-            ours.append(candidate(i))
-            theirs.append(reference(i))
-        else:
-            theirs.append(reference(i))
-            ours.append(candidate(i))
-    return ours, theirs
+def _error(answer: str) -> str:
+    try:
+        return str(json.loads(answer.splitlines()[-1])["error"])
+    except (ValueError, KeyError, TypeError):
+        return f"latency: the measuring process said {answer.strip().splitlines()[-1][:200]!r}"
 
 
-def run_child(text: str) -> str:
-    """The child's whole work: request in, samples out, both JSON."""
-    request = json.loads(text)
-    values = request["config"]
-    reference_encoder = encoder_from_dict(values.pop("reference"))
-    config = LatencyConfig(reference=reference_encoder, **values)
-    reference = _executable(config.reference, config)
-    warm_up(reference)
-    result = {}
-    for name, fields in request["encoders"].items():
-        candidate = _executable(encoder_from_dict(fields), config) if name else reference
-        calls = warm_up(candidate)
-        ours, theirs = time_pairs(candidate, reference, config.pairs, config.min_seconds)
-        result[name] = {"samples_ns": ours, "reference_samples_ns": theirs, "warmup_calls": calls}
-    return json.dumps(result)
+def _finished(path: Path, identity: str) -> dict[str, Any] | None:
+    """The content of a process's file if it is whole and of the same settings."""
+    try:
+        file: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return file if file["fingerprint"] == identity else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _skipped(file: dict[str, Any]) -> dict[str, str]:
+    """Cells that the first process left out, which the others need not try."""
+    return {f"{c['batch_size']}x{c['sequence_length']}": c["skipped"] for c in file["cells"] if "skipped" in c}
+
+
+def _refuse(
+    results: Results, config: LatencyConfig, files: dict[str, list[Path]], progress: Callable[[str], None]
+) -> None:
+    """Says which cells have no number; where a runtime's first is among them, its files go and nothing stands."""
+    told = set()
+    for cell in results.cells:
+        reason = results.refused(cell, config)
+        if reason is None:
+            told.add(cell.runtime)
+            continue
+        if cell.runtime not in told:
+            for path in files[cell.runtime]:
+                path.unlink(missing_ok=True)
+            raise LatencyError(f"latency: refused: {cell}: {reason}")
+        progress(f"latency: left out: {cell}: {reason}")
+
+
+if __name__ == "__main__":
+    import sys
+
+    from benchmark.hardware.latency_command import main
+
+    sys.exit(main())

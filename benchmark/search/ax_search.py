@@ -176,6 +176,7 @@ def _known_objective_strategy(problem: Problem, seed: int) -> Any:
         def __init__(self) -> None:
             super().__init__(name="ExpectedGain", should_deduplicate=False)
             self.observations: list[Observation] = []
+            self.running: list[Point] = []
 
         def update_generator_state(self, experiment: Any, data: Any) -> None:
             table = data.df[data.df.metric_name == _metric(learnt)]

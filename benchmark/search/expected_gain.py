@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtr
+from threadpoolctl import threadpool_limits
 
 from benchmark.search import gaussian_process, sampling
 from benchmark.search.problem import Objective, Observation, Point, Pool, Problem
@@ -127,6 +128,14 @@ def suggest(
     Returns:
         At most `count` points that were never tried.
     """
+    # More threads make matrices as small as these slower, many times so on a busy machine.
+    with threadpool_limits(1):
+        return _suggest(problem, observations, running, count, seed)
+
+
+def _suggest(
+    problem: Problem, observations: Sequence[Observation], running: Sequence[Point], count: int, seed: int
+) -> list[Point]:
     learnt, known = sorted(problem.objectives, key=lambda o: o.known)
     done = [o for o in observations if not o.failed]
     tried = [*(o.point for o in observations), *running]

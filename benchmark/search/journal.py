@@ -14,7 +14,6 @@ from typing import Any
 
 from benchmark.errors import StageError
 from benchmark.search.lease import Lease
-from benchmark.search.problem import Point
 
 # How a trial can end.
 ENDS = ("completed", "failed", "stopped")
@@ -38,7 +37,7 @@ class Trial:
     """
 
     number: int
-    point: Point
+    point: dict[str, int]
     generator: str
     status: str = "running"
     result: dict[str, Any] = field(default_factory=dict)
@@ -117,14 +116,14 @@ class Journal:
             os.fsync(file.fileno())
         _apply(self.trials, entry)
 
-    def start(self, choices: Sequence[tuple[Point, str]]) -> list[Trial]:
+    def start(self, choices: Sequence[tuple[dict[str, int], str]]) -> list[Trial]:
         """Writes down that trials begin which were proposed together: pairs of a point and who proposed it.
 
         They share one line. Were half of them on disk when the process dies, the other half would be proposed anew,
         from other observations than in a run that was not disturbed.
         """
         first = len(self.trials)
-        entries = [{"point": dict(point), "generator": generator} for point, generator in choices]
+        entries = [{"point": point, "generator": generator} for point, generator in choices]
         self._append({"event": "start", "trial": first, "choices": entries})
         return self.trials[first:]
 

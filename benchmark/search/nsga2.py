@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from benchmark.errors import StageError
+from benchmark.search import sampling
 from benchmark.search.problem import Field, Observation, Point, Problem, Value
 
 POPULATION = 10
@@ -18,7 +20,7 @@ _ATTEMPTS = 20
 def suggest(
     problem: Problem, observations: Sequence[Observation], running: Sequence[Point], count: int, seed: int
 ) -> list[Point]:
-    """Offspring of the points that survived so far.
+    """Offspring of the points that survived so far; before there is a first population, points of a Sobol sequence.
 
     Each `POPULATION` observations are one generation, in their order; survivors follow from them alone. A suggestion
     that is asked for within a generation is the next of the same offspring.
@@ -45,15 +47,19 @@ def suggest(
     except ImportError:
         raise StageError("SearchConfig.algorithm = 'nsga2' needs pymoo: pip install pymoo==0.6.2") from None
 
+    tried = {problem.key(p) for p in (*(o.point for o in observations), *running)}
+    done = [o for o in observations if not o.failed]
+    if len(done) < POPULATION:
+        order = (p for p in sampling.sobol_order(problem, seed) if problem.key(p) not in tried)
+        return list(itertools.islice(order, count))
     dimensions = len(problem.fields)
     space = PymooProblem(
         n_var=dimensions, n_obj=len(problem.objectives), n_ieq_constr=len(problem.constraints), xl=0.0, xu=1.0
     )
-    done = [o for o in observations if not o.failed]
     generation = len(done) // POPULATION
     rng = np.random.default_rng((seed, generation))
     survivors: Any = None
-    for start in range(0, max(generation, 1) * POPULATION, POPULATION):
+    for start in range(0, generation * POPULATION, POPULATION):
         block = done[start : start + POPULATION]
         x = np.array([[_share(f, o.point[f.name]) for f in problem.fields] for o in block])
         values = StaticProblem(space, F=_objectives(problem, block), G=_excesses(problem, block))
@@ -63,7 +69,6 @@ def suggest(
     algorithm = NSGA2(pop_size=POPULATION, sampling=survivors)
     algorithm.setup(space, seed=int(rng.integers(2**31)), verbose=False)
     algorithm.tell(infills=algorithm.ask())
-    tried = {problem.key(p) for p in (*(o.point for o in observations), *running)}
     chosen: list[Point] = []
     for _ in range(_ATTEMPTS):
         for row in algorithm.ask().get("X"):

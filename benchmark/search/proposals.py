@@ -8,7 +8,7 @@ from benchmark.config import SearchConfig
 from benchmark.search import algorithms, halving, pareto
 from benchmark.search.architectures import ACCURACY, Architectures
 from benchmark.search.journal import Trial
-from benchmark.search.problem import Observation, Point
+from benchmark.search.problem import Observation
 from benchmark.search.space import encode
 
 # How many points beyond those wanted get their exact latency, and after how many rounds the choice is among exact ones.
@@ -17,7 +17,7 @@ _SHORTLIST, _SHORTLISTS = 3, 8
 
 def next_points(
     config: SearchConfig, architectures: Architectures, trials: list[Trial], seed: int, count: int
-) -> list[tuple[Point, str]]:
+) -> list[tuple[dict[str, int], str]]:
     """Chooses the next points from the trials so far; a pure function of its arguments.
 
     No point is chosen by a latency that is only estimated quickly: the exact one is asked for, and the choice made
@@ -38,7 +38,7 @@ def next_points(
     tried = [t.point for t in trials]
     attached = [p for p in (encode(config.space, e) for e in config.attach) if p not in tried]
     if attached:
-        return [(point, "attach") for point in attached[:count]]
+        return [({n: int(v) for n, v in point.items()}, "attach") for point in attached[:count]]
     accuracies = halving.accuracies(trials)
     observations = [
         Observation(t.point, {ACCURACY: accuracies[t.number]} if t.number in accuracies else {})
@@ -57,7 +57,7 @@ def next_points(
         )
         settled = all(architectures.key(point) in exact for point, _ in chosen[:count]) and (chosen or not only_exact)
         if architectures.quick_is_exact or settled:
-            return [(dict(point), generator) for point, generator in chosen[:count]]
+            return [({n: int(v) for n, v in point.items()}, generator) for point, generator in chosen[:count]]
         exact |= architectures.exact([point for point, _ in chosen])
     raise AssertionError("an endless loop ended")
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import Any
+from collections.abc import Mapping
 
 from benchmark.config import ConfigError, EncoderConfig, SearchSpace, fingerprint
-from benchmark.search.problem import Point
+
+Point = Mapping[str, int]
 
 
 def searched_fields(space: SearchSpace) -> tuple[str, ...]:
@@ -25,8 +26,8 @@ def decode(space: SearchSpace, point: Point) -> EncoderConfig:
     Raises:
         ConfigError: the values do not go together, for example heads that do not divide the width.
     """
-    values: dict[str, Any] = {name: getattr(space, name)[0] for name in space.FIELDS}
-    return dataclasses.replace(space.base, **{**values, **point})
+    constants = {name: getattr(space, name)[0] for name in space.FIELDS}
+    return dataclasses.replace(space.base, **{**constants, **point})
 
 
 def encode(space: SearchSpace, encoder: EncoderConfig) -> Point:
@@ -46,7 +47,7 @@ def valid(space: SearchSpace, point: Point) -> EncoderConfig | None:
 def enumerate_points(space: SearchSpace) -> list[Point]:
     """All valid points, in the order of the fields."""
     names = searched_fields(space)
-    points: list[Point] = [
+    points = [
         dict(zip(names, values, strict=True)) for values in itertools.product(*(getattr(space, n) for n in names))
     ]
     return [point for point in points if is_valid(space, point)]

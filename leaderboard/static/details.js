@@ -52,6 +52,9 @@ function latencySection(key, value) {
     ["Speed-up", value.speedup === null ? null : `${format.speedup(value.speedup)}${bounds} against ${value.reference}`],
     ["Noise floor", isNumber(value.noise_floor) ? significant(value.noise_floor * 100) + " %" : null],
   ];
+  const bounds99 = Object.entries(value.percentiles_s).map(([name, seconds]) => `${name} ${isNumber(seconds) ? format.milliseconds(seconds) + " ms" : "n/a"}`);
+  if (bounds99.length) pairs.push(["Upper bounds (99 %)", bounds99.join(", ")]);
+  if (isNumber(value.joules)) pairs.push(["Energy of a call", significant(value.joules * 1e3) + " mJ"]);
   if (spread) {
     pairs.push(["Quantiles", spread.quantiles.map(([f, ns]) => `p${Math.round(f * 100)} ${ms(ns)}`).join(", ")]);
     pairs.push(["Samples", `${spread.count}; median of each process ${spread.processes.map(ms).join(", ")}`]);

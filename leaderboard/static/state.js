@@ -97,7 +97,9 @@ function frontOf(state) {
 const hasSpeedup = (group) => DATA.rows.some((row) => latencyOf(row, group)?.comparable_speedup);
 
 function groupLabel(group) {
-  return `${group.method}, ${group.chip}, batch ${group.batch_size}, length ${group.sequence_length}, ${group.dtype}`;
+  const shape = `batch ${group.batch_size}, length ${group.sequence_length}, ${group.dtype}`;
+  const how = [group.runtime, group.threads ? plural(group.threads, "thread") : "", group.protocol_version ? `protocol ${group.protocol_version}` : ""];
+  return [group.method, group.chip, shape, ...how].filter(Boolean).join(", ");
 }
 
 function searchText(row) {

@@ -109,6 +109,14 @@ def test_two_systems_are_compared(tab: Tab) -> None:
     assert page.evaluate("location.hash") == ""
 
 
+def test_details_say_how_a_latency_was_measured(tab: Tab) -> None:
+    page = tab.open("#open=micro.mobilebert")
+    (shown,) = page.locator("#details .latency").all_inner_texts()
+    assert "batch 1, length 64, float32, xla, 2 threads, protocol 3" in shown
+    assert "p50 5.66 ms, p90 6.16 ms, p99 n/a" in shown
+    assert "280 mJ" in shown
+
+
 def test_axes_of_the_plot_switch(tab: Tab) -> None:
     page = tab.open()
     before = page.get_attribute("#plot path.front", "d")
@@ -119,7 +127,7 @@ def test_axes_of_the_plot_switch(tab: Tab) -> None:
     assert page.locator("#plot .point").count() == len(SYSTEMS)
     page.select_option("#quality", "masked_lm_accuracy")
     assert "Masked-LM accuracy (%)" in page.text_content("#plot")
-    page.select_option("#group", "measured.cpu_2core.b1.l32.float32")
+    page.select_option("#group", "measured.cpu_2core.b1.l32.float32.xla.t2.p3")
     assert page.locator("#plot .point").count() == 2
 
 
