@@ -11,11 +11,13 @@ from scipy.stats import kendalltau
 from benchmark.config import ChipConfig, EncoderConfig, SearchConfig, SearchSpace
 from benchmark.errors import StageError
 from benchmark.hardware import calibrate, estimates
-from benchmark.hardware.chips import read_chip
-from benchmark.hardware.roofline import estimate
+from benchmark.hardware.chips import read_chip, shipped
+from benchmark.hardware.roofline import estimate, floor
+from benchmark.models.formulas import num_parameters
 from benchmark.search import tabulate
 from benchmark.search.space import decode, enumerate_points
 
+TABLE = Path(__file__).parent / "data" / "tpu_v4_default_space.csv"
 CHIP = ChipConfig(
     name="made_up",
     peak_flops=1e14,
@@ -96,6 +98,25 @@ def test_a_table_holds_every_architecture() -> None:
         assert [int(row[name]) for name in CONFIG.space.FIELDS] == [getattr(encoder, n) for n in CONFIG.space.FIELDS]
         assert float(row["latency_s"]) == pytest.approx(estimate(encoder, CHIP, 1, 128).latency_s)
         assert (row["method"], row["cycles"]) == ("roofline", "")
+
+
+def test_the_shipped_table_is_of_the_default_space_and_the_roofline_ranks_it() -> None:
+    rows = list(csv.DictReader(TABLE.open(encoding="utf-8", newline="")))
+    space, chip = SearchSpace(base=EncoderConfig()), shipped()["tpu_v4i"]
+    encoders = [decode(space, {name: int(row[name]) for name in space.FIELDS}) for row in rows]
+    assert len(set(encoders)) == len(rows) >= 30
+    assert {row["method"] for row in rows} == {"compiled"}
+    for row, encoder in zip(rows, encoders, strict=True):
+        assert int(row["parameters"]) == num_parameters(encoder)
+        cycles = int(row["cycles"]) + int(row["waiting_cycles"])
+        assert float(row["latency_s"]) == pytest.approx(cycles / chip.clock_hz)
+        assert float(row["latency_s"]) > floor(encoder, chip, 1, 128)
+    found = calibrate.agreement(
+        [estimate(encoder, chip, 1, 128).latency_s for encoder in encoders], [float(row["latency_s"]) for row in rows]
+    )
+    # What is reached is in docs/hardware.md; here it only must not get worse.
+    assert found["tau"] > 0.83
+    assert found["mean_error"] < 0.05
 
 
 def test_a_table_with_a_hole_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,7 +129,9 @@ def test_paper_track_is_what_its_sources_say() -> None:
 def test_target_is_in_no_fingerprint() -> None:
     target = TargetConfig(topology="v4:2x2x1", chip=CHIP)
     assert fingerprint(TrainerConfig(target=target)) == fingerprint(TrainerConfig())
-    assert fingerprint(dataclasses.replace(CHIP, memory_bytes=0.0, clock_hz=0.0)) == fingerprint(CHIP)
+    assert fingerprint(dataclasses.replace(CHIP, memory_bytes=0.0)) == fingerprint(CHIP)
+    # The clock turns cycles into the latencies of a search.
+    assert fingerprint(dataclasses.replace(CHIP, clock_hz=0.0)) != fingerprint(CHIP)
 
 
 # Shapes are those of real arrays.

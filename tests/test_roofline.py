@@ -60,9 +60,9 @@ def test_vector_work_by_hand() -> None:
 
 def test_axes_are_padded_to_the_tile() -> None:
     chip = dataclasses.replace(ARITHMETIC, tile=8)
-    # Every axis is at most 8, so every product costs one full tile.
+    # Every axis is at most 8, so every product costs one full tile, and seven more rows until the unit is full.
     copies = sum(c for c, _, _, _ in PRODUCTS)
-    assert estimate(TINY, chip, 1, 3).latency_s == pytest.approx(2 * 2 * copies * 8**3)
+    assert estimate(TINY, chip, 1, 3).latency_s == pytest.approx(2 * 2 * copies * (8 + 7) * 8**2)
     assert estimate(TINY, chip, 1, 8) == estimate(TINY, chip, 1, 3)
 
 

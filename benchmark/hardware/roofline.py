@@ -1,12 +1,12 @@
 """Roofline latency: arithmetic over the operations of an encoder and the figures of a chip.
 
 An operation is one matrix product with the elementwise work that compilers fuse into it, or the two products of a
-feed-forward network where the chip's compiler makes one operation of them. It costs a fixed overhead and the largest of
-three times:
+feed-forward network where the chip's compiler makes one operation of them. It costs a fixed overhead and the larger of
+two times:
 
-- its arithmetic at peak rate, with every axis (and the width of every head) padded to the chip's tile, and its
-  activations to and from memory on the chip, one after the other: an operation of one tile has nothing to overlap;
-- its elementwise work on the vector unit;
+- its work in the core: arithmetic at peak rate, with every axis (and the width of every head) padded to the chip's tile
+  and the time to fill the matrix unit, elementwise work on the vector unit, and activations to and from memory on the
+  chip, one after the other, since an operation of a few tiles has little to overlap;
 - its weights from main memory, unless the weights of all layers fit on the chip.
 
 Where the figures tell of no memory on the chip, activations and weights are traffic of main memory, as in the classic
@@ -41,7 +41,7 @@ LIMITS = ("arithmetic", "vector", "on_chip", "memory", "overhead")
 
 @dataclass(frozen=True)
 class RooflineEstimate:
-    """An estimate in seconds, and its parts by what limits: each operation is put down to the largest of its times."""
+    """An estimate in seconds, and its parts by what limits: each operation is put down to the core or to memory."""
 
     latency_s: float
     arithmetic_s: float
@@ -102,10 +102,12 @@ def operations(c: EncoderConfig, chip: ChipConfig, batch_size: int, sequence_len
         m, k, n = (_padded(size, chip.tile) for size in (product.m, product.k, product.n))
         first = waiting or product
         inputs = _padded(first.k, chip.tile)
-        inner = 2.0 * m * inputs * k if waiting else 0.0
+        # A matrix unit that is as deep as a tile takes that long to fill, once for each product.
+        rows = m + chip.tile - 1
+        inner = 2.0 * rows * inputs * k if waiting else 0.0
         yield Operation(
             count=count,
-            flops=each * (2.0 * m * k * n + inner),
+            flops=each * (2.0 * rows * k * n + inner),
             vector_flops=float(each * m * n * _elementwise(product, c)),
             activations=float(each * (m * inputs + m * n + (0 if product.weights else k * n))),
             weights=float((k * n + (inputs * k if waiting else 0)) if product.weights else 0),
@@ -145,12 +147,12 @@ def estimate(encoder: EncoderConfig, chip: ChipConfig, batch_size: int, sequence
         on_chip = op.activations * chip.bytes_per_value / chip.on_chip_bandwidth if layered else 0.0
         values = (0.0 if fits else op.weights) + (0.0 if layered else op.activations)
         memory = values * chip.bytes_per_value / chip.memory_bandwidth
-        longest = max(arithmetic + on_chip, vector, memory)
-        if longest == arithmetic + on_chip:
+        if arithmetic + vector + on_chip >= memory:
             parts["arithmetic"] += op.count * arithmetic
+            parts["vector"] += op.count * vector
             parts["on_chip"] += op.count * on_chip
         else:
-            parts["vector" if longest == vector else "memory"] += op.count * longest
+            parts["memory"] += op.count * memory
         parts["overhead"] += op.count * chip.op_overhead_s
     return RooflineEstimate(sum(parts.values()), **{f"{name}_s": seconds for name, seconds in parts.items()})
 

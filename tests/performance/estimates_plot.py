@@ -43,7 +43,7 @@ def rooflines(rows: list[Row]) -> list[float]:
 
 
 def plot(rows: list[Row], path: Path) -> None:
-    """Draws one against the other, a colour for each number of feed-forward networks and a size for heads."""
+    """Draws one against the other, a colour for each number of feed-forward networks, larger for more heads."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -53,16 +53,23 @@ def plot(rows: list[Row], path: Path) -> None:
     estimated, known = rooflines(rows), [row.compiled_s for row in rows]
     figure, axes = pyplot.subplots(figsize=(6.4, 5.2))
     for count, colour in ((2, "#1b6ca8"), (4, "#c8681c"), (6, "#4a8f3c")):
-        chosen = [i for i, row in enumerate(rows) if row.encoder.num_feedforward_networks == count]
-        axes.scatter(
-            [known[i] * 1e3 for i in chosen],
-            [estimated[i] * 1e3 for i in chosen],
-            s=[6 + 4 * rows[i].encoder.num_attention_heads for i in chosen],
-            color=colour,
-            alpha=0.6,
-            linewidths=0,
-            label=f"{count} feed-forward networks",
-        )
+        for heads, size in ((1, 3), (2, 4), (4, 5), (8, 7)):
+            chosen = [
+                i
+                for i, row in enumerate(rows)
+                if (row.encoder.num_feedforward_networks, row.encoder.num_attention_heads) == (count, heads)
+            ]
+            axes.plot(
+                [known[i] * 1e3 for i in chosen],
+                [estimated[i] * 1e3 for i in chosen],
+                linestyle="none",
+                marker="o",
+                markersize=size,
+                markeredgewidth=0,
+                color=colour,
+                alpha=0.6,
+                label=f"{count} feed-forward networks" if heads == 4 else None,
+            )
     ends = [min(known) * 0.95e3, max(known) * 1.05e3]
     axes.plot(ends, ends, color="#777777", linewidth=0.8, label="equal")
     found = agreement(estimated, known)
