@@ -2,8 +2,8 @@
 
 The experiment, its trials and their data are Ax's. Where one objective is known exactly and the other is learnt,
 candidates come from `expected_gain` through a generation node of our own, which reads the data that Ax holds; all other
-problems are left to Ax's modular BoTorch generator (log noisy expected hypervolume improvement), with settings that
-make it quicker. A suggestion is a pure function of its arguments: each call builds a fresh experiment.
+problems are left to Ax's modular BoTorch generator (log noisy expected hypervolume improvement) on one thread. A
+suggestion is a pure function of its arguments: each call builds a fresh experiment.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from benchmark.search import expected_gain
 from benchmark.search.problem import Field, Objective, Observation, Point, Problem
 
 _SPARE = 2  # asked for beyond what is needed, so that a repeated or invalid suggestion need not end in a filler point
-# Restarts, candidate starts and steps of the acquisition's optimiser; docs/search.md says what they cost and lose.
-_OPTIMIZER = {"num_restarts": 4, "raw_samples": 256, "options": {"maxiter": 50, "batch_limit": 4}}
 
 
 def preload() -> None:
@@ -70,7 +68,7 @@ def suggest(
         if expected_gain.applies(problem):
             client.set_generation_strategy(_known_objective_strategy(problem, seed))
         else:
-            client.set_generation_strategy(_default_strategy())
+            client.configure_generation_strategy(method="fast", initialization_budget=0, torch_device="cpu")
             count += 0 if all(f.bounds is not None for f in problem.fields) else _SPARE
         trials = client.get_next_trials(max_trials=count)
     return [_point(problem, parameters) for parameters in trials.values()]
@@ -156,19 +154,6 @@ def _point(problem: Problem, parameters: Any) -> dict[str, Any]:
         f.name: float(parameters[f.name]) if f.bounds is not None else type(f.values[0])(parameters[f.name])
         for f in problem.fields
     }
-
-
-def _default_strategy() -> Any:
-    """Ax's modular BoTorch generator with fewer restarts of the acquisition's optimiser."""
-    from ax.adapter.registry import Generators
-    from ax.generation_strategy.generation_strategy import GenerationNode, GenerationStrategy
-    from ax.generation_strategy.generator_spec import GeneratorSpec
-
-    spec = GeneratorSpec(
-        generator_enum=Generators.BOTORCH_MODULAR,
-        generator_gen_kwargs={"model_gen_options": {"optimizer_kwargs": _OPTIMIZER}},
-    )
-    return GenerationStrategy(nodes=[GenerationNode(name="MBM", generator_specs=[spec], should_deduplicate=True)])
 
 
 def _known_objective_strategy(problem: Problem, seed: int) -> Any:
