@@ -21,6 +21,8 @@ from tests.performance import search_rivals
 from tests.search_problems import Known, Solved, continuous, solve, toy_transformer
 
 SEEDS = int(os.environ.get("SEARCH_SEEDS", "5"))
+# Smaller seeds were used while the search was developed, and flatter it.
+FIRST_SEED = 100
 BUDGET = 40
 # Problem, first points, rivals.
 CASES = {
@@ -50,13 +52,14 @@ def one_run(case: str, name: str, seed: int) -> tuple[list[float], list[float], 
 def compare(case: str) -> dict[str, dict[str, Any]]:
     """All rivals on one problem, two processes at a time: what each found, by name."""
     initial, names = CASES[case]
+    seeds = range(FIRST_SEED, FIRST_SEED + SEEDS)
     names = tuple(n for n in names if not n.startswith("optuna") or importlib.util.find_spec("optuna"))
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = {(n, seed): pool.submit(one_run, case, n, seed) for n in names for seed in range(SEEDS)}
+        futures = {(n, seed): pool.submit(one_run, case, n, seed) for n in names for seed in seeds}
         results = {key: future.result() for key, future in futures.items()}
     table = {}
     for name in names:
-        runs = [results[name, seed] for seed in range(SEEDS)]
+        runs = [results[name, seed] for seed in seeds]
         shares = np.array([r[0] for r in runs])
         reached = [next((i + 1 for i, s in enumerate(r) if s >= 0.99), None) for r in shares]
         table[name] = {
@@ -131,8 +134,8 @@ def test_batch_of_four(benchmark: Any, state_ratio: Any) -> None:
     """Four evaluations under way at a time, against one, at equal numbers of evaluations."""
 
     def both() -> tuple[list[float], list[float]]:
-        known = toy_transformer()
-        runs = [[solve(known, "ax", seed, 25, 4, n).shares[-1] for seed in range(SEEDS)] for n in (1, 4)]
+        known, seeds = toy_transformer(), range(FIRST_SEED, FIRST_SEED + SEEDS)
+        runs = [[solve(known, "ax", seed, 25, 4, n).shares[-1] for seed in seeds] for n in (1, 4)]
         return runs[0], runs[1]
 
     one, four = benchmark.pedantic(both, rounds=1)
