@@ -1,16 +1,21 @@
 """Problems with known answers for tests of the search, and a loop that solves them."""
 
+import csv
+import dataclasses
 import functools
 import itertools
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmark.search import algorithms
 from benchmark.search.problem import Constraint, Field, Objective, Observation, Point, Problem
+from tests.performance.flash_table import FIELDS, FRACTIONS
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,74 @@ def toy_transformer(latency_known: bool = True) -> Known:
         return learnt if latency_known else {**learnt, "latency": (row(point)[1], 0.0)}
 
     return Known(problem, evaluate, TOY_LARGEST)
+
+
+# Real accuracies and real latencies.
+
+DATA = Path(__file__).with_name("data")
+# Widths of the table of accuracies are a quarter of those of the table of latencies.
+SCALED = ("hidden_size", "intra_bottleneck_size", "intermediate_size")
+
+
+@functools.cache
+def flash_table() -> dict[tuple[int, ...], dict[str, float]]:
+    """Recorded accuracies of flash distillations, and the TPU compiler's `latency_s` of the students at full width.
+
+    The keys are the values of `FIELDS`, at full width. How both were made stands in gin/search/flash_table.gin and
+    docs/hardware.md.
+    """
+
+    def rows(name: str) -> list[dict[str, str]]:
+        with (DATA / name).open(encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    latencies = {
+        tuple(int(row[f]) for f in FIELDS): float(row["latency_s"]) for row in rows("tpu_v4_default_space.csv")
+    }
+    table = {}
+    for row in rows("flash_table.csv"):
+        key = tuple(int(row[f]) * (4 if f in SCALED else 1) for f in FIELDS)
+        found = {name: float(row[name]) for name in (*FRACTIONS.values(), "accuracy_stderr", "steps")}
+        table[key] = {**found, "latency_s": latencies[key]}
+    return table
+
+
+def flash_distillations() -> Known:
+    """Error of the recorded students against the logarithm of their latency, which is known."""
+    table = flash_table()
+
+    def row(point: Point) -> dict[str, float] | None:
+        return table.get(tuple(int(point[name]) for name in FIELDS))
+
+    def latency(found: dict[str, float]) -> float:
+        return math.log2(1e3 * found["latency_s"])
+
+    both = np.array([[100.0 - found["accuracy"], latency(found)] for found in table.values()])
+    front = np.array([p for p in both if not ((both <= p).all(1) & (both < p).any(1)).any()])
+    ideal, nadir = front.min(0), front.max(0)
+    reference = nadir + 0.1 * (nadir - ideal)
+
+    def describe(point: Point) -> dict[str, float] | None:
+        found = row(point)
+        return None if found is None else {"latency": latency(found)}
+
+    def evaluate(point: Point) -> dict[str, tuple[float, float]]:
+        found = row(point)
+        assert found
+        return {"error": (100.0 - found["accuracy"], found["accuracy_stderr"])}
+
+    problem = Problem(
+        fields=tuple(Field(name, tuple(sorted({key[i] for key in table}))) for i, name in enumerate(FIELDS)),
+        objectives=(
+            Objective("error", float(reference[0]), best=0.0),
+            Objective("latency", float(reference[1]), known=True),
+        ),
+        describe=describe,
+    )
+    known = Known(problem, evaluate, 1.0)
+    points = [dict(zip(FIELDS, key, strict=True)) for key in table]
+    everything = [Observation(point, evaluate(point)) for point in points]
+    return dataclasses.replace(known, largest=hypervolume_share(known, everything))
 
 
 # Problems of BoTorch's collection, about which nothing is known in advance.

@@ -18,18 +18,21 @@ import numpy as np
 import pytest
 
 from tests.performance import search_rivals
-from tests.search_problems import Known, Solved, continuous, solve, toy_transformer
+from tests.search_problems import Known, Solved, continuous, flash_distillations, solve, toy_transformer
 
 SEEDS = int(os.environ.get("SEARCH_SEEDS", "5"))
 # Smaller seeds were used while the search was developed, and flatter it.
 FIRST_SEED = 100
 BUDGET = 40
+FLASH_RIVALS = ("ax", "optuna_gp", "optuna_tpe", "nsga2", "random")
+FLASH_SHARE = 0.95
 # Problem, first points, rivals.
 CASES = {
     "toy_transformer": (4, search_rivals.NAMES),
     "branin_currin": (10, ("ax", "ax_default", "optuna_gp", "random")),
     "dtlz2": (10, ("ax", "ax_default", "optuna_gp", "random")),
     "constrained_branin_currin": (10, ("ax", "ax_default", "random")),
+    "flash_distillations": (4, FLASH_RIVALS),
 }
 # Share of the hypervolume after so many evaluations.
 TOY_TARGETS = {25: 0.99, 40: 0.994}
@@ -38,7 +41,8 @@ BATCH_LOSS = 0.1
 
 
 def problem(name: str) -> Known:
-    return toy_transformer() if name == "toy_transformer" else continuous(name)
+    tables = {"toy_transformer": toy_transformer, "flash_distillations": flash_distillations}
+    return tables[name]() if name in tables else continuous(name)
 
 
 def one_run(case: str, name: str, seed: int) -> tuple[list[float], list[float], int]:
@@ -95,7 +99,24 @@ def test_toy_transformer(benchmark: Any, state_ratio: Any) -> None:
     benchmark.extra_info["searches"] = {search_rivals.OURS: ours, **table}
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case != "toy_transformer"])
+def test_real_accuracies_and_latencies(benchmark: Any, state_ratio: Any) -> None:
+    """Recorded flash distillations and the TPU compiler's latencies: evaluations to 95 % of what the front holds."""
+    table = benchmark.pedantic(compare, args=("flash_distillations",), rounds=1)
+    needed = {
+        name: statistics.median(
+            next((i + 1 for i, share in enumerate(run) if share >= FLASH_SHARE), BUDGET + 1) for run in row["shares"]
+        )
+        for name, row in table.items()
+    }
+    ours = needed[search_rivals.OURS]
+    shown = {name: f"{count:g}" for name, count in needed.items()}
+    for name, target in (("random", 0.5), ("nsga2", 0.5), ("optuna_gp", 1.0)):
+        if name in needed:
+            label = f"evaluations to 95 % of the recorded front, over {name}'s"
+            state_ratio(label, ours / needed[name], target, at_least=False, **shown)
+
+
+@pytest.mark.parametrize("case", ["branin_currin", "dtlz2", "constrained_branin_currin"])
 def test_nothing_known(benchmark: Any, state_ratio: Any, case: str) -> None:
     """Continuous problems: not below Ax as it is by more than its seeds differ."""
     table = benchmark.pedantic(compare, args=(case,), rounds=1)
