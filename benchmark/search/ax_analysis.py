@@ -1,0 +1,95 @@
+"""What Ax says of a search that ended: how much each field matters, and how well its model predicts.
+
+The model is Ax's default one for the learnt objective; a search may have been led by another one.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmark.search import ax_search
+from benchmark.search.problem import Observation, Problem, Value
+
+# Points of the quasi-random grid of Sobol indices, which are then good to a few hundredths in two seconds.
+_GRID = 4096
+# A field of a smaller total index has no direction worth a name.
+_NOTICEABLE = 0.005
+
+
+@dataclass(frozen=True)
+class Importance:
+    """Sobol indices of one field: shares of the variance of the model's mean over the box of all fields.
+
+    Attributes:
+        field: name of the field.
+        first_order: share that the field explains alone.
+        total_order: share that it explains alone and together with others.
+        effect: whether the objective `rises` or `falls` with the field on average; `none` where the field does nothing.
+    """
+
+    field: str
+    first_order: float
+    total_order: float
+    effect: str
+
+
+def analyses(
+    problem: Problem, observations: Sequence[Observation], seed: int
+) -> tuple[list[Importance], dict[tuple[Value, ...], tuple[float, float]]]:
+    """Ax's sensitivity analysis and cross-validation of the learnt objective; seconds.
+
+    Args:
+        problem: what was searched; one of its objectives is learnt.
+        observations: what was found out; failed ones tell nothing.
+        seed: seeds torch. The grid of the Sobol indices is always the same.
+
+    Returns:
+        The importance of each field in the problem's order; and for each point that did not fail, by its key, mean and
+        standard error of the objective as the model predicts them from the other points, its hyperparameters fitted
+        to all of them.
+
+    Raises:
+        ImportError: Ax is not installed.
+        Exception: whatever Ax raises where it cannot fit its model.
+    """
+    ax_search.preload()
+    import torch
+    from ax.adapter.cross_validation import cross_validate
+    from ax.adapter.registry import Generators
+    from ax.core.data import Data
+    from ax.utils.sensitivity.sobol_measures import ax_parameter_sens
+
+    (learnt,) = (o.name for o in problem.objectives if not o.known)
+    # As in `ax_search.suggest`.
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        held = ax_search.experiment(problem, observations, [], seed)._experiment
+        table = held.lookup_data().full_df
+        adapter = Generators.BOTORCH_MODULAR(experiment=held, data=Data(df=table[table.metric_name == learnt]))
+        results = cross_validate(adapter)
+        grid = {"num_mc_samples": _GRID, "input_qmc": True}
+        first = ax_parameter_sens(adapter, [learnt], order="first", signed=False, **grid)[learnt]
+        total = ax_parameter_sens(adapter, [learnt], order="total", signed=True, **grid)[learnt]
+    trials = {number: trial.arm.parameters for number, trial in held.trials.items()}
+    predicted = {}
+    for result in results:
+        row = result.predicted.metric_signatures.index(learnt)
+        variance = float(result.predicted.covariance[row, row])
+        parameters = trials[result.observed.features.trial_index]
+        key = tuple(parameters[f.name] for f in problem.fields)
+        predicted[key] = (float(result.predicted.means[row]), variance**0.5)
+    # An index of nearly nothing may come out below zero.
+    importances = [
+        Importance(f.name, max(0.0, float(first[f.name])), abs(float(total[f.name])), _effect(float(total[f.name])))
+        for f in problem.fields
+    ]
+    return importances, predicted
+
+
+def _effect(signed: float) -> str:
+    """The direction of a total index that carries the sign of the average slope."""
+    return "none" if abs(signed) < _NOTICEABLE else "rises" if signed > 0 else "falls"
