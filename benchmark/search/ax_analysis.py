@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from benchmark.search import ax_search
 from benchmark.search.problem import Observation, Problem, Value
 
-# Points of the quasi-random grid of Sobol indices, which are then good to a few hundredths in two seconds.
-_GRID = 4096
+# Random points for the Sobol indices, which are then good to a few hundredths in a few seconds.
+_DRAWN = 8192
 # A field of a smaller total index has no direction worth a name.
 _NOTICEABLE = 0.005
 
@@ -21,6 +21,9 @@ _NOTICEABLE = 0.005
 @dataclass(frozen=True)
 class Importance:
     """Sobol indices of one field: shares of the variance of the model's mean over the box of all fields.
+
+    The box is that of Ax: each field varies evenly between its lowest and highest value, on the scale that Ax models it
+    on, which is logarithmic where the values are evenly spaced by ratio.
 
     Attributes:
         field: name of the field.
@@ -41,9 +44,9 @@ def analyses(
     """Ax's sensitivity analysis and cross-validation of the learnt objective; seconds.
 
     Args:
-        problem: what was searched; one of its objectives is learnt.
+        problem: what was searched; one of its objectives is learnt, and its fields are ordered.
         observations: what was found out; failed ones tell nothing.
-        seed: seeds torch. The grid of the Sobol indices is always the same.
+        seed: seeds torch, which draws the points of the Sobol indices.
 
     Returns:
         The importance of each field in the problem's order; and for each point that did not fail, by its key, mean and
@@ -59,7 +62,8 @@ def analyses(
     from ax.adapter.cross_validation import cross_validate
     from ax.adapter.registry import Generators
     from ax.core.data import Data
-    from ax.utils.sensitivity.sobol_measures import ax_parameter_sens
+    from ax.utils.sensitivity.derivative_measures import compute_derivatives_from_model_list
+    from ax.utils.sensitivity.sobol_measures import SobolSensitivityGPMean
 
     (learnt,) = (o.name for o in problem.objectives if not o.known)
     # As in `ax_search.suggest`.
@@ -71,9 +75,14 @@ def analyses(
         table = held.lookup_data().full_df
         adapter = Generators.BOTORCH_MODULAR(experiment=held, data=Data(df=table[table.metric_name == learnt]))
         results = cross_validate(adapter)
-        grid = {"num_mc_samples": _GRID, "input_qmc": True}
-        first = ax_parameter_sens(adapter, [learnt], order="first", signed=False, **grid)[learnt]
-        total = ax_parameter_sens(adapter, [learnt], order="total", signed=True, **grid)[learnt]
+        # Not `ax_parameter_sens`: it draws listed values as whole numbers after Ax took their logarithms, so that
+        # 1, 2, 4 (0 to 0.6) are always 0. Between its bounds each field is drawn as a real number here. Nor Ax's
+        # quasi-random draws: its two sets of them depend on each other, and indices go wrong by half their size.
+        model, digest = adapter.generator.surrogate.model, adapter.generator.search_space_digest
+        bounds = torch.tensor(digest.bounds).T
+        sensitivity = SobolSensitivityGPMean(model, bounds, num_mc_samples=_DRAWN)
+        first, total = sensitivity.first_order_indices().tolist(), sensitivity.total_order_indices().tolist()
+        slopes = compute_derivatives_from_model_list([model], bounds, num_mc_samples=_DRAWN)[0].tolist()
     trials = {number: trial.arm.parameters for number, trial in held.trials.items()}
     predicted = {}
     for result in results:
@@ -83,13 +92,12 @@ def analyses(
         key = tuple(parameters[f.name] for f in problem.fields)
         predicted[key] = (float(result.predicted.means[row]), variance**0.5)
     # An index of nearly nothing may come out below zero.
-    importances = [
-        Importance(f.name, max(0.0, float(first[f.name])), abs(float(total[f.name])), _effect(float(total[f.name])))
-        for f in problem.fields
-    ]
-    return importances, predicted
+    indices = {
+        name: Importance(name, max(0.0, alone), max(0.0, all_in), _effect(all_in, slope))
+        for name, alone, all_in, slope in zip(digest.feature_names, first, total, slopes, strict=True)
+    }
+    return [indices[f.name] for f in problem.fields], predicted
 
 
-def _effect(signed: float) -> str:
-    """The direction of a total index that carries the sign of the average slope."""
-    return "none" if abs(signed) < _NOTICEABLE else "rises" if signed > 0 else "falls"
+def _effect(total: float, slope: float) -> str:
+    return "none" if total < _NOTICEABLE else "rises" if slope > 0 else "falls"
