@@ -1,7 +1,7 @@
 """A search as CSV: its trials, its front, the importance of its fields, and what its models predicted.
 
 Made of the search history (`benchmark.search.results.history` with its `analysis`), so that the files of a run and
-those beside the page are the same.
+those beside the page say the same.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ function drawImportance(search) {
   }
   const ordered = [...rows].sort((a, b) => b.total_order - a.total_order);
   const box = chartBox(container, 0.72);
-  const step = (box.bottom - box.top) / ordered.length;
+  const step = Math.min(56, (box.bottom - box.top) / ordered.length);
   const most = Math.max(1, ...ordered.flatMap((row) => [row.total_order, row.first_order]));
   const scale = linearScale([], MARGIN.right, box.right, { low: 0, high: most, count: 5 });
   const bars = ordered.map((row, index) => {
@@ -48,7 +48,7 @@ function drawImportance(search) {
       bar(row.total_order, "total"), bar(row.first_order, "alone")), lines);
   });
   container.replaceChildren(canvas(box, `Importance of ${plural(rows.length, "field")} for masked-LM accuracy`,
-    axisX({ ...box, left: MARGIN.right }, scale, "Share of the variance (dark: alone)"), ...bars));
+    axisX({ ...box, left: MARGIN.right }, scale, "Share of the variance (solid: alone)"), ...bars));
 }
 
 // The model that the reader chose, else the one that proposed trials, else the first.
@@ -76,7 +76,7 @@ function drawPredictions(search) {
   const generators = generatorsOf(search.trials);
   const box = chartBox(container, 0.72);
   const values = points.flatMap(({ trial, row, error }) =>
-    [trial.accuracy - error, trial.accuracy + error, row.mean - 2 * row.stderr, row.mean + 2 * row.stderr]);
+    [trial.accuracy - error, trial.accuracy + error, row.mean - row.stderr, row.mean + row.stderr]);
   const limits = linearScale(values, 0, 1);
   const ends = { low: limits.start, high: limits.end, count: 5 };
   const scales = { x: linearScale([], box.left, box.right, ends), y: linearScale([], box.bottom, box.top, ends) };
@@ -92,7 +92,7 @@ function drawPredictions(search) {
     return withTooltip(shape("g", {
       class: `point generator-${index}`, tabindex: 0, role: "img", "aria-label": lines.map(([text]) => text).join(", "),
     },
-      shape("line", { x1: x, x2: x, y1: scales.y.at(row.mean - 2 * row.stderr), y2: scales.y.at(row.mean + 2 * row.stderr), class: "interval" }),
+      shape("line", { x1: x, x2: x, y1: scales.y.at(row.mean - row.stderr), y2: scales.y.at(row.mean + row.stderr), class: "interval" }),
       shape("line", { x1: scales.x.at(trial.accuracy - error), x2: scales.x.at(trial.accuracy + error), y1: y, y2: y, class: "interval" }),
       shape("circle", { cx: x, cy: y, r: 10, class: "hit" }),
       markPath(GENERATOR_OUTLINES[index], 5, { class: "mark " + (trial.on_front ? "solid" : "hollow"), transform: `translate(${x} ${y})` })), lines);
@@ -110,7 +110,7 @@ function analysisNotes(search) {
     hypervolume ? `Under the noise of the accuracies the hypervolume lies between ${format.fraction(hypervolume.low)} and `
       + `${format.fraction(hypervolume.high)} (95 %).` : "",
     search.analysis.importance ? "Importance: Sobol indices of Ax's model of the accuracy." : "",
-    predictions.length ? "Predictions: each trial from all others; bars are two standard errors upwards, one sideways." : "",
+    predictions.length ? "Predictions: each trial from all others; bars: one standard error." : "",
     ...notes,
   ];
   byId("analysis-hint").textContent = lines.filter(Boolean).join(" ");
