@@ -153,6 +153,7 @@ def test_ax_finds_the_shares_of_variance() -> None:
     """An additive function of evenly spread logarithms: each index is a squared range among the squared ranges."""
     problem = known_problem(100.0, True)
     importances, predicted = ax_analysis.analyses(problem, observations(problem, 0.05, every=1), 0)
+    assert importances is not None
     assert [i.field for i in importances] == ["depth", "width", "idle"]
     parts = [(5 * math.log2(8)) ** 2, (5 * math.log2(4)) ** 2, 0.0]
     for importance, part in zip(importances, parts, strict=True):
@@ -164,6 +165,12 @@ def test_ax_finds_the_shares_of_variance() -> None:
 
 
 # --- the whole ---
+
+
+@pytest.fixture
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes Sobol indices rough and quick."""
+    monkeypatch.setattr(ax_analysis, "_DRAWN", 256)
 
 
 def make_trials(count: int, accuracy: Any = None) -> list[Trial]:
@@ -188,6 +195,7 @@ def rows(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
+@pytest.mark.usefixtures("few_draws")
 def test_a_search_is_analysed_and_written_as_tables() -> None:
     trials = make_trials(9)
     found = whole(trials)
@@ -216,11 +224,13 @@ def test_a_search_is_analysed_and_written_as_tables() -> None:
         assert float(row["observed"]) == by_number[int(row["trial"])]["accuracy"]
 
 
+@pytest.mark.usefixtures("few_draws")
 def test_a_search_by_another_algorithm_was_not_led_by_a_model() -> None:
     analysis = whole(make_trials(9), dataclasses.replace(CONFIG, algorithm="random"))["analysis"]
     assert [(p["model"], p["proposes"]) for p in analysis["predictions"]] == [("ax", False)]
 
 
+@pytest.mark.usefixtures("few_draws")
 def test_what_cannot_be_said_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     few = whole(make_trials(4))
     assert few["analysis"]["notes"] == ["Importance and predictions need 5 completed trials, not 3."]
@@ -230,16 +240,20 @@ def test_what_cannot_be_said_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> No
     assert (nothing["analysis"]["front"], nothing["analysis"]["hypervolume"]) == ([], None)
 
     flat = whole(make_trials(7, accuracy=40.0))
-    assert flat["analysis"]["importance"] is None or flat["analysis"]["notes"] == []
+    assert flat["analysis"]["notes"] == ["No importance: Ax's model predicts the same accuracy everywhere."]
+    assert flat["analysis"]["importance"] is None
+    for model in flat["analysis"]["predictions"]:
+        assert all(abs(row["mean"] - 40.0) < 0.5 * row["stderr"] < 2.0 for row in model["trials"])
+        assert all(row["stderr"] > 0.1 for row in model["trials"]), "no certainty from equal numbers"
 
     def fails(*_: object) -> None:
         raise RuntimeError("the matrix\nis singular")
 
-    monkeypatch.setattr(ax_analysis, "analyses", fails)
-    broken = whole(make_trials(7))
+    with monkeypatch.context() as patch:
+        patch.setattr(ax_analysis, "analyses", fails)
+        broken = whole(make_trials(7))
     assert broken["analysis"]["notes"] == ["No analysis by Ax's model: the matrix is singular"]
     assert [p["model"] for p in broken["analysis"]["predictions"]] == [EXPECTED_GAIN]
-    monkeypatch.undo()
 
     monkeypatch.setitem(sys.modules, "ax.adapter.cross_validation", None)
     missing = whole(make_trials(7))

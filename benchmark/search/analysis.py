@@ -104,13 +104,15 @@ def analyse(config: SearchConfig, problem: Problem, trials: Sequence[Trial], see
     else:
         ours = config.algorithm == "ax" and expected_gain.applies(problem)
         if ours:
-            found, note = _attempt(lambda: expected_gain.leave_one_out(problem, observations), "our model")
+            found, note = _attempt(lambda: _finite(expected_gain.leave_one_out(problem, observations)), "our model")
             if found is not None:
                 predictions.append(_predictions(EXPECTED_GAIN, True, problem, completed, found))
             notes += note
         found, note = _attempt(lambda: _ax(problem, observations, seed), "Ax's model")
         if found is not None:
             importance = found[0]
+            if importance is None:
+                notes.append("No importance: Ax's model predicts the same accuracy everywhere.")
             predictions.append(_predictions(AX, config.algorithm == "ax" and not ours, problem, completed, found[1]))
         notes += note
     return {
@@ -123,13 +125,19 @@ def analyse(config: SearchConfig, problem: Problem, trials: Sequence[Trial], see
     }
 
 
-def _ax(problem: Problem, observations: Sequence[Observation], seed: int) -> tuple[list[dict[str, Any]], _Predicted]:
+def _ax(
+    problem: Problem, observations: Sequence[Observation], seed: int
+) -> tuple[list[dict[str, Any]] | None, _Predicted]:
     from benchmark.search import ax_analysis
 
     importances, predicted = ax_analysis.analyses(problem, observations, seed)
-    if not all(math.isfinite(i.first_order) and math.isfinite(i.total_order) for i in importances):
-        raise ValueError("its predictions are the same everywhere")
-    return [dataclasses.asdict(i) for i in importances], predicted
+    return None if importances is None else [dataclasses.asdict(i) for i in importances], _finite(predicted)
+
+
+def _finite(predicted: _Predicted) -> _Predicted:
+    if not all(math.isfinite(number) for row in predicted.values() for number in row):
+        raise ValueError("its predictions are not finite")
+    return predicted
 
 
 def _attempt(work: Callable[[], Any], name: str) -> tuple[Any, list[str]]:
@@ -138,8 +146,7 @@ def _attempt(work: Callable[[], Any], name: str) -> tuple[Any, list[str]]:
     A search that ended well must not fail because a model cannot be fitted, whatever its packages raise then.
     """
     try:
-        with np.errstate(all="raise", under="ignore"):
-            return work(), []
+        return work(), []
     except ImportError as error:
         return None, [f"No analysis by {name}: {error.name or 'a package'} is not installed."]
     except Exception as error:
@@ -152,6 +159,7 @@ def _predictions(
 ) -> dict[str, Any]:
     rows = []
     for trial in completed:
-        if (row := found.get(problem.key(trial.point))) is not None and all(map(math.isfinite, row)):
+        # An attached architecture that is no valid point of the problem is not predicted.
+        if (row := found.get(problem.key(trial.point))) is not None:
             rows.append({"trial": trial.number, "mean": row[0], "stderr": row[1]})
     return {"model": model, "proposes": proposes, "trials": rows}

@@ -5,6 +5,7 @@ The model is Ax's default one for the learnt objective; a search may have been l
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ class Importance:
 
 def analyses(
     problem: Problem, observations: Sequence[Observation], seed: int
-) -> tuple[list[Importance], dict[tuple[Value, ...], tuple[float, float]]]:
+) -> tuple[list[Importance] | None, dict[tuple[Value, ...], tuple[float, float]]]:
     """Ax's sensitivity analysis and cross-validation of the learnt objective; seconds.
 
     Args:
@@ -49,9 +50,9 @@ def analyses(
         seed: seeds torch, which draws the points of the Sobol indices.
 
     Returns:
-        The importance of each field in the problem's order; and for each point that did not fail, by its key, mean and
-        standard error of the objective as the model predicts them from the other points, its hyperparameters fitted
-        to all of them.
+        The importance of each field in the problem's order, or None where the model's mean is the same everywhere; and
+        for each point that did not fail, by its key, mean and standard error of the objective as the model predicts
+        them from the other points, its hyperparameters fitted to all of them.
 
     Raises:
         ImportError: Ax is not installed.
@@ -91,6 +92,8 @@ def analyses(
         parameters = trials[result.observed.features.trial_index]
         key = tuple(parameters[f.name] for f in problem.fields)
         predicted[key] = (float(result.predicted.means[row]), variance**0.5)
+    if not all(math.isfinite(index) for index in (*first, *total)):
+        return None, predicted
     # An index of nearly nothing may come out below zero.
     indices = {
         name: Importance(name, max(0.0, alone), max(0.0, all_in), _effect(all_in, slope))

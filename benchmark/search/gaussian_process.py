@@ -151,7 +151,9 @@ def fit(x: np.ndarray, values: np.ndarray, stderr: np.ndarray, start: np.ndarray
         stderr: their standard errors `[n]`, 0 for exact values.
         start: hyperparameters to begin at, for example those of a similar fit; the prior's mean by default.
     """
-    centre, spread = float(values.mean()), float(values.std()) or 1.0
+    centre, spread = float(values.mean()), float(values.std())
+    # Equal values may differ from their mean in its last digit.
+    spread = spread if spread > 1e-9 * max(1.0, abs(centre)) else 1.0
     y, noise = (values - centre) / spread, (stderr / spread) ** 2
     features = x.shape[1]
     mean, _ = _prior(features)
