@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmark import process
 from benchmark.config import RunConfig, encoder_from_dict, fingerprint, to_dict
+from benchmark.records import write_text
 from benchmark.stages import Run, cache_line, distil_student, load_teacher
 from benchmark.training import distributed
 from benchmark.workdir import once, read_json, write_json
@@ -85,10 +86,13 @@ def _store(run: Run, search: str, problem: Any) -> Any:
 def search_stage(run: Run) -> dict[str, Any]:
     """Searches student architectures; every trial is a flash distillation with the same batches."""
     from benchmark.hardware.estimates import known_latency
+    from benchmark.search.analysis import analyse
+    from benchmark.search.architectures import Architectures
     from benchmark.search.executors import make_executor
     from benchmark.search.journal import Journal
     from benchmark.search.loop import run_search
     from benchmark.search.results import found_systems, history
+    from benchmark.search.tables import tables
 
     config, directory = run.config.search, run.workdir / "search"
     teacher_fingerprint = read_json(run.workdir / "teacher" / "stage.json")["fingerprint"]
@@ -107,7 +111,12 @@ def search_stage(run: Run) -> dict[str, Any]:
             trials = run_search(config, journal, executor, run.config.seed, run.progress, latency, store)
         distributed.dismiss()
         shutil.rmtree(directory / "trials", ignore_errors=True)
-        write_json(directory / "history.json", history(config, trials, run.config.track, latency.method))
+        problem = Architectures(config, latency).problem({})
+        found_out = history(config, trials, run.config.track, latency.method)
+        found_out["analysis"] = analyse(config, problem, trials, run.config.seed)
+        write_json(directory / "history.json", found_out)
+        for name, text in tables(found_out).items():
+            write_text(directory / name, text)
         found = found_systems(config, trials)
         run.progress("search: found " + ", ".join(name for name, _ in found))
         took, compiling = (sum(t.result.get(key, 0.0) for t in trials) for key in ("seconds", "compile_seconds"))

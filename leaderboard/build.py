@@ -13,12 +13,25 @@ import jinja2
 from markupsafe import Markup
 
 from benchmark.records import Record, write_text
+from benchmark.search.tables import tables
 from leaderboard.board import board_data
 from leaderboard.export import island_json, records_csv
 from leaderboard.history import parse_history
 
 _HERE = Path(__file__).parent
-_SCRIPTS = ("dom", "state", "chart", "plot", "table", "systems", "compare", "details", "search_history", "main")
+_SCRIPTS = (
+    "dom",
+    "state",
+    "chart",
+    "plot",
+    "table",
+    "systems",
+    "compare",
+    "details",
+    "search_history",
+    "search_analysis",
+    "main",
+)
 
 
 def _inline(text: str) -> tuple[Markup, str]:
@@ -74,7 +87,7 @@ def render(data: Mapping[str, Any]) -> str:
 
 
 def build(records: Sequence[Record], out: Path, *, title: str, history: Mapping[str, Any] | None = None) -> Path:
-    """Writes the board of one track: `index.html`, `records.csv` and `records.json`.
+    """Writes the board of one track: `index.html`, `records.csv`, `records.json`, and the search's tables in `search`.
 
     Equal records give equal bytes, in whatever order they come.
 
@@ -99,5 +112,7 @@ def build(records: Sequence[Record], out: Path, *, title: str, history: Mapping[
     # One record a line: a change of one record is a change of one line.
     lines = [json.dumps(record.model_dump(mode="json"), ensure_ascii=False, allow_nan=False) for record in records]
     write_text(out / "records.json", "[\n" + ",\n".join(lines) + "\n]\n")
+    for name, text in tables(checked).items() if checked else ():
+        write_text(out / "search" / name, text)
     write_text(page, render(data))
     return page

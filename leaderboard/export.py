@@ -5,14 +5,13 @@ Names, titles and commands come from contributors; each function here makes one 
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
 from benchmark.records import Record
+from benchmark.spreadsheet import Cell, csv_text
 from leaderboard.rank import (
     Estimate,
     LatencyGroup,
@@ -25,10 +24,7 @@ from leaderboard.rank import (
     primary_scores,
 )
 
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _REORDERING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-
-Cell = str | int | float | None
 
 
 def printable(text: str) -> str:
@@ -51,31 +47,6 @@ def island_json(value: Any) -> str:
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
-
-
-def csv_text(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    """RFC 4180 text in which no cell is a formula to a spreadsheet.
-
-    A text cell that starts like a formula gets an apostrophe in front; numbers stay numbers, negative ones too.
-
-    Args:
-        header: column names.
-        rows: cells; None is an empty cell.
-
-    Returns:
-        The text, lines ended by CR LF.
-    """
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\r\n")
-    for row in (header, *rows):
-        writer.writerow([_guarded(cell) for cell in row])
-    return stream.getvalue()
-
-
-def _guarded(cell: Cell) -> Cell:
-    if not isinstance(cell, str):
-        return cell
-    return "'" + cell if cell.lstrip(" ").startswith(_FORMULA_STARTS) else cell
 
 
 def _with_interval(estimate: Estimate | None) -> list[Cell]:

@@ -81,8 +81,58 @@ class Trial(_Model):
         return self
 
 
+class FrontMember(_Model):
+    """The share of draws of the observation noise in which no other trial dominates a trial."""
+
+    trial: int = Field(ge=0)
+    probability: float = Field(ge=0, le=1)
+
+
+class Interval(_Model):
+    """95 % of the draws lie between the two."""
+
+    low: NotNegative
+    high: NotNegative
+
+
+class Importance(_Model):
+    """Sobol indices of a field in a model of the accuracy, and how the accuracy changes when the field grows."""
+
+    field: str
+    first_order: NotNegative
+    total_order: NotNegative
+    effect: Literal["rises", "falls", "none"]
+
+
+class Prediction(_Model):
+    """A trial's accuracy as a model predicts it from the other trials."""
+
+    trial: int = Field(ge=0)
+    mean: Finite
+    stderr: NotNegative
+
+
+class Predictions(_Model):
+    """The predictions of one model, and whether it is the one that proposed trials."""
+
+    model: Literal["ax", "expected_gain"]
+    proposes: bool
+    trials: list[Prediction]
+
+
+class Analysis(_Model):
+    """What the trials say together; `notes` tell in one line each why something is missing."""
+
+    draws: int = Field(ge=1)
+    front: list[FrontMember]
+    hypervolume: Interval | None
+    importance: list[Importance] | None
+    predictions: list[Predictions]
+    notes: list[str]
+
+
 class History(_Model):
-    """All trials of one search, in the order in which they ended."""
+    """All trials of one search, in the order in which they ended; `analysis` is missing in files of older versions."""
 
     schema_version: Literal[1]
     track: str
@@ -90,6 +140,7 @@ class History(_Model):
     objectives: Objectives
     trials: list[Trial]
     search_fields: list[str]
+    analysis: Analysis | None = None
 
     @model_validator(mode="after")
     def _fields_exist(self) -> History:
@@ -100,6 +151,21 @@ class History(_Model):
             missing = [name for name in self.search_fields if name not in trial.encoder]
             if missing:
                 raise ValueError(f"trial {trial.trial}: encoder lacks the search field {missing[0]!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _analysed_trials_exist(self) -> History:
+        if self.analysis is None:
+            return self
+        completed = {trial.trial for trial in self.trials if trial.status == "completed"}
+        named = [[row.trial for row in self.analysis.front]]
+        named += [[row.trial for row in model.trials] for model in self.analysis.predictions]
+        for numbers in named:
+            if len(set(numbers)) != len(numbers) or not completed.issuperset(numbers):
+                raise ValueError("analysis: expected completed trials, each once")
+        models = [model.model for model in self.analysis.predictions]
+        if len(set(models)) != len(models):
+            raise ValueError("analysis: expected the predictions of each model once")
         return self
 
 

@@ -1,4 +1,4 @@
-"""Suggestions by Ax: Bayesian multi-objective optimisation. The only importer of ax and torch in a search.
+"""Suggestions by Ax: Bayesian multi-objective optimisation.
 
 The experiment, its trials and their data are Ax's. Where one objective is known exactly and the other is learnt,
 candidates come from `expected_gain` through a generation node of our own, which reads the data that Ax holds; all other

@@ -18,7 +18,7 @@ from scipy.special import ndtr
 from threadpoolctl import threadpool_limits
 
 from benchmark.search import gaussian_process, sampling
-from benchmark.search.problem import Objective, Observation, Point, Pool, Problem
+from benchmark.search.problem import Objective, Observation, Point, Pool, Problem, Value
 
 _FLOORS = (0.0, 0.4, 0.7, 0.9)
 
@@ -95,6 +95,14 @@ class _Model:
         mean = self.process.predict(x)[0]
         return mean if self.floor is None else self.floor + np.exp(mean)
 
+    def leave_one_out(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of the error at each observed point, learnt from the others."""
+        mean, deviation = self.process.leave_one_out()
+        if self.floor is None:
+            return mean, deviation
+        expected = np.exp(mean + 0.5 * deviation**2)
+        return self.floor + expected, expected * np.sqrt(np.expm1(deviation**2))
+
 
 def _models(x: np.ndarray, errors: np.ndarray, stderr: np.ndarray, positive: bool) -> list[_Model]:
     if not positive:
@@ -140,11 +148,8 @@ def _suggest(
     done = [o for o in observations if not o.failed]
     tried = [*(o.point for o in observations), *running]
     pool = candidates(problem, done, tried, seed)
-    found = problem.described(o.point for o in done)
+    found, outcomes = _found(problem, done, learnt)
     pending = problem.described(running)
-    # The last observation of a point counts, and none of a point that is not valid.
-    rows = {problem.key(o.point): o.outcomes[learnt.name] for o in done}
-    outcomes = np.array([rows[problem.key(p)] for p in found.points])
     if not pool.points or not len(outcomes):
         return list(pool.points[:count])
     errors, worst = _errors(learnt, outcomes[:, 0]), float(_errors(learnt, learnt.threshold))
@@ -173,6 +178,42 @@ def _suggest(
         fronts = [np.append(f, m.errors(row)) for f, m in zip(fronts, models, strict=True)]
         models = [_Model(m.process.believing(row), m.floor, m.weight) for m in models]
     return [pool.points[i] for i in chosen]
+
+
+def leave_one_out(
+    problem: Problem, observations: Sequence[Observation]
+) -> dict[tuple[Value, ...], tuple[float, float]]:
+    """What the model says of each observed point when it learns from the others, with hyperparameters from all.
+
+    Args:
+        problem: one that `applies`.
+        observations: what was found out; at least two that did not fail.
+
+    Returns:
+        Mean and standard deviation of the learnt objective, noise apart, by the point's key.
+    """
+    learnt, _ = sorted(problem.objectives, key=lambda o: o.known)
+    found, outcomes = _found(problem, [o for o in observations if not o.failed], learnt)
+    errors = _errors(learnt, outcomes[:, 0])
+    with threadpool_limits(1):
+        models = _models(problem.features(found.points), errors, outcomes[:, 1], learnt.best is not None)
+        moments = [model.leave_one_out() for model in models]
+    weights = np.array([m.weight for m in models]) / sum(m.weight for m in models)
+    mean = sum(w * m for w, (m, _) in zip(weights, moments, strict=True))
+    square = sum(w * (d**2 + (m - mean) ** 2) for w, (m, d) in zip(weights, moments, strict=True))
+    turned = mean + (0.0 if learnt.best is None else -learnt.best if learnt.maximize else learnt.best)
+    values, deviations = (-turned if learnt.maximize else turned), np.sqrt(square)
+    return {problem.key(p): (float(v), float(d)) for p, v, d in zip(found.points, values, deviations, strict=True)}
+
+
+def _found(problem: Problem, done: Sequence[Observation], learnt: Objective) -> tuple[Pool, np.ndarray]:
+    """The observed points, and mean and standard error of the learnt objective for each, `[points, 2]`.
+
+    The last observation of a point counts, and none of a point that is not valid.
+    """
+    found = problem.described(o.point for o in done)
+    rows = {problem.key(o.point): o.outcomes[learnt.name] for o in done}
+    return found, np.array([rows[problem.key(p)] for p in found.points])
 
 
 def _errors(objective: Objective, values: np.ndarray | float) -> np.ndarray:

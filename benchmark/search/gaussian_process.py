@@ -115,6 +115,19 @@ class GaussianProcess:
         variance = np.maximum(own - (half**2).sum(0), 1e-12)
         return self.centre + self.spread * mean, self.spread * np.sqrt(variance)
 
+    def leave_one_out(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of the function, noise apart, at each observed point, learnt from the others.
+
+        The hyperparameters stay those of all points, so one inverse serves all (Rasmussen and Williams, 5.4.2).
+        """
+        covariance, _ = kernel(self.x, self.x, self.logs[:-1])
+        noise = np.exp(self.logs[-1]) + self.noise + _JITTER
+        covariance[np.diag_indices(len(self.y))] += noise
+        inverse = cho_solve((cholesky(covariance, lower=True), True), np.eye(len(self.y)))
+        variance = 1.0 / np.diag(inverse)
+        mean = self.y - variance * (inverse @ self.y)
+        return self.centre + self.spread * mean, self.spread * np.sqrt(np.maximum(variance - noise, 1e-12))
+
     def believing(self, points: np.ndarray) -> GaussianProcess:
         """The process as if its own mean had been observed at `points`: the mean stays, the uncertainty shrinks."""
         mean = (self.predict(points)[0] - self.centre) / self.spread
@@ -138,7 +151,9 @@ def fit(x: np.ndarray, values: np.ndarray, stderr: np.ndarray, start: np.ndarray
         stderr: their standard errors `[n]`, 0 for exact values.
         start: hyperparameters to begin at, for example those of a similar fit; the prior's mean by default.
     """
-    centre, spread = float(values.mean()), float(values.std()) or 1.0
+    centre, spread = float(values.mean()), float(values.std())
+    # Equal values may differ from their mean in its last digit.
+    spread = spread if spread > 1e-9 * max(1.0, abs(centre)) else 1.0
     y, noise = (values - centre) / spread, (stderr / spread) ** 2
     features = x.shape[1]
     mean, _ = _prior(features)

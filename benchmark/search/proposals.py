@@ -39,12 +39,7 @@ def next_points(
     attached = [p for p in (encode(config.space, e) for e in config.attach) if p not in tried]
     if attached:
         return [({n: int(v) for n, v in point.items()}, "attach") for point in attached[:count]]
-    accuracies = halving.accuracies(trials)
-    observations = [
-        Observation(t.point, {ACCURACY: accuracies[t.number]} if t.number in accuracies else {})
-        for t in trials
-        if t.status != "running"
-    ]
+    observations = observed(trials)
     running = [t.point for t in trials if t.status == "running"]
     exact = {architectures.key(t.point): t.result["latency_s"] for t in trials if t.result.get("latency_s")}
     exact |= architectures.exact(running)
@@ -60,6 +55,16 @@ def next_points(
             return [({n: int(v) for n, v in point.items()}, generator) for point, generator in chosen[:count]]
         exact |= architectures.exact([point for point, _ in chosen])
     raise AssertionError("an endless loop ended")
+
+
+def observed(trials: list[Trial]) -> list[Observation]:
+    """What the trials that ended tell a model of the search, in their order; a failed one tells nothing."""
+    accuracies = halving.accuracies(trials)
+    return [
+        Observation(t.point, {ACCURACY: accuracies[t.number]} if t.number in accuracies else {})
+        for t in trials
+        if t.status != "running"
+    ]
 
 
 def on_plateau(config: SearchConfig, trials: list[Trial]) -> bool:

@@ -67,9 +67,10 @@ function drawVolume(search) {
   const box = chartBox(container, 0.72);
   const count = search.trials.length;
   const most = Math.max(...search.trials.map((trial) => trial.hypervolume));
+  const bounds = search.analysis?.hypervolume;
   const scales = {
     x: linearScale([], box.left, box.right, { low: 0, high: Math.max(1, count), count: 6 }),
-    y: linearScale([0, most || 1], box.bottom, box.top, { low: 0, count: 5 }),
+    y: linearScale([0, Math.max(most, bounds?.high ?? 0) || 1], box.bottom, box.top, { low: 0, count: 5 }),
   };
   scales.x.ticks = scales.x.ticks.filter(Number.isInteger);
   let path = `M${box.left},${scales.y.at(0)}`;
@@ -79,7 +80,10 @@ function drawVolume(search) {
   container.replaceChildren(canvas(box, `Hypervolume after each of ${plural(count, "trial")}, at last ${format.fraction(most)}`,
     axisX(box, scales.x, "Trials"),
     axisY(box, scales.y, "Hypervolume (normalised)"),
-    shape("path", { d: path, class: "volume" })));
+    shape("path", { d: path, class: "volume" }),
+    bounds ? shape("line", {
+      x1: scales.x.at(count), x2: scales.x.at(count), y1: scales.y.at(bounds.low), y2: scales.y.at(bounds.high), class: "interval volume-interval",
+    }) : null));
 }
 
 function trialColumns(search) {
@@ -101,6 +105,9 @@ function trialColumns(search) {
     },
     column("latency_s", "Latency (ms)", "On the target hardware", format.milliseconds),
     { ...textColumn("on_front", "Front", "Not dominated by another trial", (trial) => (trial.on_front ? "yes" : "")), first: "falling" },
+    ...(search.analysis?.front.length ? [numberColumn("front_probability", "Front chance",
+      "Share of draws of the accuracies' noise in which no other trial dominates it",
+      (trial) => frontChance(search, trial.trial), percent, "falling")] : []),
     column("hypervolume", "Hypervolume", "Normalised, of all trials up to this one", format.fraction, "falling"),
     ...(search.trials.some((trial) => isNumber(trial.steps)) ? [column("steps", "Steps", "Training steps", format.count)] : []),
     column("seconds", "Seconds", "Time of the trial", format.seconds),
@@ -141,4 +148,5 @@ function setUpHistory() {
   });
   drawResponsive(byId("history-scatter"), () => drawScatter(search));
   drawResponsive(byId("history-volume"), () => drawVolume(search));
+  setUpAnalysis(search);
 }

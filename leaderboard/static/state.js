@@ -28,6 +28,7 @@ const DEFAULTS = Object.freeze({
   open: "",
   with: "", // the system that the open one is compared with
   trials: "trial",
+  model: "", // whose predictions are shown; without a choice, those of the model that proposed
 });
 
 const ACCEPTED = {

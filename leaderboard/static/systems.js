@@ -244,7 +244,7 @@ function setUpSystems() {
   draw(store.state);
   store.listen((state, before) => {
     const changed = Object.keys(state).filter((name) => state[name] !== before[name]);
-    if (changed.some((name) => !["open", "with", "trials"].includes(name))) {
+    if (changed.some((name) => !["open", "with", "trials", "model"].includes(name))) {
       showFilters(state);
       draw(state);
     } else if (changed.includes("open")) {

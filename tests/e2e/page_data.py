@@ -161,4 +161,25 @@ def make_history() -> dict[str, Any]:
         },
         "trials": trials,
         "search_fields": ["num_hidden_layers", "hidden_size"],
+        "analysis": {
+            "draws": 1000,
+            "front": [{"trial": t["trial"], "probability": 0.9 if t["on_front"] else 0.05} for t in done],
+            "hypervolume": {"low": 0.55, "high": 0.62},
+            "importance": [
+                {"field": "hidden_size", "first_order": 0.3, "total_order": 0.4, "effect": "rises"},
+                {"field": "num_hidden_layers", "first_order": 0.5, "total_order": 0.7, "effect": "rises"},
+            ],
+            "predictions": [
+                {
+                    "model": model,
+                    "proposes": model == "expected_gain",
+                    "trials": [
+                        {"trial": t["trial"], "mean": t["accuracy"] + generator.gauss(0, 0.7), "stderr": 0.5}
+                        for t in done[first:]
+                    ],
+                }
+                for model, first in (("expected_gain", 0), ("ax", 1))
+            ],
+            "notes": [],
+        },
     }

@@ -5,11 +5,15 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from benchmark.search.tables import tables
+from leaderboard.build import build
 from leaderboard.export import printable
-from tests.e2e.page_data import HOSTILE, SYSTEMS
+from leaderboard.history import parse_history
+from tests.e2e.page_data import HOSTILE, SYSTEMS, make_history, make_record
 from tests.e2e.tab import Tab, sort_by
 
 
@@ -187,6 +191,63 @@ def test_the_search_history_is_drawn_and_sortable(tab: Tab) -> None:
     texts = page.eval_on_selector_all("#trials tbody tr", f"rows => rows.map(row => {cell}?.firstChild.textContent)")
     assert texts[-1] is None
     assert [float(t) for t in texts[:-1]] == sorted((float(t) for t in texts[:-1]), reverse=True)
+
+
+def test_the_analysis_of_the_search_is_drawn(tab: Tab) -> None:
+    page = tab.open()
+    assert page.locator("#history-importance .point").count() == 2
+    names = page.locator("#history-importance .axis-label").all_text_contents()
+    assert names[-2:] == ["num_hidden_layers", "hidden_size"], "the field that matters most comes first"
+    widths = page.eval_on_selector_all("#history-importance .bar", "bars => bars.map(bar => bar.width.baseVal.value)")
+    assert [width / widths[0] for width in widths] == pytest.approx([1, 5 / 7, 4 / 7, 3 / 7])
+    page.focus("#history-importance .point")
+    assert "0.700 of the variance" in page.inner_text("#tooltip")
+    assert page.locator("#history-predictions .point").count() == 23
+    page.focus("#history-predictions .point")
+    assert "Predicted" in page.inner_text("#tooltip") and "Observed" in page.inner_text("#tooltip")
+    page.select_option("#prediction-model", "ax")
+    assert page.locator("#history-predictions .point").count() == 22
+    page.reload()
+    assert page.input_value("#prediction-model") == "ax" and "model=ax" in page.evaluate("location.hash")
+    assert "between 0.550 and 0.620" in page.inner_text("#analysis-hint")
+    page.click("#trials th[data-key='front_probability'] button")
+    heads = page.eval_on_selector_all("#trials thead th", "nodes => nodes.map(node => node.dataset.key)")
+    place = heads.index("front_probability")
+    texts = page.eval_on_selector_all("#trials tbody tr", f"rows => rows.map(row => row.cells[{place}].textContent)")
+    assert texts[0] == "90\u00a0%" and texts[-2] == "5.0\u00a0%" and texts[-1] == "–"
+
+
+def test_a_search_without_analysis_is_shown_as_before(browser: Any, tmp_path: Path) -> None:
+    history = make_history()
+    analysis = history.pop("analysis")
+    old = build([make_record(*SYSTEMS[0])], tmp_path / "old", title="Old", history=history)
+    reason = "Importance and predictions need 5 completed trials, not 3."
+    few = analysis | {"importance": None, "predictions": [], "notes": [reason]}
+    new = build([make_record(*SYSTEMS[0])], tmp_path / "new", title="New", history=history | {"analysis": few})
+    for site in (old, new):
+        tab = Tab(browser, site)
+        page = tab.open()
+        assert page.locator("#history-scatter .point").count() == 23
+        assert page.locator("#analysis-hint").count() == int(site == new)
+        if site == new:
+            assert reason in page.inner_text("#analysis-hint")
+            assert page.locator("#prediction-model").is_hidden()
+            assert page.inner_text("#history-importance") == page.inner_text("#history-predictions") == "Not known."
+        tab.context.close()
+        assert tab.problems == []
+
+
+def test_the_tables_of_the_search_lie_beside_the_page(tab: Tab, tmp_path: Path) -> None:
+    page = tab.open()
+    expected = tables(parse_history(make_history()).model_dump(mode="json"))
+    links = page.eval_on_selector_all("#search-files a", "links => links.map(link => link.getAttribute('href'))")
+    assert links == [f"search/{name}" for name in expected]
+    page.click("#search-files summary")
+    for name, text in expected.items():
+        with page.expect_download() as download:
+            page.click(f"#search-files a[href$='/{name}']")
+        download.value.save_as(tmp_path / name)
+        assert (tmp_path / name).read_bytes().decode() == text
 
 
 def test_no_width_scrolls_sideways(tab: Tab) -> None:

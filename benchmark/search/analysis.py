@@ -1,0 +1,165 @@
+"""What the trials of a finished search say: how sure the front is, which fields matter, how well the models predict."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmark.config import SearchConfig
+from benchmark.search import expected_gain, pareto
+from benchmark.search.journal import Trial
+from benchmark.search.problem import Observation, Problem, Value
+from benchmark.search.proposals import observed
+
+DRAWS = 20_000
+_BLOCK = 1_000
+# Fewer completed trials say nothing of fields or models.
+FEWEST = 5
+# What the page names the models by: Ax's default one, and that of `expected_gain`.
+AX, EXPECTED_GAIN = "ax", "expected_gain"
+
+_Predicted = Mapping[tuple[Value, ...], tuple[float, float]]
+
+
+def front_under_noise(
+    outcomes: Sequence[tuple[float, float, float]], accuracy_threshold: float, latency_threshold_s: float, seed: int
+) -> tuple[list[float], tuple[float, float]]:
+    """How the front and its hypervolume vary with the noise of the accuracies, by Monte Carlo.
+
+    Each draw gives every trial a normal accuracy around the observed one, independent of the others, and cut to 0 to
+    100 percent. Latency is exact.
+
+    Args:
+        outcomes: accuracy in percent, its standard error, and latency in seconds, for each trial; at least one.
+        accuracy_threshold: percent; see `pareto.hypervolume`.
+        latency_threshold_s: seconds.
+        seed: seeds the draws.
+
+    Returns:
+        For each trial the share of draws in which no other one dominates it, and the 2.5 % and 97.5 % quantiles of the
+        normalised hypervolume. The interval leans upwards: the largest of several noisy accuracies is larger than the
+        accuracy of the largest.
+    """
+    accuracy, error, latency = np.array(outcomes, float).T
+    order = np.argsort(latency, kind="stable")
+    accuracy, error, latency = accuracy[order], error[order], latency[order]
+    # Among equally fast trials only a better accuracy dominates; among slower ones an equal one is dominated too.
+    first = np.searchsorted(latency, latency, side="left")
+    last = np.searchsorted(latency, latency, side="right") - 1
+    share = [_share(value, accuracy_threshold, latency_threshold_s) for value in latency]
+    generator = np.random.default_rng(seed)
+    members, volumes = np.zeros(len(order)), []
+    for _ in range(DRAWS // _BLOCK):
+        drawn = np.clip(accuracy + error * generator.standard_normal((_BLOCK, len(order))), 0.0, 100.0)
+        best = np.maximum.accumulate(drawn, axis=1)
+        faster = np.concatenate([np.full((_BLOCK, 1), -np.inf), best], axis=1)[:, first]
+        members += ((drawn > faster) & (drawn >= best[:, last])).sum(0)
+        # Each trial adds its speed times its lead over all faster ones.
+        heights = np.diff(np.maximum(best - accuracy_threshold, 0.0), axis=1, prepend=0.0)
+        volumes.append(heights @ np.array(share))
+    low, high = np.quantile(np.concatenate(volumes), [0.025, 0.975])
+    probability = np.empty(len(order))
+    probability[order] = members / (DRAWS // _BLOCK * _BLOCK)
+    return probability.tolist(), (float(low), float(high))
+
+
+def _share(latency_s: float, accuracy_threshold: float, latency_threshold_s: float) -> float:
+    """Hypervolume for each percent of accuracy above the threshold at a latency."""
+    if accuracy_threshold >= 100.0:
+        return 0.0
+    return pareto.hypervolume([(100.0, latency_s)], accuracy_threshold, latency_threshold_s) / (
+        100.0 - accuracy_threshold
+    )
+
+
+def analyse(config: SearchConfig, problem: Problem, trials: Sequence[Trial], seed: int) -> dict[str, Any]:
+    """All analyses of a finished search as plain values, in the form of `leaderboard.history.Analysis`.
+
+    What cannot be had is None or left out, and `notes` says why in one line each; nothing is raised for it.
+
+    Args:
+        config: thresholds and algorithm.
+        problem: the search as a problem; of its latencies those of the trials' points are used.
+        trials: the trials; those that are running do not count.
+        seed: seed of the search.
+    """
+    notes: list[str] = []
+    completed = [t for t in trials if t.status == "completed"]
+    outcomes = [(t.result["accuracy"], t.result["accuracy_stderr"], t.result["latency_s"]) for t in completed]
+    front, interval = [], None
+    if completed:
+        probabilities, bounds = front_under_noise(outcomes, config.accuracy_threshold, config.latency_threshold_s, seed)
+        pairs = zip(completed, probabilities, strict=True)
+        front = [{"trial": t.number, "probability": probability} for t, probability in pairs]
+        interval = {"low": bounds[0], "high": bounds[1]}
+    importance: list[dict[str, Any]] | None = None
+    predictions: list[dict[str, Any]] = []
+    observations = observed(list(trials))
+    if len(completed) < FEWEST:
+        notes.append(f"Importance and predictions need {FEWEST} completed trials, not {len(completed)}.")
+    else:
+        ours = config.algorithm == "ax" and expected_gain.applies(problem)
+        if ours:
+            found, note = _attempt(lambda: _finite(expected_gain.leave_one_out(problem, observations)), "our model")
+            if found is not None:
+                predictions.append(_predictions(EXPECTED_GAIN, True, problem, completed, found))
+            notes += note
+        found, note = _attempt(lambda: _ax(problem, observations, seed), "Ax's model")
+        if found is not None:
+            importance = found[0]
+            if importance is None:
+                notes.append("No importance: Ax's model predicts the same accuracy everywhere.")
+            predictions.append(_predictions(AX, config.algorithm == "ax" and not ours, problem, completed, found[1]))
+        notes += note
+    return {
+        "draws": DRAWS,
+        "front": front,
+        "hypervolume": interval,
+        "importance": importance,
+        "predictions": predictions,
+        "notes": notes,
+    }
+
+
+def _ax(
+    problem: Problem, observations: Sequence[Observation], seed: int
+) -> tuple[list[dict[str, Any]] | None, _Predicted]:
+    from benchmark.search import ax_analysis
+
+    importances, predicted = ax_analysis.analyses(problem, observations, seed)
+    return None if importances is None else [dataclasses.asdict(i) for i in importances], _finite(predicted)
+
+
+def _finite(predicted: _Predicted) -> _Predicted:
+    if not all(math.isfinite(number) for row in predicted.values() for number in row):
+        raise ValueError("its predictions are not finite")
+    return predicted
+
+
+def _attempt(work: Callable[[], Any], name: str) -> tuple[Any, list[str]]:
+    """The result of a model's analysis, or None and a line that says why there is none.
+
+    A search that ended well must not fail because a model cannot be fitted, whatever its packages raise then.
+    """
+    try:
+        return work(), []
+    except ImportError as error:
+        return None, [f"No analysis by {name}: {error.name or 'a package'} is not installed."]
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        return None, [f"No analysis by {name}: {reason[:200]}"]
+
+
+def _predictions(
+    model: str, proposes: bool, problem: Problem, completed: Sequence[Trial], found: _Predicted
+) -> dict[str, Any]:
+    rows = []
+    for trial in completed:
+        # An attached architecture that is no valid point of the problem is not predicted.
+        if (row := found.get(problem.key(trial.point))) is not None:
+            rows.append({"trial": trial.number, "mean": row[0], "stderr": row[1]})
+    return {"model": model, "proposes": proposes, "trials": rows}
