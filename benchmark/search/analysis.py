@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.config import SearchConfig
-from benchmark.search import expected_gain, pareto
+from benchmark.search import pareto
 from benchmark.search.journal import Trial
 from benchmark.search.problem import Observation, Problem, Value
 from benchmark.search.proposals import observed
@@ -102,9 +102,10 @@ def analyse(config: SearchConfig, problem: Problem, trials: Sequence[Trial], see
     if len(completed) < FEWEST:
         notes.append(f"Importance and predictions need {FEWEST} completed trials, not {len(completed)}.")
     else:
-        ours = config.algorithm == "ax" and expected_gain.applies(problem)
-        if ours:
-            found, note = _attempt(lambda: _finite(expected_gain.leave_one_out(problem, observations)), "our model")
+        left_to_ax = False
+        if config.algorithm == "ax":
+            found, note = _attempt(lambda: _ours(problem, observations), "our model")
+            left_to_ax = found is None and not note
             if found is not None:
                 predictions.append(_predictions(EXPECTED_GAIN, True, problem, completed, found))
             notes += note
@@ -113,7 +114,7 @@ def analyse(config: SearchConfig, problem: Problem, trials: Sequence[Trial], see
             importance = found[0]
             if importance is None:
                 notes.append("No importance: Ax's model predicts the same accuracy everywhere.")
-            predictions.append(_predictions(AX, config.algorithm == "ax" and not ours, problem, completed, found[1]))
+            predictions.append(_predictions(AX, left_to_ax, problem, completed, found[1]))
         notes += note
     return {
         "draws": DRAWS,
@@ -123,6 +124,14 @@ def analyse(config: SearchConfig, problem: Problem, trials: Sequence[Trial], see
         "predictions": predictions,
         "notes": notes,
     }
+
+
+def _ours(problem: Problem, observations: Sequence[Observation]) -> _Predicted | None:
+    """The predictions of the model of `expected_gain`, or None for a problem that is left to Ax."""
+    # Light hosts have not all of its packages.
+    from benchmark.search import expected_gain
+
+    return _finite(expected_gain.leave_one_out(problem, observations)) if expected_gain.applies(problem) else None
 
 
 def _ax(
@@ -148,7 +157,7 @@ def _attempt(work: Callable[[], Any], name: str) -> tuple[Any, list[str]]:
     try:
         return work(), []
     except ImportError as error:
-        return None, [f"No analysis by {name}: {error.name or 'a package'} is not installed."]
+        return None, [f"No analysis by {name}: it needs {error.name}, which is not installed."]
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         return None, [f"No analysis by {name}: {reason[:200]}"]
