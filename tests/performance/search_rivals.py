@@ -111,10 +111,22 @@ def _optuna(name, known, seed, budget, starts):
     }
     asked = []
 
-    def ask():
+    def proposed():
         asked.append(study.ask(space))
         found = asked[-1].params
         return {f.name: found[f.name] if f.bounds else f.values[found[f.name]] for f in problem.fields}
+
+    def ask():
+        point, refused = proposed(), 0
+        # Combinations that do not exist cost nothing; a sampler that insists on one goes on from a random point.
+        while problem.describe(point) is None:
+            study.tell(asked[-1], state=optuna.trial.TrialState.FAIL)
+            refused += 1
+            if refused == 20:
+                start = next(iter(sampling.random_order(problem, len(asked))))
+                study.enqueue_trial({f.name: f.values.index(start[f.name]) for f in problem.fields})
+            point = proposed()
+        return point
 
     def tell(point, outcomes):
         over = [(-1 if c.at_least else 1) * (outcomes[c.name][0] - c.bound) for c in problem.constraints]
