@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from benchmark.command_line import BAD_INPUT, UsageError, gin_parser, nearest, parse_flags, refusal
 from benchmark.config import STAGES, ConfigError, fingerprint
 
 if TYPE_CHECKING:
     from benchmark.config import RunConfig
 
-BAD_INPUT = 2
 TRAINING_STAGES = {"teacher", "search", "distill", "finetune"}
 INTERRUPTED = 130
 
@@ -32,69 +31,20 @@ Running the same command again continues where it stopped. Exit codes: 0 every s
 """
 
 
-class UsageError(ValueError):
-    """A command line that cannot be used; the message is one line."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
-
-
-def _nearest(word: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
 def make_parser() -> argparse.ArgumentParser:
     """The flags; `--gin.NAME=VALUE` is taken out of the command line before they are read."""
-    parser = _Parser(
-        prog="python run_benchmark.py",
-        usage="%(prog)s --gin_file=FILE [--gin_file=FILE ...] [--gin.NAME=VALUE ...] [flags]",
-        description="Runs one track: data, teacher, search, distillation, fine-tuning, latency, records, page.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = gin_parser(
+        "python run_benchmark.py",
+        "Runs one track: data, teacher, search, distillation, fine-tuning, latency, records, page.",
+        EXAMPLES,
     )
     add = parser.add_argument
-    add("--gin_file", action="append", default=[], metavar="FILE", help="gin file; may be repeated, later ones win")
-    # Never parsed here; it stands for the help text.
-    add("--gin.NAME", action="append", metavar="VALUE", help="set a macro or Class.field after all gin files", dest="_")
-    add(
-        "--gin_search_paths",
-        action="append",
-        default=[],
-        metavar="DIR[,DIR]",
-        help="further folders in which gin files and what they include are looked for",
-    )
     add("--workdir", type=Path, metavar="DIR", help="folder of the run (default: runs/<track>)")
     stages = f"comma-separated, any of {', '.join(STAGES)} (default: all)"
     add("--stages", default=",".join(STAGES), metavar="LIST", help=stages)
     add("--distributed", action="store_true", help="join the other processes of this run (docs/distributed.md)")
     add("--dry_run", action="store_true", help="print settings, stages and shapes, compile for a target")
     return parser
-
-
-def parse_flags(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Splits the command line into flags and gin bindings.
-
-    Args:
-        words: the command line without the program.
-
-    Returns:
-        The flags, and the bindings as `NAME=VALUE`.
-
-    Raises:
-        UsageError: a flag that does not exist or lacks its value.
-    """
-    bindings = [w.removeprefix("--gin.") for w in words if w.startswith("--gin.")]
-    parser = make_parser()
-    flags, unknown = parser.parse_known_args([w for w in words if not w.startswith("--gin.")])
-    if unknown:
-        known = [option for action in parser._actions for option in action.option_strings]
-        hint = _nearest(unknown[0].partition("=")[0], known)
-        raise UsageError(f"unknown argument {unknown[0]!r}{hint}; accepted: {', '.join(known)}")
-    return flags, bindings
 
 
 def parse_stages(text: str) -> tuple[str, ...]:
@@ -106,7 +56,7 @@ def parse_stages(text: str) -> tuple[str, ...]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         if name not in STAGES:
-            raise UsageError(f"--stages: unknown stage {name!r}{_nearest(name, STAGES)}; accepted: {', '.join(STAGES)}")
+            raise UsageError(f"--stages: unknown stage {name!r}{nearest(name, STAGES)}; accepted: {', '.join(STAGES)}")
     if not names:
         raise UsageError(f"--stages: expected at least one of {', '.join(STAGES)}")
     return tuple(stage for stage in STAGES if stage in names)
@@ -250,12 +200,11 @@ def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
     command = shlex.join(["python", "run_benchmark.py", *words])
     try:
-        flags, bindings = parse_flags(words)
+        flags, bindings = parse_flags(make_parser(), words)
         stages = parse_stages(flags.stages)
         from benchmark.gin_loader import load
 
-        search_paths = [path for value in flags.gin_search_paths for path in value.split(",") if path]
-        config, gin_text = load(flags.gin_file, bindings, search_paths)
+        config, gin_text = load(flags.gin_file, bindings, flags.gin_search_paths)
         workdir = choose_workdir(flags.workdir, config)
         if flags.dry_run:
             print("\n".join(tree_lines(config)))
@@ -269,7 +218,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
         if not isinstance(error, UsageError | GinError | ConfigError):
             raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(refusal(error), file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         print(f"interrupted; the same command continues: {command}", file=sys.stderr)

@@ -89,6 +89,7 @@ def search_stage(run: Run) -> dict[str, Any]:
     from benchmark.search.analysis import analyse
     from benchmark.search.architectures import Architectures
     from benchmark.search.executors import make_executor
+    from benchmark.search.halving import steps_trained
     from benchmark.search.journal import Journal
     from benchmark.search.loop import run_search
     from benchmark.search.results import found_systems, history
@@ -120,7 +121,8 @@ def search_stage(run: Run) -> dict[str, Any]:
         found = found_systems(config, trials)
         run.progress("search: found " + ", ".join(name for name, _ in found))
         took, compiling = (sum(t.result.get(key, 0.0) for t in trials) for key in ("seconds", "compile_seconds"))
-        run.progress(f"search: the trials took {took:.0f} s, {compiling / max(took, 1e-9):.0%} of it to compile")
+        steps, share = steps_trained(trials), compiling / max(took, 1e-9)
+        run.progress(f"search: the trials took {took:.0f} s for {steps} steps, {share:.0%} of it to compile")
         cached = run.teacher_cache.report()
         run.progress(cache_line("search", cached))
         systems = {name: to_dict(encoder) for name, encoder in found}

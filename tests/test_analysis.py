@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from benchmark.config import ChipConfig, EncoderConfig, SearchConfig, SearchSpace
+from benchmark.config import SearchConfig
 from benchmark.hardware.estimates import known_latency
 from benchmark.models.formulas import num_parameters
 from benchmark.search import gaussian_process
@@ -31,27 +31,11 @@ from benchmark.search.results import history
 from benchmark.search.space import decode, enumerate_points
 from benchmark.search.tables import tables
 from leaderboard.history import parse_history
+from tests import searches
 
 ROOT = Path(__file__).resolve().parents[1]
-SPACE = SearchSpace(
-    base=EncoderConfig(
-        vocab_size=50, embedding_size=16, hidden_size=32, num_hidden_layers=2, max_position_embeddings=32
-    ),
-    num_hidden_layers=(1, 2, 3, 4),
-    hidden_size=(32,),
-    intra_bottleneck_size=(8, 12, 16),
-    num_attention_heads=(4,),
-    intermediate_size=(8,),
-    num_feedforward_networks=(1, 2, 4),
-)
-CONFIG = SearchConfig(
-    space=SPACE,
-    accuracy_threshold=1.0,
-    latency_threshold_s=1.0,
-    chip=ChipConfig(peak_flops=1e11, memory_bandwidth=1e10),
-    latency_methods=("roofline",),
-    sequence_length=16,
-)
+SPACE = dataclasses.replace(searches.SPACE, num_hidden_layers=(1, 2, 3, 4))
+CONFIG = dataclasses.replace(searches.CONFIG, space=SPACE, algorithm="ax", num_trials=8)
 LATENCY = known_latency(CONFIG, None, lambda line: None)
 PROBLEM = Architectures(CONFIG, LATENCY).problem({})
 

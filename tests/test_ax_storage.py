@@ -22,7 +22,7 @@ from benchmark.search.architectures import Architectures
 from benchmark.search.ax_storage import AxStorage
 from benchmark.search.journal import Trial
 from benchmark.search.space import decode, enumerate_points
-from tests.test_search import CONFIG, LATENCY, SPACE, whole
+from tests.searches import CONFIG, LATENCY, SPACE, whole
 
 PROBLEM = Architectures(CONFIG, LATENCY).problem({})
 POINTS = [whole(point) for point in enumerate_points(SPACE)[:5]]

@@ -180,6 +180,9 @@ def test_possible_claims_pass() -> None:
     slower = block().latency_s * 1.02
     other = [block(latency_s=slower), block(chip="some other"), block(dtype="int8"), block(method="roofline")]
     chips.refuse_impossible(TINY, other)
+    # Among them an impossible one is still found.
+    with pytest.raises(StageError, match="expected at least"):
+        chips.refuse_impossible(TINY, [*other, block()])
 
 
 def test_a_trial_without_latency_fails_with_the_reason(fake: type[FakeCompiler], tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from benchmark.search.results import found_systems, history
 from benchmark.search.space import architecture_hash
 from tests.performance.flash_table import FRACTIONS
 from tests.search_problems import flash_table
-from tests.test_search import CONFIG, killed_at_every_event, quiet, stable
+from tests.searches import CONFIG, killed_at_every_event, quiet, stable
 
 RUNGS = dataclasses.replace(CONFIG, num_trials=27, rungs=(0.25, 0.5), reduction_factor=3.0)
 CONFIG_OF_ALL = dataclasses.replace(RUNGS, rungs=())

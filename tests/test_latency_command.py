@@ -31,7 +31,7 @@ def test_help_needs_nothing_heavy() -> None:
     ("words", "said"),
     [
         ([], "--gin_file: expected at least one gin file"),
-        ([GIN, "--sytem=plain"], "unrecognized arguments: --sytem=plain"),
+        ([GIN, "--sytem=plain"], "unknown argument '--sytem=plain'; did you mean '--system'?"),
         ([GIN, "--system=plane"], "--system=plane: did you mean plain?"),
         ([GIN, "--text=a", "--workdir=b"], "--text and --workdir: expected one of them"),
         ([GIN, "--vocabulary=a"], "--vocabulary: expected together with --text"),

@@ -70,6 +70,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     # Command lines of their own.
     "benchmark.hardware.latency_command": (
         "benchmark.bindings",
+        "benchmark.command_line",
         "benchmark.config",
         "benchmark.errors",
         "benchmark.gin_loader",
@@ -79,6 +80,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "benchmark.hardware.calibrate": (
         "benchmark.bindings",
+        "benchmark.command_line",
         "benchmark.config",
         "benchmark.errors",
         "benchmark.gin_loader",
@@ -131,6 +133,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     # A command line of its own.
     "benchmark.search.tabulate": (
         "benchmark.bindings",
+        "benchmark.command_line",
         "benchmark.config",
         "benchmark.errors",
         "benchmark.gin_loader",

@@ -14,6 +14,7 @@ import pytest
 from jax.sharding import AbstractMesh, AxisType, PartitionSpec
 
 import run_benchmark
+from benchmark.command_line import BAD_INPUT
 from benchmark.config import EncoderConfig, MeshConfig, OptimizerConfig
 from benchmark.errors import StageError
 from benchmark.models.heads import MaskedLM, SequenceModel, SpanModel
@@ -160,7 +161,7 @@ def test_a_wrong_environment_is_bad_input(
 ) -> None:
     monkeypatch.setenv("JAX_NUM_PROCESSES", "2")
     command = ["--gin_file=gin/quickstart.gin", "--distributed", f"--workdir={tmp_path / 'run'}"]
-    assert run_benchmark.main(command) == run_benchmark.BAD_INPUT
+    assert run_benchmark.main(command) == BAD_INPUT
     assert capsys.readouterr().err.startswith("error: --distributed: JAX_COORDINATOR_ADDRESS is not set")
     assert not (tmp_path / "run").exists()
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import run_benchmark
+from benchmark.command_line import BAD_INPUT, parse_flags
 from benchmark.config import STAGES, ConfigError, fingerprint
 from benchmark.gin_loader import load
 from tests.test_gin_loader import RUN
@@ -78,7 +79,7 @@ def test_bad_input_in_process(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(folder)
-    assert run_benchmark.main(words) == run_benchmark.BAD_INPUT
+    assert run_benchmark.main(words) == BAD_INPUT
     out, err = capsys.readouterr()
     assert out == ""
     assert len(err.splitlines()) == 1
@@ -163,7 +164,7 @@ def test_publishing_alone_needs_no_pipeline(
 
 
 def test_default_is_every_stage() -> None:
-    flags, bindings = run_benchmark.parse_flags(["--gin.A=1", "--gin_file=x", "--gin.B.c=' --d'"])
+    flags, bindings = parse_flags(run_benchmark.make_parser(), ["--gin.A=1", "--gin_file=x", "--gin.B.c=' --d'"])
     assert run_benchmark.parse_stages(flags.stages) == STAGES
     assert bindings == ["A=1", "B.c=' --d'"]
 

@@ -1,284 +1,38 @@
-"""The search: space, journal, Pareto front, and trial loops that are killed and continued."""
+"""The trial loop: points tried once, kills and continuations, proposals, what a search found."""
+
+from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from benchmark.config import ChipConfig, ConfigError, EncoderConfig, SearchConfig, SearchSpace, encoder_from_dict
-from benchmark.config.conditions import parse
+from benchmark.config import ConfigError, EncoderConfig
 from benchmark.errors import StageError
-from benchmark.hardware.estimates import Estimate, KnownLatency, LatencyFailure, known_latency
-from benchmark.models.formulas import num_parameters
+from benchmark.hardware.estimates import Estimate, KnownLatency, LatencyFailure
 from benchmark.search.architectures import Architectures
-from benchmark.search.executors import LocalExecutor, Work
-from benchmark.search.journal import Journal, JournalError, Trial, read_trials
+from benchmark.search.journal import Journal, Trial
 from benchmark.search.loop import run_search
 from benchmark.search.pareto import hypervolume, non_dominated
 from benchmark.search.proposals import next_points, on_plateau
 from benchmark.search.results import found_systems, history
-from benchmark.search.space import architecture_hash, decode, encode, enumerate_points, is_valid, searched_fields
-
-BASE = EncoderConfig(vocab_size=50, embedding_size=16, hidden_size=32, num_hidden_layers=2, max_position_embeddings=32)
-SPACE = SearchSpace(
-    base=BASE,
-    num_hidden_layers=(1, 2, 3),
-    hidden_size=(32,),
-    intra_bottleneck_size=(8, 12, 16),
-    num_attention_heads=(4,),
-    intermediate_size=(8,),
-    num_feedforward_networks=(1, 2, 4),
+from benchmark.search.space import architecture_hash, decode, enumerate_points
+from tests.searches import (
+    BASE,
+    CONFIG,
+    LATENCY,
+    SPACE,
+    accuracy,
+    killed_at_every_event,
+    points_of,
+    quiet,
+    stable,
+    threads,
+    whole,
 )
-CONFIG = SearchConfig(
-    space=SPACE,
-    algorithm="random",
-    num_trials=9,
-    num_initial_trials=4,
-    parallel_trials=2,
-    accuracy_threshold=1.0,
-    latency_threshold_s=1.0,
-    chip=ChipConfig(peak_flops=1e11, memory_bandwidth=1e10),
-    latency_methods=("roofline",),
-    sequence_length=16,
-)
-LATENCY = known_latency(CONFIG, None, lambda line: None)
-
-
-def quiet(line: str) -> None:
-    """Takes a progress line."""
-
-
-def threads(evaluate: Callable[[EncoderConfig, int], dict[str, float]]) -> LocalExecutor:
-    """An executor that evaluates two trials at a time."""
-    return LocalExecutor(lambda job: evaluate(encoder_from_dict(job["encoder"]), job["number"]), 2)
-
-
-def accuracy(encoder: EncoderConfig, number: int = 0) -> dict[str, float]:
-    """What a fake trial finds: larger students are better, with a ripple; trial numbers do not matter."""
-    ripple = int(architecture_hash(encoder)[:2], 16) / 256
-    return {"accuracy": 10.0 + num_parameters(encoder) / 1000 + ripple, "accuracy_stderr": 0.5, "loss": 1.0}
-
-
-def test_default_space() -> None:
-    space = SearchSpace(base=EncoderConfig())
-    points = enumerate_points(space)
-    assert len(points) == 576
-    assert encode(space, EncoderConfig()) in points
-    assert searched_fields(space) == (
-        "hidden_size",
-        "intra_bottleneck_size",
-        "num_attention_heads",
-        "intermediate_size",
-        "num_feedforward_networks",
-    )
-    assert len({architecture_hash(decode(space, point)) for point in points}) == 576
-
-
-def test_encode_and_decode_round_trip() -> None:
-    for point in enumerate_points(SPACE):
-        encoder = decode(SPACE, point)
-        assert encode(SPACE, encoder) == point
-        assert (encoder.hidden_size, encoder.num_attention_heads, encoder.vocab_size) == (32, 4, 50)
-
-
-def test_invalid_points_are_dropped() -> None:
-    space = dataclasses.replace(SPACE, num_attention_heads=(1, 3, 4))
-    points = enumerate_points(space)
-    assert not is_valid(space, {**points[0], "num_attention_heads": 3, "intra_bottleneck_size": 8})
-    divisible = [p for p in points if p["intra_bottleneck_size"] % p["num_attention_heads"] == 0]
-    assert points == divisible
-    # Of three widths and three head counts, 8 and 16 do not divide by 3.
-    assert len(points) == 9 * (9 - 2)
-
-
-def test_conditions() -> None:
-    texts = ("intermediate_size >= 2 * intra_bottleneck_size", "hidden_size % intra_bottleneck_size == 0")
-    base = SearchSpace(base=EncoderConfig())
-    space = dataclasses.replace(base, conditions=texts)
-    points = enumerate_points(space)
-    expected = [
-        p
-        for p in enumerate_points(base)
-        if p["intermediate_size"] >= 2 * p["intra_bottleneck_size"]
-        and p["hidden_size"] % p["intra_bottleneck_size"] == 0
-    ]
-    assert points == expected and 0 < len(points) < 576
-    assert space.contains(decode(space, points[0]))
-    assert not space.contains(decode(base, next(p for p in enumerate_points(base) if p not in points)))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "hidden_size",
-        "",
-        "hidden_size >",
-        "hidden_size > 1.5",
-        "hidden_size > 'a'",
-        "hidden_size ** 9 > 1",
-        "__import__('os').system('true') == 0",
-        "hidden_size > max(1, 2)",
-        "hidden_size > base.hidden_size",
-        "hidden_size > True",
-        "hidden_size in (1, 2)",
-        "hidden > 1",
-        "hidden_act == 1",
-        "\x00 > 1",
-    ],
-)
-def test_conditions_that_are_no_relations_are_refused(text: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        SearchSpace(base=EncoderConfig(), conditions=(text,))
-    assert "SearchSpace.conditions" in str(caught.value) and "\n" not in str(caught.value)
-
-
-@given(a=st.integers(-9, 9), b=st.integers(-9, 9))
-def test_conditions_compute_as_python_does(a: int, b: int) -> None:
-    for text in ("a + 2 * b < 3 <= b", "a // b == 1", "a % b != 0", "a - b - 1 >= 0", "a * (b + 1) > b"):
-        try:
-            expected = eval(text, {"a": a, "b": b})
-        except ZeroDivisionError:
-            expected = False
-        assert parse(text).holds({"a": a, "b": b}) == expected
-
-
-def test_points_that_may_be_tried_keep_both_limits(tmp_path: Path) -> None:
-    latencies = sorted(LATENCY.quick(decode(SPACE, p)).latency_s for p in enumerate_points(SPACE))
-    config = dataclasses.replace(CONFIG, latency_threshold_s=latencies[10], max_parameters=9000)
-    points = Architectures(config, LATENCY).problem({}).pool.points
-    assert 0 < len(points) <= 10
-    for point in enumerate_points(SPACE):
-        encoder = decode(SPACE, point)
-        wanted = LATENCY.quick(encoder).latency_s < latencies[10] and num_parameters(encoder) <= 9000
-        assert (point in points) == wanted
-    with pytest.raises(StageError, match="no valid point"):
-        config = dataclasses.replace(CONFIG, max_parameters=1)
-        run_search(config, Journal(tmp_path / "unused"), threads(accuracy), 0, quiet)
-
-
-# Journal.
-
-
-def test_journal_reads_what_it_wrote(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "search" / "journal.jsonl")
-    one, two = journal.start([({"a": 1}, "sobol"), ({"a": 2}, "ax")])
-    journal.finish(one, "completed", {"accuracy": 1.5})
-    journal.finish(two, "failed", {"error": "diverged"})
-    journal.start([({"a": 3}, "ax")])
-    assert read_trials(journal.path) == journal.trials
-    journal.close()
-    again = Journal(journal.path)
-    assert again.trials == journal.trials
-    assert [t.status for t in again.trials] == ["completed", "failed", "running"]
-    assert [t.number for t in again.trials] == [0, 1, 2]
-
-
-@pytest.mark.parametrize(
-    "torn", ['{"event": "completed", "tri', "{", '{"event": "completed", "result": {}, "trial": 0}']
-)
-def test_a_torn_last_line_is_dropped(tmp_path: Path, torn: str) -> None:
-    path = tmp_path / "journal.jsonl"
-    Journal(path).start([({"a": 1}, "sobol")])
-    whole = path.read_text()
-    path.write_text(whole + torn)
-    journal = Journal(path)
-    assert [t.status for t in journal.trials] == ["running"]
-    assert path.read_text() == whole
-    journal.finish(journal.trials[0], "completed", {})
-    assert [t.status for t in read_trials(path)] == ["completed"]
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "not JSON",
-        "3",
-        "{}",
-        '{"event": "start", "trial": 5, "choices": []}',
-        '{"event": "start", "trial": 1, "choices": [7]}',
-        '{"event": "completed", "trial": 4, "result": {}}',
-        '{"event": "lost", "trial": 0, "result": {}}',
-        "\x00\udcff",
-    ],
-)
-def test_a_damaged_line_is_refused(tmp_path: Path, line: str) -> None:
-    path = tmp_path / "journal.jsonl"
-    Journal(path).start([({"a": 1}, "sobol")])
-    path.write_bytes(path.read_bytes() + line.encode(errors="surrogateescape") + b"\n")
-    with pytest.raises(JournalError) as caught:
-        Journal(path)
-    assert str(caught.value).startswith(f"{path}:2: ")
-    assert "\n" not in str(caught.value)
-
-
-# Front and hypervolume.
-
-PAIRS = st.lists(st.tuples(st.integers(0, 100).map(float), st.integers(1, 50).map(lambda n: n / 10)), max_size=12)
-
-
-@given(points=PAIRS)
-def test_front_against_brute_force(points: list[tuple[float, float]]) -> None:
-    expected = []
-    for a in points:
-        beaten = [b for b in points if b[0] >= a[0] and b[1] <= a[1] and (b[0] > a[0] or b[1] < a[1])]
-        expected.append(not beaten)
-    assert non_dominated(points) == expected
-
-
-@given(points=PAIRS, accuracy_threshold=st.integers(0, 99), latency_threshold=st.integers(1, 5))
-@settings(max_examples=50)
-def test_hypervolume_against_botorch(
-    points: list[tuple[float, float]], accuracy_threshold: int, latency_threshold: int
-) -> None:
-    import torch
-    from botorch.utils.multi_objective.hypervolume import Hypervolume
-
-    box = torch.tensor(
-        [
-            [
-                (min(a, 100.0) - accuracy_threshold) / (100.0 - accuracy_threshold),
-                min(1.0, float(torch.log(torch.tensor(latency_threshold / t, dtype=torch.double))) / 4.605170185988092),
-            ]
-            for a, t in points
-        ],
-        dtype=torch.double,
-    ).reshape(-1, 2)
-    box = box[(box > 0).all(dim=1)]
-    expected = Hypervolume(torch.zeros(2, dtype=torch.double)).compute(box) if len(box) else 0.0
-    assert hypervolume(points, accuracy_threshold, latency_threshold) == pytest.approx(expected, abs=1e-9)
-
-
-def test_hypervolume_corners() -> None:
-    assert hypervolume([], 0.0, 1.0) == 0.0
-    assert hypervolume([(100.0, 0.01)], 0.0, 1.0) == pytest.approx(1.0)
-    # Latency a hundred times below the threshold is the end of the scale.
-    assert hypervolume([(100.0, 1e-6)], 0.0, 1.0) == pytest.approx(1.0)
-    assert hypervolume([(50.0, 0.1)], 0.0, 1.0) == pytest.approx(0.25)
-    assert hypervolume([(50.0, 1.0), (0.0, 0.1)], 0.0, 1.0) == 0.0
-    assert hypervolume([(50.0, 0.1)], 100.0, 1.0) == 0.0
-    assert non_dominated([(float("nan"), 1.0), (1.0, 1.0)]) == [False, True]
-
-
-# The loop.
-
-
-def stable(path: Path) -> list[Any]:
-    """The journal without what depends on the clock."""
-    entries = [json.loads(line) for line in path.read_text().splitlines()]
-    for entry in entries:
-        for name in ("seconds", "suggest_seconds", "compile_seconds"):
-            entry.get("result", {}).pop(name, None)
-    return entries
-
-
-def points_of(trials: list[Trial]) -> list[tuple[int, ...]]:
-    # The journal sorts names, so a point that was read back lists its values in another order.
-    return [tuple(value for _, value in sorted(t.point.items())) for t in trials]
 
 
 def test_no_point_is_tried_twice_until_the_space_is_empty(tmp_path: Path) -> None:
@@ -308,41 +62,6 @@ def test_failed_trials_are_written_down_and_not_proposed_again(tmp_path: Path) -
     rows = history(CONFIG, trials, "micro")["trials"]
     assert (rows[1]["accuracy"], rows[1]["on_front"]) == (None, False)
     assert [r["hypervolume"] for r in rows] == sorted(r["hypervolume"] for r in rows)
-
-
-def killed_at_every_event(
-    config: SearchConfig, folder: Path, work: Work | None = None
-) -> tuple[list[Trial], list[Trial], Path, Path]:
-    """Runs a search undisturbed, and once more with a kill after each journal line and inside each evaluation."""
-    evaluate = work or (lambda job: accuracy(encoder_from_dict(job["encoder"])))
-    undisturbed = run_search(config, Journal(folder / "whole"), LocalExecutor(evaluate, 2), 3, quiet)
-    path = folder / "killed"
-    written: set[int] = set()
-    evaluated: set[tuple[int, float]] = set()
-
-    class Fragile(Journal):
-        def _append(self, entry: dict[str, Any]) -> None:
-            super()._append(entry)
-            size = path.stat().st_size
-            if size not in written:
-                written.add(size)
-                raise KeyboardInterrupt
-
-    def fragile(job: dict[str, Any]) -> dict[str, float]:
-        key = job["number"], job["fraction"]
-        if key not in evaluated:
-            evaluated.add(key)
-            raise KeyboardInterrupt
-        return evaluate(job)
-
-    for _ in range(200):
-        try:
-            with Fragile(path) as journal:
-                executor = LocalExecutor(fragile, 2)
-                return undisturbed, run_search(config, journal, executor, 3, quiet), folder / "whole", path
-        except KeyboardInterrupt:
-            continue
-    raise AssertionError("the search never ends")
 
 
 def test_a_search_killed_at_every_event_ends_the_same(tmp_path: Path) -> None:
@@ -492,10 +211,6 @@ def test_points_slower_than_the_threshold_are_dropped_once_that_is_known() -> No
         encoder = decode(SPACE, whole(point))
         assert LATENCY.quick(encoder).latency_s * (3 + encoder.num_hidden_layers) < config.latency_threshold_s
     assert 9 <= len(chosen) < 27
-
-
-def whole(point: Mapping[str, Any]) -> dict[str, int]:
-    return {name: int(value) for name, value in point.items()}
 
 
 def completed(values: list[tuple[float, float]]) -> list[Trial]:

@@ -209,8 +209,8 @@ def distill(
         monitor: what watches.
         mesh: the devices to train on, where the teacher's parameters lie already; None for one.
         cache: of this teacher on these rows, shared by the students of a run; None asks the teacher every time.
-        stop_after: steps, counted over all phases, after which to stop for now; a later call with the same directory
-            goes on from there, to the same end as one that never stopped. None goes through the whole recipe.
+        stop_after: steps to stop after, counted over all phases; a later call with the same directory goes on from
+            there, to the same end as one that never stopped. None goes through the whole recipe.
 
     Returns:
         The student's parameters (encoder, masked-LM head, and next-sentence head if a phase trains it) and the number

@@ -7,7 +7,6 @@ and bandwidth of main memory are probed, the rest is fitted to the times of the 
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import math
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.bindings import GinError
+from benchmark.command_line import BAD_INPUT, UsageError, gin_parser, parse_flags, refusal
 from benchmark.config import ChipConfig, ConfigError, EncoderConfig, SearchConfig
 from benchmark.errors import StageError
 from benchmark.gin_loader import load
@@ -182,20 +182,18 @@ def calibrated(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints lines for the chip's gin file; exit code 2 and one line for bad input."""
-    parser = argparse.ArgumentParser(prog="python -m benchmark.hardware.calibrate", description=__doc__)
-    parser.add_argument("--gin_file", required=True, action="append", help="a run; the chip and space of its search")
-    parser.add_argument("--gin", action="append", default=[], metavar="NAME=VALUE", help="a binding for that run")
+    parser = gin_parser("python -m benchmark.hardware.calibrate", __doc__ or "", "")
     parser.add_argument("--architectures", type=int, default=40, help="how many are drawn from the space")
     parser.add_argument("--cache", type=Path, help="a folder for what the compiler said")
-    options = parser.parse_args(arguments)
     try:
-        config = load(options.gin_file, options.gin).config.search
+        options, bindings = parse_flags(parser, list(sys.argv[1:] if arguments is None else arguments))
+        config = load(options.gin_file, bindings, options.gin_search_paths).config.search
         chip, fields, found = calibrated(
             config, options.architectures, options.cache, lambda line: print(line, file=sys.stderr, flush=True)
         )
-    except (GinError, ConfigError, StageError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    except (UsageError, GinError, ConfigError, StageError) as error:
+        print(refusal(error), file=sys.stderr)
+        return BAD_INPUT
     print(gin_lines(chip, fields))
     print(f"# {', '.join(f'{name} {value:.3f}' for name, value in found.items())}")
     return 0

@@ -11,7 +11,9 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
+
+from benchmark.command_line import BAD_INPUT, UsageError, gin_parser, parse_flags, refusal
 
 if TYPE_CHECKING:
     from benchmark.config import EncoderConfig, RunConfig
@@ -26,36 +28,14 @@ Exit codes: 0 measured, 1 refused or failed, 2 bad input; one line on standard e
 """
 
 
-class _UsageError(ValueError):
-    """A command line that cannot be used; the message is one line."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise _UsageError(message)
-
-
 def make_parser() -> argparse.ArgumentParser:
     """The flags; `--gin.NAME=VALUE` is taken out of the command line before they are read."""
-    parser = _Parser(
-        prog="python -m benchmark.hardware.latency",
-        usage="%(prog)s --gin_file=FILE [--gin_file=FILE ...] [--gin.NAME=VALUE ...] [flags]",
-        description="Measures the latency of one architecture of a track on this machine (docs/latency.md).",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = gin_parser(
+        "python -m benchmark.hardware.latency",
+        "Measures the latency of one architecture of a track on this machine (docs/latency.md).",
+        _EXAMPLES,
     )
     add = parser.add_argument
-    add("--gin_file", action="append", default=[], metavar="FILE", help="gin file of a track; may be repeated")
-    # Never parsed here; it stands for the help text.
-    add("--gin.NAME", action="append", metavar="VALUE", help="set a macro or Class.field after all gin files", dest="_")
-    add(
-        "--gin_search_paths",
-        action="append",
-        default=[],
-        metavar="DIR[,DIR]",
-        help="where else gin files are looked for",
-    )
     add("--system", metavar="NAME", help="baseline, teacher, or found student of --workdir (default: first baseline)")
     add("--workdir", type=Path, metavar="DIR", help="folder of a run, whose data are the inputs")
     add("--text", type=Path, metavar="FILE", help="text file whose lines are the inputs (default: the embedded data)")
@@ -76,30 +56,27 @@ def main(words: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if words is None else words)
     try:
-        bindings = [word.removeprefix("--gin.") for word in words if word.startswith("--gin.")]
-        flags = make_parser().parse_args([word for word in words if not word.startswith("--gin.")])
-        return _measure(flags, bindings)
+        return _measure(*parse_flags(make_parser(), words))
     except ValueError as error:
         from benchmark.bindings import GinError
         from benchmark.config import ConfigError
         from tasks.errors import DataError
 
-        if not isinstance(error, _UsageError | GinError | ConfigError | DataError):
+        if not isinstance(error, UsageError | GinError | ConfigError | DataError):
             raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        print(refusal(error), file=sys.stderr)
+        return BAD_INPUT
 
 
 def _measure(flags: argparse.Namespace, bindings: list[str]) -> int:
     from benchmark.gin_loader import load_run_config
 
-    search_paths = [path for value in flags.gin_search_paths for path in value.split(",") if path]
-    config = load_run_config(flags.gin_file, bindings, search_paths)
+    config = load_run_config(flags.gin_file, bindings, flags.gin_search_paths)
     name, encoder = choose_system(config, flags.system, flags.workdir)
     if flags.text and flags.workdir:
-        raise _UsageError("--text and --workdir: expected one of them, as both say what the inputs are")
+        raise UsageError("--text and --workdir: expected one of them, as both say what the inputs are")
     if flags.vocabulary and not flags.text:
-        raise _UsageError("--vocabulary: expected together with --text")
+        raise UsageError("--vocabulary: expected together with --text")
 
     from benchmark.errors import StageError
     from benchmark.hardware import latency_inputs
@@ -158,7 +135,7 @@ def choose_system(config: RunConfig, wanted: str | None, workdir: Path | None) -
         known |= {name: encoder_from_dict(fields) for name, fields in systems.items()}
     name = next(iter(known)) if wanted is None else wanted
     if name not in known:
-        raise _UsageError(f"--system={name}: {nearest_match_hint(name, list(known))}")
+        raise UsageError(f"--system={name}: {nearest_match_hint(name, list(known))}")
     return name, known[name]
 
 

@@ -150,17 +150,16 @@ class RayExecutor:
             max_retries=config.max_retries,
         )
         self._work, self._retries = ray.put(work), config.max_retries
-        self._running: dict[Any, int] = {}
+        self._running: dict[Any, tuple[int, float]] = {}
 
     def submit(self, number: int, job: Job) -> None:
         """Takes a trial, which begins when a machine has room for it."""
-        self._running[self._task.remote(self._work, number, job)] = number
+        self._running[self._task.remote(self._work, number, job)] = number, time.perf_counter()
 
     def next(self) -> Outcome:
         """Waits for the next trial to end; one whose workers were lost too often has failed."""
         ended, _ = self._ray.wait(list(self._running), num_returns=1)
-        number = self._running.pop(ended[0])
-        started = time.perf_counter()
+        number, submitted = self._running.pop(ended[0])
         try:
             outcome: Outcome = self._ray.get(ended[0])
         except self._ray.exceptions.OutOfMemoryError as error:
@@ -172,7 +171,7 @@ class RayExecutor:
             failure = {"error": lost, "reason": "worker_lost"}
         else:
             return outcome
-        return Outcome(number, "failed", failure | {"seconds": time.perf_counter() - started})
+        return Outcome(number, "failed", failure | {"seconds": time.perf_counter() - submitted})
 
     def close(self) -> None:
         """Cancels what has not ended, and stops the cluster if it was started here."""

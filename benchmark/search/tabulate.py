@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import sys
@@ -10,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmark.bindings import GinError
+from benchmark.command_line import BAD_INPUT, UsageError, gin_parser, parse_flags, refusal
 from benchmark.config import ConfigError, EncoderConfig, SearchConfig
 from benchmark.errors import StageError
 from benchmark.gin_loader import load
@@ -58,23 +58,22 @@ def table(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the table of a gin file's search space; exit code 2 and one line for bad input."""
-    parser = argparse.ArgumentParser(prog="python -m benchmark.search.tabulate", description=__doc__)
-    parser.add_argument("--gin_file", required=True, help="a run, such as gin/tracks/paper.gin; its search is read")
+    parser = gin_parser("python -m benchmark.search.tabulate", __doc__ or "", "")
     parser.add_argument("--out", required=True, type=Path, help="the CSV file")
     parser.add_argument(
         "--cache", type=Path, help="a folder for what the compiler said, to go on after an interruption"
     )
-    options = parser.parse_args(arguments)
     try:
-        config = load([options.gin_file]).config.search
+        options, bindings = parse_flags(parser, list(sys.argv[1:] if arguments is None else arguments))
+        config = load(options.gin_file, bindings, options.gin_search_paths).config.search
         from benchmark.records import write_text
         from benchmark.search.space import decode, enumerate_points
 
         encoders = [decode(config.space, point) for point in enumerate_points(config.space)]
         write_text(options.out, table(config, encoders, options.cache, lambda line: print(line, flush=True)))
-    except (GinError, ConfigError, StageError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    except (UsageError, GinError, ConfigError, StageError) as error:
+        print(refusal(error), file=sys.stderr)
+        return BAD_INPUT
     return 0
 
 

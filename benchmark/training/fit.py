@@ -96,8 +96,8 @@ def fit(
         flops_per_step: what `benchmark.training.metrics.training_flops` gives; without it no MFU is reported.
         peak_flops: of all devices together, FLOP/s; likewise.
         mesh: where state and batches lie; with one, all processes of the run have to call.
-        stop_after: the step after which to stop for now, at the end of a dispatch, with a checkpoint to continue from;
-            None goes on to the end.
+        stop_after: the step to stop after, at the end of a dispatch, with a checkpoint from which a later call goes on;
+            None runs to the end.
 
     Returns:
         The final state and a report.
