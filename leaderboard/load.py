@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmark.config import ConfigError, encoder_from_dict
+from benchmark.errors import StageError
+from benchmark.hardware.chips import refuse_impossible
 from benchmark.records import Record, RecordError, read
 
 
@@ -38,11 +41,17 @@ def load_records(directory: Path) -> list[Record]:
         The records in the order of their ids, whatever the files are called.
 
     Raises:
-        RecordError: a file is not a valid record, two records share an id (letter case aside), or there is none.
+        RecordError: a file is not a valid record, a latency is below what its chip could reach, two records share an id
+            (letter case aside), or there is none.
     """
     found: dict[str, tuple[Path, Record]] = {}
     for path in record_files(directory):
         record = read(path)
+        if record.system.encoder is not None:
+            try:
+                refuse_impossible(encoder_from_dict(record.system.encoder), record.latency)
+            except (ConfigError, StageError) as error:
+                raise RecordError(f"{path}: {error}") from None
         # Ids become fragments of addresses and file names, where some systems ignore letter case.
         key = record.id.casefold()
         if key in found:

@@ -13,7 +13,7 @@ HOSTILE = "</script><script>alert(1)</script><!--\u2028\u2029&amp;"
 def make_block(latency_s: float = 2e-3, **changes: Any) -> LatencyBlock:
     values: dict[str, Any] = {
         "method": "measured",
-        "chip": "cpu_2core",
+        "chip": "two_cores",
         "batch_size": 1,
         "sequence_length": 64,
         "dtype": "float32",

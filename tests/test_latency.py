@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,8 @@ CONFIG = LatencyConfig(
     batch_sizes=(1,),
     sequence_lengths=(8,),
     processes=2,
+    max_processes=2,
+    headline_factor=1,
     pairs=10,
     min_seconds=0.0,
     warm_up_seconds=0.2,
@@ -185,6 +187,7 @@ def request(tmp_path: Path, **changes: Any) -> str:
             "rows": str(tmp_path / "inputs.npz"),
             "graphs": {},
             "encoders": {"": to_dict(TINY)},
+            "systems": [""],
             "fingerprint": "f",
             "skip": {},
             "process": 0,
@@ -238,38 +241,91 @@ def fake_files(
     folder: Path, ratio: Callable[[int, int, str], float], systems: tuple[str, ...] = ("", "a")
 ) -> list[Path]:
     """Files of five processes with two cells, whose ratios of reference to candidate are given."""
-    paths = []
-    for process in range(5):
-        cells = []
-        for batch_size in (1, 8):
-            found = {}
-            for system in systems:
-                theirs = round(1e6 * ratio(process, batch_size, system))
-                found[system] = {
-                    "samples_ns": [10**6] * 20,
-                    "reference_samples_ns": [theirs] * 20,
-                    "warm_up": {"calls": 30 + process, "seconds": 0.1, "settled": process < 4},
-                    "joules": 0.5 + process if system else 2.0,
-                }
-            cell = {"batch_size": batch_size, "sequence_length": 8, "inputs": 30, "source": "x", "real_tokens": 0.5}
-            cells.append(cell | {"host_to_device_ns": 1000, "systems": found})
-        state = {"load_average_1min": 0.1 * process, "cpu_governor": None, "cpu_mhz": None}
-        values = {
-            "fingerprint": "f",
-            "runtime": "xla",
-            "process": process,
-            "threads": 2,
-            "device": {"chip": "chip", "platform": "cpu", "jax": "1", "xla_flags": None},
-            "energy_counter": "RAPL",
-            "before": state,
-            "after": state,
-            "others": {"cores": 0.2 * process, "busiest": f"hog (pid {process})"},
-            "seconds": 1.0,
-            "cells": cells,
-        }
-        paths.append(folder / file_name("xla", process))
-        paths[-1].write_text(json.dumps(values))
+    paths = [folder / file_name("xla", process) for process in range(5)]
+    for process, path in enumerate(paths):
+        fake_file(path, process, ratio, systems, {})
     return paths
+
+
+def fake_file(
+    path: Path,
+    process: int,
+    ratio: Callable[[int, int, str], float],
+    systems: Sequence[str],
+    skip: dict[str, str],
+) -> None:
+    """What one measuring process would write."""
+    cells = []
+    for batch_size in (1, 8):
+        cell: dict[str, Any] = {"batch_size": batch_size, "sequence_length": 8}
+        if f"{batch_size}x8" in skip:
+            cells.append(cell | {"skipped": skip[f"{batch_size}x8"]})
+            continue
+        found = {}
+        for system in systems:
+            theirs = round(1e6 * ratio(process, batch_size, system))
+            found[system] = {
+                "samples_ns": [10**6] * 20,
+                "reference_samples_ns": [theirs] * 20,
+                "warm_up": {"calls": 30 + process, "seconds": 0.1, "settled": process < 4},
+                "joules": 0.5 + process if system else 2.0,
+            }
+        cell |= {"inputs": 30, "source": "x", "real_tokens": 0.5, "host_to_device_ns": 1000, "systems": found}
+        cells.append(cell)
+    state = {"load_average_1min": 0.1 * process, "cpu_governor": None, "cpu_mhz": None}
+    values = {
+        "fingerprint": "f",
+        "runtime": "xla",
+        "process": process,
+        "threads": 2,
+        "device": {"chip": "chip", "platform": "cpu", "jax": "1", "xla_flags": None},
+        "energy_counter": "RAPL",
+        "before": state,
+        "after": state,
+        "others": {"cores": 0.2 * process, "busiest": f"hog (pid {process})"},
+        "seconds": 1.0,
+        "cells": cells,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values))
+
+
+def test_what_is_too_wide_is_measured_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """System `b` varies between processes by less and less, the second cell much: only `b`'s headline goes on."""
+
+    def ratio(process: int, batch_size: int, system: str) -> float:
+        wave = (0.0, 0.3, -0.3, 0.1, -0.1, 0.0, 0.0, 0.0, 0.0, 0.0)[process]
+        return 2.0 + wave if system == "b" or batch_size == 8 else 1.0
+
+    asked: list[dict[str, Any]] = []
+
+    def one_process(request: dict[str, Any], process: int, path: Path, *_: Any) -> None:
+        asked.append(request)
+        fake_file(path, process, ratio, request["systems"], request["skip"])
+
+    monkeypatch.setattr(latency, "_one_process", one_process)
+    config = dataclasses.replace(
+        CONFIG, batch_sizes=(1, 8), processes=5, max_processes=10, max_half_width=0.1, max_noise_floor=1.0
+    )
+    candidates = {"a": TINY, "b": TINY}
+    results = measure(candidates, config, lambda line: None, rows=ROWS, folder=tmp_path)
+    more = asked[5:]
+    assert [request["systems"] for request in asked[:5]] == [["", "a", "b"]] * 5
+    assert 0 < len(more) < 5 and all(request["systems"] == ["b"] for request in more)
+    assert all(request["skip"] == {"8x8": "not the headline"} for request in more)
+    headline, other = results.cells
+    counts = {name: len(results.measurement(headline, name).samples_ns) for name in ("", "a", "b")}  # type: ignore[union-attr]
+    assert counts == {"": 5, "a": 5, "b": len(asked)}
+    assert len(results.measurement(other, "b").samples_ns) == 5  # type: ignore[union-attr]
+    assert results.too_wide(config) == []
+    # One process less was not enough, and a limit of them is kept.
+    before = read_results({"xla": [tmp_path / file_name("xla", n) for n in range(len(asked) - 1)]}, {})
+    assert before.too_wide(config) == ["b"]
+    asked.clear()
+    measure(
+        candidates, dataclasses.replace(config, max_processes=6), lambda line: None, rows=ROWS, folder=tmp_path / "6"
+    )
+    assert len(asked) == 6
 
 
 def test_a_cell_that_is_too_noisy_has_no_number(tmp_path: Path) -> None:
@@ -334,7 +390,7 @@ def test_inputs_that_an_architecture_cannot_take(
 @pytest.mark.slow
 def test_onnx_runtime_is_measured_beside_xla(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
-    config = dataclasses.replace(CONFIG, reference=PLAIN, runtimes=("xla", "onnxruntime"), processes=1)
+    config = dataclasses.replace(CONFIG, reference=PLAIN, runtimes=("xla", "onnxruntime"), processes=1, max_processes=1)
     odd = dataclasses.replace(PLAIN, trigram_input=True, hidden_act="gelu")
     lines: list[str] = []
     results = measure({"plain": PLAIN, "odd": odd}, config, lines.append, rows=ROWS, folder=tmp_path)

@@ -61,7 +61,8 @@ def test_a_measurement_of_one_architecture(capsys: pytest.CaptureFixture[str], t
     text = tmp_path / "text.txt"
     text.write_text("".join(f"the {n} cats sat on {n} mats\n" for n in range(40)))
     words = [GIN, f"--text={text}", f"--out={tmp_path / 'out' / 'blocks.json'}", f"--keep={tmp_path / 'kept'}"]
-    assert main([*words, "--gin.LatencyConfig.processes=1", "--system=plain"]) == 0
+    once = [f"--gin.LatencyConfig.{name}=1" for name in ("processes", "max_processes", "headline_factor")]
+    assert main([*words, *once, "--system=plain"]) == 0
     out, error = capsys.readouterr()
     lines = out.splitlines()
     assert lines[0] == "plain against reference, 1 process (the protocol asks for 5), times in ms"

@@ -55,6 +55,21 @@ def test_bad_folders_are_refused_in_one_line(tmp_path: Path) -> None:
     assert "NaN is not a finite number" in message(tmp_path)
 
 
+def test_a_latency_that_no_chip_could_reach_is_refused(tmp_path: Path) -> None:
+    def on_v4i(latency_s: float) -> None:
+        block = make_block(latency_s, chip="tpu_v4i", method="compiled", dtype="bfloat16")
+        records.write(tmp_path / "claim.json", make_record("claim", latency=(block,)))
+
+    # MobileBERT's matrix products at 64 tokens, 2.6 GFLOP, take 19 microseconds at 138 TFLOP/s.
+    on_v4i(25e-6)
+    assert [r.id for r in load_records(tmp_path)] == ["claim"]
+    on_v4i(15e-6)
+    with pytest.raises(
+        RecordError, match=r"claim\.json: latency_s = 1\.5e-05 \(compiled, tpu_v4i.*at least 1\.\d+e-05"
+    ):
+        load_records(tmp_path)
+
+
 # --- exports ---
 
 
@@ -91,7 +106,7 @@ def test_the_csv_of_records_has_one_line_each() -> None:
     assert [row["id"] for row in rows] == ["a", "b"]
     assert rows[0]["title"] == "'=cmd()"
     assert float(rows[0]["glue_sst2_v1.validation.accuracy.low"]) == 68.0
-    assert float(rows[0]["measured.cpu_2core.b1.l64.float32.speedup"]) == 2.0
+    assert float(rows[0]["measured.two_cores.b1.l64.float32.speedup"]) == 2.0
     assert rows[1]["mean"] == ""
 
 

@@ -14,12 +14,16 @@ RUNTIMES = ("xla", "onnxruntime")
 
 @dataclass(frozen=True, kw_only=True)
 class LatencyConfig(Checked):
-    """Measured latency: candidate and frozen reference in turns (ABBA), in each of `processes` fresh processes.
+    """Measured latency: candidate and frozen reference in turns (ABBA), in each of `processes` fresh processes or more.
 
     The grid is every combination of `runtimes`, `batch_sizes` and `sequence_lengths`; its first cell is the headline.
     In a process, a candidate has at least `pairs` pairs and `min_seconds` in a cell, unless `max_seconds` are over
-    first; then, two pairs suffice. Warm-up ends when calls no longer get faster, and at the latest after
-    `warm_up_seconds`. A cell in which one call of the reference takes more than `max_call_seconds` is left out.
+    first; then, two pairs suffice. In the headline these three are `headline_factor` times as large. Warm-up ends when
+    calls no longer get faster, and at the latest after `warm_up_seconds`. A cell in which one call of the reference
+    takes more than `max_call_seconds` is left out.
+
+    Where an interval of the headline is wider than `max_half_width` (in the logarithm), further processes measure what
+    is too wide there, until nothing is or there are `max_processes`.
 
     A measurement is refused where the reference against itself differs by more than `max_noise_floor` (in the
     logarithm), or where other processes took more than `max_other_cores` processor cores meanwhile. `timeout_s` is the
@@ -35,6 +39,9 @@ class LatencyConfig(Checked):
     batch_sizes: tuple[int, ...] = setting((1, 8, 32), at_least=1)
     sequence_lengths: tuple[int, ...] = setting((128, 384), at_least=2)
     processes: int = setting(5, at_least=1)
+    max_processes: int = setting(20, at_least=1)
+    max_half_width: float = setting(0.05, at_least=0.0)
+    headline_factor: int = setting(5, at_least=1)
     pairs: int = setting(40, at_least=10)
     min_seconds: float = setting(0.4, at_least=0.0)
     max_seconds: float = setting(0.8, at_least=0.0)
@@ -54,6 +61,8 @@ class LatencyConfig(Checked):
                 self.refuse(name, "distinct values, at least one")
         if self.max_seconds < self.min_seconds:
             self.refuse("max_seconds", f"at least min_seconds = {self.min_seconds:g}")
+        if self.max_processes < self.processes:
+            self.refuse("max_processes", f"at least processes = {self.processes}")
         limit = self.reference.max_position_embeddings
         if max(self.sequence_lengths) > limit:
             self.refuse("sequence_lengths", f"at most max_position_embeddings = {limit} of the reference")

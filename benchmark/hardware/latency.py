@@ -36,7 +36,7 @@ def measure(
     rows: Mapping[int, Rows] | None = None,
     folder: Path | None = None,
 ) -> Results:
-    """Measures candidates against the reference in `config.processes` fresh processes.
+    """Measures candidates against the reference in fresh processes, as many as `config` asks for.
 
     Args:
         candidates: architectures by name; the key `""` is taken by the reference against itself.
@@ -74,13 +74,18 @@ def measure(
         progress(f"latency: without {name}: {reason}")
     if not files:
         raise LatencyError(f"latency: no runtime to measure with: {'; '.join(absent.values())}")
-    for process in range(config.processes):
+    for process in range(config.max_processes):
         for runtime, request in requests.items():
-            path = folder / file_name(runtime, process)
-            first = _finished(files[runtime][0], identity) if files[runtime] else None
-            skip = {} if first is None else _skipped(first)
-            _one_process(request | {"skip": skip}, process, path, config, progress)
-            files[runtime].append(path)
+            if process < config.processes:
+                first = _finished(files[runtime][0], identity) if files[runtime] else None
+                wanted = {"systems": list(request["encoders"]), "skip": {} if first is None else _skipped(first)}
+            else:
+                wide = read_results({runtime: files[runtime]}, {}).too_wide(config)
+                wanted = {"systems": wide, "skip": dict.fromkeys(_shapes(config)[1:], "not the headline")}
+            if wanted["systems"]:
+                path = folder / file_name(runtime, process)
+                _one_process(request | wanted, process, path, config, progress)
+                files[runtime].append(path)
     results = read_results(files, absent)
     _refuse(results, config, files, progress)
     return results
@@ -135,7 +140,9 @@ def _one_process(
     request: dict[str, Any], process: int, path: Path, config: LatencyConfig, progress: Callable[[str], None]
 ) -> None:
     """Runs one measuring process, unless its file is there."""
-    label = f"latency: {request['runtime']}, process {process + 1}/{config.processes}"
+    least, most = config.processes, config.max_processes
+    count = f"{process + 1}/{least}" if process < least else f"{process + 1} of at most {most}"
+    label = f"latency: {request['runtime']}, process {count}"
     if _finished(path, request["fingerprint"]) is not None:
         progress(f"{label}: reused")
         return
@@ -167,6 +174,11 @@ def _finished(path: Path, identity: str) -> dict[str, Any] | None:
         return file if file["fingerprint"] == identity else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _shapes(config: LatencyConfig) -> list[str]:
+    """The shapes of the grid in order, as the processes are told of them; the headline first."""
+    return [f"{batch_size}x{length}" for batch_size in config.batch_sizes for length in config.sequence_lengths]
 
 
 def _skipped(file: dict[str, Any]) -> dict[str, str]:

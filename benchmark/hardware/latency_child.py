@@ -30,27 +30,36 @@ def main(text: str) -> None:
 
     Args:
         text: JSON with `config`, `runtime`, `encoders` (by name, `""` being the reference), `graphs` (files for ONNX
-            Runtime), `rows` (a file of `latency_inputs`), `skip` (cells to leave out, with reasons), `process`,
-            `fingerprint` and `output`.
+            Runtime), `rows` (a file of `latency_inputs`), `systems` (the names to measure), `skip` (cells to leave out,
+            with reasons), `process`, `fingerprint` and `output`.
 
     Raises:
         LatencyError: something compiled in a timed window, or other processes took too much.
     """
     request = json.loads(text)
     config = latency_from_dict(request["config"])
-    encoders = {name: encoder_from_dict(fields) for name, fields in request["encoders"].items()}
+    encoders = {name: encoder_from_dict(request["encoders"][name]) for name in request["systems"]}
+    reference = encoder_from_dict(request["encoders"][""])
     runtime: Runtime = Xla() if request["runtime"] == Xla.name else OnnxRuntime(request["graphs"])
     started, before, watch = time.perf_counter(), machine_state.state(), machine_state.Watch()
     device = describe(runtime)
     counter = energy.find_counter(str(device["platform"]))
-    cells = []
+    cells: list[dict[str, Any]] = []
     for batch_size in config.batch_sizes:
         for length in config.sequence_lengths:
             cell: dict[str, Any] = {"batch_size": batch_size, "sequence_length": length}
             reason = request["skip"].get(f"{batch_size}x{length}")
             if reason is None:
+                factor = 1 if cells else config.headline_factor
                 cell |= measure_cell(
-                    runtime, encoders, config, cell, Path(request["rows"]), request["process"], counter
+                    runtime,
+                    reference,
+                    encoders,
+                    longer(config, factor),
+                    cell,
+                    Path(request["rows"]),
+                    request["process"],
+                    counter,
                 )
             else:
                 cell["skipped"] = reason
@@ -58,8 +67,8 @@ def main(text: str) -> None:
     others = watch.others()
     if others.cores is not None and others.cores > config.max_other_cores:
         raise LatencyError(
-            f"latency: refused: other processes took {others.cores:.2f} cores while process {request['process'] + 1} of"
-            f" {config.processes} measured, more than LatencyConfig.max_other_cores = {config.max_other_cores:g};"
+            f"latency: refused: other processes took {others.cores:.2f} cores while process {request['process'] + 1}"
+            f" measured, more than LatencyConfig.max_other_cores = {config.max_other_cores:g};"
             f" most of it: {others.busiest or 'no process that can be seen from here'}"
         )
     result = {
@@ -96,8 +105,15 @@ def describe(runtime: Runtime) -> dict[str, str | int | None]:
     return found
 
 
+def longer(config: LatencyConfig, factor: int) -> LatencyConfig:
+    """The settings with `factor` times the pairs and seconds of a cell."""
+    seconds = {name: factor * getattr(config, name) for name in ("min_seconds", "max_seconds")}
+    return dataclasses.replace(config, pairs=factor * config.pairs, **seconds)
+
+
 def measure_cell(
     runtime: Runtime,
+    reference_encoder: EncoderConfig,
     encoders: dict[str, EncoderConfig],
     config: LatencyConfig,
     cell: dict[str, Any],
@@ -105,7 +121,7 @@ def measure_cell(
     process: int,
     counter: energy.Counter | None,
 ) -> dict[str, Any]:
-    """Measures the reference against itself and then every candidate against it, in one shape.
+    """Measures `encoders` against the reference in one shape; `""` among them is the reference against itself.
 
     Returns:
         What was seen, as JSON: `systems` with the samples of each, or `skipped` with the reason.
@@ -113,7 +129,7 @@ def measure_cell(
     batch_size, length = cell["batch_size"], cell["sequence_length"]
     rows = read_rows(rows_file, length)
     inputs, copy_ns = runtime.inputs(rows, batch_size, config.seed + process)
-    reference = runtime.load("", encoders[""], batch_size, length)(inputs)
+    reference = runtime.load("", reference_encoder, batch_size, length)(inputs)
     # What the first call sets up is no part of a call.
     reference(0)
     call_s = reference(1) * 1e-9

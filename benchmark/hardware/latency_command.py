@@ -144,11 +144,10 @@ def table(results: Results, name: str, config: RunConfig) -> Iterator[str]:
     from benchmark.hardware.latency_results import PROCESSES, blocks
 
     latency = config.latency
-    few = f" (the protocol asks for {PROCESSES})" if latency.processes < PROCESSES else ""
-    yield (
-        f"{name} against {latency.reference_name}, {latency.processes} process{'' if latency.processes == 1 else 'es'}"
-        f"{few}, times in ms"
-    )
+    made = blocks(results, name, latency)
+    count = max((int(block.details["processes"] or 0) for block in made), default=latency.processes)
+    few = f" (the protocol asks for {PROCESSES})" if count < PROCESSES else ""
+    yield f"{name} against {latency.reference_name}, {count} process{'' if count == 1 else 'es'}{few}, times in ms"
     heads = (
         "runtime",
         "batch",
@@ -163,7 +162,7 @@ def table(results: Results, name: str, config: RunConfig) -> Iterator[str]:
         "warm-up",
     )
     rows = [[*heads, "energy"]]
-    for block in blocks(results, name, latency):
+    for block in made:
         assert block.speedup_interval is not None and block.noise_floor is not None
         bounds = [f"{1e3 * value:.3f}" if value else "n/a" for value in block.percentiles_s.values()]
         low, high = block.speedup_interval

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from benchmark.records import LatencyBlock
 
 # Raised whenever the same settings would time something else, or in another way: what another version measured is
 # measured anew, and never stands beside this one's.
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 # Processes that the protocol asks for; a record of fewer says so.
 PROCESSES = 5
 
@@ -82,14 +83,16 @@ class Results:
         ]
 
     def parts(self, cell: Cell) -> list[dict[str, Any]]:
-        """What each process says of a cell."""
+        """What each process says of a cell that it measured; where the first left it out, its reason alone."""
         shape = (cell.batch_size, cell.sequence_length)
         every = [part for file in self.processes[cell.runtime] for part in file["cells"]]
-        return [part for part in every if (part["batch_size"], part["sequence_length"]) == shape]
+        first, *others = [part for part in every if (part["batch_size"], part["sequence_length"]) == shape]
+        return [first, *(part for part in others if "skipped" not in part)]
 
     def skipped(self, cell: Cell) -> str | None:
         """Why a cell was left out; None where it was measured."""
-        return next((part["skipped"] for part in self.parts(cell) if "skipped" in part), None)
+        reason: str | None = self.parts(cell)[0].get("skipped")
+        return reason
 
     def measurement(self, cell: Cell, system: str) -> Measurement | None:
         """One system in one cell, `""` being the reference against itself; None where it was not measured."""
@@ -111,6 +114,20 @@ class Results:
         """What the reference differs from itself by; None where the cell was left out."""
         again = self.measurement(cell, "")
         return statistics.noise_floor(again.samples_ns, again.reference_samples_ns) if again else None
+
+    def too_wide(self, config: LatencyConfig) -> list[str]:
+        """Systems whose interval in the headline is wider than `config.max_half_width`; `""` for the noise floor."""
+        cell = self.cells[0]
+        floor = self.noise_floor(cell)
+        if floor is None:
+            return []
+        wide = [""] if floor > config.max_half_width else []
+        for system in self.parts(cell)[0]["systems"]:
+            found = self.measurement(cell, system)
+            if system and found is not None:
+                speedup, (_, high) = statistics.speedup(found.samples_ns, found.reference_samples_ns)
+                wide += [system] if math.log(high / speedup) > config.max_half_width else []
+        return wide
 
     def refused(self, cell: Cell, config: LatencyConfig) -> str | None:
         """Why a cell has no number: it was left out, or is noisier than `config.max_noise_floor`."""
@@ -190,10 +207,11 @@ def _details(results: Results, cell: Cell, found: Measurement) -> dict[str, str 
     files, part = results.processes[cell.runtime], results.parts(cell)[0]
     busiest = max(files, key=lambda file: file["others"]["cores"] or 0.0)["others"]
     loads = [[file[when]["load_average_1min"] for file in files] for when in ("before", "after")]
-    fewer = "" if len(files) >= PROCESSES else f" (the protocol asks for {PROCESSES})"
-    interval = "another measurement, by Student's t over processes" if len(files) > 1 else "quartiles of its pairs"
+    count = len(found.samples_ns)
+    fewer = "" if count >= PROCESSES else f" (the protocol asks for {PROCESSES})"
+    interval = "another measurement, by Student's t over processes" if count > 1 else "quartiles of its pairs"
     details = {
-        "processes": len(files),
+        "processes": count,
         "pairs": sum(map(len, found.samples_ns)),
         "interval": interval + fewer,
         "warmup_calls": max(found.warm_up_calls),

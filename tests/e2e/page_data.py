@@ -36,7 +36,7 @@ def _latency(milliseconds: float, generator: random.Random, *, length: int = 64)
     speedup = 19.0 / milliseconds
     return LatencyBlock(
         method="measured",
-        chip="cpu_2core",
+        chip="two_cores",
         batch_size=1,
         sequence_length=length,
         dtype="float32",

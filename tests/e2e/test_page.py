@@ -131,7 +131,7 @@ def test_axes_of_the_plot_switch(tab: Tab) -> None:
     assert page.locator("#plot .point").count() == len(SYSTEMS)
     page.select_option("#quality", "masked_lm_accuracy")
     assert "Masked-LM accuracy (%)" in page.text_content("#plot")
-    page.select_option("#group", "measured.cpu_2core.b1.l32.float32.xla.t2.p3")
+    page.select_option("#group", "measured.two_cores.b1.l32.float32.xla.t2.p3")
     assert page.locator("#plot .point").count() == 2
 
 
