@@ -39,6 +39,12 @@ def test_arithmetic_by_hand() -> None:
     assert floor(TINY, ARITHMETIC, 1, 3) == pytest.approx(result.latency_s)
 
 
+def test_products_below_the_peak_cost_more_and_leave_the_floor() -> None:
+    slower = dataclasses.replace(ARITHMETIC, sustained_flops=0.25)
+    assert estimate(TINY, slower, 1, 3).arithmetic_s == pytest.approx(4 * estimate(TINY, ARITHMETIC, 1, 3).arithmetic_s)
+    assert floor(TINY, slower, 1, 3) == floor(TINY, ARITHMETIC, 1, 3)
+
+
 def test_traffic_by_hand() -> None:
     values = sum(c * (m * k + k * n + m * n) for c, m, k, n in PRODUCTS)
     result = estimate(TINY, TRAFFIC, 1, 3)

@@ -15,9 +15,10 @@ class ChipConfig(Checked):
     """Figures of one device; the files under gin/hardware/ give them with their sources. 0 and '' mean not known.
 
     For every estimate: `peak_flops` of matrix products, `memory_bandwidth` (bytes/s) and `bytes_per_value`. For the
-    roofline: `tile`, to which each axis of a matrix product is padded; `vector_flops`, the peak of elementwise work;
-    memory on the chip (`on_chip_bytes`, `on_chip_bandwidth`), `op_overhead_s`, the fixed cost of one operation, and
-    the size of weights up to which the compiler makes one operation of a feed-forward network.
+    roofline: `tile`, to which each axis of a matrix product is padded; `sustained_flops`, the rate that products of an
+    encoder's size reach where it is less than the peak; `vector_flops`, the peak of elementwise work; memory on the
+    chip (`on_chip_bytes`, `on_chip_bandwidth`), `op_overhead_s`, the fixed cost of one operation, and the size of
+    weights up to which the compiler makes one operation of a feed-forward network.
     For the chip's compiler: a `topology` that libtpu knows, the `cores` that are one device of it, and `clock_hz`,
     which turns cycles into seconds. `memory_bytes` is what programs may take; no result depends on it.
     """
@@ -28,6 +29,7 @@ class ChipConfig(Checked):
     on_chip_bytes: float = setting(0.0, at_least=0.0)
     on_chip_bandwidth: float = setting(0.0, at_least=0.0)
     vector_flops: float = setting(0.0, at_least=0.0)
+    sustained_flops: float = setting(0.0, at_least=0.0)
     tile: int = setting(1, at_least=1)
     op_overhead_s: float = setting(0.0, at_least=0.0)
     fused_feedforward_bytes: float = setting(0.0, at_least=0.0)

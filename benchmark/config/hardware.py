@@ -22,8 +22,8 @@ class LatencyConfig(Checked):
     calls no longer get faster, and at the latest after `warm_up_seconds`. A cell in which one call of the reference
     takes more than `max_call_seconds` is left out.
 
-    Where an interval of the headline is wider than `max_half_width` (in the logarithm), further processes measure what
-    is too wide there, until nothing is or there are `max_processes`.
+    Where an interval of the headline reaches further up than `max_half_width` of its speed-up, further processes
+    measure what is too wide there, until nothing is or there are `max_processes`.
 
     A measurement is refused where the reference against itself differs by more than `max_noise_floor` (in the
     logarithm), or where other processes took more than `max_other_cores` processor cores meanwhile. `timeout_s` is the
@@ -41,11 +41,11 @@ class LatencyConfig(Checked):
     processes: int = setting(5, at_least=1)
     max_processes: int = setting(20, at_least=1)
     max_half_width: float = setting(0.05, at_least=0.0)
-    headline_factor: int = setting(5, at_least=1)
-    pairs: int = setting(40, at_least=10)
-    min_seconds: float = setting(0.4, at_least=0.0)
-    max_seconds: float = setting(0.8, at_least=0.0)
-    warm_up_seconds: float = setting(0.5, at_least=0.0, at_most=30.0)
+    headline_factor: int = setting(10, at_least=1)
+    pairs: int = setting(20, at_least=10)
+    min_seconds: float = setting(0.2, at_least=0.0)
+    max_seconds: float = setting(0.3, at_least=0.0)
+    warm_up_seconds: float = setting(0.25, at_least=0.0, at_most=30.0)
     max_call_seconds: float = setting(2.0, at_least=0.0)
     max_noise_floor: float = setting(0.1, at_least=0.0, changes_results=False)
     max_other_cores: float = setting(0.5, at_least=0.0, changes_results=False)

@@ -24,7 +24,7 @@ from benchmark.gin_loader import load
 from benchmark.hardware.roofline import estimate
 
 TPU_FIGURES: tuple[str, ...] = ("op_overhead_s", "on_chip_bandwidth")
-CPU_FIGURES: tuple[str, ...] = ("op_overhead_s", "on_chip_bandwidth", "vector_flops")
+CPU_FIGURES: tuple[str, ...] = ("op_overhead_s", "on_chip_bandwidth", "vector_flops", "sustained_flops")
 # Where a fit begins, beside what is known of the chip.
 _OVERHEAD_S = 1e-6
 
@@ -66,9 +66,10 @@ def fit(
         "op_overhead_s": _OVERHEAD_S,
         "on_chip_bandwidth": 2 * chip.memory_bandwidth,
         "vector_flops": chip.peak_flops / 50,
+        "sustained_flops": chip.peak_flops / 2,
     }
     start = [math.log(guesses[name]) for name in fields]
-    best = minimize(loss, start, method="Nelder-Mead", options={"maxiter": 400, "xatol": 1e-3, "fatol": 1e-9})
+    best = minimize(loss, start, method="Nelder-Mead", options={"maxiter": 600, "xatol": 1e-3, "fatol": 1e-9})
     return with_figures(np.clip(best.x, -40, 60))
 
 

@@ -7,18 +7,20 @@ output, as JSON `{"error": ...}`.
 from __future__ import annotations
 
 import dataclasses
+import gc
 import importlib.metadata
 import json
 import os
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from benchmark.config import EncoderConfig, LatencyConfig, encoder_from_dict, latency_from_dict
 from benchmark.hardware import energy, machine_state
 from benchmark.hardware.latency_inputs import read_rows
-from benchmark.hardware.latency_timing import LatencyError, Timed, time_pairs, timed_window, warm_up
+from benchmark.hardware.latency_timing import LatencyError, Timed, WarmUp, time_pairs, timed_window, warm_up
 from benchmark.hardware.runtimes import OnnxRuntime, Runtime, Xla
 from benchmark.manifest import machine
 from benchmark.process import end_with_parent
@@ -44,6 +46,8 @@ def main(text: str) -> None:
     started, before, watch = time.perf_counter(), machine_state.state(), machine_state.Watch()
     device = describe(runtime)
     counter = energy.find_counter(str(device["platform"]))
+    # Before each timed window garbage is collected, which need not look at all that was imported.
+    gc.freeze()
     cells: list[dict[str, Any]] = []
     for batch_size in config.batch_sizes:
         for length in config.sequence_lengths:
@@ -136,24 +140,30 @@ def measure_cell(
     if call_s > config.max_call_seconds:
         limit = f"LatencyConfig.max_call_seconds = {config.max_call_seconds:g}"
         return {"skipped": f"one call of the reference takes {call_s:.1f} s, more than {limit}"}
-    systems = {}
     warm = warm_up(reference, config.warm_up_seconds)
-    for name, encoder in encoders.items():
-        where = f"latency: {name or config.reference_name}, batch {batch_size}, length {length}"
-        candidate, own = reference, warm
-        if name:
-            candidate = runtime.load(name, encoder, batch_size, length)(inputs)
-            own = warm_up(candidate, config.warm_up_seconds)
-        with timed_window(where):
+
+    def timed(name: str, candidate: Timed, own: WarmUp) -> dict[str, Any]:
+        with timed_window(f"latency: {name or config.reference_name}, batch {batch_size}, length {length}"):
             ours, theirs = time_pairs(
                 candidate, reference, config.pairs, config.min_seconds, config.max_seconds, own.calls
             )
-        systems[name] = {
+        return {
             "samples_ns": ours,
             "reference_samples_ns": theirs,
             "warm_up": dataclasses.asdict(own),
             "joules": _joules(counter, candidate, config.energy_seconds, own.calls + len(ours)),
         }
+
+    systems = {"": timed("", reference, warm)} if "" in encoders else {}
+    names = [name for name in encoders if name]
+    # Two programs are made at a time and then measured: more would lie in memory together.
+    for first in range(0, len(names), 2):
+        pair = names[first : first + 2]
+        with ThreadPoolExecutor(2) as pool:
+            loaded = pool.map(lambda name: runtime.load(name, encoders[name], batch_size, length), pair)
+            candidates = [bind(inputs) for bind in loaded]
+        for name, candidate in zip(pair, candidates, strict=True):
+            systems[name] = timed(name, candidate, warm_up(candidate, config.warm_up_seconds))
     return {
         "inputs": len(inputs),
         "source": rows.source,

@@ -121,12 +121,12 @@ class Results:
         floor = self.noise_floor(cell)
         if floor is None:
             return []
-        wide = [""] if floor > config.max_half_width else []
+        wide = [""] if math.expm1(floor) > config.max_half_width else []
         for system in self.parts(cell)[0]["systems"]:
             found = self.measurement(cell, system)
             if system and found is not None:
                 speedup, (_, high) = statistics.speedup(found.samples_ns, found.reference_samples_ns)
-                wide += [system] if math.log(high / speedup) > config.max_half_width else []
+                wide += [system] if high / speedup - 1.0 > config.max_half_width else []
         return wide
 
     def refused(self, cell: Cell, config: LatencyConfig) -> str | None:

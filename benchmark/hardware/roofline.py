@@ -4,9 +4,9 @@ An operation is one matrix product with the elementwise work that compilers fuse
 feed-forward network where the chip's compiler makes one operation of them. It costs a fixed overhead and the larger of
 two times:
 
-- its work in the core: arithmetic at peak rate, with every axis (and the width of every head) padded to the chip's tile
-  and the time to fill the matrix unit, elementwise work on the vector unit, and activations to and from memory on the
-  chip, one after the other, since an operation of a few tiles has little to overlap;
+- its work in the core: arithmetic at the rate that such products sustain, with every axis (and the width of every head)
+  padded to the chip's tile and the time to fill the matrix unit, elementwise work on the vector unit, and activations
+  to and from memory on the chip, one after the other, since an operation of a few tiles has little to overlap;
 - its weights from main memory, unless the weights of all layers fit on the chip.
 
 Where the figures tell of no memory on the chip, activations and weights are traffic of main memory, as in the classic
@@ -142,7 +142,7 @@ def estimate(encoder: EncoderConfig, chip: ChipConfig, batch_size: int, sequence
     fits = layered and parameter_counts(encoder)["layers"] * chip.bytes_per_value <= chip.on_chip_bytes
     parts = dict.fromkeys(LIMITS, 0.0)
     for op in operations(encoder, chip, batch_size, sequence_length):
-        arithmetic = op.flops / chip.peak_flops
+        arithmetic = op.flops / (chip.sustained_flops or chip.peak_flops)
         vector = op.vector_flops / chip.vector_flops if chip.vector_flops else 0.0
         on_chip = op.activations * chip.bytes_per_value / chip.on_chip_bandwidth if layered else 0.0
         values = (0.0 if fits else op.weights) + (0.0 if layered else op.activations)
