@@ -44,7 +44,7 @@ check: setup  ## check format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: setup  ## measure speed and memory against peers (idle machine, 30 to 60 minutes; JSON in runs/bench)
+bench: setup  ## measure speed and memory against peers (idle machine, about 90 minutes; JSON in runs/bench)
 	@mkdir -p runs/bench
 	@test -n "$$AUTODISTILL_DATA" || echo "AUTODISTILL_DATA is not set: the embedded data set is measured"
 	$(BIN)/python -m pytest -q tests/performance -o addopts=--strict-markers --benchmark-only \

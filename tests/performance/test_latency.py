@@ -1,7 +1,7 @@
-"""Whole measurements of six architectures, made twice: do they agree, and what do they cost (`make bench`)?
+"""Whole measurements of six architectures: do two of them agree, and what do they cost (`make bench`)?
 
 The reference is the one of the CPU tracks with room for 512 positions. An interval must contain the estimate of the
-other measurement, in both directions. `-k headline` measures one shape only, `-k grid` the default grid.
+other measurement, in both directions. `-k twice` measures the headline twice, `-k grid` the default grid once.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from benchmark.config import EncoderConfig, LatencyConfig
 from benchmark.hardware.latency import measure
@@ -54,31 +52,32 @@ SYSTEMS = {
     "mobile-4x64": bottlenecked(4, 64, 1, 2),
     "mobile-2x48": bottlenecked(2, 48, 2, 1),
 }
-GRIDS: dict[str, dict[str, Any]] = {
-    "headline": {"batch_sizes": (1,), "sequence_lengths": (128,)},
-    "grid": {},
-}
 
 
-def measured(grid: str, folder: Path) -> tuple[Results, float]:
-    """A whole measurement, and its seconds."""
+def measured(config: LatencyConfig, folder: Path) -> tuple[Results, float]:
+    """A whole measurement, and its seconds for each architecture."""
     started = time.perf_counter()
-    results = measure(SYSTEMS, config_of(grid), lambda line: print(line, file=sys.stderr), folder=folder)
-    return results, time.perf_counter() - started
+    results = measure(SYSTEMS, config, lambda line: print(line, file=sys.stderr), folder=folder)
+    return results, (time.perf_counter() - started) / len(SYSTEMS)
 
 
-def config_of(grid: str) -> LatencyConfig:
+def config_of(**changes: Any) -> LatencyConfig:
     # What is noisy or disturbed is to be seen in the table, not to end the comparison.
-    return LatencyConfig(reference=REFERENCE, max_noise_floor=100.0, max_other_cores=1000.0, **GRIDS[grid])
+    return LatencyConfig(reference=REFERENCE, max_noise_floor=100.0, max_other_cores=1000.0, **changes)
 
 
-@pytest.mark.parametrize("grid", GRIDS)
-def test_measuring_twice_agrees(benchmark: Any, state_ratio: Any, tmp_path: Path, grid: str) -> None:
-    config = config_of(grid)
+def busy(*measurements: Results) -> str:
+    """How much of the cores other processes took."""
+    others = [file["others"]["cores"] or 0.0 for results in measurements for file in results.processes["xla"]]
+    return f"{statistics.mean(others):.2f} cores"
+
+
+def test_measuring_twice_agrees(benchmark: Any, state_ratio: Any, tmp_path: Path) -> None:
+    config = config_of(batch_sizes=(1,), sequence_lengths=(128,))
     pairs: list[tuple[Results, float]] = []
 
     def twice() -> None:
-        pairs.extend(measured(grid, tmp_path / name) for name in ("one", "two"))
+        pairs.extend(measured(config, tmp_path / name) for name in ("one", "two"))
 
     benchmark.pedantic(twice, rounds=1, iterations=1)
     (one, first_seconds), (two, second_seconds) = pairs
@@ -86,18 +85,29 @@ def test_measuring_twice_agrees(benchmark: Any, state_ratio: Any, tmp_path: Path
     halves: list[float] = []
     speedups: dict[str, str] = {}
     for name in SYSTEMS:
-        for ours, again in zip(blocks(one, name, config), blocks(two, name, config), strict=True):
-            for block, other in ((ours, again), (again, ours)):
-                assert block.speedup and block.speedup_interval and other.speedup
-                low, high = block.speedup_interval
-                inside.append(low <= other.speedup <= high)
-                halves.append(high / block.speedup - 1)
-            shape = f"{name} {ours.batch_size}x{ours.sequence_length}"
-            speedups[shape] = f"{ours.speedup:.3f} and {again.speedup:.3f} (noise {ours.noise_floor:.3f})"
-    others = statistics.mean(file["others"]["cores"] or 0.0 for r in (one, two) for file in r.processes["xla"])
-    share, cost = statistics.mean(inside), (first_seconds + second_seconds) / 2 / len(SYSTEMS)
-    start, busy = f"latency, {grid}", f"{others:.2f} cores"
-    state_ratio(f"{start}, intervals that hold the other estimate", share, 1.0, others=busy, **speedups)
+        (ours,), (again,) = blocks(one, name, config), blocks(two, name, config)
+        for block, other in ((ours, again), (again, ours)):
+            assert block.speedup and block.speedup_interval and other.speedup
+            low, high = block.speedup_interval
+            inside.append(low <= other.speedup <= high)
+            halves.append(high / block.speedup - 1)
+        speedups[name] = f"{ours.speedup:.3f} and {again.speedup:.3f} (noise {ours.noise_floor:.3f})"
+    share, cost = statistics.mean(inside), (first_seconds + second_seconds) / 2
+    state_ratio("latency, intervals that hold the other estimate", share, 1.0, others=busy(one, two), **speedups)
     median = f"{statistics.median(halves):.3f}"
-    state_ratio(f"{start}, largest half-width", max(halves), 0.05, at_least=False, median=median)
-    state_ratio(f"{start}, time for an architecture", cost, 60.0, unit="s", at_least=False)
+    state_ratio("latency, largest half-width", max(halves), 0.05, at_least=False, median=median)
+    state_ratio("latency, headline alone, time for an architecture", cost, 60.0, unit="s", at_least=False)
+
+
+def test_the_default_grid(benchmark: Any, state_ratio: Any, tmp_path: Path) -> None:
+    config = config_of()
+    results, cost = benchmark.pedantic(measured, args=(config, tmp_path), rounds=1, iterations=1)
+    widths: dict[str, list[float]] = {}
+    for name in SYSTEMS:
+        for block in blocks(results, name, config):
+            assert block.speedup and block.speedup_interval
+            half = block.speedup_interval[1] / block.speedup - 1
+            widths.setdefault(f"{block.batch_size}x{block.sequence_length}", []).append(half)
+    shown = {shape: f"half-width {statistics.median(halves):.3f}" for shape, halves in widths.items()}
+    label = "latency, default grid, time for an architecture"
+    state_ratio(label, cost, 60.0, unit="s", at_least=False, others=busy(results), **shown)
