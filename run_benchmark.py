@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.command_line import BAD_INPUT, UsageError, gin_parser, nearest, parse_flags, refusal
+from benchmark.bindings import nearest
+from benchmark.command_line import BAD_INPUT, UsageError, gin_parser, parse_flags, refusal
 from benchmark.config import STAGES, ConfigError, fingerprint
 
 if TYPE_CHECKING:

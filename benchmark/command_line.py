@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 from collections.abc import Sequence
 from typing import NoReturn
+
+from benchmark.bindings import nearest
 
 BAD_INPUT = 2
 
@@ -17,12 +18,6 @@ class UsageError(ValueError):
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(message)
-
-
-def nearest(word: str, known: Sequence[str]) -> str:
-    """A hint at the known word that is most like `word`; empty where none is."""
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def gin_parser(prog: str, description: str, epilog: str) -> argparse.ArgumentParser:

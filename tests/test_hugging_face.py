@@ -17,7 +17,6 @@ import torch
 import transformers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from safetensors.numpy import load_file, save_file
 
 from baselines import checkpoint_files
 from benchmark.config import EncoderConfig
@@ -28,6 +27,7 @@ from benchmark.models.hugging_face_config import encoder_from_json, encoder_to_j
 from benchmark.training.masking import MaskedBatch
 from benchmark.training.pretrain import masked_lm_loss
 from tests.encoders import small_encoder
+from tests.hugging_face_models import LABELS, plain, random_parameters
 
 HEADS = {
     "": "AutoModel",
@@ -36,28 +36,6 @@ HEADS = {
     "classifier": "AutoModelForSequenceClassification",
     "span": "AutoModelForQuestionAnswering",
 }
-LABELS = 3
-
-
-def plain(**values: Any) -> EncoderConfig:
-    """A small BERT."""
-    small: dict[str, Any] = {
-        "vocab_size": 50,
-        "embedding_size": 24,
-        "hidden_size": 24,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 3,
-        "intra_bottleneck_size": None,
-        "intermediate_size": 40,
-        "num_feedforward_networks": 1,
-        "hidden_act": "gelu",
-        "normalization_type": "layer_norm",
-        "trigram_input": False,
-        "key_query_shared_bottleneck": False,
-        "max_position_embeddings": 16,
-        "pooler": "tanh",
-    }
-    return EncoderConfig(**(small | values))
 
 
 @st.composite
@@ -103,24 +81,6 @@ def encoders(draw: st.DrawFn) -> EncoderConfig:
     )
 
 
-def random_parameters(config: EncoderConfig, head: str, seed: int = 0) -> dict[str, Any]:
-    """Parameters large enough to make every part matter; norms near 1."""
-    heads = [head] if head else []
-    # DistilBERT's pooler belongs to its classifier, BERT's and MobileBERT's to the encoder.
-    pooled = ("classifier",) if config.pooler == "relu" else ("", "classifier", "next_sentence")
-    if config.pooler != "none" and head in pooled:
-        heads.append("pooler")
-    state = {"classifier.bias": np.zeros(LABELS)}
-    shapes = checkpoint_files.parameter_shapes(config, tuple(heads), state)
-    rng = np.random.default_rng(seed)
-
-    def draw(path: Any, leaf: Any) -> np.ndarray:
-        scale = path[-1].key == "scale"
-        return (rng.standard_normal(leaf.shape) * (0.1 if scale else 0.2) + scale).astype(np.float32)
-
-    return dict(jax.tree.map_with_path(draw, shapes))
-
-
 def make_batch(config: EncoderConfig, rows: int, length: int, seed: int = 0) -> dict[str, np.ndarray]:
     """Random ids, rows of different lengths, no row empty."""
     rng = np.random.default_rng(seed)
@@ -161,7 +121,7 @@ def theirs(directory: Path, head: str, batch: dict[str, np.ndarray]) -> Any:
         return model.eval()(**inputs, output_hidden_states=True, output_attentions=True)
 
 
-def close(found: Any, expected: torch.Tensor, real: np.ndarray) -> None:
+def assert_close(found: Any, expected: torch.Tensor, real: np.ndarray) -> None:
     """Equality to 1e-5 of the largest value where `real` says that there is a token."""
     found, wanted = np.asarray(found), expected.numpy()
     assert found.shape == wanted.shape
@@ -182,17 +142,17 @@ def test_exported_models_compute_the_same(
     expected, found = theirs(directory, head, batch), ours(config, head, params, batch)
     real = batch["attention_mask"] > 0
     if head == "":
-        close(found.last_hidden_state, expected.last_hidden_state, real)
+        assert_close(found.last_hidden_state, expected.last_hidden_state, real)
         for layer in range(config.num_hidden_layers):
-            close(found.hidden_states[layer], expected.hidden_states[layer + 1], real)
+            assert_close(found.hidden_states[layer], expected.hidden_states[layer + 1], real)
             attention = jax.nn.softmax(found.attention_scores[layer], axis=-1)
-            close(np.moveaxis(np.asarray(attention), 1, 2), expected.attentions[layer].transpose(1, 2), real)
+            assert_close(np.moveaxis(np.asarray(attention), 1, 2), expected.attentions[layer].transpose(1, 2), real)
     elif head == "span":
-        close(found[..., 0], expected.start_logits, real)
-        close(found[..., 1], expected.end_logits, real)
+        assert_close(found[..., 0], expected.start_logits, real)
+        assert_close(found[..., 1], expected.end_logits, real)
     else:
         everything = np.ones(len(real), bool)
-        close(found, expected.logits, real if head == "masked_lm" else everything)
+        assert_close(found, expected.logits, real if head == "masked_lm" else everything)
     # And back: the same architecture and the same bits.
     again = checkpoint_files.read(directory)
     assert again.encoder == dataclasses.replace(config, position_initializer="normal")
@@ -288,94 +248,6 @@ def test_bfloat16_follows_float32() -> None:
     error = np.abs(exact - rough).max() / np.abs(exact).max()
     # bfloat16 has 8 bits of mantissa: close, and certainly not equal.
     assert 1e-4 < error < 0.05
-
-
-@pytest.mark.parametrize("head", ["", "masked_lm", "classifier"])
-def test_old_names_shards_and_half_precision_are_read(tmp_path: Path, head: str) -> None:
-    config = plain()
-    params = random_parameters(config, head)
-    checkpoint_files.write(tmp_path, config, params)
-    state = load_file(tmp_path / "model.safetensors")
-    old = {
-        k.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): v
-        for k, v in state.items()
-    }
-    prefix = "bert." if head else ""
-    old[f"{prefix}embeddings.position_ids"] = np.arange(16)[None]
-    if head == "masked_lm":
-        old["cls.predictions.decoder.weight"] = old["bert.embeddings.word_embeddings.weight"]
-    names = sorted(old)
-    (tmp_path / "model.safetensors").unlink()
-    for part in range(2):
-        half = {
-            name: old[name].astype(np.float16) if old[name].dtype == np.float32 else old[name]
-            for name in names[part::2]
-        }
-        save_file(half, tmp_path / f"model-{part}.safetensors")
-    places = {name: f"model-{i % 2}.safetensors" for i, name in enumerate(names)}
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
-    found = checkpoint_files.read(tmp_path)
-    rounded = jax.tree.map(lambda x: x.astype(np.float16).astype(np.float32), params)
-    assert jax.tree.all(jax.tree.map(np.array_equal, found.params, rounded))
-
-
-def test_pickles_are_read_only_when_asked_for(tmp_path: Path) -> None:
-    config = plain()
-    params = random_parameters(config, "masked_lm")
-    checkpoint_files.write(tmp_path, config, params)
-    state = {name: torch.from_numpy(value) for name, value in load_file(tmp_path / "model.safetensors").items()}
-    (tmp_path / "model.safetensors").unlink()
-    torch.save(state, tmp_path / "pytorch_model.bin")
-    with pytest.raises(CheckpointError, match="pickle file.*--allow_pickle"):
-        checkpoint_files.read(tmp_path)
-    found = checkpoint_files.read(tmp_path, allow_pickle=True)
-    assert jax.tree.all(jax.tree.map(np.array_equal, found.params, params))
-    torch.save({"x": Path("more than tensors")}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(CheckpointError, match="more than tensors"):
-        checkpoint_files.read(tmp_path, allow_pickle=True)
-
-
-def test_every_tensor_is_accounted_for(tmp_path: Path) -> None:
-    config = plain()
-    checkpoint_files.write(tmp_path, config, random_parameters(config, "masked_lm"))
-    path = tmp_path / "model.safetensors"
-    good = load_file(path)
-    key = "bert.encoder.layer.1.output.dense.weight"
-
-    def refused(state: dict[str, np.ndarray], message: str) -> None:
-        save_file({name: np.ascontiguousarray(value) for name, value in state.items()}, path)
-        with pytest.raises(CheckpointError, match=message) as caught:
-            checkpoint_files.read(tmp_path)
-        assert "\n" not in str(caught.value)
-
-    refused(good | {"bert.surprise": np.zeros(2, np.float32)}, "unknown: surprise")
-    refused(
-        {name: value for name, value in good.items() if name != key}, "missing: encoder.layer.1.output.dense.weight"
-    )
-    refused(good | {key: good[key].T}, r"shape \(40, 24\), expected \(24, 40\)")
-    refused(good | {key: good[key].astype(np.int8)}, "is int8")
-    table = good["bert.embeddings.word_embeddings.weight"]
-    refused(good | {"cls.predictions.decoder.weight": table + 1}, "only tied output embeddings")
-    path.write_bytes(b"nonsense")
-    with pytest.raises(CheckpointError, match="damaged"):
-        checkpoint_files.read(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"model_type": "roberta"}, "model_type is 'roberta'; accepted: bert"),
-        ({"hidden_act": "swish"}, "hidden_act is 'swish'; accepted: relu"),
-        ({"position_embedding_type": "relative_key"}, "accepted: absolute"),
-        ({"num_attention_heads": 5}, "num_attention_heads"),
-        ({"hidden_size": None}, "hidden_size"),
-    ],
-)
-def test_other_architectures_are_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
-    config = checkpoint_files.write(tmp_path, plain(), random_parameters(plain(), ""))
-    (tmp_path / "config.json").write_text(json.dumps(config | change))
-    with pytest.raises(CheckpointError, match=message):
-        checkpoint_files.read(tmp_path)
 
 
 def test_what_transformers_cannot_compute_is_not_exported() -> None:

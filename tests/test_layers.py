@@ -53,6 +53,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "benchmark.errors": (),
     "benchmark.manifest": (),
     "benchmark.bindings": ("benchmark.config",),
+    "benchmark.command_line": ("benchmark.bindings",),
     "benchmark.gin_loader": ("benchmark.config", "benchmark.bindings", "tasks.catalogue", "tasks.errors"),
     "benchmark.models": ("benchmark.config", "benchmark.models", "benchmark.settings"),
     "benchmark.hardware": (

@@ -72,7 +72,7 @@ def toy_batch(places: np.ndarray, rows: np.ndarray, seed: int = 1) -> dict[str, 
     return {"inputs": inputs, "places": places.astype(np.float32), "rows": rows.astype(np.float32)}
 
 
-def close(one: Any, two: Any, rtol: float = 1e-5, atol: float = 1e-6) -> None:
+def assert_close(one: Any, two: Any, rtol: float = 1e-5, atol: float = 1e-6) -> None:
     for (path, a), b in zip(jax.tree.leaves_with_path(one), jax.tree.leaves(two), strict=True):
         np.testing.assert_allclose(a, b, rtol=rtol, atol=atol, err_msg=jax.tree_util.keystr(path))
 
@@ -89,8 +89,8 @@ def test_a_batch_in_parts_gives_the_same_step(places: list[int], rows: list[int]
     (one, figures), (two, others) = (
         step(toy_state(), batch, np.float32(0.1), factor) for step in (WHOLE, PARTS[parts])
     )
-    close(figures, others)
-    close(one, two)
+    assert_close(figures, others)
+    assert_close(one, two)
 
 
 def test_the_parts_of_a_batch_weigh_differently() -> None:
@@ -116,7 +116,7 @@ def test_a_plain_loss_is_a_mean_over_rows() -> None:
         make_train_step(loss, DIRECTION, accumulation_steps=count)(toy_state(), batch, np.float32(0.1), {})
         for count in (1, 4)
     ]
-    close(*results)
+    assert_close(*results)
 
 
 def test_division_of_a_batch() -> None:
@@ -162,7 +162,7 @@ def test_a_distillation_in_parts_gives_the_same_step() -> None:
     (_, figures), (_, others) = results
     assert {*terms, "gradient_norm"} < set(figures)
     assert int(figures["tokens"]) == 16 + 5 + 14 + 4
-    close(results[0], results[1], rtol=1e-4, atol=1e-5)
+    assert_close(results[0], results[1], rtol=1e-4, atol=1e-5)
 
 
 def test_several_steps_at_once_are_the_steps_one_by_one() -> None:
@@ -176,9 +176,9 @@ def test_several_steps_at_once_are_the_steps_one_by_one() -> None:
         figures.append(figure)
     stacked = jax.tree.map(lambda *x: np.stack(x), *zip(batches, rates, factors, strict=True))
     at_once, together = REPEATED(toy_state(), *stacked)
-    close(at_once, state)
+    assert_close(at_once, state)
     for index, figure in enumerate(figures):
-        close(jax.tree.map(lambda x, i=index: x[i], together), figure)
+        assert_close(jax.tree.map(lambda x, i=index: x[i], together), figure)
 
 
 def product_types(program: Any) -> Iterator[str]:
@@ -206,7 +206,7 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32() -> None:
     assert rough_figures["loss"].dtype == jnp.float32
     assert float(rough_figures["loss"]) != float(exact_figures["loss"])
     assert float(rough_figures["loss"]) == pytest.approx(float(exact_figures["loss"]), rel=0.02)
-    close(rough.params, exact.params, rtol=0.2, atol=0.02)
+    assert_close(rough.params, exact.params, rtol=0.2, atol=0.02)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

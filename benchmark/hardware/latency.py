@@ -20,7 +20,7 @@ from benchmark.config import EncoderConfig, LatencyConfig, fingerprint, to_dict
 from benchmark.hardware import onnx_graphs
 from benchmark.hardware.children import run_child
 from benchmark.hardware.latency_inputs import Rows, choose_rows, embedded_rows, write_rows
-from benchmark.hardware.latency_results import PROTOCOL_VERSION, Results, file_name, read_results
+from benchmark.hardware.latency_results import PROTOCOL_VERSION, Results, file_name, read_results, shape_name
 from benchmark.hardware.latency_timing import LatencyError
 
 __all__ = ["PROTOCOL_VERSION", "LatencyError", "Results", "choose_rows", "measure"]
@@ -178,12 +178,12 @@ def _finished(path: Path, identity: str) -> dict[str, Any] | None:
 
 def _shapes(config: LatencyConfig) -> list[str]:
     """The shapes of the grid in order, as the processes are told of them; the headline first."""
-    return [f"{batch_size}x{length}" for batch_size in config.batch_sizes for length in config.sequence_lengths]
+    return [shape_name(batch_size, length) for batch_size in config.batch_sizes for length in config.sequence_lengths]
 
 
 def _skipped(file: dict[str, Any]) -> dict[str, str]:
     """Cells that the first process left out, which the others need not try."""
-    return {f"{c['batch_size']}x{c['sequence_length']}": c["skipped"] for c in file["cells"] if "skipped" in c}
+    return {shape_name(c["batch_size"], c["sequence_length"]): c["skipped"] for c in file["cells"] if "skipped" in c}
 
 
 def _refuse(

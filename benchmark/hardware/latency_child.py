@@ -20,6 +20,7 @@ from typing import Any
 from benchmark.config import EncoderConfig, LatencyConfig, encoder_from_dict, latency_from_dict
 from benchmark.hardware import energy, machine_state
 from benchmark.hardware.latency_inputs import read_rows
+from benchmark.hardware.latency_results import shape_name
 from benchmark.hardware.latency_timing import LatencyError, Timed, WarmUp, time_pairs, timed_window, warm_up
 from benchmark.hardware.runtimes import OnnxRuntime, Runtime, Xla
 from benchmark.manifest import machine
@@ -52,7 +53,7 @@ def main(text: str) -> None:
     for batch_size in config.batch_sizes:
         for length in config.sequence_lengths:
             cell: dict[str, Any] = {"batch_size": batch_size, "sequence_length": length}
-            reason = request["skip"].get(f"{batch_size}x{length}")
+            reason = request["skip"].get(shape_name(batch_size, length))
             if reason is None:
                 factor = 1 if cells else config.headline_factor
                 cell |= measure_cell(

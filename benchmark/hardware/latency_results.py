@@ -145,6 +145,11 @@ class Results:
         )
 
 
+def shape_name(batch_size: int, sequence_length: int) -> str:
+    """A shape as measuring processes are told of it."""
+    return f"{batch_size}x{sequence_length}"
+
+
 def file_name(runtime: str, process: int) -> str:
     """Name of the file that a measuring process writes, inside the folder of the measurement."""
     return f"{runtime}-{process}.json"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmark.search import expected_gain
@@ -94,9 +94,8 @@ def experiment(problem: Problem, observations: Sequence[Observation], running: S
         known = problem.describe(observation.point) or {}
         measured = dict(observation.outcomes)
         for objective in problem.objectives:
-            value, stderr = measured.pop(objective.name, (known.get(objective.name, math.nan), 0.0))
-            shrunk = stderr / value if objective.log else stderr
-            rows.append((number, _metric(objective), _value(objective, value), shrunk))
+            found = measured.pop(objective.name, (known.get(objective.name, math.nan), 0.0))
+            rows.append((number, _metric(objective), *_data(objective, *found)))
         rows += [(number, name, value, stderr) for name, (value, stderr) in measured.items()]
     # All data at once: the client takes 16 ms for each trial, which a long search pays with every suggestion.
     held = client._experiment
@@ -132,6 +131,16 @@ def _metric(objective: Objective) -> str:
 
 def _value(objective: Objective, value: float) -> float:
     return math.log(value) if objective.log else value
+
+
+def _data(objective: Objective, value: float, stderr: float) -> tuple[float, float]:
+    """Mean and standard error as the experiment keeps them."""
+    return _value(objective, value), stderr / value if objective.log else stderr
+
+
+def trial_data(problem: Problem, result: Mapping[str, float]) -> dict[str, tuple[float, float]]:
+    """Mean and standard error of each of the experiment's metrics; `result` has the objectives of a completed trial."""
+    return {_metric(o): _data(o, result[o.name], result.get(f"{o.name}_stderr", 0.0)) for o in problem.objectives}
 
 
 def _parameter(field: Field) -> Any:

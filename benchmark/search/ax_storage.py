@@ -8,7 +8,6 @@ what the journal has already, never the other way round, and the next update cat
 from __future__ import annotations
 
 import logging
-import math
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -70,17 +69,8 @@ class AxStorage:
     def _end(self, trial: Trial) -> None:
         if trial.status == "failed":
             self._client.mark_trial_failed(trial.number, failed_reason=trial.result["error"])
-            return
-        values = {
-            objective.name: (trial.result[objective.name], trial.result.get(f"{objective.name}_stderr", 0.0))
-            for objective in self._problem.objectives
-        }
-        data = {
-            f"log_{o.name}" if o.log else o.name: (math.log(mean), error / mean) if o.log else (mean, error)
-            for o in self._problem.objectives
-            for mean, error in [values[o.name]]
-        }
-        if trial.status == "completed":
+        elif trial.status == "completed":
+            data = ax_search.trial_data(self._problem, trial.result)
             self._client.complete_trial(trial.number, raw_data=data)
         else:
             # Data of a stopped trial are of fewer steps and would stand beside those of the others.

@@ -22,6 +22,8 @@ from benchmark.training.state import SOUND, TOKENS, TrainState, repeat_step
 # Dispatches that the device may still have to do when an older one is looked at. The device never waits for the host,
 # and the host never runs ahead with more than this many batches.
 AHEAD = 2
+# The folder of checkpoints in that of a fit.
+CHECKPOINTS = "checkpoints"
 
 Inputs = Callable[[int], tuple[Any, Any, dict[str, Any]]]
 
@@ -107,18 +109,11 @@ def fit(
             saved.
     """
     first = 0
-    saved = directory / "checkpoints" if directory is not None else None
+    saved = directory / CHECKPOINTS if directory is not None else None
     if saved is not None:
         first, state = _continued(saved, state, total_steps, name, progress, mesh)
     state = partitioning.place(mesh, state)
-    if hooks is None:
-        hooks = [write_lines(progress)]
-    if directory is not None and saved is not None:
-        hooks = [write_metrics(directory / "metrics.jsonl"), *hooks]
-    if mesh is not None and not distributed.leads():
-        hooks = []
-    if saved is not None:
-        hooks = [*hooks, save_checkpoints(saved)]
+    hooks = _all_hooks([write_lines(progress)] if hooks is None else hooks, directory, mesh)
     started = time.perf_counter()
     speed = Speed(flops_per_step, peak_flops)
 
@@ -166,6 +161,14 @@ def fit(
     finally:
         tell("end", done)
     return state, FitReport(done - first, time.perf_counter() - started, last)
+
+
+def _all_hooks(hooks: Sequence[Hook], directory: Path | None, mesh: Mesh | None) -> list[Hook]:
+    """With those that write files: metrics where this process speaks for the run, checkpoints where all take part."""
+    told = [*hooks] if directory is None else [write_metrics(directory / "metrics.jsonl"), *hooks]
+    if mesh is not None and not distributed.leads():
+        told = []
+    return told if directory is None else [*told, save_checkpoints(directory / CHECKPOINTS)]
 
 
 def _continued(
