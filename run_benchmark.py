@@ -129,6 +129,7 @@ def execute(config: RunConfig, workdir: Path, stages: tuple[str, ...], gin_text:
             process.keep_freed_memory()
         from benchmark import pipeline
 
+        process.collect_less_often()
         try:
             code = pipeline.run(config, workdir, stages, gin_text=gin_text, command=command)
         except (pipeline.RunError, ConfigError, DataError) as error:

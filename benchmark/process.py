@@ -1,8 +1,9 @@
-"""The process as a whole: compiled programs and freed memory, how long it compiles, and whose end is its own."""
+"""The process as a whole: compiled programs, freed memory, garbage, time of compiling, and whose end is its own."""
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -47,6 +48,16 @@ def keep_programs(directory: Path) -> None:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(directory.absolute())
         # Smaller programs are compiled as quickly as they are read.
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
+
+def collect_less_often() -> None:
+    """Lets Python look for unreachable cycles less often: a fifth of the time of tracing a train step goes there.
+
+    Tracing makes objects by the hundred thousand, nearly all of which stay, and what imports left is looked through
+    again each time. Call it after the imports.
+    """
+    gc.freeze()
+    gc.set_threshold(50_000, 10, 10)
 
 
 def end_with_parent() -> None:

@@ -48,7 +48,11 @@ class Program:
 
 @dataclass(frozen=True)
 class DistillationStep:
-    """One step of a phase: the teacher's program, and the student's, which reads what the teacher's gives."""
+    """One step of a phase: the teacher's program, and the student's, which reads what the teacher's gives.
+
+    With `TrainerConfig.teacher_in_step` the student's program holds the teacher, whose parameters are its `constants`,
+    and the teacher's alone says what is read; they are None otherwise.
+    """
 
     teacher: Program
     name: str
@@ -58,14 +62,21 @@ class DistillationStep:
     rates: Any
     settings: Any
     loss: Any
+    constants: dict[str, Any] | None
 
     def terms(self, read: outputs.Outputs) -> Any:
         """Shapes of the loss's terms alone: a fraction of the time that the whole step takes to evaluate."""
-        return jax.eval_shape(self.loss, self.state.params, (self.masked, read), self.settings)
+        settings = self.settings | (self.constants or {})
+        return jax.eval_shape(self.loss, self.state.params, self._batch(read), settings)
 
     def student(self, read: outputs.Outputs) -> Program:
         """The student's program on shapes of the teacher's outputs."""
-        return Program(self.name, self.function, (self.state, (self.masked, read), self.rates, self.settings))
+        constants = () if self.constants is None else (self.constants,)
+        arguments = (self.state, self._batch(read), self.rates, self.settings, *constants)
+        return Program(self.name, self.function, arguments)
+
+    def _batch(self, read: outputs.Outputs) -> Any:
+        return self.masked if self.constants is not None else (self.masked, read)
 
 
 def masked_batch(
@@ -129,7 +140,8 @@ def distillation_step(
         masked,
         rate_factors(params, phase, 0, layers),
         objective.settings(phase, stage_weights(phase, 0, layers)),
-        distill.recipe_loss(student, teacher, recipe, objective, trainer.compute_dtype),
+        distill.recipe_loss(student, teacher, recipe, objective, trainer),
+        {distill.TEACHER: given} if trainer.teacher_in_step else None,
     )
 
 

@@ -35,7 +35,8 @@ class Figures:
 
     Attributes:
         name: whose step it is a part of.
-        part: `step` (the whole step), or `teacher` and then `student` for the two programs of a distillation step.
+        part: `step` of the teacher's pretraining; of a distillation step `whole`, or `teacher` and then `student` where
+            it is two programs.
         seconds: time of compiling.
         memory: memory on each device.
         kept: the arguments that stay from step to step (parameters, optimiser state), bytes on each device.
@@ -259,7 +260,7 @@ def _time(figures: Figures, teacher: Figures | None, config: RunConfig) -> str:
     """Two estimates of a step's time, with what each leaves out."""
     target = config.trainer.target
     assert target is not None
-    peak = least_seconds(config, teacher is None, figures.devices)
+    peak = least_seconds(config, figures.part == "step", figures.devices)
     words = f"its matrix products at peak take {peak:.3f} s"
     if not target.chip.clock_hz:
         return words

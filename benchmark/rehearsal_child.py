@@ -51,6 +51,8 @@ def _figures(name: str, part: str, program: programs.Program, kept: Any, mesh: M
 def compile_run(config: RunConfig) -> Iterator[Figures]:
     """Compiles the teacher's step, and for each phase the teacher's outputs and the step of the first baseline.
 
+    With `TrainerConfig.teacher_in_step` these two are one program.
+
     Raises:
         StageError: settings, mesh and slice do not go together.
         jax.errors.JaxRuntimeError: the compiler refuses a program.
@@ -69,6 +71,10 @@ def compile_run(config: RunConfig) -> Iterator[Figures]:
         distillation = programs.distillation_step(config, student.encoder, student.name, phase, mesh)
         teacher = distillation.teacher
         name = f"{student.name}, phase {phase.name}"
+        if distillation.constants is not None:
+            whole = distillation.student(teacher.outputs())
+            yield _figures(name, "whole", whole, (whole.arguments[0], distillation.constants), mesh)[0]
+            continue
         figures, places = _figures(name, "teacher", teacher, teacher.arguments[1], mesh)
         yield figures
         outputs = jax.tree.map(

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from benchmark.config import DistillConfig, EncoderConfig, OptimizerConfig, PhaseConfig
+from benchmark.config import DistillConfig, EncoderConfig, OptimizerConfig, PhaseConfig, TrainerConfig
 from benchmark.distillation.distill import distill
 from benchmark.distillation.initial import init_student
 from benchmark.distillation.objectives import Objective
@@ -103,7 +103,7 @@ def traces() -> Any:
 
     def remembered_step(loss: Any, direction: Any, **options: Any) -> Any:
         # All tests have the same optimiser.
-        return steps.setdefault(loss.key, make_step(loss, direction, **options))
+        return steps.setdefault(getattr(loss, "key", loss), make_step(loss, direction, **options))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "loss_function", remembered_loss)
@@ -244,6 +244,20 @@ def test_one_program_gives_the_same_parameters(teacher: Teacher, rows: TokenArra
         np.testing.assert_allclose(a, b, atol=2e-4)
     # All stages of the transfer share a program here too.
     assert [traces[STUDENT, LAYERS, Objective.of([phase]), "float32"] for phase in RECIPE.phases] == [1, 1]
+
+
+@pytest.mark.parametrize(("parts", "together"), [(1, 1), (2, 2)])
+def test_teacher_in_the_step_gives_the_same_parameters(
+    teacher: Teacher, rows: TokenArrays, parts: int, together: int
+) -> None:
+    """As a program of its own, and in the student's: whole, in parts, several steps at once; nothing is cached then."""
+    trainer = TrainerConfig(teacher_in_step=True, gradient_accumulation_steps=parts, steps_per_dispatch=together)
+    # Another map, so that losses of other tests are not traced here again.
+    cache, recipe = TeacherCache(2**30), dataclasses.replace(RECIPE, layer_map="last")
+    within = run(recipe, teacher, rows, trainer=trainer, cache=cache)
+    for a, b in zip(jax.tree.leaves(within), jax.tree.leaves(run(recipe, teacher, rows)), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-4)
+    assert cache.computed == cache.live == 0
 
 
 def test_every_stage_and_phase_runs_the_same_program(teacher: Teacher, rows: TokenArrays, traces: Counter[Any]) -> None:

@@ -155,7 +155,9 @@ def test_student_has_the_shapes_of_a_real_one(tiny: RunConfig, hidden: int) -> N
     assert ("projection" in real) == (hidden != teacher.hidden_size)
 
 
-def test_a_step_gives_back_its_state(tiny: RunConfig) -> None:
+@pytest.mark.parametrize("in_step", [False, True])
+def test_a_step_gives_back_its_state(tiny: RunConfig, in_step: bool) -> None:
+    tiny = dataclasses.replace(tiny, trainer=TrainerConfig(teacher_in_step=in_step))
     step = programs.distillation_step(tiny, tiny.baselines[0].encoder, "student", tiny.distill.phases[0])
     read = step.teacher.outputs()
     program = step.student(read)
@@ -294,19 +296,17 @@ TargetConfig.chip = @tpu_v4/ChipConfig()
 
 @without_libtpu
 @pytest.mark.slow
-def test_tiny_steps_compile_for_four_chips(tmp_path: Path) -> None:
-    (tmp_path / "target.gin").write_text(TARGET)
+@pytest.mark.parametrize("parts", [("teacher", "student"), ("whole",)])
+def test_tiny_steps_compile_for_four_chips(tmp_path: Path, parts: tuple[str, ...]) -> None:
+    within = f"TrainerConfig.teacher_in_step = {parts == ('whole',)}"
+    (tmp_path / "target.gin").write_text(f"{TARGET}{within}\n")
     loaded = load([str(tmp_path / "target.gin")])
     target = loaded.config.trainer.target
     assert target is not None
     told = [rehearsal.Figures.of(values) for values in rehearsal.answers(target, loaded.text)]
     assert [(f.name, f.part) for f in told] == [
         ("teacher", "step"),
-        *(
-            ("plain, phase " + phase.name, part)
-            for phase in loaded.config.distill.phases
-            for part in ("teacher", "student")
-        ),
+        *(("plain, phase " + phase.name, part) for phase in loaded.config.distill.phases for part in parts),
     ]
     for part in told:
         assert part.devices == 4 and part.cycles > 0
@@ -316,7 +316,7 @@ def test_tiny_steps_compile_for_four_chips(tmp_path: Path) -> None:
     # Adam keeps two moments beside each parameter, in float32.
     teacher = init_params(loaded.config.teacher.encoder, 0)
     assert told[0].kept == pytest.approx(12 * sum(leaf.size for leaf in jax.tree.leaves(teacher)), abs=64)
-    line, fits = rehearsal.step_line(told[2], told[1], loaded.config)
+    line, fits = rehearsal.step_line(told[len(parts)], told[1] if len(parts) == 2 else None, loaded.config)
     assert fits and "of 30.75 GiB" in line
     assert json.loads(json.dumps(dataclasses.asdict(told[0])))["memory"]["arguments"] == told[0].memory.arguments
 

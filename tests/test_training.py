@@ -132,6 +132,28 @@ def test_adamw_is_optax_adamw() -> None:
         np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
+def test_lamb_is_optax_lamb() -> None:
+    """On arrays with and without decay, of zeros too, below and above the limit of the gradients' norm."""
+    config = OptimizerConfig(name="lamb", clip_norm=2.0, weight_decay=0.1)
+    params = PARAMS | {"other": {"kernel": jnp.zeros((2, 2))}}
+    decayed = jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
+    expected = optax.chain(
+        optax.clip_by_global_norm(2.0),
+        optax.scale_by_adam(config.beta1, config.beta2, config.epsilon),
+        optax.add_decayed_weights(0.1, decayed),
+        optax.masked(optax.scale_by_trust_ratio(), decayed),
+    )
+    direction = make_direction(config)
+    states = [direction.init(params), expected.init(params)]
+    for step, factor in enumerate((0.1, 1.0, 0.0, 10.0)):
+        given = jax.tree.map(lambda g, f=factor: f * g, gradients(step) | {"other": {"kernel": jnp.eye(2)}})
+        ours, states[0] = direction.update(given, states[0], params)
+        theirs, states[1] = expected.update(given, states[1], params)
+        for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-6)
+        params = jax.tree.map(lambda p, u: p - 0.1 * u, params, ours)
+
+
 def test_biases_and_norms_do_not_decay() -> None:
     direction = make_direction(OptimizerConfig(weight_decay=0.1))
     update, _ = direction.update(jax.tree.map(jnp.zeros_like, PARAMS), direction.init(PARAMS), PARAMS)

@@ -90,7 +90,9 @@ class TrainerConfig(Checked):
     losses stay in float32. A batch is divided into `gradient_accumulation_steps` parts that are computed one after the
     other, which saves memory and gives the same step. `steps_per_dispatch` steps are handed to the device at once,
     with their batches. Metrics are written every `log_every` steps. The teacher's outputs on the batches that all
-    students see are kept up to `teacher_cache_bytes` in memory and `teacher_cache_disk_bytes` in the run's folder.
+    students see are kept up to `teacher_cache_bytes` in memory and `teacher_cache_disk_bytes` in the run's folder; with
+    `teacher_in_step` nothing is kept, as each step of a distillation from masked text runs the teacher itself, in one
+    program with the student and in the memory of a part of the batch.
     `keep_freed_memory` makes steps of large models on a CPU faster and those of tiny ones slower
     (`benchmark.process`). `target` is what `--dry_run` compiles for.
     """
@@ -102,6 +104,7 @@ class TrainerConfig(Checked):
     tensorboard: bool = setting(True, changes_results=False)
     teacher_cache_bytes: int = setting(2 * 2**30, at_least=0, changes_results=False)
     teacher_cache_disk_bytes: int = setting(0, at_least=0, changes_results=False)
+    teacher_in_step: bool = setting(False)
     keep_freed_memory: bool = setting(False, changes_results=False)
     mesh: MeshConfig = setting(MeshConfig())
     target: TargetConfig | None = setting(None, changes_results=False)

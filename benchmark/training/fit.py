@@ -74,6 +74,7 @@ def fit(
     peak_flops: float | None = None,
     mesh: Mesh | None = None,
     stop_after: int | None = None,
+    constants: dict[str, Any] | None = None,
 ) -> tuple[TrainState, FitReport]:
     """Runs `total_steps` steps, continuing from the newest whole checkpoint of an interrupted call.
 
@@ -100,6 +101,7 @@ def fit(
         mesh: where state and batches lie; with one, all processes of the run have to call.
         stop_after: the step to stop after, at the end of a dispatch, with a checkpoint from which a later call goes on;
             None runs to the end.
+        constants: what every step reads and none changes, as `make_train_step` has it.
 
     Returns:
         The final state and a report.
@@ -131,6 +133,7 @@ def fit(
             raise _diverged(dispatch, int(sound.argmin()), total_steps, name, describe_batch, saved)
 
     until = total_steps if stop_after is None else min(stop_after, total_steps)
+    shared = () if constants is None else (constants,)
     pending: deque[_Dispatch] = deque()
     done, last = first, {}
     try:
@@ -140,7 +143,7 @@ def fit(
                 break
             step = step_function if count == 1 else repeat_step(step_function)
             batch, rate, settings = inputs(start) if count == 1 else _stack([inputs(start + i) for i in range(count)])
-            state, metrics = step(state, batch, rate, settings)
+            state, metrics = step(state, batch, rate, settings, *shared)
             if start == first:
                 speed.restart()
             pending.append(_Dispatch(start, count, rate, metrics))

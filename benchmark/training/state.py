@@ -134,7 +134,7 @@ def make_train_step(
     Args:
         loss_function: `(params, batch, settings) -> (loss, metrics)`. The loss is a scalar, a mean over the rows of the
             batch, or a dictionary of terms to be summed, each a `Mean`; so may the metrics be. `settings` is a
-            dictionary of arrays that may change from step to step without a new compile.
+            dictionary of arrays: those of the step, which may change without a new compile, and `constants`.
         direction: optimiser without learning rate.
         accumulation_steps: parts into which a batch is divided; they are computed one after the other, in the memory of
             one, and give the loss and the gradient of the whole batch up to rounding.
@@ -143,10 +143,11 @@ def make_train_step(
         mesh: the mesh that state and batch lie on; None for one device.
 
     Returns:
-        `step(state, batch, rate, settings) -> (state, metrics)`; `rate` is a scalar, or a tree of factors shaped like
-        the parameters (each leaf broadcasts against its parameter). The state is donated. `metrics` holds the loss, its
-        terms, the other metrics, the gradient norm, `tokens` where they are counted, and `sound`: whether loss,
-        gradient and update are finite. Where loss or gradient are not, the parameters stay as they were, and no
+        `step(state, batch, rate, settings, constants) -> (state, metrics)`; `rate` is a scalar, or a tree of factors
+        shaped like the parameters (each leaf broadcasts against its parameter); `constants`, which may be left out, is
+        a dictionary of what all steps share. The state is donated. `metrics` holds the loss, its terms, the other
+        metrics, the gradient norm, `tokens` where they are counted, and `sound`: whether loss, gradient and update are
+        finite. Where loss or gradient are not, the parameters stay as they were, and no
         parameter ever takes a value that is not finite; the run is expected to end there, as the optimiser's state is
         spoilt.
     """
@@ -154,7 +155,10 @@ def make_train_step(
     def whole(params: Any, batch: Any, settings: dict[str, Any]) -> tuple[jax.Array, dict[str, jax.Array]]:
         return _loss(*_means(loss_function(params, batch, settings)))
 
-    def step(state: TrainState, batch: Any, rate: Any, settings: dict[str, Any]) -> Any:
+    def step(
+        state: TrainState, batch: Any, rate: Any, settings: dict[str, Any], constants: dict[str, Any] | None = None
+    ) -> Any:
+        settings = settings | (constants or {})
         if accumulation_steps == 1:
             (loss, parts), gradients = jax.value_and_grad(whole, has_aux=True)(state.params, batch, settings)
         else:
@@ -187,11 +191,11 @@ def repeat_step(step: Callable[..., Any]) -> Callable[..., Any]:
         step: as `make_train_step` gives it.
 
     Returns:
-        `steps(state, batches, rates, settings) -> (state, metrics)`, where every array has one more axis, the first,
-        along which the steps lie. The state is donated.
+        `steps(state, batches, rates, settings, constants) -> (state, metrics)`, where every array but those of state
+        and constants has one more axis, the first, along which the steps lie. The state is donated.
     """
 
-    def steps(state: TrainState, batches: Any, rates: Any, settings: Any) -> Any:
-        return jax.lax.scan(lambda state, inputs: step(state, *inputs), state, (batches, rates, settings))
+    def steps(state: TrainState, batches: Any, rates: Any, settings: Any, *constants: Any) -> Any:
+        return jax.lax.scan(lambda state, inputs: step(state, *inputs, *constants), state, (batches, rates, settings))
 
     return jax.jit(steps, donate_argnums=0)

@@ -24,6 +24,7 @@ def main() -> None:
     from benchmark.config import OptimizerConfig
     from benchmark.models.encoder import Encoder
     from benchmark.models.inference import compile_encoder
+    from benchmark.process import collect_less_often
     from benchmark.training.initial import init_tree
     from benchmark.training.masking import MaskedBatch
     from benchmark.training.optimizers import make_direction
@@ -35,6 +36,7 @@ def main() -> None:
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     encoder = baselines()["mobilebert"].encoder
     assert encoder
+    collect_less_often()
     if kind == "inference":
         params = init_tree(Encoder(encoder), encoder, 0, num_inputs=3)
         jax.block_until_ready(jnp.zeros(1) + 1)

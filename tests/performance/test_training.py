@@ -29,11 +29,11 @@ ROWS = 32
 TURNS, STEPS = 4, 2
 # Seconds between turns, in which the waiting threads of the last framework go to sleep.
 PAUSE_S = 0.2
-# Rate over torch's: our step, torch's step, and what is asked for.
+# Parts of our step (`TrainerConfig.gradient_accumulation_steps`), torch's step, and what is asked for of the ratio.
 CASES = {
-    "masked_lm": ("masked_lm", 1.0),
-    "distill": ("distill", 1.1),
-    "cached": ("distill", 2.5),
+    "masked_lm": (1, "masked_lm", 1.0),
+    "distill": (4, "distill", 1.1),
+    "cached": (1, "distill", 2.5),
 }
 PEAK_MEMORY = 1.3
 COMPILE_COLD_S = {"inference": 3.0, "training": 8.0}
@@ -48,9 +48,10 @@ def environment() -> dict[str, str]:
 
 
 @contextmanager
-def trained(framework: str, kind: str) -> Iterator[Any]:
+def trained(framework: str, kind: str, parts: int = 1) -> Iterator[Any]:
     """A process of a framework; gives a function from a number of steps to what they took."""
-    command = [sys.executable, "-W", "ignore", "-m", "tests.performance.training_child", framework, kind, str(ROWS)]
+    module = "tests.performance.training_child"
+    command = [sys.executable, "-W", "ignore", "-m", module, framework, kind, str(ROWS), str(parts)]
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -74,13 +75,13 @@ def trained(framework: str, kind: str) -> Iterator[Any]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_training_rate(benchmark: Any, state_ratio: Any, case: str) -> None:
-    peer, target = CASES[case]
+    parts, peer, target = CASES[case]
     found: dict[str, list[dict[str, Any]]] = {"jax": [], "torch": []}
 
     def measure() -> None:
         with ExitStack() as stack:
             servers = {
-                "jax": stack.enter_context(trained("jax", case)),
+                "jax": stack.enter_context(trained("jax", case, parts)),
                 "torch": stack.enter_context(trained("torch", peer)),
             }
             for steps in servers.values():

@@ -1,7 +1,8 @@
 """One framework and one kind of training step in one process, timed when told to.
 
-`python -m tests.performance.training_child FRAMEWORK STEP ROWS` reads a number of steps from standard input and answers
-with one JSON line: the seconds of each step, the loss after the last one and the peak memory of the process in KiB.
+`python -m tests.performance.training_child FRAMEWORK STEP ROWS PARTS` reads a number of steps from standard input and
+answers with one JSON line: the seconds of each step, the loss after the last one and the peak memory of the process in
+KiB. Ours computes a step's batch in PARTS; torch's in one, as scripts do.
 Between orders it sleeps, so that the process of the other framework has the machine to itself.
 
 STEP is `masked_lm` (a MiniLM-L6-H384 student), `distill` (the same student under a live BERT_BASE teacher: feature
@@ -47,7 +48,7 @@ def draw_batches(rows: int, vocabulary: int) -> list[dict[str, np.ndarray]]:
     return batches
 
 
-def jax_step(kind: str, rows: int, parts: int = 1) -> Callable[[int], float]:
+def jax_step(kind: str, rows: int, parts: int) -> Callable[[int], float]:
     """Our step as the trainer runs it; gives a function from the number of a step to its loss."""
     from benchmark.process import keep_freed_memory
 
@@ -56,11 +57,12 @@ def jax_step(kind: str, rows: int, parts: int = 1) -> Callable[[int], float]:
     import jax.numpy as jnp
 
     from baselines.catalogue import baselines
-    from benchmark.config import DistillConfig, OptimizerConfig, PhaseConfig
+    from benchmark.config import DistillConfig, OptimizerConfig, PhaseConfig, TrainerConfig
+    from benchmark.distillation.distill import TEACHER as KEY
+    from benchmark.distillation.distill import phase_program
     from benchmark.distillation.initial import init_student
-    from benchmark.distillation.layer_maps import layer_map
-    from benchmark.distillation.objectives import Objective, loss_function
-    from benchmark.distillation.outputs import BATCH_AXES, Teacher, teacher_outputs
+    from benchmark.distillation.objectives import Objective
+    from benchmark.distillation.outputs import Teacher, teacher_outputs
     from benchmark.training.masking import MaskedBatch
     from benchmark.training.optimizers import make_direction
     from benchmark.training.pretrain import init_params, masked_lm_loss
@@ -70,7 +72,7 @@ def jax_step(kind: str, rows: int, parts: int = 1) -> Callable[[int], float]:
     assert student and encoder
     optimizer = OptimizerConfig(name="adamw", weight_decay=DECAY, epsilon=EPSILON, clip_norm=CLIP)
     direction = make_direction(optimizer)
-    batches = [
+    batches: list[Any] = [
         MaskedBatch(
             **{name: jnp.asarray(values, jnp.int32) for name, values in b.items()},
             token_type_ids=jnp.zeros((rows, LENGTH), jnp.int32),
@@ -78,14 +80,11 @@ def jax_step(kind: str, rows: int, parts: int = 1) -> Callable[[int], float]:
         )
         for b in draw_batches(rows, student.vocab_size)
     ]
+    settings: dict[str, Any] = {}
+    constants: tuple[Any, ...] = ()
     if kind == "masked_lm":
         params = init_params(student, 0)
         step = make_train_step(masked_lm_loss(student), direction, accumulation_steps=parts)
-        settings: dict[str, Any] = {}
-
-        def inputs(number: int) -> Any:
-            return batches[number % BATCHES]
-
     else:
         layers = student.num_hidden_layers
         teacher = Teacher(encoder, jax.device_put(init_params(encoder, 1)))
@@ -102,32 +101,28 @@ def jax_step(kind: str, rows: int, parts: int = 1) -> Callable[[int], float]:
         )
         config = DistillConfig(phases=(phase,), copy_embeddings=False)
         objective = Objective.of([phase])
-        loss = loss_function(student, layer_map("uniform", layers, encoder.num_hidden_layers), objective)
         params = init_student(student, teacher, config, 0)
-        step = make_train_step(loss, direction, accumulation_steps=parts, batch_axes=(0, BATCH_AXES))
+        trainer = TrainerConfig(gradient_accumulation_steps=parts, teacher_in_step=kind == "distill")
+        step, direction = phase_program(student, encoder, config, objective, optimizer, trainer=trainer)
         settings = objective.settings(phase, np.full(layers, 1.0 / layers, np.float32))
-
-        def live(number: int) -> Any:
-            batch = batches[number % BATCHES]
-            return batch, teacher_outputs(encoder, teacher.params, batch, objective.teacher_needs)
-
-        stored = [jax.tree.map(np.asarray, live(number)) for number in range(BATCHES)] if kind == "cached" else []
-
-        def inputs(number: int) -> Any:
-            return live(number) if kind == "distill" else stored[number % BATCHES]
+        if kind == "distill":
+            constants = ({KEY: teacher.params},)
+        else:
+            asked = [teacher_outputs(encoder, teacher.params, batch, objective.teacher_needs) for batch in batches]
+            batches = list(zip(batches, asked, strict=True))
 
     state = init_state(params, direction)
 
     def run(number: int) -> float:
         nonlocal state
-        state, metrics = step(state, inputs(number), np.float32(RATE), settings)
+        state, metrics = step(state, batches[number % BATCHES], np.float32(RATE), settings, *constants)
         jax.block_until_ready(state)
         return float(metrics["loss"])
 
     return run
 
 
-def torch_step(kind: str, rows: int, parts: int = 1) -> Callable[[int], float]:
+def torch_step(kind: str, rows: int) -> Callable[[int], float]:
     """The step as a PyTorch script writes it, eager; gives a function from the number of a step to its loss."""
     import torch
     import transformers
@@ -208,8 +203,8 @@ def torch_step(kind: str, rows: int, parts: int = 1) -> Callable[[int], float]:
 
 def main() -> None:
     """Builds the step named on the command line and serves orders until standard input ends."""
-    framework, kind, rows, parts = sys.argv[1], sys.argv[2], int(sys.argv[3]), int((sys.argv[4:] or ["1"])[0])
-    run = {"jax": jax_step, "torch": torch_step}[framework](kind, rows, parts)
+    framework, kind, rows, parts = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+    run = jax_step(kind, rows, parts) if framework == "jax" else torch_step(kind, rows)
     loss = run(0)
     print(json.dumps({"loss": loss}), flush=True)
     number = 1
