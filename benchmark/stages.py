@@ -182,13 +182,14 @@ def _tokens(run: Run, steps: int, batch_size: int, seed: int) -> int:
 
 
 def load_teacher(run: Run) -> Any:
-    """The teacher with its parameters on the mesh, as `benchmark.distillation.outputs.Teacher`."""
+    """The teacher with its parameters on the device or the mesh, as `benchmark.distillation.outputs.Teacher`."""
     from benchmark.distillation.outputs import Teacher
     from benchmark.training.partitioning import place
 
     encoder = run.config.teacher.encoder
     params = load_params(run.workdir / "teacher", encoder)
-    return Teacher(encoder, params if run.mesh is None else place(run.mesh, params))
+    # Host arrays would be copied to the device at every call.
+    return Teacher(encoder, place(run.mesh, params))
 
 
 def load_params(directory: Path, encoder: EncoderConfig) -> Any:

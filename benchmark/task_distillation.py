@@ -115,6 +115,7 @@ def distilled(
     from benchmark.distillation import task as task_distillation
     from benchmark.distillation.outputs import Teacher
     from benchmark.evaluation import finetune
+    from benchmark.training import partitioning
     from tasks import arrays
     from tasks.catalogue import get_task
 
@@ -128,7 +129,7 @@ def distilled(
     return task_distillation.distill_task(
         system.encoder,
         encoder_params,
-        Teacher(encoder, params),
+        Teacher(encoder, partitioning.place(None, params)),
         config,
         task_distillation.TaskData(task, run.rows("tasks", task_name, "train"), augmented, length, run.special.pad_id),
         epochs=tuple(for_task(phase.epochs, place) for phase in config.phases),
