@@ -124,7 +124,8 @@ def search_stage(run: Run) -> dict[str, Any]:
         steps, share = steps_trained(trials), compiling / max(took, 1e-9)
         run.progress(f"search: the trials took {took:.0f} s for {steps} steps, {share:.0%} of it to compile")
         cached = run.teacher_cache.report()
-        run.progress(cache_line("search", cached))
+        if not run.config.trainer.teacher_in_step:
+            run.progress(cache_line("search", cached))
         systems = {name: to_dict(encoder) for name, encoder in found}
         return {"found": systems, "trials": len(trials), "teacher_cache": cached}
 

@@ -286,7 +286,8 @@ def distill_stage(run: Run) -> dict[str, Any]:
 
     markers = map_threads(distilled, students, run.systems_at_once)
     if teacher is not None:
-        run.progress(cache_line("distill", run.teacher_cache.report()))
+        if not run.config.trainer.teacher_in_step:
+            run.progress(cache_line("distill", run.teacher_cache.report()))
         run.teacher_cache.close()
     return together(markers)
 

@@ -71,7 +71,6 @@ def jax_step(kind: str, rows: int, parts: int) -> Callable[[int], float]:
     student, encoder = baselines()[STUDENT].encoder, baselines()[TEACHER].encoder
     assert student and encoder
     optimizer = OptimizerConfig(name="adamw", weight_decay=DECAY, epsilon=EPSILON, clip_norm=CLIP)
-    direction = make_direction(optimizer)
     batches: list[Any] = [
         MaskedBatch(
             **{name: jnp.asarray(values, jnp.int32) for name, values in b.items()},
@@ -83,7 +82,7 @@ def jax_step(kind: str, rows: int, parts: int) -> Callable[[int], float]:
     settings: dict[str, Any] = {}
     constants: tuple[Any, ...] = ()
     if kind == "masked_lm":
-        params = init_params(student, 0)
+        params, direction = init_params(student, 0), make_direction(optimizer)
         step = make_train_step(masked_lm_loss(student), direction, accumulation_steps=parts)
     else:
         layers = student.num_hidden_layers
