@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmark import numerics
 from benchmark.bindings import nearest
 from benchmark.command_line import BAD_INPUT, UsageError, gin_parser, parse_flags, refusal
 from benchmark.config import STAGES, ConfigError, fingerprint
@@ -27,8 +28,11 @@ examples:
   python run_benchmark.py --gin_file=gin/quickstart.gin --gin.RunConfig.seed=1 --workdir=runs/seed1
   python run_benchmark.py --gin_file=gin/quickstart.gin --dry_run
 
-Running the same command again continues where it stopped. Exit codes: 0 every stage ended well, 1 a stage failed,
-2 bad input (one line on standard error, nothing written), 130 interrupted.
+Running a record again and comparing, field by field:
+  python run_benchmark.py --verify=runs/quickstart/results/mobilebert.json
+
+Running the same command again continues where it stopped. Exit codes: 0 every stage ended well, 1 a stage failed
+or a verified record differs, 2 bad input (one line on standard error, nothing written), 130 interrupted.
 """
 
 
@@ -44,6 +48,8 @@ def make_parser() -> argparse.ArgumentParser:
     stages = f"comma-separated, any of {', '.join(STAGES)} (default: all)"
     add("--stages", default=",".join(STAGES), metavar="LIST", help=stages)
     add("--distributed", action="store_true", help="join the other processes of this run (docs/distributed.md)")
+    add("--verify", type=Path, metavar="RECORD", help="run a record again from itself alone, and compare")
+    add("--verify_search", action="store_true", help="with --verify: run the search of a found system again too")
     add("--dry_run", action="store_true", help="print settings, stages and shapes, compile for a target")
     return parser
 
@@ -122,12 +128,8 @@ def execute(config: RunConfig, workdir: Path, stages: tuple[str, ...], gin_text:
 
     # Publishing alone reads records, and so needs none of the numerical packages.
     if stages != ("publish",):
-        from benchmark import process
-
-        process.keep_programs(workdir / "compiled")
-        if config.trainer.keep_freed_memory:
-            process.keep_freed_memory()
-        from benchmark import pipeline
+        prepare_process(config, workdir)
+        from benchmark import pipeline, process
 
         process.collect_less_often()
         try:
@@ -190,6 +192,66 @@ def join_processes(stages: tuple[str, ...]) -> tuple[str, ...]:
     return stages if distributed.leads() else tuple(stage for stage in stages if stage != "publish")
 
 
+def verify_record(flags: argparse.Namespace, bindings: Sequence[str], command: str) -> int:
+    """Runs a record again, prints the comparison, and writes it beside the record.
+
+    Returns:
+        The exit code: 1 where a field differs.
+
+    Raises:
+        UsageError: flags that a verification does not take.
+    """
+    if flags.gin_file or bindings or flags.gin_search_paths or flags.dry_run or flags.distributed:
+        raise UsageError("--verify: expected no settings: they are those of the record; accepted: --workdir, --verify_search")
+    if flags.stages != ",".join(STAGES):
+        raise UsageError("--verify: --stages: the record says which stages it needs")
+    from benchmark import verification, verify_request
+    from benchmark.records import RecordError
+    from tasks.errors import DataError
+
+    try:
+        request = verify_request.read_request(flags.verify, flags.verify_search)
+        workdir = choose_workdir(flags.workdir or Path("runs") / "verify" / request.record.id, request.config)
+        enforce_or_say_why_not(request.config)
+        prepare_process(request.config, workdir)
+        from benchmark import verify
+        from benchmark.workdir import RunError
+
+        try:
+            found = verify.verify(request, workdir, command)
+        except RunError as error:
+            raise UsageError(str(error)) from error
+    except (RecordError, DataError) as error:
+        raise UsageError(str(error)) from error
+    print("\n".join(verification.table(found.fields)))
+    path = verification.path_beside(flags.verify)
+    try:
+        verification.write(path, found)
+    except OSError:
+        path = workdir / path.name
+        verification.write(path, found)
+    print(f"verification: {found.outcome}, in {found.seconds:.0f} s; {path}")
+    return int(found.outcome == verification.DIFFERENT)
+
+
+def enforce_or_say_why_not(config: RunConfig) -> None:
+    """Puts the numerics of a record into force; a processor that cannot have portable ones compares with tolerances."""
+    if config.numerics == numerics.PORTABLE and (missing := numerics.missing_features()):
+        print(f"numerics: native, as this processor has no {', '.join(missing)}; scores are compared with tolerances")
+        numerics.enforce(numerics.NATIVE, config.reduction_threads)
+    else:
+        numerics.enforce(config.numerics, config.reduction_threads)
+
+
+def prepare_process(config: RunConfig, workdir: Path) -> None:
+    """Sets up what a process that trains needs before its first import of jax."""
+    from benchmark import process
+
+    process.keep_programs(workdir / "compiled")
+    if config.trainer.keep_freed_memory:
+        process.keep_freed_memory()
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Runs one command line.
 
@@ -203,6 +265,10 @@ def main(words: Sequence[str] | None = None) -> int:
     command = shlex.join(["python", "run_benchmark.py", *words])
     try:
         flags, bindings = parse_flags(make_parser(), words)
+        if flags.verify is not None:
+            return verify_record(flags, bindings, command)
+        if flags.verify_search:
+            raise UsageError("--verify_search: expected --verify=RECORD too")
         stages = parse_stages(flags.stages)
         from benchmark.gin_loader import load
 
@@ -212,13 +278,16 @@ def main(words: Sequence[str] | None = None) -> int:
             print("\n".join(tree_lines(config)))
             print(f"fingerprint: {fingerprint(config)}\nworkdir: {workdir}\nstages: {', '.join(stages)}", flush=True)
             return rehearse(config, stages, gin_text)
+        # Publishing alone computes nothing.
+        if stages != ("publish",):
+            numerics.enforce(config.numerics, config.reduction_threads)
         if flags.distributed:
             stages = join_processes(stages)
         return execute(config, workdir, stages, gin_text, command)
     except ValueError as error:
         from benchmark.bindings import GinError
 
-        if not isinstance(error, UsageError | GinError | ConfigError):
+        if not isinstance(error, UsageError | GinError | ConfigError | numerics.NumericsError):
             raise
         print(refusal(error), file=sys.stderr)
         return BAD_INPUT

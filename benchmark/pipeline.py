@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmark import bars, finetuning, manifest, records, searching, stages, task_distillation
+from benchmark import bars, finetuning, manifest, numerics, records, searching, stages, task_distillation
 from benchmark.config import STAGES, RunConfig, fingerprint, to_dict
 from benchmark.errors import StageError
 from benchmark.models.formulas import forward_flops, num_parameters
@@ -30,7 +31,16 @@ WORK: dict[str, Callable[[stages.Run], dict[str, Any]]] = {
 ALONE = ("data", "latency", "record")
 
 
-def run(config: RunConfig, workdir: Path, wanted: tuple[str, ...], *, gin_text: str, command: str) -> int:
+def run(
+    config: RunConfig,
+    workdir: Path,
+    wanted: tuple[str, ...],
+    *,
+    gin_text: str,
+    command: str,
+    work: Mapping[str, Callable[[stages.Run], dict[str, Any]]] = WORK,
+    systems: frozenset[str] | None = None,
+) -> int:
     """Runs the wanted stages (but `publish`, which is the script's) and prints where time went and what was found.
 
     All processes of a distributed run call this with the same arguments.
@@ -41,6 +51,8 @@ def run(config: RunConfig, workdir: Path, wanted: tuple[str, ...], *, gin_text: 
         wanted: names in `benchmark.config.STAGES`.
         gin_text: the settings as gin text, for the records.
         command: the command line, for the records.
+        work: what each stage does.
+        systems: the systems to work on, by name; None for all.
 
     Returns:
         0, or 1 when a stage failed, with one line on standard error; the same command tries that stage again.
@@ -58,7 +70,7 @@ def run(config: RunConfig, workdir: Path, wanted: tuple[str, ...], *, gin_text: 
     with locked(workdir) if leads else contextlib.nullcontext(), bars.display() as show:
         if leads:
             declare(workdir, config, gin_text, manifest.collect(fingerprint(config), command, gin_text))
-        context = stages.Run(config, workdir, progress, show if leads else None)
+        context = stages.Run(config, workdir, progress, show if leads else None, systems)
         timing: dict[str, float] = {}
         reused: list[str] = []
         for name in STAGES:
@@ -71,7 +83,7 @@ def run(config: RunConfig, workdir: Path, wanted: tuple[str, ...], *, gin_text: 
                 record_stage(context, gin_text, command)
             else:
                 try:
-                    outcome = WORK[name](context)
+                    outcome = work[name](context)
                 except StageError as error:
                     if leads:
                         print(f"error: stage {name}: {error}", file=sys.stderr, flush=True)  # noqa: T201
@@ -105,6 +117,7 @@ def record_stage(context: stages.Run, gin_text: str, command: str) -> list[Path]
 def _provenance(context: stages.Run, gin_text: str, command: str) -> records.Provenance:
     written = read_json(context.workdir / "manifest.json")
     seconds = {name: _stage_seconds(context, name) for name in WORK}
+    device = read_json(context.workdir / "latency" / "stage.json")["result"]["device"]
     return records.Provenance(
         command=command,
         config_fingerprint=fingerprint(context.config),
@@ -112,13 +125,20 @@ def _provenance(context: stages.Run, gin_text: str, command: str) -> records.Pro
         git_commit=written["git_commit"],
         git_dirty=written["git_dirty"],
         versions=written["versions"],
-        device=read_json(context.workdir / "latency" / "stage.json")["result"]["device"],
+        device=device,
+        numerics=current_numerics(str(device["platform"])),
         data_digests={name: entry["sha256"] for name, entry in context.data["source_files"].items()},
         vocabulary_digest=context.data["vocabulary"]["digest"],
         data_warnings=context.data["warnings"],
         skipped_rows=skipped_rows(context.data["task_sources"]),
         timing={**{f"{name}_seconds": value for name, value in seconds.items()}, "started_utc": written["started_utc"]},
     )
+
+
+def current_numerics(platform: str) -> records.Numerics:
+    """The numerics that this process computes with on a platform: an accelerator always has its own."""
+    threads = numerics.threads_in_force(os.environ) if platform == "cpu" else None
+    return records.Numerics(mode="native" if threads is None else "portable", reduction_threads=threads)
 
 
 def skipped_rows(task_sources: dict[str, Any]) -> dict[str, records.SkippedRows]:
@@ -178,9 +198,30 @@ def _record(context: stages.Run, system: stages.SystemPlan, provenance: records.
             masked_lm_accuracy=masked_lm["accuracy"],
             masked_lm_predictions=masked_lm["predictions"],
             masked_lm_loss=masked_lm["loss"],
+            parameters_sha256=trained["parameters_sha256"],
         ),
+        search=_search_excerpt(context, system),
         provenance=provenance,
     )
+
+
+def _search_excerpt(context: stages.Run, system: stages.SystemPlan) -> records.SearchExcerpt | None:
+    """The trials of the search that found a system, for whoever wants to make the choice among them again."""
+    from benchmark.search.journal import read_trials
+
+    def shortened(trial: Any) -> records.SearchTrial:
+        return records.SearchTrial(
+            generator=trial.generator,
+            point=dict(trial.point),
+            status=trial.status,
+            accuracy=trial.result.get("accuracy"),
+            latency_s=trial.result["latency_s"],
+        )
+
+    trials = read_trials(context.workdir / "search" / "journal.jsonl") if system.kind == "found" else []
+    if not trials:
+        return None
+    return records.SearchExcerpt(trials=[shortened(trial) for trial in trials])
 
 
 def _task_score(context: stages.Run, system: str, task_name: str) -> records.TaskScore:
@@ -215,10 +256,7 @@ def _latency_blocks(context: stages.Run, system: stages.SystemPlan) -> list[reco
 
     folder = context.workdir / "latency"
     marker = read_json(folder / "stage.json")["result"]
-    # The untrained control has the architecture, and so the latency, of another student.
-    plan = stages.plan(context)
-    twins = (s.name for s in plan if s.kind != "control" and s.encoder == system.encoder)
-    name = system.name if system.kind != "control" else next(twins)
+    name = stages.measured_system(system, stages.plan(context))
     files = {runtime: [folder / file_name(runtime, i) for i in range(n)] for runtime, n in marker["processes"].items()}
     measured = blocks(read_results(files, marker["absent"]), name, context.config.latency)
     return [*measured, *_estimated_blocks(context, system)]

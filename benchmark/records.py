@@ -16,11 +16,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _EMBEDDED_SOURCE = re.compile(r"\bsource\s*=\s*['\"]microworld['\"]")
 _INTEGERS = re.compile(r"\[\n\s*(-?\d+(?:,\n\s*-?\d+)*)\n\s*\]")
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Kind = Literal["found", "baseline", "teacher", "control", "reported"]
 Trust = Literal["reported", "self-reported", "reproduced", "audited"]
 
@@ -76,6 +77,7 @@ class TaskScore(_Model):
     """Scores of one task; `primary_metric` names the one that averages and plots use.
 
     `details` holds further numbers of the median seed; for SQuAD v2.0 those of its script, such as `best_f1_thresh`.
+    `predictions_sha256` has the digest of each seed's predictions: equal ones are the same predictions to the last bit.
     """
 
     task: str
@@ -85,6 +87,7 @@ class TaskScore(_Model):
     num_examples: int = Field(ge=1)
     seeds: list[int] = Field(min_length=1)
     predictions: list[str] = Field(default_factory=list, description="prediction files, relative to the run's folder")
+    predictions_sha256: list[Digest] = Field(default_factory=list)
     details: dict[str, Finite] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -148,6 +151,7 @@ class Training(_Model):
     """How the system was trained before fine-tuning; `tokens` counts tokens that are not padding.
 
     `task_recipe` names the task-specific distillation that took the place of fine-tuning; null where there was none.
+    `parameters_sha256` is the digest of the parameters before fine-tuning (`benchmark.digests`).
     """
 
     recipe: str
@@ -158,6 +162,44 @@ class Training(_Model):
     masked_lm_accuracy: float | None = Field(default=None, ge=0, le=100, allow_inf_nan=False)
     masked_lm_predictions: int | None = Field(default=None, ge=1)
     masked_lm_loss: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    parameters_sha256: Digest | None = None
+
+
+class SearchTrial(_Model):
+    """One trial of a search, as far as the choice among its architectures depends on it.
+
+    `point` holds the searched fields; `accuracy` (percent) is that of the flash distillation and `latency_s` the known
+    latency, null where the trial failed.
+    """
+
+    generator: str
+    point: dict[str, int]
+    status: Literal["completed", "stopped", "failed"]
+    accuracy: float | None = Field(default=None, ge=0, le=100, allow_inf_nan=False)
+    latency_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+
+
+class SearchExcerpt(_Model):
+    """The journal of the search that found a system: all trials in their order."""
+
+    trials: list[SearchTrial] = Field(min_length=1)
+
+
+class Numerics(_Model):
+    """How the numbers of a record were computed (docs/reproducibility.md).
+
+    `portable`: on a CPU, with the same bits on every x86-64 machine with AVX2, sums being divided among
+    `reduction_threads`. `native`: with all that processor or accelerator have; `reduction_threads` is null.
+    """
+
+    mode: Literal["portable", "native"]
+    reduction_threads: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _threads_where_they_count(self) -> Numerics:
+        if (self.mode == "portable") != (self.reduction_threads is not None):
+            raise ValueError("reduction_threads is given for portable numerics, and null for native ones")
+        return self
 
 
 class SkippedRows(_Model):
@@ -181,6 +223,7 @@ class Provenance(_Model):
     git_dirty: bool
     versions: dict[str, str]
     device: dict[str, str | int | float | bool | None]
+    numerics: Numerics
     data_digests: dict[str, str]
     vocabulary_digest: str
     data_warnings: list[str] = Field(default_factory=list)
@@ -196,7 +239,7 @@ class Provenance(_Model):
 class Record(_Model):
     """One system in one track."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,159}$")
     track: str
     track_version: str
@@ -207,6 +250,7 @@ class Record(_Model):
     averages: dict[str, Finite] = Field(default_factory=dict)
     latency: list[LatencyBlock]
     training: Training | None
+    search: SearchExcerpt | None = None
     provenance: Provenance | None
 
     @model_validator(mode="after")
@@ -257,7 +301,7 @@ def _from_version_1(value: dict[str, Any]) -> dict[str, Any]:
     """
     blocks = value.get("latency")
     upgraded = [_measured_from_version_1(block) for block in blocks] if isinstance(blocks, list) else blocks
-    return value | {"schema_version": SCHEMA_VERSION, "latency": upgraded}
+    return value | {"schema_version": 2, "latency": upgraded}
 
 
 def _measured_from_version_1(block: Any) -> Any:
@@ -269,6 +313,18 @@ def _measured_from_version_1(block: Any) -> Any:
         return block
     rest = {name: value for name, value in details.items() if name != "runtime"}
     return {"runtime": details.get("runtime"), "protocol_version": 2} | block | {"details": rest}
+
+
+def _from_version_2(value: dict[str, Any]) -> dict[str, Any]:
+    """A record of version 2 as one of version 3, which says how its numbers were computed: before, always natively."""
+    provenance = value.get("provenance")
+    if isinstance(provenance, dict):
+        provenance = {"numerics": {"mode": "native", "reduction_threads": None}} | provenance
+    return value | {"schema_version": 3, "provenance": provenance}
+
+
+# From each older version to the next.
+_UPGRADES = {1: _from_version_1, 2: _from_version_2}
 
 
 def parse(text: str, name: str = "record") -> Record:
@@ -286,10 +342,12 @@ def parse(text: str, name: str = "record") -> Record:
     except ValueError as error:
         raise RecordError(f"{name}: not strict JSON: {error}") from None
     version = value.get("schema_version") if isinstance(value, dict) else None
-    if version not in (1, SCHEMA_VERSION) or isinstance(version, bool):
+    if version not in (*_UPGRADES, SCHEMA_VERSION) or isinstance(version, bool):
         raise RecordError(f"{name}: schema_version = {version!r}: this program reads versions 1 to {SCHEMA_VERSION}")
+    for older in range(version, SCHEMA_VERSION):
+        value = _UPGRADES[older](value)
     try:
-        return Record.model_validate(_from_version_1(value) if version == 1 else value)
+        return Record.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
         # Names of unknown fields come from the file: control characters in them would reach the reader's terminal.
@@ -328,10 +386,16 @@ def write(path: Path, record: Record) -> None:
     write_text(path, text)
 
 
+_CIRCUMSTANCES = ("timing", "command", "git_commit", "git_dirty", "device")
+
+
 def comparable(record: Record) -> dict[str, Any]:
-    """The record without what depends on the clock, on the folder or on the command line: equal for equal settings."""
+    """What of a record follows from its settings: equal on every machine, where numerics are portable.
+
+    Left out are measured latencies, times, the command line, the commit and the machine.
+    """
     value = record.model_dump(mode="json")
     value["latency"] = [block for block in value["latency"] if block["method"] != "measured"]
     if value["provenance"]:
-        value["provenance"] = {k: v for k, v in value["provenance"].items() if k not in ("timing", "command")}
+        value["provenance"] = {k: v for k, v in value["provenance"].items() if k not in _CIRCUMSTANCES}
     return value

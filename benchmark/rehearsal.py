@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmark import numerics
 from benchmark.config import EncoderConfig, RunConfig, TargetConfig
 from benchmark.errors import StageError
 from benchmark.training.ahead_of_time import ENVIRONMENT, Memory, first_line
@@ -184,7 +185,7 @@ def answers(target: TargetConfig, gin_text: str, command: Sequence[str] = _CHILD
         child.kill()
 
     path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": path}
+    environment = {**numerics.native_environment(os.environ), **ENVIRONMENT, "PYTHONPATH": path}
     pipe = subprocess.PIPE
     where = f"TargetConfig.topology = {target.topology!r}"
     # libtpu writes to standard error as it likes; the last line of that is shown only where the child fails.

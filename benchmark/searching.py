@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from benchmark import process
+from benchmark import numerics, process
 from benchmark.config import RunConfig, encoder_from_dict, fingerprint, to_dict
 from benchmark.records import write_text
 from benchmark.stages import Run, cache_line, distil_student, load_teacher
@@ -69,7 +69,8 @@ def trial_folder(workdir: Path, number: int) -> Path:
 
 @lru_cache(maxsize=1)
 def _elsewhere(config: RunConfig, workdir: Path) -> FlashDistillation:
-    """What a pickled `FlashDistillation` becomes."""
+    """What a pickled `FlashDistillation` becomes; a worker that computes with other numerics is refused."""
+    numerics.enforce(config.numerics, config.reduction_threads)
     process.keep_programs(workdir / "compiled")
     return FlashDistillation(Run(config, workdir, lambda line: None))
 

@@ -29,12 +29,16 @@ class SystemPlan:
 
 @dataclass(frozen=True)
 class Run:
-    """Settings, folder and progress of a run; the properties read what earlier stages left."""
+    """Settings, folder and progress of a run; the properties read what earlier stages left.
+
+    Stages from distillation on work on `systems` alone, by name; None stands for all.
+    """
 
     config: RunConfig
     workdir: Path
     progress: Callable[[str], None]
     show: Callable[[str, int, int, str], None] | None = None
+    systems: frozenset[str] | None = None
 
     @cached_property
     def monitor(self) -> Any:
@@ -49,7 +53,9 @@ class Run:
             tensorboard = None
         # The search's chip says what this host can do only where it is of the same kind.
         peak = peak_flops(trainer.compute_dtype, chip.peak_flops if chip.name.startswith("cpu") else None)
-        return Monitor(tensorboard, peak, self.show)
+        # Of parameters that are spread over processes no process has all.
+        digests = trainer.log_digests and distributed.process_count() == 1
+        return Monitor(tensorboard, peak, self.show, digests)
 
     @cached_property
     def data(self) -> dict[str, Any]:
@@ -159,6 +165,7 @@ def teacher_stage(run: Run) -> dict[str, Any]:
         run.progress(f"teacher: masked-LM accuracy {scores['accuracy']:.2f} %")
         return {
             "masked_lm": scores,
+            "parameters_sha256": _parameters_digest(directory, encoder),
             "steps": config.pretrain.steps,
             "tokens": _tokens(run, config.pretrain.steps, config.pretrain.batch_size, run.config.seed),
             "encoder": to_dict(encoder),
@@ -197,6 +204,13 @@ def load_params(directory: Path, encoder: EncoderConfig) -> Any:
     from benchmark.training import pretrain
 
     return pretrain.load_params(directory / "params", encoder)
+
+
+def _parameters_digest(directory: Path, encoder: EncoderConfig) -> str:
+    """Digest of the parameters that lie in the folder of a system, whatever mesh they were trained on."""
+    from benchmark.digests import tree_digest
+
+    return tree_digest(load_params(directory, encoder))
 
 
 def distil_student(
@@ -238,7 +252,7 @@ def distil_student(
 
 
 def plan(run: Run) -> list[SystemPlan]:
-    """All systems of the run, in the order of the page: teacher, found students, baselines, control."""
+    """The systems of the run, in the order of the page: teacher, found students, baselines, control."""
     students = run.workdir / "students"
     path = run.workdir / "search" / "stage.json"
     if not path.exists():
@@ -250,7 +264,13 @@ def plan(run: Run) -> list[SystemPlan]:
     if run.config.untrained_control:
         encoder = next(s.encoder for s in systems if run.config.untrained_control in (s.name, s.kind))
         systems.append(SystemPlan("untrained", "Untrained control", "control", encoder, students / "untrained"))
-    return systems
+    return [system for system in systems if run.systems is None or system.name in run.systems]
+
+
+def measured_system(system: SystemPlan, systems: list[SystemPlan]) -> str:
+    """Under which name the latency of a system is measured: the untrained control has that of its twin."""
+    twins = [other.name for other in systems if other.kind != "control" and other.encoder == system.encoder]
+    return twins[0] if system.kind == "control" and twins else system.name
 
 
 def distill_stage(run: Run) -> dict[str, Any]:
@@ -259,7 +279,8 @@ def distill_stage(run: Run) -> dict[str, Any]:
     recipe = run.config.distill
     students = [system for system in plan(run) if system.kind != "teacher"]
     fingerprints = {s.name: fingerprint(search_fingerprint, recipe, s.encoder, s.kind) for s in students}
-    done = distributed.agree(all(finished(s.directory / "stage.json", fingerprints[s.name]) for s in students))
+    taught = [s for s in students if s.kind != "control"]
+    done = distributed.agree(all(finished(s.directory / "stage.json", fingerprints[s.name]) for s in taught))
     teacher = None if done else load_teacher(run)
 
     def distilled(system: SystemPlan) -> dict[str, Any]:
@@ -277,7 +298,8 @@ def distill_stage(run: Run) -> dict[str, Any]:
                 }
             checkpoints.save(system.directory / "params", params)
             run.progress(f"{system.name}: masked-LM accuracy {result['masked_lm']['accuracy']:.2f} %")
-            return {**result, "encoder": to_dict(encoder)}
+            digest = _parameters_digest(system.directory, encoder)
+            return {**result, "encoder": to_dict(encoder), "parameters_sha256": digest}
 
         marker, name = system.directory / "stage.json", f"distill {system.name}"
         return once(
@@ -321,8 +343,8 @@ def latency_stage(run: Run) -> dict[str, Any]:
     from benchmark.hardware.latency import PROTOCOL_VERSION, measure
     from benchmark.hardware.latency_inputs import rows_of_data
 
-    # The untrained control has the architecture of a found student.
-    encoders = {system.name: system.encoder for system in plan(run) if system.kind != "control"}
+    systems = plan(run)
+    encoders = {measured_system(system, systems): system.encoder for system in systems}
     directory = run.workdir / "latency"
 
     def work() -> dict[str, Any]:

@@ -1,10 +1,20 @@
-"""What all tests share."""
+"""What all tests share.
+
+The tests run under portable numerics, as runs do, so that they compute the same everywhere; `AUTODISTILL_NUMERICS=native`
+in the environment, and processors that cannot have portable ones, give them those of the machine.
+"""
 
 import os
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+from benchmark import numerics
+
+# Before anything numerical is imported.
+NUMERICS = os.environ.get("AUTODISTILL_NUMERICS", "native" if numerics.missing_features() else "portable")
+numerics.enforce(NUMERICS, 2)
 
 # Deadlines fail on a busy machine for reasons that have nothing to do with the code.
 hypothesis.settings.register_profile("project", deadline=None, print_blob=True)

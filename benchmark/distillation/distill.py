@@ -171,17 +171,18 @@ class _Run:
         size, length = self.config.batch_size, self.rows.features["input_ids"].shape[1]
         predictions = num_predictions(length, self.config.mask_rate)
         step, direction = self.program(phase)
+        folder = self.directory / phase.name if self.directory else None
         state, _ = fit(
             init_state(params, direction),
             step,
             inputs,
             phase.total_steps(layers),
             name=f"{self.name} {phase.name}",
-            directory=self.directory / phase.name if self.directory else None,
+            directory=folder,
             checkpoint_every=self.config.checkpoint_every,
             log_every=self.trainer.log_every,
             progress=self.progress,
-            hooks=self.monitor.hooks(f"{self.name} {phase.name}", self.progress),
+            hooks=self.monitor.hooks(f"{self.name} {phase.name}", self.progress, folder),
             steps_per_dispatch=self.trainer.steps_per_dispatch,
             describe_batch=lambda number: describe_rows(self.rows, size, first_batch + number, self.seed),
             flops_per_step=training_flops(self.student, size, length, predictions, self.teacher.encoder),

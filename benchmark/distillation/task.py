@@ -262,17 +262,18 @@ class _Run:
             rate = np.float32(learning_rate(phase.optimizer, number, total))
             return (batch, target), jax.tree.map(lambda factor: factor * rate, factors), settings
 
+        folder = self.directory / phase.name if self.directory else None
         state, _ = fit(
             init_state(params, direction),
             step,
             inputs,
             total,
             name=f"{self.name} {phase.name}",
-            directory=self.directory / phase.name if self.directory else None,
+            directory=folder,
             checkpoint_every=self.config.checkpoint_every,
             log_every=self.trainer.log_every,
             progress=self.progress,
-            hooks=self.monitor.hooks(f"{self.name} {phase.name}", self.progress),
+            hooks=self.monitor.hooks(f"{self.name} {phase.name}", self.progress, folder),
             steps_per_dispatch=self.trainer.steps_per_dispatch,
             describe_batch=lambda number: describe_rows(rows, batch_size, number, self.seed),
             flops_per_step=training_flops(self.student, batch_size, data.length, 0, teacher.encoder),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.config import fingerprint
 from benchmark.records import MetricScore, TaskScore
 from tasks import arrays, metrics, spans
 from tasks.catalogue import TaskInfo
@@ -141,5 +142,6 @@ def task_score(
         num_examples=len(references),
         seeds=list(seeds),
         predictions=list(files),
+        predictions_sha256=[fingerprint(p) for p in predictions],
         details=dict(details[median_run]) if details else {},
     )

@@ -7,13 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmark import numerics
 from benchmark.hardware.latency_timing import LatencyError
 
 _ROOT = Path(__file__).resolve().parents[2]
 
 
 def run_child(module: str, text: str, timeout_s: float, what: str) -> str:
-    """Starts `python -m MODULE` and waits for its end.
+    """Starts `python -m MODULE`, without portable numerics, and waits for its end.
 
     Args:
         module: the module.
@@ -28,7 +29,8 @@ def run_child(module: str, text: str, timeout_s: float, what: str) -> str:
         LatencyError: it died or took too long.
     """
     path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, "PYTHONPATH": path}
+    # Portable numerics are for training alone: a latency is that of the whole processor.
+    environment = {**numerics.native_environment(os.environ), "PYTHONPATH": path}
     # Each process compiles anew: how a program was laid out this time is part of what varies.
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)
     # The run's own process may hold most of an accelerator's memory; this one takes only what it needs.

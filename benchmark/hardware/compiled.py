@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmark import numerics
 from benchmark.config import ChipConfig, EncoderConfig, fingerprint, to_dict
 from benchmark.errors import StageError
 from benchmark.records import write_text
@@ -94,7 +95,7 @@ class _Child:
             stdout=subprocess.PIPE,
             stderr=self._noise,
             text=True,
-            env={**os.environ, **ENVIRONMENT, "PYTHONPATH": path},
+            env={**numerics.native_environment(os.environ), **ENVIRONMENT, "PYTHONPATH": path},
             cwd=_ROOT,
         )
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from benchmark import numerics
 from benchmark.config.executor import ExecutorConfig
 from benchmark.errors import StageError
 
@@ -143,11 +144,14 @@ class RayExecutor:
                 raise StageError(
                     f"ExecutorConfig.ray_address = {config.ray_address!r}: no Ray cluster answers: {_line(error)}"
                 ) from None
+        # A cluster that runs already was started in an environment of its own.
+        variables = numerics.changed_variables(os.environ)
         self._task = ray.remote(attempt).options(
             num_cpus=config.cpus,
             num_gpus=config.gpus,
             resources={"TPU": config.tpus} if config.tpus else None,
             max_retries=config.max_retries,
+            runtime_env={"env_vars": variables} if variables else None,
         )
         self._work, self._retries = ray.put(work), config.max_retries
         self._running: dict[Any, tuple[int, float]] = {}

@@ -157,7 +157,7 @@ def fit(
                 # What is not finite spoils the state for good, so it is looked for before a checkpoint is written.
                 settle(pending[0])
                 last = _figures(pending.popleft()) | speed.read()
-                tell("log", done, metrics=last)
+                tell("log", done, metrics=last, state=state)
             if saves:
                 tell("checkpoint", done, state=state)
         jax.block_until_ready(state)

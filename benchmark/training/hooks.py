@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from benchmark.digests import tree_digest
 from benchmark.training import checkpoints, distributed
 
 Progress = Callable[[str], None]
@@ -33,8 +34,8 @@ class Event:
         first_step: `step` where this call began, after a checkpoint perhaps.
         seconds: since this call began.
         metrics: figures of step `step`; of a `log` alone.
-        state: the training state after `step`; of a `checkpoint` alone. The next step takes it over, so that a hook
-            can keep copies only.
+        state: the training state after `step`; of a `log` and a `checkpoint`. The next step takes it over, so that a
+            hook can keep copies only.
     """
 
     kind: Literal["begin", "log", "checkpoint", "end"]
@@ -69,27 +70,54 @@ def write_metrics(path: Path) -> Hook:
     has every line once, however often the run was killed.
     """
 
-    def known(line: str, step: int) -> bool:
+    def hook(event: Event) -> None:
+        if event.kind == "begin":
+            _keep_lines(path, event.step)
+        elif event.kind == "log":
+            figures = {name: value if math.isfinite(value) else None for name, value in event.metrics.items()}
+            _append_line(path, {"step": event.step, **figures})
+
+    return hook
+
+
+def write_digests(path: Path) -> Hook:
+    """Writes one JSON object for each log: the step and the digest of the parameters after it.
+
+    Like `write_metrics` it removes the lines of steps that are done again.
+    """
+
+    def hook(event: Event) -> None:
+        if event.kind == "begin":
+            _keep_lines(path, event.step)
+        elif event.kind == "log":
+            _append_line(path, {"step": event.step, "parameters_sha256": tree_digest(event.state.params)})
+
+    return hook
+
+
+def _keep_lines(path: Path, step: int) -> None:
+    """Keeps the whole lines of a file that are of steps up to `step`."""
+
+    def known(line: str) -> bool:
         try:
             return line.endswith("\n") and json.loads(line)["step"] <= step
         except (ValueError, KeyError, TypeError):
             return False
 
-    def hook(event: Event) -> None:
-        if event.kind == "begin" and path.exists():
-            lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-            kept = [line for line in lines if known(line, event.step)]
-            if kept != lines:
-                whole = path.with_name(path.name + ".new")
-                whole.write_text("".join(kept), encoding="utf-8")
-                whole.replace(path)
-        elif event.kind == "log":
-            figures = {name: value if math.isfinite(value) else None for name, value in event.metrics.items()}
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": event.step, **figures}) + "\n")
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    kept = [line for line in lines if known(line)]
+    if kept != lines:
+        whole = path.with_name(path.name + ".new")
+        whole.write_text("".join(kept), encoding="utf-8")
+        whole.replace(path)
 
-    return hook
+
+def _append_line(path: Path, values: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(values) + "\n")
 
 
 def write_tensorboard(directory: Path) -> Hook:
@@ -153,18 +181,22 @@ class Monitor:
         tensorboard: folder of the event files; None for none.
         peak_flops: peak of the devices, FLOP/s, for MFU; None where it is not known.
         show: shows bars; None where lines do.
+        digests: whether fits keep the digests of their parameters, beside their metrics.
     """
 
     tensorboard: Path | None = None
     peak_flops: float | None = None
     show: Show | None = None
+    digests: bool = False
 
-    def hooks(self, name: str, progress: Progress) -> tuple[Hook, ...]:
-        """The hooks for the fit called `name`; its words are the folders below `tensorboard`."""
-        watching = (show_bar(self.show) if self.show else write_lines(progress),)
-        if self.tensorboard is None:
-            return watching
-        return (*watching, write_tensorboard(self.tensorboard.joinpath(*name.split())))
+    def hooks(self, name: str, progress: Progress, directory: Path | None = None) -> tuple[Hook, ...]:
+        """The hooks for the fit called `name`, whose words are the folders below `tensorboard`, in its folder."""
+        watching = [show_bar(self.show) if self.show else write_lines(progress)]
+        if self.tensorboard is not None:
+            watching.append(write_tensorboard(self.tensorboard.joinpath(*name.split())))
+        if self.digests and directory is not None:
+            watching.append(write_digests(directory / "digests.jsonl"))
+        return tuple(watching)
 
 
 UNWATCHED = Monitor()

@@ -204,7 +204,7 @@ def pretrain(
         checkpoint_every=config.checkpoint_every,
         log_every=trainer.log_every,
         progress=progress,
-        hooks=monitor.hooks("teacher", progress),
+        hooks=monitor.hooks("teacher", progress, directory),
         steps_per_dispatch=trainer.steps_per_dispatch,
         describe_batch=lambda number: describe_rows(rows, config.batch_size, number, seed),
         flops_per_step=training_flops(encoder, config.batch_size, length, num_predictions(length, config.mask_rate)),
