@@ -2,7 +2,8 @@
 
 gin itself accepts bindings that nothing uses and macros that nobody meant, and it forgets where a value stood. The
 functions here look at all statements together, with their places, and refuse each of these in one line. They know the
-dataclasses of `benchmark.config` and gin's rules of scope, but not gin: `benchmark.gin_loader` makes the statements.
+dataclasses of `benchmark.config` and gin's rules of scope, but not gin: `benchmark.gin_loader` makes the statements of
+gin files, `benchmark.gin_data` those of the text in a record, and `benchmark.run_tree` builds the run.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import dataclasses
 import difflib
 import inspect
 import math
-import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +20,9 @@ from benchmark import config
 
 ROOT = "RunConfig"
 REQUIRED = "gin.REQUIRED"
+MODULE = "benchmark.config"
+MAX_BITS = 1000
+"""Of a whole number: a float could still hold it, and Python still writes it."""
 CLASSES: Mapping[str, type] = {
     name: value
     for name, value in inspect.getmembers(config, dataclasses.is_dataclass)
@@ -98,20 +101,33 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {by_lower[close[0]]!r}?" if close else ""
 
 
-def _leaves(value: Any) -> Iterator[Any]:
+def syntax_error(place: str, text: str, why: str) -> GinError:
+    """The message for a text that is no gin statement; `text` is its line, or nothing."""
+    line = f": {' '.join(text.split())[:80]}" if text.strip() else ""
+    accepted = (
+        "Class.field = VALUE or NAME = VALUE, where VALUE is a number, a string in quotes, True, False, None, "
+        "a list or tuple of values, %NAME or @Class()"
+    )
+    return GinError(f"{place}{line}: syntax error: {' '.join(why.split()).rstrip('.')}; accepted: {accepted}")
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """The values in a value: those of lists, tuples and dictionaries, however deep."""
     if isinstance(value, Mapping):
         value = [*value.keys(), *value.values()]
     if isinstance(value, list | tuple):
         for item in value:
-            yield from _leaves(item)
+            yield from leaves(item)
     else:
         yield value
 
 
-def _applies(binding: Binding, scope: str, name: str) -> bool:
-    """Tells whether gin hands the binding to `name` called in `scope`: its own scope must be a leading part of that."""
-    parts = [p for p in binding.scope.split("/") if p]
-    return binding.name == name and bool(binding.parameter) and scope.split("/")[: len(parts)] == parts
+def leading_scopes(scope: str) -> Iterator[str]:
+    """The scopes whose bindings gin hands to an object in `scope`: its leading parts, the longest first."""
+    while scope:
+        yield scope
+        scope = scope.rpartition("/")[0]
+    yield ""
 
 
 def fields_of(name: str) -> dict[str, dataclasses.Field[Any]]:
@@ -120,13 +136,17 @@ def fields_of(name: str) -> dict[str, dataclasses.Field[Any]]:
 
 
 def check_names(statements: Sequence[Binding]) -> None:
-    """Refuses unknown classes, fields and macros, references without parentheses, and numbers that are not finite.
+    """Refuses unknown classes, fields and macros, references without parentheses, and numbers that nothing can hold.
 
     Raises:
         GinError: for the first such statement.
     """
     macros = {b.name for b in statements if not b.parameter}
+    accepted_macros = macros | {REQUIRED}
     for b in statements:
+        # First, as Python refuses to write such a number into a message.
+        if any(isinstance(leaf, int) and leaf.bit_length() > MAX_BITS for leaf in leaves(b.value)):
+            raise GinError(f"{b.place}: {b.key}: expected whole numbers of at most {MAX_BITS} bits")
         start = f"{b.place}: {b.key} = {shown(b.value)}"
         if b.parameter and b.name not in CLASSES:
             raise GinError(
@@ -138,13 +158,13 @@ def check_names(statements: Sequence[Binding]) -> None:
             raise GinError(f"{start}: {b.name} has no field {b.parameter!r}{hint}; accepted: {', '.join(names)}")
         if not b.parameter and b.name in CLASSES:
             raise GinError(f"{start}: {b.name} is a class; accepted: {b.name}.FIELD = VALUE")
-        for leaf in _leaves(b.value):
+        for leaf in leaves(b.value):
             if isinstance(leaf, Reference) and leaf.name not in CLASSES:
                 hint = nearest(leaf.name, CLASSES)
                 raise GinError(f"{start}: unknown class {leaf.name!r}{hint}; accepted: {', '.join(CLASSES)}")
             if isinstance(leaf, Reference) and not leaf.evaluate:
                 raise GinError(f"{start}: {leaf!r} names a class, not an object; accepted: {leaf!r}()")
-            if isinstance(leaf, Macro) and leaf.name not in macros | {REQUIRED}:
+            if isinstance(leaf, Macro) and leaf.name not in accepted_macros:
                 defined = ", ".join(sorted(macros)) or "none is defined"
                 raise GinError(f"{start}: undefined macro {leaf!r}{nearest(leaf.name, macros)}; defined: {defined}")
             if isinstance(leaf, float) and not math.isfinite(leaf):
@@ -162,27 +182,25 @@ def check_used(statements: Sequence[Binding]) -> None:
     """
     used: set[int] = set()
     scopes: dict[str, set[str]] = {}
+    given: dict[tuple[str, str], list[int]] = {}
+    inner = [tuple(dict.fromkeys(x for x in leaves(b.value) if isinstance(x, Reference | Macro))) for b in statements]
+    for index, b in enumerate(statements):
+        given.setdefault((b.scope, b.name) if b.parameter else ("", f"%{b.name}"), []).append(index)
     todo, seen = [("", ROOT)], {("", ROOT)}
     while todo:
         scope, name = todo.pop()
-        is_macro = name.startswith("%")
-        if not is_macro:
+        if not name.startswith("%"):
             scopes.setdefault(name, set()).add(scope)
-        for index, b in enumerate(statements):
-            if not (b.name == name[1:] and not b.parameter if is_macro else _applies(b, scope, name)):
-                continue
+        for index in (i for leading in leading_scopes(scope) for i in given.get((leading, name), ())):
             used.add(index)
-            for leaf in _leaves(b.value):
-                if isinstance(leaf, Reference):
-                    node = (leaf.scope or scope, leaf.name)
-                elif isinstance(leaf, Macro):
-                    # gin evaluates a macro inside a scope of the macro's own name.
-                    node = (leaf.name, repr(leaf))
-                else:
-                    continue
+            for leaf in inner[index]:
+                # gin evaluates a macro inside a scope of the macro's own name.
+                node = (leaf.name, repr(leaf)) if isinstance(leaf, Macro) else (leaf.scope or scope, leaf.name)
                 if node not in seen:
                     seen.add(node)
                     todo.append(node)
+            # In another scope, the others are the same again.
+            inner[index] = tuple(x for x in inner[index] if isinstance(x, Reference) and not x.scope)
     for index, b in enumerate(statements):
         if index in used:
             continue
@@ -196,96 +214,3 @@ def check_used(statements: Sequence[Binding]) -> None:
         known = sorted(s for s in scopes[b.name] if s)
         hint = nearest(b.scope, known)
         raise GinError(f"{start}: unused: no @{b.scope}/{b.name}(){hint}; its scopes: {', '.join(known) or 'none'}")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The statements that decide the run, and where each object of it is asked for.
-
-    Attributes:
-        statements: the last statement of each key, of those that are used.
-        origins: (scope, class) -> the place that refers to it.
-    """
-
-    statements: tuple[Binding, ...]
-    origins: Mapping[tuple[str, str], str]
-
-    def find(self, scope: str, name: str, parameter: str) -> Binding | None:
-        """The statement that gives a field of an object, by gin's rule: the longest matching scope wins."""
-        found = [b for b in self.statements if b.parameter == parameter and _applies(b, scope, name)]
-        return max(found, key=lambda b: len(b.scope.split("/")) if b.scope else 0, default=None)
-
-    def macro(self, name: str) -> Binding:
-        """The statement that defines a macro."""
-        return next(b for b in self.statements if b.name == name and not b.parameter)
-
-    def explain(self, error: config.ConfigError, scope: str, owner: str) -> GinError:
-        """Adds to a refused value the place where it was written.
-
-        Args:
-            error: what a dataclass refused.
-            scope: gin's scope in which it was being built.
-            owner: the class that was being built; the error may name a field of one of its parts.
-        """
-        name, _, parameter = error.selector.partition(".")
-        scopes = [scope] if name == owner else [s for s, n in self.origins if n == name]
-        bindings = [b for s in scopes if (b := self.find(s, name, parameter))]
-        choices = fields_of(name)[parameter].metadata.get("choices") or () if name in CLASSES else ()
-        end = f": expected {error.accepted}" + nearest(str(error.value), map(str, choices))
-        if not bindings:
-            place = next((self.origins[s, name] for s in scopes if (s, name) in self.origins), self.origins["", ROOT])
-            return GinError(f"{place}: {error.selector} = {shown(error.value)} (the default){end}")
-        source, via = bindings[-1], ""
-        while isinstance(source.value, Macro):
-            via = f" (for {bindings[-1].key}, {bindings[-1].place})"
-            source = self.macro(source.value.name)
-        return GinError(f"{source.place}: {source.key} = {shown(source.value)}{via}{end}")
-
-
-def make_plan(statements: Sequence[Binding], root_place: str) -> Plan:
-    """Follows the run from its root through every reference and keeps what decides it.
-
-    Args:
-        statements: all statements in order; a later one replaces an earlier one of the same key.
-        root_place: what to name as the place of the root object, such as the first gin file.
-
-    Raises:
-        GinError: a required field or macro without a value, or an object that contains itself.
-    """
-    last = {(b.scope, b.name, b.parameter): b for b in statements}
-    everything = Plan(tuple(last.values()), {})
-    kept: set[str] = set()
-    origins: dict[tuple[str, str], str] = {}
-
-    def follow(value: Any, scope: str, source: Binding, path: tuple[str, ...]) -> None:
-        kept.add(source.key)
-        for leaf in _leaves(value):
-            if isinstance(leaf, Reference):
-                visit(leaf.scope or scope, leaf.name, source.place, source.text, path)
-            elif isinstance(leaf, Macro):
-                if leaf.name == REQUIRED:
-                    raise GinError(f"{source.place}: {source.key} is required: give --gin.{source.key}=VALUE")
-                if repr(leaf) in path:
-                    raise GinError(f"{source.place}: {source.text}: the macro contains itself")
-                inner = everything.macro(leaf.name)
-                follow(inner.value, leaf.name, inner, (*path, repr(leaf)))
-
-    def visit(scope: str, name: str, place: str, text: str, path: tuple[str, ...]) -> None:
-        node = f"{scope}/{name}"
-        if node in path:
-            raise GinError(f"{place}: {text}: the object contains itself")
-        origins.setdefault((scope, name), place)
-        hints = typing.get_type_hints(CLASSES[name])
-        for field in fields_of(name).values():
-            binding = everything.find(scope, name, field.name)
-            if binding is not None:
-                follow(binding.value, scope, binding, (*path, node))
-            elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-                hint: str = hints[field.name].__name__
-                kind = f"@{hint}()" if hint in CLASSES else f"a value of type {hint}"
-                where = f"{place}: {text}: " if text else f"{place}: "
-                prefix = f"{scope}/" if scope else ""
-                raise GinError(f"{where}{prefix}{name}.{field.name} is missing: expected {kind}")
-
-    visit("", ROOT, root_place, "", ())
-    return Plan(tuple(b for b in everything.statements if b.key in kept), origins)

@@ -1,8 +1,9 @@
 """From gin files and command-line bindings to one `RunConfig`; the only module that imports gin.
 
 Every dataclass of `benchmark.config` is known to gin by its name, so gin files need no imports, and imports are
-refused: they would run code. The statements are first read into plain data and checked as a whole
-(`benchmark.bindings`); what survives goes to gin, which applies scopes and macros and builds the tree.
+refused: they would run code. gin parses the files; the statements are plain data, checked as a whole
+(`benchmark.bindings`), from which `benchmark.run_tree` builds the run. gin then writes what decides it as the text that
+gives the run again.
 """
 
 from __future__ import annotations
@@ -22,26 +23,21 @@ from gin import config_parser
 
 from benchmark.bindings import (
     CLASSES,
-    ROOT,
+    MODULE,
     Binding,
     GinError,
     Macro,
-    Plan,
     Reference,
-    check_names,
-    check_used,
-    make_plan,
     nearest,
     shown,
+    syntax_error,
 )
-from benchmark.config import ConfigError, RunConfig
-from tasks.catalogue import TASKS
-from tasks.errors import nearest_match_hint
+from benchmark.config import RunConfig
+from benchmark.run_tree import Plan, configure
 
 __all__ = ["GinError", "Loaded", "gin_text", "load", "load_run_config"]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-_MODULE = "benchmark.config"
 
 
 class Loaded(NamedTuple):
@@ -51,34 +47,23 @@ class Loaded(NamedTuple):
     text: str
 
 
-class _RefusedError(Exception):
-    """A ConfigError on its way through gin, with the scope and the class that were being built."""
+def _register(name: str, cls: type) -> None:
+    """Makes a class known to gin, which then knows the fields that a binding may name.
 
-    def __init__(self, error: ConfigError, scope: str, name: str) -> None:
-        super().__init__(str(error))
-        self.error, self.scope, self.name = error, scope, name
-
-
-def _register(name: str, cls: type) -> Callable[[], Any]:
-    """Makes a class known to gin.
-
-    Registering a function keeps gin from making subclasses: the objects are of the class itself, so they compare,
-    pickle and copy like any other.
+    Registering a function keeps gin from making a subclass.
     """
 
     def build(**values: Any) -> Any:
-        try:
-            return cls(**values)
-        except ConfigError as error:
-            raise _RefusedError(error, gin.current_scope_str(), name) from error
+        return cls(**values)
 
     build.__name__ = build.__qualname__ = name
     build.__doc__ = cls.__doc__
     build.__signature__ = inspect.signature(cls)  # type: ignore[attr-defined]
-    return gin.external_configurable(build, name=name, module=_MODULE)
+    gin.external_configurable(build, name=name, module=MODULE)
 
 
-_BUILDERS = {name: _register(name, cls) for name, cls in CLASSES.items()}
+for _name, _cls in CLASSES.items():
+    _register(_name, _cls)
 
 
 class _Delegate(config_parser.ParserDelegate):
@@ -86,7 +71,7 @@ class _Delegate(config_parser.ParserDelegate):
 
     def configurable_reference(self, scoped_configurable_name: str, evaluate: bool) -> Reference:
         scope, _, name = scoped_configurable_name.rpartition("/")
-        return Reference(scope, name.removeprefix(_MODULE + "."), evaluate)
+        return Reference(scope, name.removeprefix(MODULE + "."), evaluate)
 
     def macro(self, macro_name: str) -> Macro:
         return Macro(macro_name)
@@ -114,16 +99,11 @@ def _find(name: str, search_paths: Sequence[str], asked_by: str) -> Path:
     raise GinError(f"{asked_by}: no such file; looked in: {looked}{nearest(name, known)}")
 
 
-def _syntax_error(place: str, text: str, why: str) -> NoReturn:
-    line = f": {text.strip()[:80]}" if text.strip() else ""
+def _refuse_syntax(place: str, text: str, why: str) -> NoReturn:
     if "Failed to parse token" in why:
         word = why.rpartition("Failed to parse token")[2].strip()
         why = f"{word} is neither a number nor a known word; a string needs quotes"
-    accepted = (
-        "Class.field = VALUE or NAME = VALUE, where VALUE is a number, a string in quotes, True, False, None, "
-        "a list or tuple of values, %NAME or @Class()"
-    )
-    raise GinError(f"{place}{line}: syntax error: {' '.join(why.split()).rstrip('.')}; accepted: {accepted}")
+    raise syntax_error(place, text, why)
 
 
 def _parse(text: str, place_of: Callable[[int], str]) -> Iterator[Binding | config_parser.IncludeStatement]:
@@ -136,7 +116,7 @@ def _parse(text: str, place_of: Callable[[int], str]) -> Iterator[Binding | conf
         for statement in parser:
             line = statement.location.line_num
             if isinstance(statement, config_parser.ImportStatement):
-                known = f"the classes of {_MODULE} are known without"
+                known = f"the classes of {MODULE} are known without"
                 raise GinError(f"{place_of(line)}: {statement.format()}: imports are refused; {known}")
             if isinstance(statement, config_parser.IncludeStatement):
                 yield statement
@@ -144,21 +124,21 @@ def _parse(text: str, place_of: Callable[[int], str]) -> Iterator[Binding | conf
                 scope, selector, parameter = statement.scope, statement.selector, statement.arg_name
                 if not parameter and scope:
                     scope, selector = "", f"{scope}/{selector}"
-                name = selector.removeprefix(_MODULE + ".")
+                name = selector.removeprefix(MODULE + ".")
                 yield Binding(scope, name, parameter, statement.value, place_of(line))
             elif isinstance(statement, config_parser.BlockDeclaration):
-                name = statement.selector.removeprefix(_MODULE + ".")
+                name = statement.selector.removeprefix(MODULE + ".")
                 if name not in CLASSES:
                     hint = nearest(name, CLASSES)
                     raise GinError(f"{place_of(line)}: {name}: unknown class{hint}; accepted: {', '.join(CLASSES)}")
     except SyntaxError as error:
-        _syntax_error(place_of(error.lineno or line), error.text or "", error.msg)
+        _refuse_syntax(place_of(error.lineno or line), error.text or "", error.msg)
     except (tokenize.TokenError, TypeError, RecursionError) as error:
         # An open bracket at the end of the file, an unhashable dictionary key, or brackets nested too deep to read.
         line = min(parser.current_token.start[0] if parser else line, len(lines))
         while line > 1 and not lines[line - 1].strip():
             line -= 1
-        _syntax_error(place_of(line), lines[line - 1] if lines else "", str(error.args[0]))
+        _refuse_syntax(place_of(line), lines[line - 1] if lines else "", str(error.args[0]))
 
 
 def _read_file(path: Path, search_paths: Sequence[str], stack: tuple[Path, ...]) -> Iterator[Binding]:
@@ -188,26 +168,15 @@ def _read_override(binding: str) -> Iterator[Binding]:
     yield statements[0]
 
 
-def _build(plan: Plan) -> Loaded:
-    """Lets gin build the tree; gin's global state is empty before and after."""
+def _text(plan: Plan) -> str:
+    """Lets gin write the statements; gin's global state is empty before and after."""
     gin.clear_config()
     try:
         gin.parse_config("\n".join(b.text for b in plan.statements))
         lines = [line.rstrip() for line in gin.config_str(max_line_length=120).splitlines()]
-        text = "\n".join(line for line in lines if line and not line.startswith("#")) + "\n"
-        built = _BUILDERS[ROOT]()
-        for name in built.data.tasks:
-            if name not in TASKS:
-                accepted = f"names of the task catalogue; {name!r} is not there, {nearest_match_hint(name, TASKS)}"
-                raise _RefusedError(ConfigError("DataConfig.tasks", built.data.tasks, accepted), "", ROOT)
-            if (trained_on := TASKS[name].trained_on) and trained_on not in built.data.tasks:
-                accepted = f"{trained_on!r} too, as its model predicts {name!r}"
-                raise _RefusedError(ConfigError("DataConfig.tasks", built.data.tasks, accepted), "", ROOT)
-        return Loaded(built, text)
-    except _RefusedError as refused:
-        raise plan.explain(refused.error, refused.scope, refused.name) from None
     finally:
         gin.clear_config()
+    return "\n".join(line for line in lines if line and not line.startswith("#")) + "\n"
 
 
 def load(gin_files: Sequence[str], bindings: Sequence[str] = (), search_paths: Sequence[str] = ()) -> Loaded:
@@ -236,11 +205,8 @@ def load(gin_files: Sequence[str], bindings: Sequence[str] = (), search_paths: S
             statements += _read_file(path, search_paths, (path.resolve(),))
         for binding in bindings:
             statements += _read_override(binding)
-    check_names(statements)
-    # First what is missing: where a reference is forgotten, all that hangs on it looks unused.
-    plan = make_plan(statements, ", ".join(gin_files))
-    check_used(statements)
-    return _build(plan)
+    plan, run = configure(statements, ", ".join(gin_files))
+    return Loaded(run, _text(plan))
 
 
 def load_run_config(

@@ -103,6 +103,16 @@ def test_nested_parts_are_checked_by_type() -> None:
         run_config(teacher=EncoderConfig())
 
 
+def test_numerics_are_portable_unless_asked_otherwise_and_part_of_the_fingerprint() -> None:
+    run = run_config()
+    assert (run.numerics, run.reduction_threads) == ("portable", 2)
+    others = [run_config(numerics="native"), run_config(reduction_threads=3)]
+    assert len({fingerprint(r) for r in [run, *others]}) == 3
+    for refused in ({"numerics": "fast"}, {"reduction_threads": 0}, {"reduction_threads": 65}):
+        with pytest.raises(ConfigError, match=rf"RunConfig\.{next(iter(refused))}"):
+            run_config(**refused)
+
+
 def test_checks_between_parts() -> None:
     with pytest.raises(ConfigError, match="divisor"):
         EncoderConfig(num_attention_heads=3)

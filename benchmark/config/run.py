@@ -66,11 +66,16 @@ class RunConfig(Checked):
     `untrained_control` adds the architecture of one student with random parameters, which only fine-tuning trains: the
     name of a baseline, `found` for the first found student, or '' for none.
     `parallel_systems` are distilled or fine-tuned at the same time, in threads: small models leave cores idle.
+    With `portable` numerics a CPU computes the same bits on every x86-64 machine with AVX2 (docs/reproducibility.md):
+    sums are divided among `reduction_threads` threads, whatever the machine has. With `native` ones it uses all of the
+    processor, `reduction_threads` means nothing, and results differ from machine to machine in the last bits.
     """
 
     track: str = setting(pattern=NAME)
     track_version: str = setting("0.1")
     seed: int = setting(0, at_least=0)
+    numerics: str = setting("portable", choices=("portable", "native"))
+    reduction_threads: int = setting(2, at_least=1, at_most=64)
     data: DataConfig = setting()
     teacher: TeacherConfig = setting()
     search: SearchConfig = setting()
