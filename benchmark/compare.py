@@ -118,9 +118,7 @@ def _training(recorded: Record, found: Record, expected: Expectation) -> Iterato
         # Nothing tells how much another training would differ; what other masks would change is a lower bound of it.
         tolerance = 100.0 * 1.96 * math.sqrt(2.0 * share * (1.0 - share) / one.masked_lm_predictions)
     why = expected.reason if expected.exact else f"1.96 standard errors of a difference, as {expected.reason}"
-    yield _number(
-        "training.masked_lm_accuracy", one.masked_lm_accuracy, two.masked_lm_accuracy, tolerance, why
-    )
+    yield _number("training.masked_lm_accuracy", one.masked_lm_accuracy, two.masked_lm_accuracy, tolerance, why)
     yield from _bits("training.masked_lm_loss", one.masked_lm_loss, two.masked_lm_loss, expected)
     yield from _bits("training.parameters_sha256", one.parameters_sha256, two.parameters_sha256, expected)
 
@@ -171,8 +169,10 @@ def _metric(
     yield _number(field, recorded.value, found.value, tolerance, f"{why}, as {expected.reason}")
     for name in ("per_seed", "interval"):
         one, two = getattr(recorded, name), getattr(found, name)
-        yield same(f"{field}.{name}", one, two) if one == two else not_compared(
-            f"{field}.{name}", one, two, "a seed stands for other bits here"
+        yield (
+            same(f"{field}.{name}", one, two)
+            if one == two
+            else not_compared(f"{field}.{name}", one, two, "a seed stands for other bits here")
         )
 
 

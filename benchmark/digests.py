@@ -15,6 +15,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmark.records import comparable, read
+from benchmark.verification import SUFFIX
+
 # What depends on the clock, in entries of the search's journal.
 _CLOCK = ("seconds", "suggest_seconds", "compile_seconds")
 
@@ -27,30 +30,13 @@ class Computed(NamedTuple):
     digest: str
 
 
-def tree_digest(tree: Any) -> str:
-    """SHA-256, in hexadecimal, of the names, types, shapes and bytes of a tree of arrays.
-
-    Args:
-        tree: dictionaries of dictionaries, down to arrays (or None); arrays on a device are fetched.
-    """
-    import jax
-    import numpy as np
-
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree.leaves_with_path(tree):
-        array = np.asarray(jax.device_get(leaf))
-        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
-
-
 def value_digest(value: Any) -> str:
     """SHA-256, in hexadecimal, of a value that JSON can hold."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def run_digests(workdir: Path) -> Iterator[Computed]:
-    """Everything in a run's folder that its settings determine, in the order of the stages; what is missing is left out."""
+    """What in a run's folder its settings determine, in the order of the stages; what is missing is left out."""
     yield from _data(workdir / "data")
     yield from _system("teacher", "teacher", workdir / "teacher")
     yield from _search(workdir / "search")
@@ -60,8 +46,8 @@ def run_digests(workdir: Path) -> Iterator[Computed]:
         name = " ".join(path.relative_to(workdir / "evaluation").with_suffix("").parts)
         yield Computed("finetune", name, value_digest(_json(path)["result"]))
     for path in sorted((workdir / "results").glob("*.json")):
-        if not path.name.endswith(".verification.json"):
-            yield Computed("record", path.stem, value_digest(_comparable(path)))
+        if not path.name.endswith(SUFFIX):
+            yield Computed("record", path.stem, value_digest(comparable(read(path))))
 
 
 def _json(path: Path) -> Any:
@@ -88,7 +74,7 @@ def _data(folder: Path) -> Iterator[Computed]:
 
 
 def _steps(stage: str, name: str, folder: Path) -> Iterator[Computed]:
-    """The steps of the fits below a folder whose digests were kept: `transfer`, then `distill`, by the time of writing."""
+    """The steps of the fits below a folder whose digests were kept, the fit that ended first in front."""
     files = sorted(folder.rglob("digests.jsonl"), key=lambda path: path.stat().st_mtime_ns)
     for path in files:
         part = " ".join((name, *path.parent.relative_to(folder).parts))
@@ -116,19 +102,14 @@ def _search(folder: Path) -> Iterator[Computed]:
         yield Computed("search", name, value_digest({**entry, "result": result}))
 
 
-def _comparable(path: Path) -> Any:
-    from benchmark.records import comparable, read
-
-    return comparable(read(path))
-
-
 def first_difference(one: Sequence[Computed], two: Sequence[Computed]) -> str | None:
     """Names the first thing that two runs do not have in common, in one line; None where they have all."""
     for number, pair in enumerate(zip(one, two, strict=False)):
         if pair[0] != pair[1]:
             (stage, name, digest), (other_stage, other_name, other_digest) = pair
             if (stage, name) != (other_stage, other_name):
-                return f"{stage}: {name} in the first run, {other_stage}: {other_name} in the second; {number} before it are equal"
+                names = f"{stage}: {name} in the first run, {other_stage}: {other_name} in the second"
+                return f"{names}; {number} before it are equal"
             return f"{stage}: {name}: {digest[:16]} and {other_digest[:16]}; {number} before it are equal"
     if len(one) != len(two):
         longer, which = (one, "first") if len(one) > len(two) else (two, "second")
@@ -144,7 +125,7 @@ def main(words: Sequence[str] | None = None) -> int:
         The exit code: 1 where two runs differ, 2 where a folder holds no run.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmark.digests", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("workdirs", nargs="+", type=Path, metavar="DIR", help="folder of a run; with a second one they are compared")
+    parser.add_argument("workdirs", nargs="+", type=Path, metavar="DIR", help="folder of a run, or of two to compare")
     folders = parser.parse_args(words).workdirs
     if len(folders) > 2:
         parser.error("expected one folder or two")

@@ -10,7 +10,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmark import bars, finetuning, manifest, numerics, records, searching, stages, task_distillation
+from benchmark import (
+    bars,
+    finetuning,
+    manifest,
+    numerics,
+    records,
+    searching,
+    stages,
+    task_distillation,
+    verification,
+)
 from benchmark.config import STAGES, RunConfig, fingerprint, to_dict
 from benchmark.errors import StageError
 from benchmark.models.formulas import forward_flops, num_parameters
@@ -107,6 +117,7 @@ def record_stage(context: stages.Run, gin_text: str, command: str) -> list[Path]
         records.write(path, record)
         paths.append(path)
     wanted = set(paths)
+    wanted |= {verification.path_beside(path) for path in paths}
     for stale in (context.workdir / "results").glob("*.json"):
         if stale not in wanted:
             stale.unlink()
@@ -294,7 +305,9 @@ def _summary(context: stages.Run, timing: dict[str, float], reused: list[str]) -
     line = context.progress
     line("time by stage: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in timing.items()))
     line("reused: " + (", ".join(reused) or "nothing"))
-    paths = sorted((context.workdir / "results").glob("*.json"))
+    paths = [
+        p for p in sorted((context.workdir / "results").glob("*.json")) if not p.name.endswith(verification.SUFFIX)
+    ]
     if not paths or "record" not in timing:
         return
     rows = [records.read(path) for path in paths]

@@ -208,7 +208,7 @@ def load_params(directory: Path, encoder: EncoderConfig) -> Any:
 
 def _parameters_digest(directory: Path, encoder: EncoderConfig) -> str:
     """Digest of the parameters that lie in the folder of a system, whatever mesh they were trained on."""
-    from benchmark.digests import tree_digest
+    from benchmark.training.tree_digest import tree_digest
 
     return tree_digest(load_params(directory, encoder))
 

@@ -29,7 +29,7 @@ from benchmark.workdir import RunError, read_json, write_json
 IDENTITY = "verify.json"
 
 
-class _Contradiction(RunError):
+class _ContradictionError(RunError):
     """The record does not agree with what was found before anything was trained."""
 
     def __init__(self, fields: list[Compared]) -> None:
@@ -116,7 +116,7 @@ def verify(request: Request, workdir: Path, command: str) -> verification.Verifi
         _claim(request, workdir)
         try:
             found = _run(request, workdir, command)
-        except _Contradiction as contradiction:
+        except _ContradictionError as contradiction:
             fields = contradiction.fields
         else:
             fields = [*compare(request.record, found), *_compared_search(request, workdir)]
@@ -143,7 +143,9 @@ def _claim(request: Request, workdir: Path) -> None:
     identity = {"fingerprint": fingerprint(request.record.model_dump(mode="json"), request.search)}
     path = workdir / IDENTITY
     if workdir.exists() and any(workdir.iterdir()) and (not path.exists() or read_json(path) != identity):
-        raise RunError(f"{workdir}: holds something else than a verification of {request.path}; choose another --workdir")
+        raise RunError(
+            f"{workdir}: holds something else than a verification of {request.path}; choose another --workdir"
+        )
     write_json(path, identity)
 
 
@@ -155,7 +157,7 @@ def _run(request: Request, workdir: Path, command: str) -> records.Record:
 
     Raises:
         RunError: a stage failed.
-        _Contradiction: the data are others than those of the record.
+        _ContradictionError: the data are others than those of the record.
     """
     assert request.record.provenance is not None
     work: dict[str, Callable[[Any], dict[str, Any]]] = dict(pipeline.WORK)
@@ -193,7 +195,7 @@ def _checked_data(request: Request, run: Any, data_stage: Callable[[Any], dict[s
         ),
     ]
     if different := [field for field in fields if field.outcome == verification.DIFFERENT]:
-        raise _Contradiction(different)
+        raise _ContradictionError(different)
     return outcome
 
 

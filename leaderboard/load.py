@@ -8,6 +8,7 @@ from benchmark.config import ConfigError, encoder_from_dict
 from benchmark.errors import StageError
 from benchmark.hardware.chips import refuse_impossible
 from benchmark.records import Record, RecordError, read
+from benchmark.verification import SUFFIX
 
 
 def record_files(directory: Path) -> list[Path]:
@@ -17,7 +18,8 @@ def record_files(directory: Path) -> list[Path]:
         directory: a folder that holds `results/*.json`, or the folder `results` itself.
 
     Returns:
-        The files; hidden ones are left out, as they belong to a write in progress.
+        The files; hidden ones are left out, as they belong to a write in progress, and verifications, as they stand
+        beside a record and are none.
 
     Raises:
         RecordError: there is no such folder, or no record in it.
@@ -25,7 +27,7 @@ def record_files(directory: Path) -> list[Path]:
     folder = directory / "results" if (directory / "results").is_dir() else directory
     if not folder.is_dir():
         raise RecordError(f"{directory}: not a folder")
-    files = sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))
+    files = sorted(p for p in folder.glob("*.json") if not p.name.startswith(".") and not p.name.endswith(SUFFIX))
     if not files:
         raise RecordError(f"{folder}: no record files (*.json)")
     return files

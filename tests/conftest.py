@@ -1,7 +1,8 @@
 """What all tests share.
 
-The tests run under portable numerics, as runs do, so that they compute the same everywhere; `AUTODISTILL_NUMERICS=native`
-in the environment, and processors that cannot have portable ones, give them those of the machine.
+The tests run under portable numerics, as runs do, so that they compute the same everywhere. With
+`AUTODISTILL_NUMERICS=native` in the environment, and on processors that cannot have portable ones, they have those of
+the machine.
 """
 
 import os

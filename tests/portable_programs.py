@@ -127,8 +127,8 @@ def pretrained(encoder: Any, rows: Any, *, steps: int = 3, batch_size: int = 8, 
 
 def trained_digests(encoder: Any, rows: Any, **options: Any) -> dict[str, str]:
     """Digests of parameters after a few steps, and of the masked-LM evaluation with them."""
-    from benchmark.digests import tree_digest
     from benchmark.training.pretrain import evaluate_masked_lm
+    from benchmark.training.tree_digest import tree_digest
 
     params, report = pretrained(encoder, rows, **options)
     scores = evaluate_masked_lm(encoder, params, rows, special(encoder.vocab_size), 0.15, batch_size=8)
@@ -155,8 +155,8 @@ def microworld() -> dict[str, str]:
 def masking() -> dict[str, str]:
     import jax
 
-    from benchmark.digests import tree_digest
     from benchmark.training.masking import mask_tokens
+    from benchmark.training.tree_digest import tree_digest
 
     rows = token_rows(64, 48).features["input_ids"]
     return {"batch": tree_digest(mask_tokens(jax.random.key(3), rows, special(), 0.15)._asdict())}
@@ -169,7 +169,7 @@ def operations() -> dict[str, str]:
     import jax.numpy as jnp
     import numpy as np
 
-    from benchmark.digests import tree_digest
+    from benchmark.training.tree_digest import tree_digest
 
     rng = np.random.default_rng(0)
 
@@ -196,7 +196,7 @@ def operations() -> dict[str, str]:
             "columns": x.sum(axis=0),
         }
 
-    return {"results": tree_digest(jax.jit(compute)(draw(1100, 390), draw(390, 77), draw(3, 2, 70, 33)))}
+    return {"results": tree_digest(jax.jit(compute)(draw(2048, 160), draw(160, 200), draw(3, 2, 70, 33)))}
 
 
 @program
@@ -237,10 +237,10 @@ def pretrain_bfloat16() -> dict[str, str]:
 
 def distilled(name: str, student: Any, **changes: Any) -> dict[str, str]:
     """A few steps of each phase of a shipped recipe."""
-    from benchmark.digests import tree_digest
     from benchmark.distillation.distill import distill
     from benchmark.distillation.outputs import Teacher
     from benchmark.training.pretrain import evaluate_masked_lm, init_params
+    from benchmark.training.tree_digest import tree_digest
     from tests.test_recipes import PUBLISHED
 
     recipe = PUBLISHED[name]
@@ -297,9 +297,9 @@ def task_rows(kind: str, count: int = 64, length: int = 24) -> Any:
 def tuned(task_name: str) -> dict[str, str]:
     """Parameters and predictions of a fine-tuning of eight steps."""
     from benchmark.config import FinetuneConfig, OptimizerConfig
-    from benchmark.digests import tree_digest
     from benchmark.evaluation.finetune import finetune, predict
     from benchmark.training.pretrain import init_params
+    from benchmark.training.tree_digest import tree_digest
     from tasks.catalogue import get_task
 
     task, encoder = get_task(task_name), plain()
@@ -331,11 +331,11 @@ def distill_task() -> dict[str, str]:
     import numpy as np
 
     from benchmark.config import OptimizerConfig, TaskDistillConfig, TaskPhaseConfig
-    from benchmark.digests import tree_digest
     from benchmark.distillation import augmentation, task
     from benchmark.distillation.outputs import Teacher
     from benchmark.evaluation.finetune import initial_params
     from benchmark.training.pretrain import init_params
+    from benchmark.training.tree_digest import tree_digest
     from tasks.catalogue import get_task
 
     sst2, student = get_task("glue_sst2_v1"), plain(hidden_size=24, embedding_size=24, num_attention_heads=2)

@@ -63,7 +63,9 @@ def test_processors_without_avx2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert not numerics.missing_features(tmp_path / "none")
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
     assert numerics.missing_features(cpuinfo) == ("x86-64 instructions",)
-    with pytest.raises(numerics.NumericsError, match=r"aarch64\) has no x86-64 instructions; expected x86-64 with AVX2"):
+    with pytest.raises(
+        numerics.NumericsError, match=r"aarch64\) has no x86-64 instructions; expected x86-64 with AVX2"
+    ):
         numerics.portable_environment({}, 2)
 
 

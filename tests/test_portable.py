@@ -55,8 +55,8 @@ def test_one_core() -> None:
     assert ": equal" in run(portable_programs.SMALLEST, "taskset", "-c", str(core), sys.executable)
 
 
-def test_native_numerics_are_another_thing() -> None:
-    """Sums divided among other threads have other bits: the digests can tell."""
+def test_the_number_of_threads_matters() -> None:
+    """A sum that is not divided has other bits than one that is: the digests can tell."""
     assert ": different" in run(portable_programs.SMALLEST, sys.executable, threads=5)
 
 

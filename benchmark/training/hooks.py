@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmark.digests import tree_digest
 from benchmark.training import checkpoints, distributed
+from benchmark.training.tree_digest import tree_digest
 
 Progress = Callable[[str], None]
 # Name of a fit, steps done, steps in all (done = total takes the bar away), and a few words.
