@@ -92,8 +92,8 @@ def table(fields: Iterable[Compared]) -> list[str]:
             values = f"  recorded {_words(field.recorded)}, found {_words(field.found)}"
         elif field.outcome == EQUAL and field.recorded is not None:
             values = f"  {_words(field.recorded)}"
-        note = f"  ({field.note})" if field.note else ""
-        lines.append(f"{field.outcome:<17} {field.field}{values}{note}")
+        note = f"  ({_words(field.note, 160)})" if field.note else ""
+        lines.append(f"{field.outcome:<17} {_words(field.field, 120)}{values}{note}")
     counts = Counter(field.outcome for field in fields)
     lines.append(", ".join(f"{counts[name]} {name}" for name in order if counts[name]))
     return lines

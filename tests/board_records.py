@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmark.config import EncoderConfig, to_dict
-from benchmark.records import LatencyBlock, MetricScore, Provenance, Record, System, TaskScore, Training
+from benchmark.records import LatencyBlock, MetricScore, Numerics, Provenance, Record, System, TaskScore, Training
 
 HOSTILE = "</script><script>alert(1)</script><!--\u2028\u2029&amp;"
 
@@ -67,6 +67,7 @@ def make_record(
             git_dirty=False,
             versions={},
             device={"cpu": "x"},
+            numerics=Numerics(mode="native"),
             data_digests={},
             vocabulary_digest="0",
         ),

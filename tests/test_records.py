@@ -13,9 +13,12 @@ from benchmark.config import EncoderConfig, to_dict
 from benchmark.records import (
     LatencyBlock,
     MetricScore,
+    Numerics,
     Provenance,
     Record,
     RecordError,
+    SearchExcerpt,
+    SearchTrial,
     System,
     TaskScore,
     Training,
@@ -74,6 +77,15 @@ LATENCIES = st.builds(
     samples_ns=st.lists(st.lists(st.integers(0, 10**12), max_size=3), max_size=2),
     details=st.dictionaries(TEXTS, st.none() | st.booleans() | st.integers() | NUMBERS | TEXTS, max_size=2),
 )
+DIGESTS = st.from_regex(r"[0-9a-f]{64}", fullmatch=True)
+TRIALS = st.builds(
+    SearchTrial,
+    generator=TEXTS,
+    point=st.dictionaries(NAMES, st.integers(1, 999), max_size=3),
+    status=st.sampled_from(["completed", "stopped", "failed"]),
+    accuracy=st.none() | st.floats(0, 100),
+    latency_s=st.none() | POSITIVE,
+)
 RECORDS = st.builds(
     Record,
     id=NAMES,
@@ -100,7 +112,9 @@ RECORDS = st.builds(
         steps=st.integers(0, 10**7),
         tokens=st.integers(0, 10**12),
         masked_lm_accuracy=st.none() | st.floats(0, 100),
+        parameters_sha256=st.none() | DIGESTS,
     ),
+    search=st.none() | st.builds(SearchExcerpt, trials=st.lists(TRIALS, min_size=1, max_size=3)),
     provenance=st.builds(
         Provenance,
         command=TEXTS,
@@ -110,6 +124,8 @@ RECORDS = st.builds(
         git_dirty=st.booleans(),
         versions=st.dictionaries(TEXTS, TEXTS, max_size=2),
         device=st.dictionaries(TEXTS, st.none() | st.booleans() | st.integers() | NUMBERS | TEXTS, max_size=2),
+        numerics=st.just(Numerics(mode="native"))
+        | st.integers(1, 64).map(lambda threads: Numerics(mode="portable", reduction_threads=threads)),
         data_digests=st.dictionaries(TEXTS, TEXTS, max_size=2),
         vocabulary_digest=TEXTS,
         timing=st.dictionaries(TEXTS, TEXTS | st.integers() | NUMBERS, max_size=2),
@@ -119,7 +135,7 @@ RECORDS = st.builds(
 
 def example() -> dict[str, Any]:
     return {
-        "schema_version": 2,
+        "schema_version": 3,
         "id": "test-teacher",
         "track": "test",
         "track_version": "0.1",
@@ -165,6 +181,7 @@ def example() -> dict[str, Any]:
             "git_dirty": True,
             "versions": {"jax": "0.10.2"},
             "device": {"platform": "cpu"},
+            "numerics": {"mode": "portable", "reduction_threads": 2},
             "data_digests": {},
             "vocabulary_digest": "",
             "timing": {"teacher_s": 1.5},
@@ -208,7 +225,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
     ("path", "value", "named"),
     [
         ("schema_version", 0, "schema_version = 0"),
-        ("schema_version", 3, "schema_version = 3"),
+        ("schema_version", 4, "schema_version = 4: this program reads versions 1 to 3"),
         ("schema_version", True, "schema_version = True"),
         ("schema_version", "1", "schema_version = '1'"),
         ("schema_version", ..., "schema_version = None"),
@@ -323,28 +340,51 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.M
     assert path.read_text() == "new"
 
 
-def test_comparable_leaves_out_the_clock_and_nothing_else() -> None:
+def test_comparable_leaves_out_clock_code_and_machine_and_nothing_else() -> None:
     one = example()
     two = copy.deepcopy(one)
     two["latency"][0]["latency_s"] = 0.5
     two["provenance"]["timing"] = {"teacher_s": 9.0}
     two["provenance"]["command"] = "python run_benchmark.py --workdir=elsewhere"
+    two["provenance"]["git_commit"], two["provenance"]["git_dirty"] = "other", False
+    two["provenance"]["device"] = {"platform": "cpu", "cpu_usable": 1}
     assert comparable(parse(json.dumps(one))) == comparable(parse(json.dumps(two)))
     for path, value in [
         ("tasks.0.metrics.accuracy.value", 90.6),
         ("latency.1.latency_s", 0.5),
         ("system.parameters", 1001),
-        ("provenance.git_commit", "other"),
+        ("provenance.numerics", {"mode": "native", "reduction_threads": None}),
+        ("training.parameters_sha256", "0" * 64),
     ]:
         assert comparable(parse(json.dumps(changed(path, value)))) != comparable(parse(json.dumps(one)))
 
 
-def test_version_1_is_read_as_version_2() -> None:
-    old = example() | {"schema_version": 1}
+def older(version: int) -> dict[str, Any]:
+    value = example() | {"schema_version": version}
+    del value["provenance"]["numerics"]
+    return value
+
+
+def test_version_2_had_native_numerics() -> None:
+    record = parse(json.dumps(older(2)))
+    assert record.schema_version == 3 and record.provenance is not None
+    assert record.provenance.numerics == Numerics(mode="native", reduction_threads=None)
+    assert record.search is None and record.tasks[0].predictions_sha256 == []
+
+
+@pytest.mark.parametrize(("mode", "threads"), [("native", 2), ("portable", None), ("portable", 0), ("quick", None)])
+def test_numerics_that_contradict_themselves(mode: str, threads: int | None) -> None:
+    numerics = {"mode": mode, "reduction_threads": threads}
+    with pytest.raises(RecordError, match=r"provenance\.numerics"):
+        parse(json.dumps(changed("provenance.numerics", numerics)))
+
+
+def test_version_1_is_read_as_version_3() -> None:
+    old = older(1)
     old["latency"][0]["details"] = {"runtime": "xla", "processes": 3}
     record = parse(json.dumps(old))
     measured, estimated = record.latency
-    assert record.schema_version == 2
+    assert record.schema_version == 3
     assert (measured.runtime, measured.protocol_version, measured.threads) == ("xla", 2, None)
     assert measured.details == {"processes": 3}
     assert (estimated.runtime, estimated.protocol_version) == (None, None)

@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 from benchmark.config import EncoderConfig, to_dict
-from benchmark.records import LatencyBlock, MetricScore, Provenance, Record, System, TaskScore, Training
+from benchmark.records import LatencyBlock, MetricScore, Numerics, Provenance, Record, System, TaskScore, Training
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\u2028<!--<script>"
 TASKS = (("glue_sst2_v1", "accuracy", 872), ("glue_mrpc_v1", "f1", 408), ("squad_v1_v1", "f1", 1000))
@@ -109,6 +109,7 @@ def make_record(name: str, title: str, kind: Any, layers: int, width: int, score
             git_dirty=False,
             versions={"jax": "0.4", "python": "3.11"},
             device={"cpu": "x86_64", "cores": 2},
+            numerics=Numerics(mode="portable", reduction_threads=2),
             data_digests={"glue_sst2_v1": "cd" * 32},
             vocabulary_digest="ef" * 32,
             timing={"distill_s": 41.5},
