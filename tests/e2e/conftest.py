@@ -1,4 +1,4 @@
-"""What the browser tests share: a browser without network, a page built from records, and a fresh view of it."""
+"""What these tests share: a complete run; a browser without network, a page built from records, a fresh view of it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from leaderboard.build import build
 from tests.e2e.page_data import SYSTEMS, make_history, make_record
 from tests.e2e.tab import Tab
+from tests.e2e.tiny_run import finish
 
 
 def _chromium() -> str | None:
@@ -56,3 +57,10 @@ def tab(shared_tab: Tab) -> Iterator[Tab]:
     shared_tab.page.set_viewport_size({"width": 1280, "height": 900})
     yield shared_tab
     assert shared_tab.problems == []
+
+
+@pytest.fixture(scope="session")
+def complete(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """An undisturbed run and its output."""
+    workdir = tmp_path_factory.mktemp("complete") / "run"
+    return workdir, finish(workdir)

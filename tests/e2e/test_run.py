@@ -9,61 +9,15 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmark.records import comparable, read
+from benchmark.records import read
 from tests.e2e import light_host
-
-ROOT = Path(__file__).resolve().parents[2]
-CACHE = tempfile.TemporaryDirectory(prefix="xla-cache-")
-COMMAND = [sys.executable, "run_benchmark.py", f"--gin_file={Path(__file__).with_name('tiny.gin')}"]
-
-
-def start(workdir: Path, *flags: str, python: str = sys.executable) -> subprocess.Popen[str]:
-    """Starts the tiny run in a process group of its own, so that a kill takes its children along.
-
-    All runs share one cache of compiled programs, beside their folders: most of their time is compiling.
-    """
-    return subprocess.Popen(
-        [python, *COMMAND[1:], f"--workdir={workdir}", *flags],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        env={
-            **os.environ,
-            "JAX_PLATFORMS": "cpu",
-            "JAX_COMPILATION_CACHE_DIR": str(CACHE.name),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        },
-    )
-
-
-def finish(workdir: Path) -> str:
-    """Runs to the end; returns the output."""
-    process = start(workdir)
-    output, _ = process.communicate(timeout=600)
-    assert process.returncode == 0, output
-    return output
-
-
-def results(workdir: Path) -> dict[str, Any]:
-    """Everything comparable in the records of a run."""
-    return {path.name: comparable(read(path)) for path in sorted((workdir / "results").glob("*.json"))}
-
-
-@pytest.fixture(scope="module")
-def complete(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """An undisturbed run and its output."""
-    workdir = tmp_path_factory.mktemp("complete") / "run"
-    return workdir, finish(workdir)
+from tests.e2e.tiny_run import COMMAND, ROOT, finish, results, start
 
 
 def test_a_run_leaves_records_and_page(complete: tuple[Path, str]) -> None:

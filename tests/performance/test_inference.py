@@ -24,6 +24,7 @@ import pytest
 
 from baselines import checkpoint_files
 from baselines.catalogue import baselines
+from benchmark import numerics
 from benchmark.models.encoder import Encoder
 from benchmark.training.initial import init_tree, trained_like
 
@@ -53,7 +54,8 @@ def served(framework: str, checkpoint: Path, batch: int) -> Iterator[tuple[np.nd
         NotReadyError: it ended without output, or was ended after its limit in `START_LIMIT_S`.
     """
     command = [sys.executable, "-m", "tests.performance.inference_child", framework, str(checkpoint), str(batch)]
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "HF_HUB_OFFLINE": "1"}
+    # The tests have portable numerics; what is served has all of the processor.
+    environment = numerics.native_environment(os.environ) | {"JAX_PLATFORMS": "cpu", "HF_HUB_OFFLINE": "1"}
     # Torch's own default: PASSIVE makes small models up to 1.7 times slower, ACTIVE would spin in the others' turns.
     environment.pop("OMP_WAIT_POLICY", None)
     process = subprocess.Popen(

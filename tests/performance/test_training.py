@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from benchmark import numerics
 from tests.performance.training_child import draw_batches
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,20 +41,25 @@ COMPILE_COLD_S = {"inference": 3.0, "training": 8.0}
 COMPILE_WARM_S = {"inference": 0.5, "training": 1.0}
 
 
-def environment() -> dict[str, str]:
-    """The children's: one device, and torch's own way of waiting."""
-    values = {**os.environ, "JAX_PLATFORMS": "cpu", "HF_HUB_OFFLINE": "1"}
+# Steps of one framework in a turn that is compared with itself under native numerics.
+PORTABLE_CASES = {"micro_teacher": (1, 60), "micro_student": (1, 60), "masked_lm": (1, 2), "distill": (4, 1)}
+PORTABLE_RATE = 0.95
+
+
+def environment(portable: bool) -> dict[str, str]:
+    """The children's: one device, torch's own way of waiting, and for ours the numerics that runs have by default."""
+    values = numerics.native_environment(os.environ) | {"JAX_PLATFORMS": "cpu", "HF_HUB_OFFLINE": "1"}
     values.pop("OMP_WAIT_POLICY", None)
-    return values
+    return numerics.portable_environment(values, 2) if portable else values
 
 
 @contextmanager
-def trained(framework: str, kind: str, parts: int = 1) -> Iterator[Any]:
+def trained(framework: str, kind: str, parts: int = 1, *, portable: bool) -> Iterator[Any]:
     """A process of a framework; gives a function from a number of steps to what they took."""
     module = "tests.performance.training_child"
     command = [sys.executable, "-W", "ignore", "-m", module, framework, kind, str(ROWS), str(parts)]
     process = subprocess.Popen(
-        command, cwd=ROOT, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command, cwd=ROOT, env=environment(portable), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdin and process.stdout
     try:
@@ -81,8 +87,8 @@ def test_training_rate(benchmark: Any, state_ratio: Any, case: str) -> None:
     def measure() -> None:
         with ExitStack() as stack:
             servers = {
-                "jax": stack.enter_context(trained("jax", case, parts)),
-                "torch": stack.enter_context(trained("torch", peer)),
+                "jax": stack.enter_context(trained("jax", case, parts, portable=True)),
+                "torch": stack.enter_context(trained("torch", peer, portable=False)),
             }
             for steps in servers.values():
                 steps(1)
@@ -116,12 +122,45 @@ def test_training_rate(benchmark: Any, state_ratio: Any, case: str) -> None:
         )
 
 
+@pytest.mark.parametrize("case", PORTABLE_CASES)
+def test_portable_rate(benchmark: Any, state_ratio: Any, case: str) -> None:
+    """What portable numerics cost: the same step in two processes, in turns."""
+    parts, count = PORTABLE_CASES[case]
+    found: dict[str, list[float]] = {"portable": [], "native": []}
+
+    def measure() -> None:
+        with ExitStack() as stack:
+            servers = {
+                name: stack.enter_context(trained("jax", case, parts, portable=name == "portable")) for name in found
+            }
+            for steps in servers.values():
+                steps(1)
+            for turn in range(2 * TURNS):
+                # Who comes first changes from turn to turn.
+                for name in sorted(servers, reverse=bool(turn % 2)):
+                    time.sleep(PAUSE_S)
+                    found[name].append(statistics.median(servers[name](count)["wall"]))
+
+    benchmark.pedantic(measure, rounds=1, iterations=1)
+    ratios = [native / portable for portable, native in zip(found["portable"], found["native"], strict=True)]
+    rates = {name: f"{1.0 / statistics.median(seconds):.2f} steps/s" for name, seconds in found.items()}
+    state_ratio(
+        f"portable numerics over native, {case}, rate",
+        statistics.median(ratios),
+        PORTABLE_RATE,
+        rounds=f"{min(ratios):.2f} to {max(ratios):.2f}",
+        **rates,
+    )
+
+
 @pytest.mark.parametrize("kind", sorted(COMPILE_COLD_S))
 def test_compiling_mobilebert(benchmark: Any, state_ratio: Any, tmp_path: Path, kind: str) -> None:
     command = [sys.executable, "-m", "tests.performance.compile_child", kind, str(tmp_path)]
 
     def compiled() -> float:
-        child = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=True)
+        child = subprocess.run(
+            command, cwd=ROOT, env=environment(portable=True), capture_output=True, text=True, check=True
+        )
         return float(json.loads(child.stdout.splitlines()[-1])["cpu_s"])
 
     cold = benchmark.pedantic(compiled, rounds=1, iterations=1)

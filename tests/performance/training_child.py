@@ -6,8 +6,9 @@ KiB. Ours computes a step's batch in PARTS; torch's in one, as scripts do.
 Between orders it sleeps, so that the process of the other framework has the machine to itself.
 
 STEP is `masked_lm` (a MiniLM-L6-H384 student), `distill` (the same student under a live BERT_BASE teacher: feature
-maps, attention, logits) or `cached` (the teacher's outputs are given). Both frameworks take the same batches, the same
-losses, AdamW behind a clipped global norm, no dropout, and logits at the masked positions alone.
+maps, attention, logits) or `cached` (the teacher's outputs are given); of ours alone also `micro_teacher` and
+`micro_student`, the steps of the quickstart. Both frameworks take the same batches, the same losses, AdamW behind a
+clipped global norm, no dropout, and logits at the masked positions alone.
 """
 
 from __future__ import annotations
@@ -121,6 +122,53 @@ def jax_step(kind: str, rows: int, parts: int) -> Callable[[int], float]:
     return run
 
 
+def micro_step(kind: str) -> Callable[[int], float]:
+    """A step of the quickstart's teacher, or of its larger baseline with the teacher's outputs at hand."""
+    import jax
+    import jax.numpy as jnp
+
+    from benchmark.distillation.distill import phase_program
+    from benchmark.distillation.initial import init_student
+    from benchmark.distillation.objectives import Objective
+    from benchmark.distillation.outputs import Teacher, teacher_outputs
+    from benchmark.gin_loader import load_run_config
+    from benchmark.training.masking import SpecialTokens, mask_tokens
+    from benchmark.training.pretrain import init_params, pretrain_program
+    from benchmark.training.state import init_state
+
+    config = load_run_config(["gin/quickstart.gin"])
+    teacher, student = config.teacher.encoder, config.baselines[0].encoder
+    special = SpecialTokens(teacher.vocab_size, pad_id=0, cls_id=2, sep_id=3, mask_id=4)
+    size, length = config.distill.batch_size, config.data.pretrain_length
+    ids = np.random.default_rng(0).integers(5, teacher.vocab_size, (BATCHES, size, length)).astype(np.int32)
+    batches: list[Any] = [
+        mask_tokens(jax.random.key(i), ids[i], special, config.distill.mask_rate) for i in range(BATCHES)
+    ]
+    settings: dict[str, Any] = {}
+    if kind == "micro_teacher":
+        params = init_params(teacher, 0)
+        step, direction = pretrain_program(teacher, config.teacher.pretrain, next_sentence=False)
+    else:
+        taught = Teacher(teacher, jax.device_put(init_params(teacher, 1)))
+        phases = config.distill.phases
+        objective, phase = Objective.of(phases), phases[-1]
+        params = init_student(student, taught, config.distill, 0)
+        step, direction = phase_program(student, teacher, config.distill, objective, phase.optimizer.without_schedule)
+        layers = student.num_hidden_layers
+        settings = objective.settings(phase, np.full(layers, 1.0 / layers, np.float32))
+        asked = [teacher_outputs(teacher, taught.params, batch, objective.teacher_needs) for batch in batches]
+        batches = list(zip(batches, asked, strict=True))
+    state = init_state(jax.tree.map(jnp.array, params), direction)
+
+    def run(number: int) -> float:
+        nonlocal state
+        state, metrics = step(state, batches[number % BATCHES], np.float32(RATE), settings)
+        jax.block_until_ready(state)
+        return float(metrics["loss"])
+
+    return run
+
+
 def torch_step(kind: str, rows: int) -> Callable[[int], float]:
     """The step as a PyTorch script writes it, eager; gives a function from the number of a step to its loss."""
     import torch
@@ -203,7 +251,10 @@ def torch_step(kind: str, rows: int) -> Callable[[int], float]:
 def main() -> None:
     """Builds the step named on the command line and serves orders until standard input ends."""
     framework, kind, rows, parts = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-    run = jax_step(kind, rows, parts) if framework == "jax" else torch_step(kind, rows)
+    if kind.startswith("micro"):
+        run = micro_step(kind)
+    else:
+        run = jax_step(kind, rows, parts) if framework == "jax" else torch_step(kind, rows)
     loss = run(0)
     print(json.dumps({"loss": loss}), flush=True)
     number = 1

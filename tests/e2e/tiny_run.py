@@ -1,0 +1,52 @@
+"""The tiny run of `tiny.gin` through the command line, for tests that need a complete one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmark.records import comparable, read
+
+ROOT = Path(__file__).resolve().parents[2]
+CACHE = tempfile.TemporaryDirectory(prefix="xla-cache-")
+COMMAND = [sys.executable, "run_benchmark.py", f"--gin_file={Path(__file__).with_name('tiny.gin')}"]
+
+
+def environment() -> dict[str, str]:
+    """All runs share one cache of compiled programs, beside their folders: most of their time is compiling."""
+    return {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": str(CACHE.name),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+
+
+def start(workdir: Path, *flags: str, python: str = sys.executable) -> subprocess.Popen[str]:
+    """Starts the tiny run in a process group of its own, so that a kill takes its children along."""
+    return subprocess.Popen(
+        [python, *COMMAND[1:], f"--workdir={workdir}", *flags],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env=environment(),
+    )
+
+
+def finish(workdir: Path) -> str:
+    """Runs to the end; returns the output."""
+    process = start(workdir)
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output
+    return output
+
+
+def results(workdir: Path) -> dict[str, Any]:
+    """Everything comparable in the records of a run."""
+    return {path.name: comparable(read(path)) for path in sorted((workdir / "results").glob("*.json"))}
