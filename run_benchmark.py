@@ -232,7 +232,7 @@ def verify_record(flags: argparse.Namespace, bindings: Sequence[str], command: s
     except OSError:
         path = workdir / path.name
         verification.write(path, found)
-    print(f"verification: {found.outcome}, in {found.seconds:.0f} s; {path}")
+    print(f"verification: {verification.verdict(found.fields)}; in {found.seconds:.0f} s; {path}")
     return int(found.outcome == verification.DIFFERENT)
 
 

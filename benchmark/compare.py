@@ -19,6 +19,8 @@ from benchmark.verification import DIFFERENT, EQUAL, NOT_COMPARED, WITHIN, Compa
 COMPUTING = ("flax", "jax", "jaxlib", "numpy", "optax", "scipy")
 # Fields of a latency block by which a measurement is matched with another.
 _CELL = ("runtime", "batch_size", "sequence_length", "dtype", "threads", "protocol_version", "reference")
+# Speed-ups that are known no better than this say nothing about each other.
+_MAX_JOINT_NOISE = 0.5
 _MEDIAN_EFFICIENCY = math.sqrt(math.pi / 2)
 
 
@@ -125,7 +127,7 @@ def _training(recorded: Record, found: Record, expected: Expectation) -> Iterato
 
 def _bits(field: str, recorded: Any, found: Any, expected: Expectation) -> Iterator[Compared]:
     """A value that is compared only where all bits are expected to be the same; older records may lack it."""
-    if recorded in (None, []):
+    if recorded in (None, [], {}):
         return
     if expected.exact or recorded == found:
         yield same(field, recorded, found)
@@ -256,6 +258,9 @@ def _measured(field: str, recorded: LatencyBlock, alike: list[LatencyBlock]) -> 
     if recorded.speedup is None or found.speedup is None:
         return not_compared(field, recorded.latency_s, found.latency_s, "no speed-up over a reference to compare")
     joint = math.hypot(_noise(recorded), _noise(found))
+    if math.expm1(joint) > _MAX_JOINT_NOISE:
+        noisy = f"too noisy to compare: joint noise {math.expm1(joint):.0%}"
+        return not_compared(field, recorded.speedup, found.speedup, noisy)
     ratio = abs(math.log(found.speedup / recorded.speedup))
     note = f"speed-up; joint noise of both measurements {math.expm1(joint):.1%}"
     outcome = EQUAL if ratio == 0.0 else WITHIN if ratio <= joint else DIFFERENT

@@ -67,6 +67,14 @@ def overall(fields: Iterable[Compared]) -> Literal["equal", "within tolerance", 
     return "different" if DIFFERENT in outcomes else "within tolerance" if WITHIN in outcomes else "equal"
 
 
+def verdict(fields: Iterable[Compared]) -> str:
+    """The outcome in words: that of everything but latency, and that of latency, which is never exact."""
+    fields = list(fields)
+    latency = [f for f in fields if f.field.startswith("latency.measured") and f.outcome != NOT_COMPARED]
+    rest = overall(f for f in fields if not f.field.startswith("latency.measured"))
+    return f"{rest}; measured latency: {overall(latency) if latency else NOT_COMPARED}"
+
+
 def path_beside(record: Path) -> Path:
     """Where the verification of a record file is written: beside it."""
     return record.with_name(record.name.removesuffix(".json") + SUFFIX)

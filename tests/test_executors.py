@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from benchmark import numerics
 from benchmark.config import ExecutorConfig
 from benchmark.errors import StageError
 from benchmark.search.executors import LocalExecutor, Outcome, RayExecutor, attempt, make_executor
+from tests.ray_numerics import Numerics
 from tests.ray_work import Recorded
 
 HAS_RAY = importlib.util.find_spec("ray") is not None
@@ -121,6 +123,20 @@ def attempts(folder: Path, value: int, wanted: int) -> list[int]:
         assert time.monotonic() < until, f"job {value} was begun {len(found)} times"
         time.sleep(0.05)
     return [int(path.read_text()) for path in found]
+
+
+@needs_ray
+@pytest.mark.skipif(bool(numerics.missing_features()), reason="this processor has no AVX2 or no FMA")
+def test_workers_compute_with_the_numerics_of_the_run(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those of a cluster that was started with others."""
+    native = numerics.native_environment(os.environ)
+    config = ExecutorConfig(name="ray", ray_address=cluster[0].address)
+    for threads in (3, 5):
+        monkeypatch.setattr(os, "environ", numerics.portable_environment(native, threads))
+        executor = make_executor(Numerics(), config, 1)
+        executor.submit(0, {})
+        assert executor.next().result["threads"] == threads
+        executor.close()
 
 
 @needs_ray

@@ -13,7 +13,7 @@ from scipy.stats import t
 
 from benchmark.compare import compare, expectation, score_tolerance
 from benchmark.records import MetricScore, Record, parse
-from benchmark.verification import Compared, overall, path_beside, table
+from benchmark.verification import Compared, overall, path_beside, table, verdict
 from tests.test_records import example
 
 
@@ -147,6 +147,20 @@ def test_latency_is_compared_within_the_noise_of_both() -> None:
     assert outcomes(("latency.0.speedup", 2.08))[name].outcome == "different"
     for change in (("latency.0.chip", "another"), ("latency.0.protocol_version", 5), ("latency.0.threads", 4)):
         assert outcomes(change)[name].outcome == "not compared"
+
+
+def test_noise_without_measure_proves_nothing() -> None:
+    name = "latency.measured (xla, batch 1, length 128)"
+    found = outcomes(("latency.0.speedup_interval", [0.5, 8.0]), ("latency.0.speedup", 3.0))[name]
+    assert found.outcome == "not compared" and "too noisy" in found.note
+
+
+def test_the_verdict_tells_scores_from_latency() -> None:
+    assert verdict(compare(record(), record())) == "equal; measured latency: equal"
+    slower = compare(record(), record(("latency.0.speedup", 2.05)))
+    assert overall(slower) == "within tolerance" and verdict(slower) == "equal; measured latency: within tolerance"
+    elsewhere = compare(record(), record(("latency.0.chip", "another")))
+    assert verdict(elsewhere) == "equal; measured latency: not compared"
 
 
 def test_circumstances_are_no_faults() -> None:
