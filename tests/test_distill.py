@@ -228,12 +228,24 @@ def test_layers_above_the_stage_stand_still(
 
 
 def test_distilling_lowers_the_loss(teacher: Teacher, rows: TokenArrays, tmp_path: Path) -> None:
-    # One phase is checked at a time: the losses of different transfer stages do not compare.
-    run(with_steps(RECIPE, 60, 100), teacher, rows, tmp_path)
-    for phase in ("transfer", "distillation"):
-        lines = (tmp_path / phase / "metrics.jsonl").read_text().splitlines()
-        losses = [json.loads(line)["loss"] for line in lines]
-        assert losses[-1] < losses[0], phase
+    # One word throughout, which every student learns: of words by chance there is nothing to learn in so few steps.
+    ids = np.where(rows.features["input_ids"] > SPECIAL.mask_id, 7, rows.features["input_ids"])
+    constant = TokenArrays(Path(), {"input_ids": ids}, {"rows": len(ids)})
+    recipe = with_steps(RECIPE, 60, 100)
+    stood = dataclasses.replace(OPTIMIZER, learning_rate=0.0)
+    still = tuple(dataclasses.replace(phase, optimizer=stood) for phase in recipe.phases)
+    shares = {}
+    for name, given in (("learns", recipe), ("still", dataclasses.replace(recipe, phases=still))):
+        run(given, teacher, constant, tmp_path / name, trainer=TrainerConfig(log_every=1))
+        losses = []
+        for phase in ("transfer", "distillation"):
+            lines = (tmp_path / name / phase / "metrics.jsonl").read_text().splitlines()
+            losses += [json.loads(line)["loss"] for line in lines]
+        # One at a time: the losses of the transfer's two stages and of the other phase do not compare.
+        parts = losses[:60], losses[60:120], losses[120:]
+        shares[name] = [np.mean(part[-8:]) / np.mean(part[:8]) for part in parts]
+    # With other seeds for all 0.27 to 0.85; where nothing moves batches differ, by less than 0.02.
+    assert max(shares["learns"]) < 0.95 < min(shares["still"])
 
 
 def test_one_program_gives_the_same_parameters(teacher: Teacher, rows: TokenArrays, traces: Counter[Any]) -> None:

@@ -33,7 +33,7 @@ from benchmark.training import checkpoints
 from benchmark.training.pretrain import init_params
 from tasks.catalogue import get_task
 from tests.encoders import small_encoder
-from tests.mnli_run import AX, MNLI, TINY, make_run
+from tests.mnli_run import AX, MNLI, TINY, TRAIN_ROWS, make_run
 from tests.test_finetune import SQUAD, SST2, STSB, toy_rows
 
 module: Any = importlib.import_module(distill_task.__module__)
@@ -73,7 +73,10 @@ def quick_compiles() -> Iterator[None]:
 
 
 def teacher_of(task: Any) -> Teacher:
-    return Teacher(TEACHER, initial_params(TEACHER, init_params(TEACHER, 7)["encoder"], task.kind, 8))
+    """A random teacher with answers far from even: those of a fresh head hardly differ from a fresh student's."""
+    params = initial_params(TEACHER, init_params(TEACHER, 7)["encoder"], task.kind, 8)
+    name = "span" if task.kind == "span" else "classifier"
+    return Teacher(TEACHER, params | {name: params[name] | {"kernel": 10.0 * params[name]["kernel"]}})
 
 
 def learned(task: Any, directory: Path | None = None, config: TaskDistillConfig = CONFIG, **changes: Any) -> Any:
@@ -97,26 +100,42 @@ def equal(one: Any, two: Any) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True))
 
 
+def teacher_logits(task: Any) -> np.ndarray:
+    rows = toy_rows(task.kind, 48, 0)
+    return predict(TEACHER, teacher_of(task).params, task, rows, LENGTH, 0, batch_size=48).astype(np.float64)
+
+
 def prediction_loss(task: Any, params: Any) -> float:
     """The loss of the predictions on all rows, by scipy, from the outputs that evaluation reads."""
     rows = toy_rows(task.kind, 48, 0)
     own = predict(STUDENT, params, task, rows, LENGTH, 0, batch_size=48).astype(np.float64)
     if task.kind == "regression":
         return float(((own - rows.features["label"]) ** 2).mean())
-    target = predict(TEACHER, teacher_of(task).params, task, rows, LENGTH, 0, batch_size=48).astype(np.float64)
+    target = teacher_logits(task)
     return float(-(softmax(target, 1) * log_softmax(own, 1)).sum(1).mean())
+
+
+def least_loss(task: Any) -> float:
+    """The loss of a student that says what it learns from: the labels of a regression, or else the teacher."""
+    if task.kind == "regression":
+        return 0.0
+    target = teacher_logits(task)
+    return float(-(softmax(target, 1) * log_softmax(target, 1)).sum(1).mean())
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.kind)
 def test_every_kind_of_task_is_learned(task: Any, tmp_path: Path) -> None:
     # Layers are the same for all kinds.
-    config = CONFIG if task is SST2 else dataclasses.replace(CONFIG, phases=(PREDICTION,))
+    longer = dataclasses.replace(PREDICTION, epochs=(40.0,))
+    config = dataclasses.replace(CONFIG, phases=(LAYERS, longer) if task is SST2 else (longer,))
     params = learned(task, tmp_path, config)
     start = initial_params(STUDENT, init_params(STUDENT, 0)["encoder"], task.kind, 0)
     assert jax.tree.map(np.shape, params) == jax.tree.map(np.shape, start)
     for phase in config.phases:
         assert metrics_of(tmp_path, phase.name)[-1]["step"] == 3 * phase.epochs[0]
-    assert prediction_loss(task, params) < prediction_loss(task, start)
+    # With other seeds for all less than a hundredth of what was missing at the start is missing still.
+    least = least_loss(task)
+    assert prediction_loss(task, params) - least < 0.2 * (prediction_loss(task, start) - least)
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.kind)
@@ -244,7 +263,7 @@ def test_the_stage_distils_students_and_nobody_else(run: Run, monkeypatch: pytes
 
     monkeypatch.setattr(module, "distill_task", noted)
     assert not finetuning.finetune_stage(run)["reused"]
-    assert asked == [(f"toy {MNLI} seed 0", 2 * 96)]
+    assert asked == [(f"toy {MNLI} seed 0", 2 * TRAIN_ROWS)]
     scores = {
         name: json.loads(finetuning.prediction_path(run, name, MNLI, 0).read_text())["result"]["scores"]["accuracy"]
         for name in ("teacher", "toy", "untrained")
@@ -266,7 +285,7 @@ def test_the_stage_distils_students_and_nobody_else(run: Run, monkeypatch: pytes
     (place / "meta.json").unlink()
     assert not finetuning.finetune_stage(run)["reused"]
     assert (place / "input_ids.npy").read_bytes() == before
-    assert asked == [(f"toy {MNLI} seed 0", 2 * 96)]
+    assert asked == [(f"toy {MNLI} seed 0", 2 * TRAIN_ROWS)]
 
 
 # The settings.
