@@ -15,8 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from benchmark.records import Digest, Numerics, write_text
 
-EQUAL, WITHIN, DIFFERENT, NOT_COMPARED = "equal", "within tolerance", "different", "not compared"
 Outcome = Literal["equal", "within tolerance", "different", "not compared"]
+EQUAL: Outcome = "equal"
+WITHIN: Outcome = "within tolerance"
+DIFFERENT: Outcome = "different"
+NOT_COMPARED: Outcome = "not compared"
 Shown = str | int | float | bool | None
 SUFFIX = ".verification.json"
 

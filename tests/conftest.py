@@ -16,6 +16,8 @@ from benchmark import numerics
 # Before anything numerical is imported.
 NUMERICS = os.environ.get("AUTODISTILL_NUMERICS", "native" if numerics.missing_features() else "portable")
 numerics.enforce(NUMERICS, 2)
+# For runs that tests start with the settings of a gin file.
+NUMERICS_FLAG = f"--gin.RunConfig.numerics='{NUMERICS}'"
 
 # Deadlines fail on a busy machine for reasons that have nothing to do with the code.
 hypothesis.settings.register_profile("project", deadline=None, print_blob=True)

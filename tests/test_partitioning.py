@@ -21,6 +21,7 @@ from benchmark.models.heads import MaskedLM, SequenceModel, SpanModel
 from benchmark.training import distributed, partitioning
 from benchmark.training.optimizers import make_direction
 from benchmark.training.state import init_state
+from tests.conftest import NUMERICS_FLAG
 
 MOBILEBERT = EncoderConfig()
 BERT = EncoderConfig(
@@ -160,7 +161,7 @@ def test_a_wrong_environment_is_bad_input(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Any
 ) -> None:
     monkeypatch.setenv("JAX_NUM_PROCESSES", "2")
-    command = ["--gin_file=gin/quickstart.gin", "--distributed", f"--workdir={tmp_path / 'run'}"]
+    command = ["--gin_file=gin/quickstart.gin", "--distributed", f"--workdir={tmp_path / 'run'}", NUMERICS_FLAG]
     assert run_benchmark.main(command) == BAD_INPUT
     assert capsys.readouterr().err.startswith("error: --distributed: JAX_COORDINATOR_ADDRESS is not set")
     assert not (tmp_path / "run").exists()

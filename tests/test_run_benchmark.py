@@ -14,6 +14,7 @@ import run_benchmark
 from benchmark.command_line import BAD_INPUT, parse_flags
 from benchmark.config import STAGES, ConfigError, fingerprint
 from benchmark.gin_loader import load
+from tests.conftest import NUMERICS_FLAG
 from tests.test_gin_loader import RUN
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -125,6 +126,7 @@ def test_pipeline_gets_what_was_asked_for(
 ) -> None:
     monkeypatch.chdir(folder)
     words = ["--gin_file=run.gin", "--gin.RunConfig.track='two_words'", "--workdir=out", "--stages=search,data"]
+    words.append(NUMERICS_FLAG)
     assert run_benchmark.main(words) == 0
     ((config, workdir, stages, gin_text, command),) = pipeline.calls
     assert (config.track, workdir, stages) == ("two_words", Path("out"), ("data", "search"))
@@ -139,7 +141,7 @@ def test_exit_codes_of_the_pipeline(
     from tasks.errors import DataError
 
     monkeypatch.chdir(folder)
-    words = ["--gin_file=run.gin", "--stages=data"]
+    words = ["--gin_file=run.gin", "--stages=data", NUMERICS_FLAG]
     for error in (pipeline.RunError("one\ntwo"), ConfigError("A.b", 1, "2"), DataError("no file")):
         pipeline.outcome = error
         assert run_benchmark.main(words) == 2

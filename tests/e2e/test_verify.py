@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 
 from benchmark.verification import Verification
+from tests.conftest import NUMERICS
 from tests.e2e.tiny_run import ROOT, environment
+
+pytestmark = pytest.mark.skipif(NUMERICS != "portable", reason="the tests run with native numerics")
 
 
 def verify(path: Path, workdir: Path, *flags: str) -> subprocess.CompletedProcess[str]:

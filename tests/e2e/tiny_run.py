@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.records import comparable, read
+from tests.conftest import NUMERICS_FLAG
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = tempfile.TemporaryDirectory(prefix="xla-cache-")
-COMMAND = [sys.executable, "run_benchmark.py", f"--gin_file={Path(__file__).with_name('tiny.gin')}"]
+COMMAND = [sys.executable, "run_benchmark.py", f"--gin_file={Path(__file__).with_name('tiny.gin')}", NUMERICS_FLAG]
 
 
 def environment() -> dict[str, str]:
