@@ -6,6 +6,9 @@ posterior of the error is a sum over the steps, in closed form; no sampling, so 
 
 Errors (distance from the best value there could be) are modelled as `floor + exp(Gaussian process)`, as scaling laws
 have it. The floor is not known: a few shares of the smallest observed error are tried, and weighted by their evidence.
+
+What is computed here depends continuously on the observations and on rounding. The choice among the candidates cannot,
+so it is made among gains that differ by more than rounding does, and by the points' hashes among all others.
 """
 
 from __future__ import annotations
@@ -18,9 +21,15 @@ from scipy.special import ndtr
 from threadpoolctl import threadpool_limits
 
 from benchmark.search import gaussian_process, sampling
-from benchmark.search.problem import Objective, Observation, Point, Pool, Problem, Value
+from benchmark.search.problem import Objective, Observation, Point, Pool, Problem, Value, point_hash
 
 _FLOORS = (0.0, 0.4, 0.7, 0.9)
+# A floor of a smaller weight is not worth its time. It is taken from every weight, so that none falls off a step.
+_WEIGHT = 1e-3
+# Gains are equal where they differ by less than half of this share of the largest one, or of `_RESOLUTION` of what an
+# error of 0 at the largest known gain would add. The second share is for late suggestions: gains are differences of
+# numbers of that size, and rounding takes their last digits.
+PRECISION, _RESOLUTION = 1e-6, 1e-12
 
 
 def applies(problem: Problem) -> bool:
@@ -117,8 +126,24 @@ def _models(x: np.ndarray, errors: np.ndarray, stderr: np.ndarray, positive: boo
         # Densities of the logarithms become densities of the errors, which alone can be compared.
         evidence.append(process.log_evidence - np.log(above).sum())
     weights = np.exp(np.array(evidence) - max(evidence))
-    shares = weights / weights.sum()
-    return [_Model(process, floor, float(w)) for (process, floor), w in zip(found, shares, strict=True) if w > 1e-3]
+    shares = weights / weights.sum() - _WEIGHT
+    return [_Model(process, floor, float(w)) for (process, floor), w in zip(found, shares, strict=True) if w > 0]
+
+
+def first_of_the_best(scores: np.ndarray, points: Sequence[Point], scale: float) -> int:
+    """The place of the largest score, whatever computed it: of scores that are equal, the one of the smallest hash.
+
+    Args:
+        scores: one for each point, at least 0; less for those that may not be chosen.
+        points: the points, each once.
+        scale: size of the numbers whose differences the scores are.
+    """
+    # What cannot be computed promises nothing.
+    scores = np.nan_to_num(scores, nan=0.0)
+    largest = float(scores.max())
+    tolerance = 0.5 * (PRECISION * largest + _RESOLUTION * scale)
+    equal = np.flatnonzero((scores >= largest - tolerance) & (scores >= 0.0))
+    return min(map(int, equal), key=lambda i: point_hash(points[i]))
 
 
 def suggest(
@@ -164,6 +189,7 @@ def _suggest(
         front_gains = np.concatenate([front_gains, known.gain(pending.known[known.name])])
         fronts = [np.concatenate([f, m.errors(ahead)]) for f, m in zip(fronts, models, strict=True)]
         models = [_Model(m.process.believing(ahead), m.floor, m.weight) for m in models]
+    scale = float(gains.max()) * (abs(worst) if learnt.best is not None else float(np.ptp([*errors, worst])))
     chosen: list[int] = []
     while len(chosen) < min(count, len(pool.points)):
         score = np.zeros(len(pool.points))
@@ -171,7 +197,7 @@ def _suggest(
             mean, deviation = model.process.predict(at)
             score += model.weight * expected_gain(mean, deviation, gains, steps(front_gains, front, worst), model.floor)
         score[chosen] = -1.0
-        best = int(score.argmax())
+        best = first_of_the_best(score, pool.points, scale)
         chosen.append(best)
         row = at[best : best + 1]
         front_gains = np.append(front_gains, gains[best])

@@ -4,6 +4,10 @@ Kernel: Matern 5/2 with a length scale for each feature, plus a linear kernel, s
 beyond the observed values. Hyperparameters are those of the highest posterior density (Rasmussen and Williams,
 Gaussian Processes for Machine Learning, chapters 2 and 5); the length scales' prior moves with the square root of the
 number of features (Hvarfner and others, arXiv 2402.02229).
+
+Rounding differs between linear algebra libraries, and an optimiser ends a little elsewhere with each of them. So the
+optimum is approached until only that rounding is left, and hyperparameters are then rounded to a grid far coarser than
+it: all else is computed from equal hyperparameters, and differs in the last digits alone.
 """
 
 from __future__ import annotations
@@ -21,6 +25,27 @@ _JITTER = 1e-8
 _PRIOR_LENGTH, _PRIOR_MATERN, _PRIOR_LINEAR, _PRIOR_NUGGET = (0.0, 1.0), (0.0, 1.5), (-1.0, 1.5), (-9.0, 2.0)
 _BOUNDS_LENGTH, _BOUNDS_MATERN, _BOUNDS_LINEAR, _BOUNDS_NUGGET = (-4, 5), (-5, 5), (-6, 4), (-14, 0)
 _FIRST_NUGGET = -7.0
+# Decimals of the hyperparameters, which are logarithms. Half of a hundredth is a small part of how well the
+# observations of a search tell them.
+DECIMALS = 2
+# Two fields that were always varied together have equal slopes, and between the optima that prefer one of them lies a
+# saddle, which only rounding would leave. So length scales begin this much apart.
+_APART = 0.05
+# Options of L-BFGS-B; the second ones are for where the first end beside no optimum.
+_ATTEMPTS = ({"maxiter": 60}, {"maxiter": 300, "maxfun": 600, "ftol": 1e-14, "gtol": 1e-9})
+# Newton's method: the step of its differences, its largest step, how many it takes at most, and a step that is small
+# enough to have come to an optimum.
+_DIFFERENCE, _LARGEST_STEP, _NEWTON_STEPS, _SETTLED = 1e-4, 0.5, 20, 1e-6
+
+
+def covariances(a: np.ndarray, b: np.ndarray, logs: np.ndarray) -> np.ndarray:
+    """The covariances of `kernel` `[n, m]` without their derivatives, which cost most where `m` is large."""
+    features = a.shape[1]
+    scales = np.exp(logs[:features])
+    total = sum(((a[:, i, None] - b[None, :, i]) / scales[i]) ** 2 for i in range(features))
+    distance = np.sqrt(total + 1e-20)
+    matern: np.ndarray = (1 + _ROOT5 * distance + 5 / 3 * total) * np.exp(logs[features] - _ROOT5 * distance)
+    return matern + np.exp(logs[features + 1]) * (a @ b.T)
 
 
 def kernel(a: np.ndarray, b: np.ndarray, logs: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -104,10 +129,10 @@ class GaussianProcess:
 
     def predict(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of the function, noise apart, at `points` `[m, features]`."""
-        covariance, _ = kernel(self.x, self.x, self.logs[:-1])
+        covariance = covariances(self.x, self.x, self.logs[:-1])
         covariance[np.diag_indices(len(self.y))] += np.exp(self.logs[-1]) + self.noise + _JITTER
         root = cholesky(covariance, lower=True)
-        cross, _ = kernel(self.x, points, self.logs[:-1])
+        cross = covariances(self.x, points, self.logs[:-1])
         half = solve_triangular(root, cross, lower=True)
         mean = half.T @ solve_triangular(root, self.y, lower=True)
         features = self.x.shape[1]
@@ -120,7 +145,7 @@ class GaussianProcess:
 
         The hyperparameters stay those of all points, so one inverse serves all (Rasmussen and Williams, 5.4.2).
         """
-        covariance, _ = kernel(self.x, self.x, self.logs[:-1])
+        covariance = covariances(self.x, self.x, self.logs[:-1])
         noise = np.exp(self.logs[-1]) + self.noise + _JITTER
         covariance[np.diag_indices(len(self.y))] += noise
         inverse = cho_solve((cholesky(covariance, lower=True), True), np.eye(len(self.y)))
@@ -143,7 +168,7 @@ class GaussianProcess:
 
 
 def fit(x: np.ndarray, values: np.ndarray, stderr: np.ndarray, start: np.ndarray | None = None) -> GaussianProcess:
-    """Fits hyperparameters.
+    """Fits hyperparameters, and rounds them to `DECIMALS`.
 
     Args:
         x: observed points `[n, features]`, about the size of one around zero.
@@ -159,14 +184,70 @@ def fit(x: np.ndarray, values: np.ndarray, stderr: np.ndarray, start: np.ndarray
     mean, _ = _prior(features)
     mean[-1] = _FIRST_NUGGET
     bounds = [*[_BOUNDS_LENGTH] * features, _BOUNDS_MATERN, _BOUNDS_LINEAR, _BOUNDS_NUGGET]
-    found = minimize(
-        negative_log_posterior,
-        mean if start is None else start,
-        args=(x, y, noise),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=bounds,
-        options={"maxiter": 60},
-    )
-    evidence = -float(found.fun) - len(y) * float(np.log(spread))
-    return GaussianProcess(x, y, noise, found.x, evidence, centre, spread)
+    first = (mean if start is None else start).copy()
+    first[:features] += _APART * np.linspace(-1.0, 1.0, features)
+    logs = np.clip(first, *np.array(bounds, float).T)
+    for options in _ATTEMPTS:
+        end = minimize(
+            negative_log_posterior,
+            logs,
+            args=(x, y, noise),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=bounds,
+            options=options,
+        ).x
+        logs, settled = _settled(end, np.array(bounds, float), x, y, noise)
+        if settled:
+            break
+    # The bounds are whole numbers, so rounding leads beyond none of them.
+    logs = np.round(logs, DECIMALS)
+    evidence = -float(negative_log_posterior(logs, x, y, noise)[0]) - len(y) * float(np.log(spread))
+    return GaussianProcess(x, y, noise, logs, evidence, centre, spread)
+
+
+def _settled(
+    logs: np.ndarray, bounds: np.ndarray, x: np.ndarray, y: np.ndarray, noise: np.ndarray
+) -> tuple[np.ndarray, bool]:
+    """The optimum beside the point where L-BFGS-B gave up, to the rounding of the gradient.
+
+    Where L-BFGS-B stops hangs on when its tests are met, often a thousandth away. Newton's method with the Hessian of
+    the first point, by differences of the gradient, comes closer by a constant factor with each step and ends at the
+    same place from all points near it.
+
+    Args:
+        logs: hyperparameters within the bounds.
+        bounds: lowest and highest value of each, `[hyperparameters, 2]`.
+        x: `[n, features]`.
+        y: standardised values `[n]`.
+        noise: known variances of `y`, `[n]`.
+
+    Returns:
+        The optimum and True; `logs` and False where there is none beside them, as at a saddle.
+    """
+
+    def gradient(at: np.ndarray) -> np.ndarray:
+        return negative_log_posterior(at, x, y, noise)[1]
+
+    low, high = bounds.T
+    slope = gradient(logs)
+    hessian = np.array([gradient(logs + step) - slope for step in _DIFFERENCE * np.eye(len(logs))]) / _DIFFERENCE
+    hessian = 0.5 * (hessian + hessian.T)
+    settled, last = logs, 2 * _LARGEST_STEP
+    for _ in range(_NEWTON_STEPS):
+        # A hyperparameter stays at its bound while the slope presses it there.
+        free = np.flatnonzero(~(((settled <= low) & (slope > 0)) | ((settled >= high) & (slope < 0))))
+        step = np.zeros_like(logs)
+        try:
+            if len(free):
+                step[free] = -cho_solve((cholesky(hessian[np.ix_(free, free)], lower=True), True), slope[free])
+        except np.linalg.LinAlgError:
+            break
+        moved = np.clip(settled + step, low, high)
+        length = float(np.abs(moved - settled).max())
+        # Steps that no longer shrink are rounding, or lead away.
+        if length > 0.5 * last:
+            break
+        settled, last = moved, length
+        slope = gradient(settled)
+    return (settled, True) if last < _SETTLED else (logs, False)

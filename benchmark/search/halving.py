@@ -44,12 +44,12 @@ def goes_on(config: SearchConfig, earlier: Sequence[Pair], own: Pair) -> bool:
 
 
 def _added(config: SearchConfig, front: Sequence[Pair], pair: Pair) -> float:
-    """What the front's hypervolume loses without a member."""
+    """What the front's hypervolume loses without a member, to the digits that can be compared."""
 
     def volume(pairs: Sequence[Pair]) -> float:
         return pareto.hypervolume(pairs, config.accuracy_threshold, config.latency_threshold_s)
 
-    return volume(front) - volume([other for other in front if other != pair])
+    return round(volume(front) - volume([other for other in front if other != pair]), pareto.DECIMALS)
 
 
 def at_rung(trials: Sequence[Trial], number: int) -> list[Pair]:

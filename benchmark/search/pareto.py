@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+# Decimals of hypervolumes that are compared: equal ones may differ by their rounding.
+DECIMALS = 12
+
 
 def non_dominated(points: Sequence[tuple[float, float]]) -> list[bool]:
     """Marks the points that no other point beats.

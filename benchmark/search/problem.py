@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.config import fingerprint
+
 Value = int | float | str
 Point = Mapping[str, Value]
 # Spaces of at most this many combinations are enumerated and scored whole.
@@ -86,6 +88,11 @@ class Objective:
         best = math.inf if self.best is None else float(self._difference(self.best))
         return np.clip(self._difference(values), 0.0, best)
 
+    def better(self, values: Any) -> np.ndarray:
+        """Whether values are better than the threshold; no logarithm is asked, whose last digit varies."""
+        numbers = np.asarray(values, float)
+        return numbers > self.threshold if self.maximize else numbers < self.threshold
+
     def _difference(self, values: Any) -> np.ndarray:
         numbers, threshold = np.asarray(values, float), self.threshold
         if self.log:
@@ -117,6 +124,11 @@ class Observation:
     def failed(self) -> bool:
         """Whether the evaluation gave nothing."""
         return not self.outcomes
+
+
+def point_hash(point: Point) -> str:
+    """SHA-256 of the point's canonical JSON: decides between points that nothing else tells apart."""
+    return fingerprint(dict(point))
 
 
 def nothing_known(point: Point) -> Mapping[str, float]:
@@ -183,7 +195,7 @@ class Problem:
         better = np.ones(len(pool.points), bool)
         for objective in self.objectives:
             if objective.known:
-                better &= objective.gain(pool.known[objective.name]) > 0
+                better &= objective.better(pool.known[objective.name])
         return pool.only(np.flatnonzero(better))
 
     def key(self, point: Point) -> tuple[Value, ...]:

@@ -77,8 +77,10 @@ def found_systems(config: SearchConfig, trials: list[Trial]) -> list[tuple[str, 
 
         def gain(trial: Trial, base: list[tuple[float, float]] = base) -> float:
             point = (trial.result["accuracy"], trial.result["latency_s"])
-            return pareto.hypervolume([*base, point], config.accuracy_threshold, config.latency_threshold_s)
+            volume = pareto.hypervolume([*base, point], config.accuracy_threshold, config.latency_threshold_s)
+            return round(volume, pareto.DECIMALS)
 
+        # Of equal ones the first that was tried.
         best = max(front, key=gain)
         front.remove(best)
         chosen.append(best)

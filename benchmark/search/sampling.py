@@ -15,6 +15,8 @@ from benchmark.search.problem import Point, Problem
 SAMPLE = 4096
 _FROM_EACH_STRATUM = 64
 _NEAR = 0.05
+# Decimals of shares and distances that are compared: those of lists of values are often equal but for rounding.
+_DECIMALS = 9
 
 
 def sobol_points(problem: Problem, seed: int, count: int) -> list[Point]:
@@ -88,14 +90,15 @@ def design(problem: Problem, seed: int, count: int) -> list[Point]:
             rng = np.random.default_rng(seed)
             x, gains = problem.features(pool.points), known[0].gain(pool.known[known[0].name])
             share = (gains - gains.min()) / max(float(np.ptp(gains)), 1e-12)
-            stratum = np.minimum((share * count).astype(int), count - 1)
+            stratum = np.minimum(np.round(share * count, _DECIMALS).astype(int), count - 1)
             taken: list[int] = []
             # The fastest first: what they lack in accuracy tells most about the space.
             for number in reversed(range(count)):
                 drawn = rng.permutation(np.flatnonzero(stratum == number))[:_FROM_EACH_STRATUM]
                 if len(drawn):
                     away = ((x[drawn, None] - x[None, taken]) ** 2).sum(-1).min(1) if taken else np.zeros(len(drawn))
-                    taken.append(int(drawn[away.argmax()]))
+                    # Of equally far ones the first that was drawn.
+                    taken.append(int(drawn[np.round(away, _DECIMALS).argmax()]))
             chosen = [pool.points[i] for i in taken]
     keys = {problem.key(p) for p in chosen}
     others = (p for p in sobol_order(problem, seed) if problem.key(p) not in keys)
