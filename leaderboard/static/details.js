@@ -98,12 +98,18 @@ function trainingPairs(training) {
 
 const joined = (values) => Object.entries(values).map(([name, value]) => `${name} ${value}`).join(", ");
 
+/** Whether another machine has to find the same bits, in words. */
+function numericsWords({ mode, reduction_threads: threads }) {
+  return mode === "portable" ? `portable: the same bits everywhere, sums divided among ${threads} threads` : "native: those of the machine";
+}
+
 function provenanceNodes(provenance) {
   return [
     block("Reproduce", ...commandBlock(provenance.command)),
     block("Provenance", definitionList([
       ["Commit", provenance.git_commit + (provenance.git_dirty ? " (with uncommitted changes)" : "")],
       ["Settings", element("code", { text: provenance.config_fingerprint })],
+      ["Numerics", numericsWords(provenance.numerics)],
       ["Device", joined(provenance.device)],
       ["Versions", joined(provenance.versions)],
       ["Vocabulary", element("code", { text: provenance.vocabulary_digest })],

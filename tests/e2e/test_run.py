@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
+from benchmark import numerics
 from benchmark.records import read
+from tests.conftest import NUMERICS
 from tests.e2e import light_host
 from tests.e2e.tiny_run import COMMAND, ROOT, finish, results, start
 
@@ -28,6 +30,10 @@ def test_a_run_leaves_records_and_page(complete: tuple[Path, str]) -> None:
         assert {t.task for t in record.tasks} == {"glue_sst2_v1", "squad_v1_1_v1", "squad_v2_0_v1"}
         assert all(len(t.metrics[t.primary_metric].per_seed) == 2 for t in record.tasks)
         assert {block.method for block in record.latency} == {"measured", "roofline"}
+        # Scores have the numerics of the run, latency those of the machine.
+        assert record.provenance and record.provenance.numerics.mode == NUMERICS
+        flags = numerics.native_environment(os.environ).get("XLA_FLAGS", "none")
+        assert {b.details["xla_flags"] for b in record.latency if b.method == "measured"} == {flags}
         assert record.training and record.training.tokens > 0
         for task in record.tasks:
             assert all((workdir / name).is_file() for name in task.predictions)

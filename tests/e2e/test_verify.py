@@ -158,3 +158,14 @@ def test_flags_that_do_not_go_together(
     path = copied(complete[0] / "results" / "teacher.json", tmp_path)
     done = verify(path, tmp_path / "run", *flags)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and words in done.stderr
+
+
+def test_the_committed_control_of_the_quickstart_is_equal_here(tmp_path: Path) -> None:
+    """The cheapest of the committed records: data, initial values, fine-tuning, predictions and intervals."""
+    path = copied(ROOT / "tests" / "data" / "quickstart" / "untrained.json", tmp_path)
+    done = verify(path, tmp_path / "run")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not lines(done.stdout, "within tolerance")
+    equal = lines(done.stdout, "equal")
+    for name in ("training.parameters_sha256", "tasks.squad_v1_1_v1.predictions_sha256", "tasks.glue_cola_v1.matthews"):
+        assert any(name in line for line in equal), name
