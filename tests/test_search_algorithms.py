@@ -296,13 +296,15 @@ def test_batches_of_four_lose_little():
 @pytest.mark.slow
 def test_constraints_are_learnt_and_kept():
     known = continuous("constrained_branin_currin")
-    run = solve(known, "ax", 0, 20, 10)
+    run = solve(known, "ax", 1, 20, 10)
     kept = pairs(known.problem, run.observations)
     # Whatever breaks the limit counts nothing. The best points lie along it, so some tries still break it.
     slack = [o.outcomes["slack"][0] for o in run.observations]
     assert len(kept) == sum(s >= 0 for s in slack)
     assert any(s >= 0 for s in slack[10:]) and min(slack) < 0
-    assert run.shares[-1] > run.shares[9] + 0.1
+    # Ten searches gain 0.17 to 0.48 after their design, and the same ten more points by chance 0.07 in the median.
+    by_chance = [solve(known, "random", seed, 20, 10) for seed in range(9)]
+    assert run.shares[-1] - run.shares[9] > 0.15 > statistics.median(r.shares[-1] - r.shares[9] for r in by_chance)
 
 
 def test_constraint():
