@@ -19,7 +19,7 @@ from tests.test_records import example
 
 
 def test_the_digest_of_a_tree() -> None:
-    tree = {"a": {"b": np.arange(6, dtype=np.float32).reshape(2, 3)}, "c": np.ones(2)}
+    tree: dict[str, Any] = {"a": {"b": np.arange(6, dtype=np.float32).reshape(2, 3)}, "c": np.ones(2)}
     on_device = {"a": {"b": jnp.arange(6, dtype=jnp.float32).reshape(2, 3)}, "c": np.ones(2)}
     assert tree_digest(tree) == tree_digest(on_device) == tree_digest(dict(reversed(tree.items())))
     # Not a name, a shape, a type or a bit may change; memory order does not matter.
