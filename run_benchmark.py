@@ -202,9 +202,7 @@ def verify_record(flags: argparse.Namespace, bindings: Sequence[str], command: s
         UsageError: flags that a verification does not take.
     """
     if flags.gin_file or bindings or flags.gin_search_paths or flags.dry_run or flags.distributed:
-        raise UsageError(
-            "--verify: expected no settings: they are those of the record; accepted: --workdir, --verify_search"
-        )
+        raise UsageError("--verify: the settings are those of the record; accepted with it: --workdir, --verify_search")
     if flags.stages != ",".join(STAGES):
         raise UsageError("--verify: --stages: the record says which stages it needs")
     from benchmark import verification, verify_request
