@@ -149,7 +149,7 @@ def changes(draw: st.DrawFn) -> str:
 
 
 @given(added=changes())
-@hypothesis.settings(max_examples=100, deadline=None)
+@hypothesis.settings(max_examples=50, deadline=None)
 def test_any_run_is_read_as_gin_builds_it(added: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "changed.gin"
     path.write_text(RUN + USED + added + "RunConfig.trainer = @TrainerConfig()\n", encoding="utf-8", newline="\n")
@@ -166,7 +166,7 @@ def test_any_run_is_read_as_gin_builds_it(added: str, tmp_path_factory: pytest.T
     added=st.text(alphabet="\n \t'\"()[]{}@%/.=:#,\\$-1eaZé\0", max_size=6)
     | st.sampled_from(["%SEED", "@DataConfig()", "{1: 2}", "1e400", "(((1)))", "\\\n"]),
 )
-@hypothesis.settings(max_examples=500, deadline=None)
+@hypothesis.settings(max_examples=200, deadline=None)
 def test_any_damage_gives_a_run_or_one_line(at: int, cut: int, added: str, plain: str) -> None:
     at %= len(plain)
     text = plain[:at] + added + plain[at + cut :]
