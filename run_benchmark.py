@@ -207,6 +207,7 @@ def verify_record(flags: argparse.Namespace, bindings: Sequence[str], command: s
         raise UsageError("--verify: --stages: the record says which stages it needs")
     from benchmark import verification, verify_request
     from benchmark.records import RecordError
+    from benchmark.workdir import RunError
     from tasks.errors import DataError
 
     try:
@@ -215,13 +216,9 @@ def verify_record(flags: argparse.Namespace, bindings: Sequence[str], command: s
         enforce_or_say_why_not(request.config)
         prepare_process(request.config, workdir)
         from benchmark import verify
-        from benchmark.workdir import RunError
 
-        try:
-            found = verify.verify(request, workdir, command)
-        except RunError as error:
-            raise UsageError(str(error)) from error
-    except (RecordError, DataError) as error:
+        found = verify.verify(request, workdir, command)
+    except (RecordError, RunError, DataError) as error:
         raise UsageError(str(error)) from error
     print("\n".join(verification.table(found.fields)))
     path = verification.path_beside(flags.verify)

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from benchmark.config import ConfigError, EncoderConfig, encoder_from_dict
-from benchmark.records import strict_json
+from benchmark.strict_json import strict_json
 from tasks.averages import AVERAGES
 from tasks.catalogue import TASKS
 

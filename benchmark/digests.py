@@ -8,15 +8,15 @@ first difference. Steps of pretraining and distillation are among them where the
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmark.config import fingerprint
 from benchmark.records import comparable, read
-from benchmark.verification import SUFFIX
+from benchmark.verification import record_files
 
 # What depends on the clock, in entries of the search's journal.
 _CLOCK = ("seconds", "suggest_seconds", "compile_seconds")
@@ -30,11 +30,6 @@ class Computed(NamedTuple):
     digest: str
 
 
-def value_digest(value: Any) -> str:
-    """SHA-256, in hexadecimal, of a value that JSON can hold."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
-
-
 def run_digests(workdir: Path) -> Iterator[Computed]:
     """What in a run's folder its settings determine, in the order of the stages; what is missing is left out."""
     yield from _data(workdir / "data")
@@ -44,10 +39,9 @@ def run_digests(workdir: Path) -> Iterator[Computed]:
         yield from _system("distill", folder.name, folder)
     for path in sorted((workdir / "evaluation").glob("*/*/seed*.json")):
         name = " ".join(path.relative_to(workdir / "evaluation").with_suffix("").parts)
-        yield Computed("finetune", name, value_digest(_json(path)["result"]))
-    for path in sorted((workdir / "results").glob("*.json")):
-        if not path.name.endswith(SUFFIX):
-            yield Computed("record", path.stem, value_digest(comparable(read(path))))
+        yield Computed("finetune", name, fingerprint(_json(path)["result"]))
+    for path in record_files(workdir / "results"):
+        yield Computed("record", path.stem, fingerprint(comparable(read(path))))
 
 
 def _json(path: Path) -> Any:
@@ -89,7 +83,7 @@ def _system(stage: str, name: str, folder: Path) -> Iterator[Computed]:
     if (folder / "stage.json").exists():
         result = _json(folder / "stage.json")["result"]
         yield Computed(stage, f"{name} parameters", result["parameters_sha256"])
-        yield Computed(stage, f"{name} masked LM", value_digest(result["masked_lm"]))
+        yield Computed(stage, f"{name} masked LM", fingerprint(result["masked_lm"]))
 
 
 def _search(folder: Path) -> Iterator[Computed]:
@@ -99,7 +93,7 @@ def _search(folder: Path) -> Iterator[Computed]:
         entry = json.loads(line)
         result = {k: v for k, v in entry.get("result", {}).items() if k not in _CLOCK}
         name = f"trial {entry['trial']} {entry['event']}"
-        yield Computed("search", name, value_digest({**entry, "result": result}))
+        yield Computed("search", name, fingerprint({**entry, "result": result}))
 
 
 def first_difference(one: Sequence[Computed], two: Sequence[Computed]) -> str | None:

@@ -117,10 +117,10 @@ def record_stage(context: stages.Run, gin_text: str, command: str) -> list[Path]
         records.write(path, record)
         paths.append(path)
     wanted = set(paths)
-    wanted |= {verification.path_beside(path) for path in paths}
-    for stale in (context.workdir / "results").glob("*.json"):
+    for stale in verification.record_files(context.workdir / "results"):
         if stale not in wanted:
             stale.unlink()
+            verification.path_beside(stale).unlink(missing_ok=True)
     context.progress(f"record: {len(paths)} records in {context.workdir / 'results'}")
     return paths
 
@@ -305,9 +305,7 @@ def _summary(context: stages.Run, timing: dict[str, float], reused: list[str]) -
     line = context.progress
     line("time by stage: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in timing.items()))
     line("reused: " + (", ".join(reused) or "nothing"))
-    paths = [
-        p for p in sorted((context.workdir / "results").glob("*.json")) if not p.name.endswith(verification.SUFFIX)
-    ]
+    paths = verification.record_files(context.workdir / "results")
     if not paths or "record" not in timing:
         return
     rows = [records.read(path) for path in paths]

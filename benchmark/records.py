@@ -8,13 +8,15 @@ settings give equal records in all other fields (`comparable` below).
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from benchmark.record_upgrades import UPGRADES
+from benchmark.strict_json import strict_json
 
 SCHEMA_VERSION = 3
 _EMBEDDED_SOURCE = re.compile(r"\bsource\s*=\s*['\"]microworld['\"]")
@@ -260,73 +262,6 @@ class Record(_Model):
         return self
 
 
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text} is not a finite number")
-    return number
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in fields:
-            raise ValueError(f"the field {key!r} is given twice")
-        fields[key] = value
-    return fields
-
-
-def strict_json(text: str) -> Any:
-    """Reads JSON in which every number is finite and no object gives a field twice.
-
-    Args:
-        text: the JSON text. Python's reader alone would take NaN, Infinity and 1e999, and the last of equal fields.
-
-    Returns:
-        The decoded value.
-
-    Raises:
-        ValueError: the text is something else; the message is one line.
-    """
-    try:
-        return json.loads(text, parse_constant=_finite, parse_float=_finite, object_pairs_hook=_unique)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-
-
-def _from_version_1(value: dict[str, Any]) -> dict[str, Any]:
-    """A record of version 1 as one of version 2, in which measured latency names its runtime and protocol.
-
-    Version 1 had the runtime among the details and the protocol, always the second one, nowhere.
-    """
-    blocks = value.get("latency")
-    upgraded = [_measured_from_version_1(block) for block in blocks] if isinstance(blocks, list) else blocks
-    return value | {"schema_version": 2, "latency": upgraded}
-
-
-def _measured_from_version_1(block: Any) -> Any:
-    # What is not a block at all, pydantic refuses afterwards.
-    if not isinstance(block, dict) or block.get("method") != "measured":
-        return block
-    details = block.get("details", {})
-    if not isinstance(details, dict):
-        return block
-    rest = {name: value for name, value in details.items() if name != "runtime"}
-    return {"runtime": details.get("runtime"), "protocol_version": 2} | block | {"details": rest}
-
-
-def _from_version_2(value: dict[str, Any]) -> dict[str, Any]:
-    """A record of version 2 as one of version 3, which says how its numbers were computed: before, always natively."""
-    provenance = value.get("provenance")
-    if isinstance(provenance, dict):
-        provenance = {"numerics": {"mode": "native", "reduction_threads": None}} | provenance
-    return value | {"schema_version": 3, "provenance": provenance}
-
-
-# From each older version to the next.
-_UPGRADES = {1: _from_version_1, 2: _from_version_2}
-
-
 def parse(text: str, name: str = "record") -> Record:
     """Reads one record from JSON text.
 
@@ -342,10 +277,10 @@ def parse(text: str, name: str = "record") -> Record:
     except ValueError as error:
         raise RecordError(f"{name}: not strict JSON: {error}") from None
     version = value.get("schema_version") if isinstance(value, dict) else None
-    if version not in (*_UPGRADES, SCHEMA_VERSION) or isinstance(version, bool):
+    if version not in (*UPGRADES, SCHEMA_VERSION) or isinstance(version, bool):
         raise RecordError(f"{name}: schema_version = {version!r}: this program reads versions 1 to {SCHEMA_VERSION}")
     for older in range(version, SCHEMA_VERSION):
-        value = _UPGRADES[older](value)
+        value = UPGRADES[older](value)
     try:
         return Record.model_validate(value)
     except ValidationError as error:

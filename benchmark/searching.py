@@ -11,7 +11,7 @@ from typing import Any
 from benchmark import numerics, process
 from benchmark.config import RunConfig, encoder_from_dict, fingerprint, to_dict
 from benchmark.records import write_text
-from benchmark.stages import Run, cache_line, distil_student, load_teacher
+from benchmark.stages import Run, distil_student, load_teacher
 from benchmark.training import distributed
 from benchmark.workdir import once, read_json, write_json
 
@@ -126,7 +126,7 @@ def search_stage(run: Run) -> dict[str, Any]:
         run.progress(f"search: the trials took {took:.0f} s for {steps} steps, {share:.0%} of it to compile")
         cached = run.teacher_cache.report()
         if not run.config.trainer.teacher_in_step:
-            run.progress(cache_line("search", cached))
+            run.progress(f"search: {run.teacher_cache.words()}")
         systems = {name: to_dict(encoder) for name, encoder in found}
         return {"found": systems, "trials": len(trials), "teacher_cache": cached}
 

@@ -29,10 +29,7 @@ class SystemPlan:
 
 @dataclass(frozen=True)
 class Run:
-    """Settings, folder and progress of a run; the properties read what earlier stages left.
-
-    Stages from distillation on work on `systems` alone, by name; None stands for all.
-    """
+    """Settings, folder, progress and systems (by name; None: all) of a run; the rest reads what earlier stages left."""
 
     config: RunConfig
     workdir: Path
@@ -309,16 +306,9 @@ def distill_stage(run: Run) -> dict[str, Any]:
     markers = map_threads(distilled, students, run.systems_at_once)
     if teacher is not None:
         if not run.config.trainer.teacher_in_step:
-            run.progress(cache_line("distill", run.teacher_cache.report()))
+            run.progress(f"distill: {run.teacher_cache.words()}")
         run.teacher_cache.close()
     return together(markers)
-
-
-def cache_line(stage: str, cached: dict[str, int]) -> str:
-    """What the teacher cache did in a stage, for a progress line."""
-    size = (cached["memory_bytes"] + cached["disk_bytes"]) / 2**20
-    kept = f"the teacher's outputs on {cached['computed']} batches ({size:.0f} MiB)"
-    return f"{stage}: {kept} were reused {cached['reused']} times; {cached['live']} times it ran without room for more"
 
 
 def together(markers: list[dict[str, Any]]) -> dict[str, Any]:

@@ -78,6 +78,12 @@ def verdict(fields: Iterable[Compared]) -> str:
     return f"{rest}; measured latency: {overall(latency) if latency else NOT_COMPARED}"
 
 
+def record_files(folder: Path) -> list[Path]:
+    """The record files of a folder, in name order; neither verifications nor hidden files, which are being written."""
+    files = (path for path in folder.glob("*.json") if not path.name.startswith("."))
+    return sorted(path for path in files if not path.name.endswith(SUFFIX))
+
+
 def path_beside(record: Path) -> Path:
     """Where the verification of a record file is written: beside it."""
     return record.with_name(record.name.removesuffix(".json") + SUFFIX)

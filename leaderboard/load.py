@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmark import verification
 from benchmark.config import ConfigError, encoder_from_dict
 from benchmark.errors import StageError
 from benchmark.hardware.chips import refuse_impossible
 from benchmark.records import Record, RecordError, read
-from benchmark.verification import SUFFIX
 
 
 def record_files(directory: Path) -> list[Path]:
@@ -27,7 +27,7 @@ def record_files(directory: Path) -> list[Path]:
     folder = directory / "results" if (directory / "results").is_dir() else directory
     if not folder.is_dir():
         raise RecordError(f"{directory}: not a folder")
-    files = sorted(p for p in folder.glob("*.json") if not p.name.startswith(".") and not p.name.endswith(SUFFIX))
+    files = verification.record_files(folder)
     if not files:
         raise RecordError(f"{folder}: no record files (*.json)")
     return files

@@ -305,7 +305,10 @@ def test_hostile_statements_are_refused(
 
 @pytest.mark.parametrize(("added", "line", "parts"), BAD_LINES, ids=[b[0][:40] for b in BAD_LINES])
 def test_mistakes_that_files_have_are_refused(added: str, line: int, parts: list[str], plain: str) -> None:
-    refused(plain + added + "\n")
+    message = refused(plain + added + "\n")
+    # A text has each key once, and no statements but bindings: what a file may hold is refused for that already.
+    stricter = "given before, at record:" in message or ": syntax error: " in message
+    assert stricter or all(part in message for part in parts), message
 
 
 def test_messages_are_those_of_a_file(plain: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,11 +25,19 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "benchmark.hardware.chips",
         "benchmark.search.tables",
         "benchmark.spreadsheet",
-        # Its name marks files that are no records.
+        "benchmark.strict_json",
+        # Which files of a folder are records.
         "benchmark.verification",
         "tasks.catalogue",
     ),
-    "baselines": ("baselines", "benchmark.records", "benchmark.config", "tasks.averages", "tasks.catalogue"),
+    "baselines": (
+        "baselines",
+        "benchmark.records",
+        "benchmark.strict_json",
+        "benchmark.config",
+        "tasks.averages",
+        "tasks.catalogue",
+    ),
     # The commands that read and write models; they import what is heavy when they run.
     "baselines.__main__": ("baselines", "benchmark.models.formulas", "tasks.errors"),
     "baselines.checkpoint_files": ("benchmark.config", "benchmark.models"),
@@ -48,9 +56,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     # Only inside a method that hands the data settings to the tasks.
     "benchmark.config": ("benchmark.config", "benchmark.settings", "tasks.request"),
     "benchmark.settings": (),
-    "benchmark.records": (),
+    "benchmark.records": ("benchmark.record_upgrades", "benchmark.strict_json"),
+    "benchmark.record_upgrades": (),
+    "benchmark.strict_json": (),
     "benchmark.numerics": (),
-    "benchmark.digests": ("benchmark.records", "benchmark.verification"),
+    "benchmark.digests": ("benchmark.config", "benchmark.records", "benchmark.verification"),
     "benchmark.verification": ("benchmark.records",),
     "benchmark.compare": ("benchmark.records", "benchmark.verification"),
     "benchmark.verify_request": ("benchmark.config", "benchmark.records", "benchmark.gin_data"),

@@ -25,10 +25,10 @@ from benchmark.records import (
     comparable,
     parse,
     read,
-    strict_json,
     write,
     write_text,
 )
+from benchmark.strict_json import strict_json
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 POSITIVE = st.floats(min_value=1e-9, max_value=1e9)

@@ -123,3 +123,10 @@ class TeacherCache:
         """What was asked for so far, and what is kept."""
         names = ("computed", "reused", "live", "memory_bytes", "disk_bytes")
         return {name: int(getattr(self, name)) for name in names}
+
+    def words(self) -> str:
+        """What `report` says, for a progress line."""
+        r = self.report()
+        size = (r["memory_bytes"] + r["disk_bytes"]) / 2**20
+        kept = f"the teacher's outputs on {r['computed']} batches ({size:.0f} MiB)"
+        return f"{kept} were reused {r['reused']} times; {r['live']} times it ran without room for more"
