@@ -20,7 +20,8 @@ ORIGINS: Mapping[Origin, str] = MappingProxyType(
         "copy": "the GLUE file as a public copy of the benchmark has it (github.com/F0restL1n/BERT at 0d0288be),"
         " with the official number of rows; no digest by the publisher is known",
         "rebuilt": "official content put together again: MRPC's training rows from the publisher's file as GLUE does,"
-        " SQuAD v1.1 from the pages of its own explorer (training ids are made up, some answer offsets are chosen)",
+        " SQuAD v1.1 from the pages of its own explorer (training ids are made up, some answer offsets are chosen),"
+        " MNLI and QQP from a public Parquet copy (github.com/lanl/TTLoRAMoE at f2c87e05; MNLI without unread columns)",
     }
 )
 
@@ -68,6 +69,7 @@ _FILES: Mapping[Origin, tuple[tuple[str, str, int], ...]] = {
         ("glue/CoLA/train.tsv", "cb368ebeb9f27d7ad03720d27ddc95687a311bdb100781a2fe59a5f5b1bc0624", 428_590),
         ("glue/MRPC/dev.tsv", "9e8f284788040f7c9ecde2e1b3c07237c756f926bd9ef8548ef5d34b56f69f17", 105_616),
         ("glue/MRPC/test.tsv", "aee460ceda833926b8ab2ad952d399f5cf8bc9335cff19afcac03dc449558622", 445_335),
+        ("glue/QNLI/dev.tsv", "ac19409dcb04631eaaa094bdebdcf621086bc352503dfb6a1a648b614986f4fd", 1_367_342),
         ("glue/RTE/dev.tsv", "80230dfa1347282e7b532b06a1004a76a710087541189bf874223ddf0e3819fb", 90_343),
         ("glue/RTE/test.tsv", "6e33f09b5c2bfd5fd5fde217070f3dd49e484e33b9752b5864cf36fc421a213f", 933_969),
         ("glue/RTE/train.tsv", "41e3a9b063433392343fad9e962cf2f58b681c78d8f71592f4186f0837246c5c", 846_226),
@@ -82,7 +84,18 @@ _FILES: Mapping[Origin, tuple[tuple[str, str, int], ...]] = {
         ("glue/WNLI/train.tsv", "9a88e9d54b6861cc796a088e9acf4f5f65064a9ef65ae6fa7a688b28391e5c9a", 99_411),
     ),
     "rebuilt": (
+        (
+            "glue/MNLI/dev_matched.tsv",
+            "eec3baa181ad183bef2f3988aa99a3f8db2453c92c149f3e3493a4c262e8ad23",
+            1_813_350,
+        ),
+        (
+            "glue/MNLI/test_matched.tsv",
+            "8875825356a6229a97f732aea87f70c19ef5c7ead2c3dc188043c5fc3f5f78f6",
+            1_720_222,
+        ),
         ("glue/MRPC/train.tsv", "69abcedee3cf738c6ce58d772e43e1b7cdf5b4edee4aceda459c0d9f4e5599f3", 941_471),
+        ("glue/QQP/dev.tsv", "63689b3e5ef5641c897fe11fcb742f6d14ea7844eef43e410f874d31fdf30c2a", 5_238_383),
         ("squad/dev-v1.1.json", "43473565bb66fd4489c987a29cff725c8363a0fade81879c8e33bca7b8c7d1d4", 4_853_677),
         ("squad/train-v1.1.json", "763eabd5d452a296a226aa6b64b0571a9dc94cb5dfe6e361f34f48dd9b386705", 30_288_264),
     ),
