@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark import numerics
-from benchmark.bindings import nearest
-from benchmark.command_line import BAD_INPUT, UsageError, gin_parser, parse_flags, refusal
+from benchmark.cli.command_line import BAD_INPUT, UsageError, gin_parser, parse_flags, refusal
+from benchmark.cli.gin_statements import nearest
 from benchmark.config import STAGES, ConfigError, fingerprint
+from benchmark.process import numerics
 
 if TYPE_CHECKING:
     from benchmark.config import RunConfig
@@ -108,8 +108,8 @@ def publish(config: RunConfig, workdir: Path) -> Path:
     Raises:
         ValueError: records or history that cannot be shown; one line.
     """
+    from benchmark.records.history import read_history
     from leaderboard.build import build
-    from leaderboard.history import read_history
     from leaderboard.load import load_records
 
     history = workdir / "search" / "history.json"
@@ -129,18 +129,19 @@ def execute(config: RunConfig, workdir: Path, stages: tuple[str, ...], gin_text:
     # Publishing alone reads records, and so needs none of the numerical packages.
     if stages != ("publish",):
         prepare_process(config, workdir)
-        from benchmark import pipeline, process
+        from benchmark.pipeline import runner
+        from benchmark.process import setup
 
-        process.collect_less_often()
+        setup.collect_less_often()
         try:
-            code = pipeline.run(config, workdir, stages, gin_text=gin_text, command=command)
-        except (pipeline.RunError, ConfigError, DataError) as error:
+            code = runner.run(config, workdir, stages, gin_text=gin_text, command=command)
+        except (runner.RunError, ConfigError, DataError) as error:
             raise UsageError(str(error)) from error
         if code:
             return code
     if "publish" in stages:
-        from benchmark.records import RecordError
-        from leaderboard.history import HistoryError
+        from benchmark.records.history import HistoryError
+        from benchmark.records.record import RecordError
 
         try:
             print(f"page: {publish(config, workdir)}")
@@ -158,15 +159,15 @@ def rehearse(config: RunConfig, stages: tuple[str, ...], gin_text: str) -> int:
     # Nothing is trained in the other stages, and jax need not be imported for them.
     if not TRAINING_STAGES & set(stages):
         return 0
-    from benchmark import rehearsal
+    from benchmark.dry_run import report
     from benchmark.errors import StageError
 
     started = time.perf_counter()
     try:
-        for line in rehearsal.shape_lines(config, stages):
+        for line in report.shape_lines(config, stages):
             print(f"shapes: {line}", flush=True)
         print(f"shapes: evaluated in {time.perf_counter() - started:.1f} s", flush=True)
-        for line in rehearsal.compile_lines(config, gin_text):
+        for line in report.compile_lines(config, gin_text):
             print(f"target: {line}", flush=True)
     except StageError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -205,9 +206,10 @@ def verify_record(flags: argparse.Namespace, bindings: Sequence[str], command: s
         raise UsageError("--verify: the settings are those of the record; accepted with it: --workdir, --verify_search")
     if flags.stages != ",".join(STAGES):
         raise UsageError("--verify: --stages: the record says which stages it needs")
-    from benchmark import verification, verify_request
-    from benchmark.records import RecordError
-    from benchmark.workdir import RunError
+    from benchmark.pipeline import verify_request
+    from benchmark.pipeline.workdir import RunError
+    from benchmark.records import verification
+    from benchmark.records.record import RecordError
     from tasks.errors import DataError
 
     try:
@@ -215,7 +217,7 @@ def verify_record(flags: argparse.Namespace, bindings: Sequence[str], command: s
         workdir = choose_workdir(flags.workdir or Path("runs") / "verify" / request.record.id, request.config)
         enforce_or_say_why_not(request.config)
         prepare_process(request.config, workdir)
-        from benchmark import verify
+        from benchmark.pipeline import verify
 
         found = verify.verify(request, workdir, command)
     except (RecordError, RunError, DataError) as error:
@@ -242,11 +244,11 @@ def enforce_or_say_why_not(config: RunConfig) -> None:
 
 def prepare_process(config: RunConfig, workdir: Path) -> None:
     """Sets up what a process that trains needs before its first import of jax."""
-    from benchmark import process
+    from benchmark.process import setup
 
-    process.keep_programs(workdir / "compiled")
+    setup.keep_programs(workdir / "compiled")
     if config.trainer.keep_freed_memory:
-        process.keep_freed_memory()
+        setup.keep_freed_memory()
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -267,7 +269,7 @@ def main(words: Sequence[str] | None = None) -> int:
         if flags.verify_search:
             raise UsageError("--verify_search: expected --verify=RECORD too")
         stages = parse_stages(flags.stages)
-        from benchmark.gin_loader import load
+        from benchmark.cli.gin_loader import load
 
         config, gin_text = load(flags.gin_file, bindings, flags.gin_search_paths)
         workdir = choose_workdir(flags.workdir, config)
@@ -282,7 +284,7 @@ def main(words: Sequence[str] | None = None) -> int:
             stages = join_processes(stages)
         return execute(config, workdir, stages, gin_text, command)
     except ValueError as error:
-        from benchmark.bindings import GinError
+        from benchmark.cli.gin_statements import GinError
 
         if not isinstance(error, UsageError | GinError | ConfigError | numerics.NumericsError):
             raise

@@ -1,1 +1,1 @@
-"""Published systems as data, and models in and out of Hugging Face directories."""
+"""Published systems as data, and the commands that list, import and export them."""

@@ -42,7 +42,7 @@ def _import(name: str, checkpoint: str, to: str, allow_pickle: bool) -> int:
 
 def _export(record: str, to: str, task: str, onnx: bool) -> int:
     """Writes the model of a record for use outside this project."""
-    from baselines.exporter import export_record
+    from benchmark.export.exporter import export_record
 
     for line in export_record(Path(record), Path(to), onnx=onnx, task=task):
         print(line)

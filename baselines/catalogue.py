@@ -1,7 +1,7 @@
 """Published baselines as data: one folder each, read and checked strictly.
 
 Everything in a `baseline.json` is *reported*: it was printed by somebody else, and its source stands beside it. Results
-of this project are records (`benchmark.records`) and never mixed with it.
+of this project are records (`benchmark.records.record`) and never mixed with it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from benchmark.config import ConfigError, EncoderConfig, encoder_from_dict
-from benchmark.strict_json import strict_json
-from tasks.averages import AVERAGES
+from benchmark.records.strict_json import strict_json
 from tasks.catalogue import TASKS
+from tasks.scoring.averages import AVERAGES
 
 FOLDER = Path(__file__).resolve().parent
 FILE = "baseline.json"

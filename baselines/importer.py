@@ -6,9 +6,9 @@ import dataclasses
 import json
 from pathlib import Path
 
-from baselines import checkpoint_files
 from baselines.catalogue import Baseline, BaselineError
 from benchmark.config import EncoderConfig, to_dict
+from benchmark.export import checkpoint_files
 
 # They shape where training starts, not what a trained model computes; the pooler belongs to a head.
 _IRRELEVANT = ("initializer_range", "position_initializer", "pooler")

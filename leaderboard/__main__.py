@@ -30,9 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     # Imported late: `--help` and a mistyped flag answer without pydantic and Jinja2.
-    from benchmark.records import RecordError
+    from benchmark.records.history import HistoryError, read_history
+    from benchmark.records.record import RecordError
     from leaderboard.build import build
-    from leaderboard.history import HistoryError, read_history
     from leaderboard.load import load_records
 
     try:

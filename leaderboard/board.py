@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmark.records import LatencyBlock, Record, RecordError
+from benchmark.records.record import LatencyBlock, Record, RecordError
 from leaderboard.export import printable
 from leaderboard.rank import (
     CONTENDERS,

@@ -12,11 +12,11 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from benchmark.records import Record, write_text
-from benchmark.search.tables import tables
+from benchmark.records.history import parse_history
+from benchmark.records.history_tables import tables
+from benchmark.records.record import Record, write_text
 from leaderboard.board import board_data
 from leaderboard.export import island_json, records_csv
-from leaderboard.history import parse_history
 
 _HERE = Path(__file__).parent
 _SCRIPTS = (

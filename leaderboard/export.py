@@ -10,8 +10,8 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-from benchmark.records import Record
-from benchmark.spreadsheet import Cell, csv_text
+from benchmark.records.csv_text import Cell, csv_text
+from benchmark.records.record import Record
 from leaderboard.rank import (
     Estimate,
     LatencyGroup,

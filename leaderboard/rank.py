@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmark.records import LatencyBlock, Record, RecordError, TaskScore
+from benchmark.records.record import LatencyBlock, Record, RecordError, TaskScore
 
 CONTENDERS = frozenset({"found", "baseline"})
 _METHODS = ("measured", "compiled", "roofline", "reported")

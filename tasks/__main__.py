@@ -1,4 +1,4 @@
-"""Command line of the tasks: `python -m tasks list | describe NAME | materialize ... | verify-data DIR`."""
+"""Command line of the tasks: `python -m tasks list | describe NAME | verify-data DIR`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tasks.pretraining import PRETRAINING_TASKS
 
 
 def _list() -> int:
-    from tasks.describe import list_tasks
+    from tasks.describe.task import list_tasks
 
     print(list_tasks())
     return 0
@@ -20,29 +20,19 @@ def _list() -> int:
 
 def _describe(name: str, directory: str | None) -> int:
     if name in PRETRAINING_TASKS:
-        from tasks.describe_pretraining import describe_pretraining
+        from tasks.describe.pretraining import describe_pretraining
 
         print(describe_pretraining(PRETRAINING_TASKS[name]))
         return 0
     info = get_task(name)
-    from tasks.describe import describe
+    from tasks.describe.task import describe
 
     print(describe(info, Path(directory) if directory else None))
     return 0
 
 
-def _materialize(gin_files: Sequence[str], bindings: Sequence[str], output: str) -> int:
-    # Only this command needs the layer above; importing it here keeps `tasks` free of it.
-    from benchmark.gin_loader import load_run_config
-    from tasks.materialize import run_in_child
-
-    config = load_run_config(gin_files, bindings)
-    run_in_child(config.data.request(), Path(output), progress=print)
-    return 0
-
-
 def _verify(directory: str) -> int:
-    from tasks import verify
+    from tasks.files import verify
 
     checks = verify.check_directory(Path(directory))
     print(verify.table(checks))
@@ -64,10 +54,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     describe = commands.add_parser("describe", help="print one task with an example before and after preprocessing")
     describe.add_argument("name")
     describe.add_argument("--data", metavar="DIR", help="take the example from the files there, not the embedded data")
-    materialize = commands.add_parser("materialize", help="turn the data of a gin file into token arrays")
-    materialize.add_argument("--gin_file", action="append", required=True, help="may be given several times")
-    materialize.add_argument("--gin", action="append", default=[], metavar="NAME=VALUE", help="binding")
-    materialize.add_argument("--to", required=True, metavar="DIR", help="the folder for the arrays")
     verify = commands.add_parser("verify-data", help="compare the files in a folder with sizes and digests")
     verify.add_argument("directory")
     options = parser.parse_args(arguments)
@@ -76,10 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _list()
         if options.command == "describe":
             return _describe(options.name, options.data)
-        if options.command == "materialize":
-            return _materialize(options.gin_file, options.gin, options.to)
         return _verify(options.directory)
-    # Configuration errors of the layer above are ValueErrors as well.
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -267,7 +267,7 @@ def get_task(name: str) -> TaskInfo:
 
 
 def text_field_names(info: TaskInfo) -> tuple[str, ...]:
-    """Names the text fields of an example as `tasks.readers.read_examples` hands it out.
+    """Names the text fields of an example as `tasks.files.readers.read_examples` hands it out.
 
     Args:
       info: the task.

@@ -1,7 +1,8 @@
 """The pretraining tasks: which rows they give, under versioned names. Standard library only.
 
 As in the catalogue, a name ends in `_vN`, and a published task is never edited: where the same text and settings would
-give other rows, a new version is added. `tests/test_sentence_pairs.py` holds digests of the rows of every version.
+give other rows, a new version is added. `tests/tasks/seqio_tasks/test_sentence_pairs.py` holds digests of the rows of
+every version.
 """
 
 from __future__ import annotations

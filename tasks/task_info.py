@@ -69,7 +69,7 @@ class TaskInfo:
       directory: the folder of its files below the data root, in the official layout.
       split_stems: split -> file name without `.tsv` or `.json` (and without `.gz` or `.xz`).
       other_files: split -> further names under which people have its file, relative to the parent of `directory`.
-      parts: split -> file names in `directory` that the split can be made of; see `tasks.layouts`.
+      parts: split -> file names in `directory` that the split can be made of; see `tasks.files.layouts`.
       optional_splits: the splits that a run can do without.
       text_columns: the official columns of the text, one or two, in the order in which the model reads them.
       label_column: the official column of the label ("" for span tasks).
@@ -83,7 +83,7 @@ class TaskInfo:
       skips_broken_rows: whether rows with a wrong number of columns are skipped (the official QQP file has some).
       trained_on: the task whose fine-tuned model predicts this one, which has no training data ("" for the others).
       max_length: the customary number of tokens per row.
-      in_averages: the ids of the averages (`tasks.metrics.AVERAGES`) that the task is part of.
+      in_averages: the ids of the averages (`tasks.scoring.metrics.AVERAGES`) that the task is part of.
       citation: where the task comes from.
       download: where its files are.
     """

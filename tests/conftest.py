@@ -11,7 +11,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from benchmark import numerics
+from benchmark.process import numerics
 
 # Before anything numerical is imported.
 NUMERICS = os.environ.get("AUTODISTILL_NUMERICS", "native" if numerics.missing_features() else "portable")

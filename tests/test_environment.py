@@ -4,11 +4,11 @@ import importlib.metadata
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tasks.repository import REPOSITORY
+
 KEY = [
     "ax-platform", "flax", "gin-config", "jax", "jaxlib", "numpy", "optax", "orbax-checkpoint", "pandas", "pydantic",
     "seqio", "t5", "tensorflow-cpu", "tensorflow-datasets", "tensorflow-text", "tokenizers",
@@ -20,7 +20,7 @@ def normalised(name: str) -> str:
 
 
 def pins(file: str) -> dict[str, str]:
-    lines = (line.split("#")[0].strip() for line in (ROOT / file).read_text(encoding="utf-8").splitlines())
+    lines = (line.split("#")[0].strip() for line in (REPOSITORY / file).read_text(encoding="utf-8").splitlines())
     parts = [line.partition("==") for line in lines if line]
     assert all(separator and version for _, separator, version in parts), f"{file}: every line is name==version"
     return {normalised(name): version for name, _, version in parts}
@@ -48,7 +48,7 @@ def test_no_nightly_and_no_second_tensorflow() -> None:
 
 
 def test_torch_is_the_version_that_make_installs() -> None:
-    wanted = re.search(r"^TORCH \?= torch==(\S+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    wanted = re.search(r"^TORCH \?= torch==(\S+)$", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert wanted
     assert installed()["torch"].split("+")[0] == wanted[1]
 

@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 
 import run_benchmark
-from benchmark.command_line import BAD_INPUT, parse_flags
+from benchmark.cli.command_line import BAD_INPUT, parse_flags
+from benchmark.cli.gin_loader import load
 from benchmark.config import STAGES, ConfigError, fingerprint
-from benchmark.gin_loader import load
+from tasks.repository import REPOSITORY
+from tests.benchmark.cli.test_gin_loader import RUN
 from tests.conftest import NUMERICS_FLAG
-from tests.test_gin_loader import RUN
 
-ROOT = Path(__file__).resolve().parent.parent
 HEAVY = ("jax", "flax", "tensorflow", "torch", "seqio", "t5", "ax", "pandas", "transformers", "orbax")
 
 
 def call(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    script = [sys.executable, str(ROOT / "run_benchmark.py"), *words]
+    script = [sys.executable, str(REPOSITORY / "run_benchmark.py"), *words]
     return subprocess.run(script, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -99,8 +99,8 @@ def test_bad_input_from_the_shell(folder: Path, words: list[str]) -> None:
 
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
-    """A stand-in for benchmark.pipeline that notes how it was called."""
-    module = types.ModuleType("benchmark.pipeline")
+    """A stand-in for benchmark.pipeline.runner that notes how it was called."""
+    module = types.ModuleType("benchmark.pipeline.runner")
     module.calls = []  # type: ignore[attr-defined]
     module.outcome = 0  # type: ignore[attr-defined]
 
@@ -114,10 +114,10 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
         return module.outcome
 
     module.RunError, module.run = RunError, run  # type: ignore[attr-defined]
-    import benchmark
+    import benchmark.pipeline
 
-    monkeypatch.setitem(sys.modules, "benchmark.pipeline", module)
-    monkeypatch.setattr(benchmark, "pipeline", module, raising=False)
+    monkeypatch.setitem(sys.modules, "benchmark.pipeline.runner", module)
+    monkeypatch.setattr(benchmark.pipeline, "runner", module, raising=False)
     return module
 
 
@@ -171,10 +171,12 @@ def test_default_is_every_stage() -> None:
     assert bindings == ["A=1", "B.c=' --d'"]
 
 
-@pytest.mark.parametrize("module", ["run_benchmark", "benchmark.gin_loader", "benchmark.manifest", "benchmark.records"])
+@pytest.mark.parametrize(
+    "module", ["run_benchmark", "benchmark.cli.gin_loader", "benchmark.records.manifest", "benchmark.records.record"]
+)
 def test_front_end_loads_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; print(sorted(set(sys.modules) & set({HEAVY!r})))"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment, timeout=120
     )

@@ -1,16 +1,17 @@
 """Every setting of a run, as one tree of frozen dataclasses.
 
-The tree is built by `benchmark.gin_loader` from gin files, and by tests directly. It imports the standard library
+The tree is built by `benchmark.cli.gin_loader` from gin files, and by tests directly. It imports the standard library
 alone, so that the command line can refuse bad input before anything heavy is loaded. What the classes share, the checks
-of types and limits above all, is in `benchmark.settings`.
+of types and limits above all, is in `benchmark.config.checks`.
 """
 
+from benchmark.config.checks import ConfigError, canonical_json, fingerprint, to_dict
 from benchmark.config.chips import ChipConfig
 from benchmark.config.data import DataConfig
 from benchmark.config.distillation import DistillConfig, PhaseConfig
 from benchmark.config.encoder import EncoderConfig, encoder_from_dict
 from benchmark.config.executor import ExecutorConfig
-from benchmark.config.hardware import LatencyConfig, latency_from_dict
+from benchmark.config.latency import LatencyConfig, latency_from_dict
 from benchmark.config.run import BaselineConfig, FinetuneConfig, RunConfig
 from benchmark.config.search import SearchConfig, SearchSpace
 from benchmark.config.task_distillation import AugmentationConfig, TaskDistillConfig, TaskPhaseConfig
@@ -22,7 +23,6 @@ from benchmark.config.training import (
     TeacherConfig,
     TrainerConfig,
 )
-from benchmark.settings import ConfigError, canonical_json, fingerprint, to_dict
 
 __all__ = [
     "STAGES",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmark.settings import Checked, ConfigError, setting
+from benchmark.config.checks import Checked, ConfigError, setting
 
 # A slice of TPUs: generation and chips along each axis of its network.
 TOPOLOGY = r"v\d+[a-z]*:\d+x\d+(x\d+)?"

@@ -7,10 +7,10 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmark.settings import Checked, setting
+from benchmark.config.checks import Checked, setting
 
 if TYPE_CHECKING:
-    from tasks.request import MaterializeRequest
+    from tasks.materialize.request import MaterializeRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class DataConfig(Checked):
         Raises:
             ConfigError: `directory` names an environment variable that is not set.
         """
-        from tasks.request import MaterializeRequest
+        from tasks.materialize.request import MaterializeRequest
 
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         values["directory"] = os.path.expandvars(self.directory)

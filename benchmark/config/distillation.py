@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+from benchmark.config.checks import Checked, ConfigError, setting
 from benchmark.config.training import OptimizerConfig
-from benchmark.settings import Checked, ConfigError, setting
 
 LAYER_TERMS = (
     "feature_map",

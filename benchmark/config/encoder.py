@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark.settings import Checked, ConfigError, setting
+from benchmark.config.checks import Checked, ConfigError, setting
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmark.settings import Checked, setting
+from benchmark.config.checks import Checked, setting
 
 
 @dataclass(frozen=True, kw_only=True)

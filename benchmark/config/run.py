@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from benchmark.config.checks import Checked, setting
 from benchmark.config.data import DataConfig
 from benchmark.config.distillation import DistillConfig
 from benchmark.config.encoder import EncoderConfig
-from benchmark.config.hardware import LatencyConfig
+from benchmark.config.latency import LatencyConfig
 from benchmark.config.search import SearchConfig
 from benchmark.config.task_distillation import TaskDistillConfig
 from benchmark.config.training import OptimizerConfig, TeacherConfig, TrainerConfig
-from benchmark.settings import Checked, setting
 
 # A name that is part of file names and record ids; a record's system name allows no other characters.
 NAME = r"[a-z0-9][a-z0-9_.-]{0,59}"

@@ -7,10 +7,10 @@ import typing
 from dataclasses import dataclass
 
 from benchmark.config import conditions
+from benchmark.config.checks import Checked, setting
 from benchmark.config.chips import ChipConfig
 from benchmark.config.encoder import EncoderConfig
 from benchmark.config.executor import ExecutorConfig
-from benchmark.settings import Checked, setting
 
 # Ways to know a latency without measuring it.
 LATENCY_METHODS = ("compiled", "roofline")

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from benchmark.config.checks import Checked, setting
 from benchmark.config.distillation import PhaseConfig
-from benchmark.settings import Checked, setting
 
 KINDS = ("classification", "regression", "span")
 

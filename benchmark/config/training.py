@@ -6,9 +6,9 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from benchmark.config.checks import Checked, setting
 from benchmark.config.chips import TOPOLOGY, ChipConfig
 from benchmark.config.encoder import EncoderConfig
-from benchmark.settings import Checked, setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,12 +90,12 @@ class TrainerConfig(Checked):
     losses stay in float32. A batch is divided into `gradient_accumulation_steps` parts that are computed one after the
     other, which saves memory and gives the same step. `steps_per_dispatch` steps are handed to the device at once,
     with their batches. Metrics are written every `log_every` steps, and with `log_digests` the digests of the
-    parameters, by which two runs are compared (`python -m benchmark.digests`). The teacher's outputs on the batches
-    that all students see are kept up to `teacher_cache_bytes` in memory and `teacher_cache_disk_bytes` in the run's
-    folder; with `teacher_in_step` nothing is kept, as each step of a distillation from masked text runs the teacher
-    itself, in one program with the student and in the memory of a part of the batch.
+    parameters, by which two runs are compared (`python -m benchmark.commands.digests`). The teacher's outputs on the
+    batches that all students see are kept up to `teacher_cache_bytes` in memory and `teacher_cache_disk_bytes` in the
+    run's folder; with `teacher_in_step` nothing is kept, as each step of a distillation from masked text runs the
+    teacher itself, in one program with the student and in the memory of a part of the batch.
     `keep_freed_memory` makes steps of large models on a CPU faster and those of tiny ones slower
-    (`benchmark.process`). `target` is what `--dry_run` compiles for.
+    (`benchmark.process.setup`). `target` is what `--dry_run` compiles for.
     """
 
     compute_dtype: str = setting("float32", choices=("float32", "bfloat16"))

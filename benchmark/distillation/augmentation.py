@@ -27,8 +27,9 @@ import numpy as np
 from benchmark.config import EncoderConfig
 from benchmark.models.heads import MaskedLM
 from benchmark.training.masking import SpecialTokens
-from tasks import arrays, vocabulary
-from tasks.array_writer import array_directory, built_beside
+from tasks.arrays import token_arrays
+from tasks.arrays.write import array_directory, built_beside
+from tasks.encoding import vocabulary
 
 # Articles and quantifiers; pronouns; auxiliaries; prepositions and conjunctions; adverbs of grammar; what the tokenizer
 # leaves of short forms such as "don't" and "we're".
@@ -194,7 +195,7 @@ def augmented_ids(
 
 
 def augment(
-    rows: arrays.TokenArrays,
+    rows: token_arrays.TokenArrays,
     directory: Path,
     words: Words,
     candidates: Candidates,
@@ -205,7 +206,7 @@ def augment(
     length: int,
     progress: Callable[[str], None] = lambda line: None,
     block_rows: int = _BLOCK_ROWS,
-) -> arrays.TokenArrays:
+) -> token_arrays.TokenArrays:
     """Rows with augmented copies, made once and kept on disk; an interrupted call is continued.
 
     Args:
@@ -223,8 +224,8 @@ def augment(
     Returns:
         `(1 + copies) * rows` rows: each row and then its copies, with all features of the row.
     """
-    if arrays.is_complete(directory):
-        return arrays.load(directory)
+    if token_arrays.is_complete(directory):
+        return token_arrays.load(directory)
     parts = directory.with_name(f"{directory.name}.parts")
     starts = range(0, rows.num_rows, block_rows)
     for start in starts:
@@ -245,11 +246,11 @@ def augment(
         for batch in _with_copies(rows, parts, starts, block_rows, copies):
             writer.append(batch)
     shutil.rmtree(parts, ignore_errors=True)
-    return arrays.load(directory)
+    return token_arrays.load(directory)
 
 
 def _with_copies(
-    rows: arrays.TokenArrays, parts: Path, starts: range, block_rows: int, copies: int
+    rows: token_arrays.TokenArrays, parts: Path, starts: range, block_rows: int, copies: int
 ) -> Iterator[dict[str, np.ndarray]]:
     """Blocks of rows, each row before its copies."""
     for start in starts:

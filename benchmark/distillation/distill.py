@@ -24,14 +24,14 @@ from benchmark.distillation.rates import rate_factors, stage_weights
 from benchmark.distillation.teacher_cache import TeacherCache
 from benchmark.errors import StageError
 from benchmark.training import checkpoints, distributed, partitioning
+from benchmark.training.batches import count_tokens, describe_rows, take_rows
 from benchmark.training.fit import fit
 from benchmark.training.hooks import UNWATCHED, Monitor
 from benchmark.training.masking import MaskedBatch, SpecialTokens, mask_tokens, num_predictions
 from benchmark.training.metrics import training_flops
 from benchmark.training.optimizers import learning_rate, make_direction
-from benchmark.training.pretrain import count_tokens, describe_rows, take_rows
 from benchmark.training.state import DEFAULTS, LossFunction, init_state, make_train_step
-from tasks import arrays
+from tasks.arrays import token_arrays
 
 # The constant of a step that holds the teacher's parameters.
 TEACHER = "teacher"
@@ -110,7 +110,7 @@ class _Run:
     student: EncoderConfig
     teacher: Teacher
     config: DistillConfig
-    rows: arrays.TokenArrays
+    rows: token_arrays.TokenArrays
     special: SpecialTokens
     seed: int
     directory: Path | None
@@ -198,7 +198,7 @@ def distill(
     student: EncoderConfig,
     teacher: Teacher,
     config: DistillConfig,
-    rows: arrays.TokenArrays,
+    rows: token_arrays.TokenArrays,
     special: SpecialTokens,
     *,
     seed: int,

@@ -21,7 +21,7 @@ from benchmark.models.encoder import NEGATIVE, standardize
 from benchmark.models.gradients import cross_entropy, soft_cross_entropy
 
 # Pretraining from scratch has this loss too.
-from benchmark.training.pretrain import next_sentence_loss as next_sentence_loss
+from benchmark.training.losses import next_sentence_loss as next_sentence_loss
 
 
 def _clean(x: jax.Array, keep: jax.Array, filler: float = 0.0) -> jax.Array:

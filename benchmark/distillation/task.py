@@ -24,15 +24,15 @@ from benchmark.distillation.layer_maps import layer_map
 from benchmark.distillation.objectives import Objective, batch_losses, loss_function
 from benchmark.distillation.outputs import BATCH_AXES, Needs, Outputs, Teacher, what_is_needed
 from benchmark.distillation.rates import rate_factors, stage_weights
-from benchmark.evaluation.finetune import initial_params, label_bias, make_batch, task_model
 from benchmark.training import checkpoints
+from benchmark.training.batches import describe_rows, make_batch
+from benchmark.training.finetune import initial_params, label_bias, task_model
 from benchmark.training.fit import fit
 from benchmark.training.hooks import UNWATCHED, Monitor
 from benchmark.training.metrics import training_flops
 from benchmark.training.optimizers import learning_rate, make_direction
-from benchmark.training.pretrain import describe_rows
 from benchmark.training.state import DEFAULTS, init_state, make_train_step
-from tasks import arrays
+from tasks.arrays import token_arrays
 from tasks.catalogue import TaskInfo
 
 
@@ -56,7 +56,9 @@ class TaskBatch(NamedTuple):
     label_bias: Any = None
 
 
-def task_batch(task: TaskInfo, rows: arrays.TokenArrays, indices: np.ndarray, length: int, pad_id: int) -> TaskBatch:
+def task_batch(
+    task: TaskInfo, rows: token_arrays.TokenArrays, indices: np.ndarray, length: int, pad_id: int
+) -> TaskBatch:
     """Rows `indices` of a task, cut to `length` columns."""
     batch = make_batch(rows, indices, length, pad_id)
     count = len(indices)
@@ -158,12 +160,12 @@ class TaskData:
     """
 
     task: TaskInfo
-    rows: arrays.TokenArrays
-    augmented: arrays.TokenArrays | None
+    rows: token_arrays.TokenArrays
+    augmented: token_arrays.TokenArrays | None
     length: int
     pad_id: int
 
-    def chosen(self, phase: TaskPhaseConfig) -> arrays.TokenArrays:
+    def chosen(self, phase: TaskPhaseConfig) -> token_arrays.TokenArrays:
         """The rows of a phase."""
         if self.task.kind in phase.augmented and self.augmented is not None:
             return self.augmented
@@ -256,7 +258,7 @@ class _Run:
         needs, total = teacher_needs(kind, objective), phase_steps(phase, epochs, rows.num_rows, batch_size)
 
         def inputs(number: int) -> tuple[Any, Any, dict[str, Any]]:
-            indices = arrays.batch_indices(rows.num_rows, batch_size, number, self.seed)
+            indices = token_arrays.batch_indices(rows.num_rows, batch_size, number, self.seed)
             batch = task_batch(data.task, rows, indices, data.length, data.pad_id)
             target = _teacher_outputs(kind, teacher.encoder, teacher.params, batch, needs, self.trainer.compute_dtype)
             rate = np.float32(learning_rate(phase.optimizer, number, total))

@@ -1,1 +1,1 @@
-"""Fine-tuning, prediction and aggregation of scores."""
+"""Masked-LM accuracy, predictions of tasks, and scores."""

@@ -9,31 +9,33 @@ from typing import Any
 import numpy as np
 
 from benchmark.config import fingerprint
-from benchmark.records import MetricScore, TaskScore
-from tasks import arrays, metrics, spans
+from benchmark.records.record import MetricScore, TaskScore
+from tasks.arrays import token_arrays
 from tasks.catalogue import TaskInfo
+from tasks.encoding import spans
+from tasks.scoring import metrics
 
 BOOTSTRAP_DRAWS = 1000
 # BERT's default for SQuAD v2.0: no answer where the null score is higher than that of the best answer.
 NULL_THRESHOLD = 0.0
 
 
-def load_references(task: TaskInfo, rows: arrays.TokenArrays) -> Any:
-    """What `tasks.metrics` compares with: labels `[n]`, or the examples of a span task."""
+def load_references(task: TaskInfo, rows: token_arrays.TokenArrays) -> Any:
+    """What `tasks.scoring.metrics` compares with: labels `[n]`, or the examples of a span task."""
     if task.kind == "span":
-        with (rows.directory / arrays.EXAMPLES_FILE).open(encoding="utf-8") as file:
+        with (rows.directory / token_arrays.EXAMPLES_FILE).open(encoding="utf-8") as file:
             return [json.loads(line) for line in file]
     return np.asarray(rows.features["label"])
 
 
 def to_result(
-    task: TaskInfo, outputs: np.ndarray, rows: arrays.TokenArrays, references: Any, with_nbest: bool = False
+    task: TaskInfo, outputs: np.ndarray, rows: token_arrays.TokenArrays, references: Any, with_nbest: bool = False
 ) -> dict[str, Any]:
     """Turns a model's outputs into predictions and what else a prediction file holds.
 
     Args:
         task: the task.
-        outputs: as `benchmark.evaluation.finetune.predict` gives them.
+        outputs: as `benchmark.evaluation.predict.predict` gives them.
         rows: the rows that were predicted.
         references: as `load_references` gives them.
         with_nbest: whether span tasks keep the other good answers too.
@@ -41,8 +43,9 @@ def to_result(
     Returns:
         Values that JSON can hold. `predictions`: for classification label numbers; for regression values within the
         task's range; for span tasks answer text by example id. Where questions may have no answer, the predictions are
-        those at `NULL_THRESHOLD`, and `details` has the numbers of SQuAD's script (`tasks.squad_metrics.evaluate_v2`).
-        `nbest`, if asked for, is that of `tasks.spans.decode_answers` by example id.
+        those at `NULL_THRESHOLD`, and `details` has the numbers of SQuAD's script
+        (`tasks.scoring.squad_metrics.evaluate_v2`). `nbest`, if asked for, is that of
+        `tasks.encoding.spans.decode_answers` by example id.
     """
     if task.kind == "classification":
         return {"predictions": [int(label) for label in outputs.argmax(axis=1)]}

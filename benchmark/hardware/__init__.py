@@ -1,1 +1,1 @@
-"""Latency: measured on this machine, or estimated for a chip described by data."""
+"""Chips described by data, and latencies estimated for them: roofline and the TPU's compiler."""

@@ -11,9 +11,10 @@ from typing import Any
 from benchmark.config import ChipConfig, EncoderConfig
 from benchmark.errors import StageError
 from benchmark.hardware.roofline import floor
-from benchmark.records import LatencyBlock
+from benchmark.records.record import LatencyBlock
+from tasks.repository import REPOSITORY
 
-FOLDER = Path(__file__).resolve().parents[2] / "gin" / "hardware"
+FOLDER = REPOSITORY / "gin" / "hardware"
 
 
 def read_chip(path: Path) -> ChipConfig:

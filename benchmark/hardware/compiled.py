@@ -23,10 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark import numerics
 from benchmark.config import ChipConfig, EncoderConfig, fingerprint, to_dict
 from benchmark.errors import StageError
-from benchmark.records import write_text
+from benchmark.process import numerics
+from benchmark.records.record import write_text
+from tasks.repository import REPOSITORY
 
 # Rises when the same program would be given other figures.
 ESTIMATOR_VERSION = 1
@@ -38,7 +39,6 @@ WORKERS = 2
 TIMEOUT_S = 300.0
 DTYPE = "bfloat16"
 
-_ROOT = Path(__file__).resolve().parents[2]
 _CHILD = (sys.executable, "-m", "benchmark.hardware.compiled_child")
 # Fields of an encoder that its serving program does not depend on.
 _NOT_SERVED = {"initializer_range", "position_initializer", "pooler"}
@@ -83,9 +83,9 @@ class _Child:
     """One compiling process; ends with `stop`, or with the process that made it."""
 
     def __init__(self, command: Sequence[str], timeout_s: float) -> None:
-        from benchmark.training.ahead_of_time import ENVIRONMENT
+        from benchmark.hardware.tpu_compiler import ENVIRONMENT
 
-        path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+        path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
         # libtpu writes to standard error as it likes; the last line of that is shown only where the child dies.
         self._noise = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         self._timeout_s = timeout_s
@@ -96,7 +96,7 @@ class _Child:
             stderr=self._noise,
             text=True,
             env={**numerics.native_environment(os.environ), **ENVIRONMENT, "PYTHONPATH": path},
-            cwd=_ROOT,
+            cwd=REPOSITORY,
         )
 
     @property

@@ -20,10 +20,10 @@ from jax.sharding import Sharding, SingleDeviceSharding
 
 from benchmark.config import ConfigError, EncoderConfig, encoder_from_dict
 from benchmark.errors import StageError
+from benchmark.hardware import tpu_compiler
 from benchmark.hardware.hlo_copies import copies
 from benchmark.hardware.hlo_cycles import estimated_cycles
 from benchmark.models.encoder import NEGATIVE, Embeddings, Encoder, EncoderLayer
-from benchmark.training import ahead_of_time
 from benchmark.training.initial import shapes
 
 _DTYPE = jnp.bfloat16
@@ -83,7 +83,7 @@ def device(topology: str, cores: int) -> jax.Device:
     Raises:
         StageError: libtpu knows no such slice, or its devices have another number of cores.
     """
-    found = ahead_of_time.devices(topology, cores)[0]
+    found = tpu_compiler.devices(topology, cores)[0]
     # A chip of two cores of which each is a device says 1.
     own = int(getattr(found, "num_cores", 1) or 1)
     if own != cores:
@@ -112,7 +112,7 @@ def serve(lines: TextIO, tell: Callable[[dict[str, Any]], None]) -> None:
             else:
                 tell(answer(encoder_from_dict(values["encoder"]), request, place))
         except (StageError, ConfigError, ValueError, jax.errors.JaxRuntimeError) as error:
-            tell({"error": ahead_of_time.first_line(error)})
+            tell({"error": tpu_compiler.first_line(error)})
 
 
 def main() -> None:

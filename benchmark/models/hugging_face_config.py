@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmark.config import EncoderConfig
+from benchmark.config.checks import ConfigError
 from benchmark.models.hugging_face import MODEL_TYPES, TORCH_LAYER_NORM_EPS, CheckpointError
-from benchmark.settings import ConfigError
 
 # transformers names the tanh approximation of GELU in three ways.
 _ACTIVATIONS = {

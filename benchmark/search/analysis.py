@@ -77,7 +77,7 @@ def _share(latency_s: float, accuracy_threshold: float, latency_threshold_s: flo
 
 
 def analyse(config: SearchConfig, problem: Problem, trials: Sequence[Trial], seed: int) -> dict[str, Any]:
-    """All analyses of a finished search as plain values, in the form of `leaderboard.history.Analysis`.
+    """All analyses of a finished search as plain values, in the form of `benchmark.records.history.Analysis`.
 
     What cannot be had is None or left out, and `notes` says why in one line each; nothing is raised for it.
 

@@ -12,17 +12,15 @@ import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
-from benchmark import numerics
 from benchmark.config.executor import ExecutorConfig
 from benchmark.errors import StageError
+from benchmark.process import numerics
+from tasks.repository import REPOSITORY
 
 Job = dict[str, Any]
 Work = Callable[[Job], dict[str, float]]
-
-_ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ class RayExecutor:
         self._started = not ray.is_initialized()
         if self._started:
             # Workers import this package from where it lies; those of a cluster that runs already were told by it.
-            paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+            paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
             os.environ["PYTHONPATH"] = os.pathsep.join(paths)
             try:
                 ray.init(

@@ -1,1 +1,1 @@
-"""Optimisers, train steps, the fit loop and checkpoints."""
+"""Optimisers, train steps, the fit loop, checkpoints; pretraining and fine-tuning."""

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks import layouts, readers
-from tasks.bad_rows import OnBadRow
 from tasks.catalogue import TaskInfo
+from tasks.files import layouts, readers
+from tasks.files.bad_rows import OnBadRow
 from tasks.sources.texts import HubCorpus, find_corpus
 
 
@@ -82,10 +82,10 @@ def read_examples(
       info: the task.
       root: the data root.
       split: `train`, `validation` or `test`.
-      on_bad_row: as for `tasks.readers.read_examples`; the rows of hubs are all good, or the copy is refused.
+      on_bad_row: as for `tasks.files.readers.read_examples`; the rows of hubs are all good, or the copy is refused.
 
     Returns:
-      examples as `tasks.readers.read_examples` describes them. An error comes with the first example.
+      examples as `tasks.files.readers.read_examples` describes them. An error comes with the first example.
 
     Raises:
       DataError: if the split is missing or is not what it should be.

@@ -1,4 +1,4 @@
-"""How the hubs hold GLUE and SQuAD, and how their rows become examples of `tasks.readers.read_examples`.
+"""How the hubs hold GLUE and SQuAD, and how their rows become examples of `tasks.files.readers.read_examples`.
 
 The hubs are TensorFlow Datasets and the Hugging Face hub. Their GLUE follows the same script, so one table serves both:
 integer labels with -1 in test splits, `premise` and `hypothesis` in MNLI, both MNLI sets in one configuration with four
@@ -106,7 +106,7 @@ def examples(
       place: what an error message begins with.
 
     Yields:
-      examples as `tasks.readers.read_examples` hands them out.
+      examples as `tasks.files.readers.read_examples` hands them out.
 
     Raises:
       DataError: on a value that is no text, no label or no answer of its context.

@@ -119,7 +119,7 @@ def read_examples(info: TaskInfo, root: Path, split: str) -> Iterator[dict[str, 
       split: `train`, `validation` or `test`.
 
     Yields:
-      examples as `tasks.readers.read_examples` hands them out, in the order of the official file.
+      examples as `tasks.files.readers.read_examples` hands them out, in the order of the official file.
 
     Raises:
       DataError: if the split is missing or is not what it should be.

@@ -1,7 +1,7 @@
 """Pretraining corpora that lie in a hub's form: `hf:DIR` and `tfds:NAME` among the entries of `pretrain_corpora`.
 
 `hf:DIR` is a Hugging Face folder, `tfds:NAME` a data set of TensorFlow Datasets, anything else a text file or folder,
-which `tasks.corpora` reads. All paths are relative to the data root, which is the TFDS data directory as well.
+which `tasks.sources.corpora` reads. All paths are relative to the data root, which is the TFDS data directory as well.
 """
 
 from __future__ import annotations

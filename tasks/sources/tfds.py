@@ -154,8 +154,9 @@ def read_examples(info: TaskInfo, root: Path, split: str) -> Iterator[dict[str, 
       split: `train`, `validation` or `test`.
 
     Yields:
-      examples as `tasks.readers.read_examples` hands them out. TFDS stores examples in an order of its own. GLUE comes
-      back in the order of the official file, by `idx`; SQuAD has no such number in TFDS and comes in the order of `id`.
+      examples as `tasks.files.readers.read_examples` hands them out. TFDS stores examples in an order of its own. GLUE
+      comes back in the order of the official file, by `idx`; SQuAD has no such number in TFDS and comes in the order of
+      `id`.
 
     Raises:
       DataError: if the split is missing or is not what it should be.

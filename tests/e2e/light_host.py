@@ -12,12 +12,12 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).resolve().parents[2]
+from tasks.repository import REPOSITORY
 
 
 def light_requirements() -> list[Requirement]:
     """What `pyproject.toml` lists for light hosts."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     return [Requirement(text) for text in project["optional-dependencies"]["light"]]
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from benchmark.search.tables import tables
+from benchmark.records.history import parse_history
+from benchmark.records.history_tables import tables
 from leaderboard.build import build
 from leaderboard.export import printable
-from leaderboard.history import parse_history
 from tests.e2e.page_data import HOSTILE, SYSTEMS, make_history, make_record
 from tests.e2e.tab import Tab, sort_by
 

@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
-from benchmark import numerics
-from benchmark.records import read
+from benchmark.process import numerics
+from benchmark.records.record import read
+from tasks.repository import REPOSITORY
 from tests.conftest import NUMERICS
 from tests.e2e import light_host
-from tests.e2e.tiny_run import COMMAND, ROOT, finish, results, start
+from tests.e2e.tiny_run import COMMAND, finish, results, start
 
 
 def test_a_run_leaves_records_and_page(complete: tuple[Path, str]) -> None:
@@ -146,7 +147,7 @@ def test_a_light_host_trains_and_measures(complete: tuple[Path, str], tmp_path: 
 def test_other_settings_are_refused_in_the_same_folder(complete: tuple[Path, str]) -> None:
     workdir, _ = complete
     command = [*COMMAND, f"--workdir={workdir}", "--gin.RunConfig.seed=1"]
-    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    process = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert process.returncode == 2
     assert process.stderr.count("\n") == 1
     assert "other settings" in process.stderr

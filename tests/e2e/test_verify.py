@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from benchmark.verification import Verification
+from benchmark.records.verification import Verification
+from tasks.repository import REPOSITORY
 from tests.conftest import NUMERICS
-from tests.e2e.tiny_run import ROOT, environment
+from tests.e2e.tiny_run import environment
 
-RECORDED = ROOT / "tests" / "data" / "quickstart"
+RECORDED = REPOSITORY / "tests" / "data" / "quickstart"
 
 pytestmark = pytest.mark.skipif(NUMERICS != "portable", reason="the tests run with native numerics")
 
@@ -24,7 +25,7 @@ def verify(path: Path, workdir: Path, *flags: str) -> subprocess.CompletedProces
     """Verifies a record file."""
     command = [sys.executable, "run_benchmark.py", f"--verify={path}", f"--workdir={workdir}", *flags]
     return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, env=environment(), timeout=600, check=False
+        command, cwd=REPOSITORY, capture_output=True, text=True, env=environment(), timeout=600, check=False
     )
 
 

@@ -9,10 +9,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmark.records import comparable, read
+from benchmark.records.record import comparable, read
+from tasks.repository import REPOSITORY
 from tests.conftest import NUMERICS_FLAG
 
-ROOT = Path(__file__).resolve().parents[2]
 CACHE = tempfile.TemporaryDirectory(prefix="xla-cache-")
 COMMAND = [sys.executable, "run_benchmark.py", f"--gin_file={Path(__file__).with_name('tiny.gin')}", NUMERICS_FLAG]
 
@@ -31,7 +31,7 @@ def start(workdir: Path, *flags: str, python: str = sys.executable) -> subproces
     """Starts the tiny run in a process group of its own, so that a kill takes its children along."""
     return subprocess.Popen(
         [python, *COMMAND[1:], f"--workdir={workdir}", *flags],
-        cwd=ROOT,
+        cwd=REPOSITORY,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

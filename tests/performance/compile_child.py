@@ -24,11 +24,12 @@ def main() -> None:
     from benchmark.config import OptimizerConfig
     from benchmark.models.encoder import Encoder
     from benchmark.models.inference import compile_encoder
-    from benchmark.process import collect_less_often
+    from benchmark.process.setup import collect_less_often
     from benchmark.training.initial import init_tree
+    from benchmark.training.losses import masked_lm_loss
     from benchmark.training.masking import MaskedBatch
     from benchmark.training.optimizers import make_direction
-    from benchmark.training.pretrain import init_params, masked_lm_loss
+    from benchmark.training.pretrain import init_params
     from benchmark.training.state import init_state, make_train_step
 
     jax.config.update("jax_compilation_cache_dir", cache)

@@ -8,14 +8,14 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmark.commands.calibrate_chip import agreement
 from benchmark.config import EncoderConfig, SearchSpace
-from benchmark.hardware.calibrate import agreement
 from benchmark.hardware.chips import shipped
 from benchmark.hardware.roofline import estimate
 from benchmark.search.space import decode
+from tasks.repository import REPOSITORY
 
-ROOT = Path(__file__).resolve().parents[2]
-TABLE = ROOT / "tests" / "data" / "tpu_v4_default_space.csv"
+TABLE = REPOSITORY / "tests" / "data" / "tpu_v4_default_space.csv"
 SHAPE = (1, 128)
 
 

@@ -24,7 +24,7 @@ def jax_model(checkpoint: Path, inputs: dict[str, np.ndarray]) -> Callable[[], A
     """Our encoder, compiled ahead of time, parameters on the device."""
     import jax
 
-    from baselines import checkpoint_files
+    from benchmark.export import checkpoint_files
     from benchmark.models.inference import compile_encoder
 
     model = checkpoint_files.read(checkpoint)
@@ -67,7 +67,7 @@ def onnx_model(checkpoint: Path, inputs: dict[str, np.ndarray]) -> Callable[[], 
     import onnxruntime
     import torch
 
-    from baselines.onnx_export import export_graph
+    from benchmark.export.onnx_export import export_graph
 
     model = load_torch(checkpoint, "eager")
     with tempfile.TemporaryDirectory() as folder:

@@ -1,11 +1,12 @@
-"""Searches by other packages on the problems of tests/search_problems.py, each from the same first points as ours."""
+"""Searches by other packages on the problems of tests/helpers/search_problems.py, each from the same first points as
+ours."""
 
 import time
 import warnings
 
 from benchmark.search import sampling
 from benchmark.search.problem import Observation
-from tests.search_problems import Solved, hypervolume_share, solve
+from tests.helpers.search_problems import Solved, hypervolume_share, solve
 
 OURS = "ax"
 # Algorithms of this repository, and rivals.

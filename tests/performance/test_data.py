@@ -15,22 +15,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks import arrays, layouts, readers
-from tasks.array_writer import array_directory
+from tasks.arrays import token_arrays
+from tasks.arrays.write import array_directory
 from tasks.catalogue import get_task
-from tasks.materialize import materialize
-from tasks.request import MaterializeRequest
-from tasks.text_files import read_lines
+from tasks.files import layouts, readers
+from tasks.files.text_files import read_lines
+from tasks.materialize.request import MaterializeRequest
+from tasks.materialize.steps import materialize
+from tasks.repository import REPOSITORY
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 # Batches that are delivered, and steps that are taken, in one round.
 STEPS = 50
 # The process of the data stage itself, and the child that imports TensorFlow: the peaks of both, in KiB. The ru_maxrss
 # of a process starts at the size of the one that forked it, here pytest with everything it imported; VmHWM does not.
 MEMORY_PROBE = """
 import json, pathlib, re, resource, sys
-from tasks.materialize import run_in_child
-from tasks.request import MaterializeRequest
+from tasks.materialize.steps import run_in_child
+from tasks.materialize.request import MaterializeRequest
 data = run_in_child(MaterializeRequest.from_dict(json.loads(sys.argv[1])), pathlib.Path(sys.argv[2]))
 own = int(re.search(r"VmHWM:\\s+(\\d+) kB", pathlib.Path("/proc/self/status").read_text()).group(1))
 peaks = [own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss]
@@ -89,7 +90,7 @@ def test_tokenise_and_materialise(benchmark, interleaved, state_ratio, source, t
     """Official file to arrays on disk, through SeqIO, against the tokenizer of transformers alone on text in memory."""
     from transformers import BertTokenizerFast
 
-    pytest.importorskip("tasks.seqio_tasks")
+    pytest.importorskip("tasks.seqio_tasks.registry")
     # A root of its own: the training file in its official size, the same vocabulary, hardly any pretraining text.
     root = tmp_path / "root"
     (root / "pretrain").mkdir(parents=True)
@@ -126,7 +127,7 @@ def test_tokenise_and_materialise(benchmark, interleaved, state_ratio, source, t
     # What was measured is right: every row holds the ids that the peer gives, in the order of the file.
     output = next(outputs)
     made = materialize(request, output)["tasks"]["glue_sst2_v1"]
-    found = np.concatenate([arrays.load(output / made[split]).features["input_ids"] for split in splits])
+    found = np.concatenate([token_arrays.load(output / made[split]).features["input_ids"] for split in splits])
     expected = peer(texts, truncation=True, max_length=128, padding="max_length", return_tensors="np")["input_ids"]
     assert found.shape == (info.split_sizes["train"] + 99, 128)
     np.testing.assert_array_equal(found, expected)
@@ -135,9 +136,9 @@ def test_tokenise_and_materialise(benchmark, interleaved, state_ratio, source, t
 @pytest.fixture(scope="module")
 def micro():
     """The settings of the micro track, and the smallest student of its search space."""
-    from benchmark.gin_loader import load_run_config
+    from benchmark.cli.gin_loader import load_run_config
 
-    config = load_run_config([str(ROOT / "gin" / "quickstart.gin")], [])
+    config = load_run_config([str(REPOSITORY / "gin" / "quickstart.gin")], [])
     space = config.search.space
     fields = ("num_hidden_layers", "intra_bottleneck_size", "num_attention_heads", "intermediate_size")
     smallest = {name: min(getattr(space, name)) for name in (*fields, "num_feedforward_networks")}
@@ -150,16 +151,17 @@ def random_rows(directory, rows, length, vocabulary_size):
     with array_directory(directory, {"input_ids": np.uint16, "token_type_ids": np.uint8, "label": np.int32}) as writer:
         ids = rng.integers(5, vocabulary_size, (rows, length))
         writer.append({"input_ids": ids, "token_type_ids": ids % 2, "label": ids[:, 0] % 2})
-    return arrays.load(directory)
+    return token_arrays.load(directory)
 
 
 def student_steps(student, optimizer, ids, types, mask_rate):
     """A function that takes `STEPS` masked-LM steps of the student on one batch and gives the last loss."""
     import jax
 
+    from benchmark.training.losses import masked_lm_loss
     from benchmark.training.masking import SpecialTokens, mask_tokens
     from benchmark.training.optimizers import make_direction
-    from benchmark.training.pretrain import init_params, masked_lm_loss
+    from benchmark.training.pretrain import init_params
     from benchmark.training.state import init_state, make_train_step
 
     direction = make_direction(optimizer)
@@ -200,7 +202,7 @@ def against_steps(interleaved, state_ratio):
 
 def test_batches_for_pretraining(benchmark, against_steps, micro, tmp_path):
     """Batches from disk against what the fastest student of the micro track consumes in plain masked-LM training."""
-    from benchmark.training.pretrain import take_rows
+    from benchmark.training.batches import take_rows
 
     config, student = micro
     size, length = config.distill.batch_size, config.data.pretrain_length
@@ -209,7 +211,7 @@ def test_batches_for_pretraining(benchmark, against_steps, micro, tmp_path):
     consume = student_steps(student, config.distill.phases[-1].optimizer, ids, types, config.distill.mask_rate)
     against_steps("pretraining", lambda number: take_rows(rows, size, number, 0), consume, f"{size} x {length}")
     for number in range(STEPS):
-        indices = arrays.batch_indices(rows.num_rows, size, number, 0)
+        indices = token_arrays.batch_indices(rows.num_rows, size, number, 0)
         ids, types, _ = take_rows(rows, size, number, 0)
         assert ids.shape == types.shape == (size, length)
         np.testing.assert_array_equal(ids, rows.features["input_ids"][indices])
@@ -218,19 +220,19 @@ def test_batches_for_pretraining(benchmark, against_steps, micro, tmp_path):
 
 def test_batches_for_finetuning(benchmark, against_steps, micro, tmp_path):
     """Batches of a GLUE task against the encoder steps of the same student."""
-    from benchmark.evaluation.finetune import make_batch
+    from benchmark.training.batches import make_batch
 
     config, student = micro
     size, length = config.finetune.batch_size, config.data.task_length
     rows = random_rows(tmp_path / "rows", 60_000, length, student.vocab_size)
 
     def deliver(number):
-        return make_batch(rows, arrays.batch_indices(rows.num_rows, size, number, 0), length, 0)
+        return make_batch(rows, token_arrays.batch_indices(rows.num_rows, size, number, 0), length, 0)
 
     consume = student_steps(student, config.finetune.optimizer, rows.features["input_ids"][:size], None, 0.15)
     against_steps("fine-tuning", deliver, consume, f"{size} x {length}")
     for number in range(STEPS):
-        batch, indices = deliver(number), arrays.batch_indices(rows.num_rows, size, number, 0)
+        batch, indices = deliver(number), token_arrays.batch_indices(rows.num_rows, size, number, 0)
         for name in ("input_ids", "token_type_ids", "label"):
             assert len(batch[name]) == size
             np.testing.assert_array_equal(batch[name], rows.features[name][indices])
@@ -246,7 +248,7 @@ def test_memory_of_streaming(benchmark, state_ratio, source, tmp_path, sentence_
     def run():
         arguments = [json.dumps(dataclasses.asdict(request)), str(tmp_path / "output")]
         done = subprocess.run(
-            [sys.executable, "-c", MEMORY_PROBE, *arguments], cwd=ROOT, check=True, capture_output=True, text=True
+            [sys.executable, "-c", MEMORY_PROBE, *arguments], cwd=REPOSITORY, check=True, capture_output=True, text=True
         )
         return json.loads(done.stdout)
 
@@ -261,8 +263,8 @@ def test_memory_of_streaming(benchmark, state_ratio, source, tmp_path, sentence_
         rows=measured["rows"],
         rows_per_second=round(measured["rows"] / measured["seconds"]),
     )
-    train = arrays.load(tmp_path / "output" / measured["train"])
-    arrays.verify(train.directory)
+    train = token_arrays.load(tmp_path / "output" / measured["train"])
+    token_arrays.verify(train.directory)
     ids = np.asarray(train.features["input_ids"])
     assert ids.shape == (measured["rows"], 128)
     # Every row begins a text and closes it, and padding stands at the end alone.

@@ -3,10 +3,11 @@
 On this host that is the shortest of many calls of the serving program, which a busy machine disturbs least.
 """
 
-from benchmark.gin_loader import load
-from benchmark.hardware.calibrate import agreement, calibrated, drawn, host_seconds
+from benchmark.cli.gin_loader import load
+from benchmark.commands.calibrate_chip import agreement, calibrated, drawn, host_seconds
 from benchmark.hardware.roofline import estimate
-from tests.performance.estimates_plot import ROOT, read_table, rooflines
+from tasks.repository import REPOSITORY
+from tests.performance.estimates_plot import read_table, rooflines
 
 # Fitted to the first, compared on the rest.
 FITTED, COMPARED = 16, 32
@@ -20,7 +21,7 @@ def test_roofline_against_compiled(benchmark, state_ratio):
 
 
 def test_roofline_against_measured_host(benchmark, state_ratio):
-    config = load([str(ROOT / "gin" / "quickstart.gin")]).config.search
+    config = load([str(REPOSITORY / "gin" / "quickstart.gin")]).config.search
     chip, _, fit = calibrated(config, FITTED, None, lambda line: None)
     everything = drawn(config, FITTED + COMPARED, seed=0)[FITTED:]
     shape = (config.batch_size, config.sequence_length)

@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from baselines import checkpoint_files
 from baselines.catalogue import baselines
-from benchmark import numerics
+from benchmark.export import checkpoint_files
 from benchmark.models.encoder import Encoder
+from benchmark.process import numerics
 from benchmark.training.initial import init_tree, trained_like
+from tasks.repository import REPOSITORY
 
-ROOT = Path(__file__).resolve().parents[2]
 MODELS = ("bert_base", "minilm_l6_h384", "tinybert4", "mobilebert")
 FRAMEWORKS = ("jax", "torch", "onnxruntime")
 # Seconds of calls in one turn of a framework, and turns: each turn's median counts once.
@@ -59,7 +59,7 @@ def served(framework: str, checkpoint: Path, batch: int) -> Iterator[tuple[np.nd
     # Torch's own default: PASSIVE makes small models up to 1.7 times slower, ACTIVE would spin in the others' turns.
     environment.pop("OMP_WAIT_POLICY", None)
     process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command, cwd=REPOSITORY, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdin and process.stdout
     limit = START_LIMIT_S.get(framework, 600.0)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.config import EncoderConfig, LatencyConfig
-from benchmark.hardware.latency import measure
-from benchmark.hardware.latency_results import Results, blocks
+from benchmark.latency.measure import measure
+from benchmark.latency.results import Results, blocks
 
 PLAIN: dict[str, Any] = {
     "vocab_size": 1024,

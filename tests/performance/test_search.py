@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.helpers.search_problems import Known, Solved, continuous, flash_distillations, solve, toy_transformer
 from tests.performance import search_rivals
-from tests.search_problems import Known, Solved, continuous, flash_distillations, solve, toy_transformer
 
 SEEDS = int(os.environ.get("SEARCH_SEEDS", "5"))
 # Smaller seeds were used while the search was developed, and flatter it.

@@ -21,10 +21,10 @@ from typing import Any
 
 import pytest
 
-from benchmark import numerics
+from benchmark.process import numerics
+from tasks.repository import REPOSITORY
 from tests.performance.training_child import draw_batches
 
-ROOT = Path(__file__).resolve().parents[2]
 ROWS = 32
 # Turns of a process and steps in each; a turn's median counts once.
 TURNS, STEPS = 4, 2
@@ -59,7 +59,7 @@ def trained(framework: str, kind: str, parts: int = 1, *, portable: bool) -> Ite
     module = "tests.performance.training_child"
     command = [sys.executable, "-W", "ignore", "-m", module, framework, kind, str(ROWS), str(parts)]
     process = subprocess.Popen(
-        command, cwd=ROOT, env=environment(portable), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command, cwd=REPOSITORY, env=environment(portable), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdin and process.stdout
     try:
@@ -159,7 +159,7 @@ def test_compiling_mobilebert(benchmark: Any, state_ratio: Any, tmp_path: Path, 
 
     def compiled() -> float:
         child = subprocess.run(
-            command, cwd=ROOT, env=environment(portable=True), capture_output=True, text=True, check=True
+            command, cwd=REPOSITORY, env=environment(portable=True), capture_output=True, text=True, check=True
         )
         return float(json.loads(child.stdout.splitlines()[-1])["cpu_s"])
 

@@ -51,7 +51,7 @@ def draw_batches(rows: int, vocabulary: int) -> list[dict[str, np.ndarray]]:
 
 def jax_step(kind: str, rows: int, parts: int) -> Callable[[int], float]:
     """Our step as the trainer runs it; gives a function from the number of a step to its loss."""
-    from benchmark.process import keep_freed_memory
+    from benchmark.process.setup import keep_freed_memory
 
     keep_freed_memory()
     import jax
@@ -64,9 +64,10 @@ def jax_step(kind: str, rows: int, parts: int) -> Callable[[int], float]:
     from benchmark.distillation.initial import init_student
     from benchmark.distillation.objectives import Objective
     from benchmark.distillation.outputs import Teacher, teacher_outputs
+    from benchmark.training.losses import masked_lm_loss
     from benchmark.training.masking import MaskedBatch
     from benchmark.training.optimizers import make_direction
-    from benchmark.training.pretrain import init_params, masked_lm_loss
+    from benchmark.training.pretrain import init_params
     from benchmark.training.state import init_state, make_train_step
 
     student, encoder = baselines()[STUDENT].encoder, baselines()[TEACHER].encoder
@@ -127,11 +128,11 @@ def micro_step(kind: str) -> Callable[[int], float]:
     import jax
     import jax.numpy as jnp
 
+    from benchmark.cli.gin_loader import load_run_config
     from benchmark.distillation.distill import phase_program
     from benchmark.distillation.initial import init_student
     from benchmark.distillation.objectives import Objective
     from benchmark.distillation.outputs import Teacher, teacher_outputs
-    from benchmark.gin_loader import load_run_config
     from benchmark.training.masking import SpecialTokens, mask_tokens
     from benchmark.training.pretrain import init_params, pretrain_program
     from benchmark.training.state import init_state

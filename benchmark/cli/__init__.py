@@ -1,0 +1,1 @@
+"""Command lines and gin: flags and gin files in, a configuration out."""

@@ -1,0 +1,72 @@
+"""What the command lines that read gin files share: flags, bindings, and mistakes in one line."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import NoReturn
+
+from benchmark.cli.gin_statements import nearest
+
+BAD_INPUT = 2
+
+
+class UsageError(ValueError):
+    """A command line that cannot be used; the message is one line."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def gin_parser(prog: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    """A parser with the flags that say which settings are meant; `parse_flags` takes `--gin.NAME=VALUE` out before."""
+    parser = _Parser(
+        prog=prog,
+        usage="%(prog)s --gin_file=FILE [--gin_file=FILE ...] [--gin.NAME=VALUE ...] [flags]",
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--gin_file", action="append", default=[], metavar="FILE", help="gin file; may be repeated, later ones win")
+    # Never parsed here; it stands for the help text.
+    add("--gin.NAME", action="append", metavar="VALUE", help="set a macro or Class.field after all gin files", dest="_")
+    add(
+        "--gin_search_paths",
+        action="append",
+        default=[],
+        metavar="DIR[,DIR]",
+        help="further folders in which gin files and what they include are looked for",
+    )
+    return parser
+
+
+def parse_flags(parser: argparse.ArgumentParser, words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Splits a command line into flags and gin bindings.
+
+    Args:
+        parser: made by `gin_parser`.
+        words: the command line without the program.
+
+    Returns:
+        The flags, with `gin_search_paths` as a list of folders, and the bindings as `NAME=VALUE`.
+
+    Raises:
+        UsageError: a flag that does not exist or lacks its value.
+    """
+    bindings = [w.removeprefix("--gin.") for w in words if w.startswith("--gin.")]
+    flags, unknown = parser.parse_known_args([w for w in words if not w.startswith("--gin.")])
+    if unknown:
+        known = [option for action in parser._actions for option in action.option_strings]
+        hint = nearest(unknown[0].partition("=")[0], known)
+        raise UsageError(f"unknown argument {unknown[0]!r}{hint}; accepted: {', '.join(known)}")
+    flags.gin_search_paths = [path for value in flags.gin_search_paths for path in value.split(",") if path]
+    return flags, bindings
+
+
+def refusal(error: BaseException) -> str:
+    """What standard error shows of bad input: one line."""
+    return f"error: {' '.join(str(error).split())}"

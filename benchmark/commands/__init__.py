@@ -1,0 +1,1 @@
+"""Commands other than `run_benchmark.py`: `python -m benchmark.commands.NAME --help`."""

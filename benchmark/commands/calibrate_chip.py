@@ -1,0 +1,204 @@
+"""Figures of a chip that no data sheet has, for its roofline; prints them as lines of a gin file.
+
+With a chip that libtpu compiles for, the cost of an operation and the bandwidth on the chip are fitted to what the
+compiler says of some architectures of the gin file's search space. Any other chip is taken for this machine's CPU: peak
+and bandwidth of main memory are probed, the rest is fitted to the times of the architectures' serving programs here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.cli.command_line import BAD_INPUT, UsageError, gin_parser, parse_flags, refusal
+from benchmark.cli.gin_loader import load
+from benchmark.cli.gin_statements import GinError
+from benchmark.config import ChipConfig, ConfigError, EncoderConfig, SearchConfig
+from benchmark.errors import StageError
+from benchmark.hardware.roofline import estimate
+
+TPU_FIGURES: tuple[str, ...] = ("op_overhead_s", "on_chip_bandwidth")
+CPU_FIGURES: tuple[str, ...] = ("op_overhead_s", "on_chip_bandwidth", "vector_flops", "sustained_flops")
+# Where a fit begins, beside what is known of the chip.
+_OVERHEAD_S = 1e-6
+
+
+def fit(
+    chip: ChipConfig,
+    batch_size: int,
+    sequence_length: int,
+    encoders: Sequence[EncoderConfig],
+    latencies: Sequence[float],
+    fields: Sequence[str],
+) -> ChipConfig:
+    """Fits figures of a chip so that its roofline comes near known latencies.
+
+    Args:
+        chip: the other figures.
+        batch_size: sequences in a batch.
+        sequence_length: tokens in a sequence.
+        encoders: architectures.
+        latencies: their latencies in seconds.
+        fields: what is fitted.
+
+    Returns:
+        The chip with the figures that minimise the mean size of the log ratios, which a few odd latencies hardly move.
+    """
+    from scipy.optimize import minimize
+
+    wanted = np.log(latencies)
+
+    def with_figures(logs: np.ndarray) -> ChipConfig:
+        return dataclasses.replace(chip, **dict(zip(fields, np.exp(logs).tolist(), strict=True)))
+
+    def loss(logs: np.ndarray) -> float:
+        tried = with_figures(np.clip(logs, -40, 60))
+        found = [estimate(e, tried, batch_size, sequence_length).latency_s for e in encoders]
+        return float(np.mean(np.abs(np.log(found) - wanted)))
+
+    guesses = {
+        "op_overhead_s": _OVERHEAD_S,
+        "on_chip_bandwidth": 2 * chip.memory_bandwidth,
+        "vector_flops": chip.peak_flops / 50,
+        "sustained_flops": chip.peak_flops / 2,
+    }
+    start = [math.log(guesses[name]) for name in fields]
+    best = minimize(loss, start, method="Nelder-Mead", options={"maxiter": 600, "xatol": 1e-3, "fatol": 1e-9})
+    return with_figures(np.clip(best.x, -40, 60))
+
+
+def agreement(estimated: Sequence[float], known: Sequence[float]) -> dict[str, float]:
+    """Kendall's tau-b, and mean and largest relative error, of estimates against known latencies."""
+    from scipy.stats import kendalltau
+
+    ratios = np.abs(np.divide(estimated, known) - 1)
+    tau = float(kendalltau(estimated, known).statistic)
+    return {"tau": tau, "mean_error": float(ratios.mean()), "largest_error": float(ratios.max())}
+
+
+def gin_lines(chip: ChipConfig, fields: Sequence[str]) -> str:
+    """The figures as a gin file has them, four digits each."""
+    return "\n".join(f"{chip.name}/ChipConfig.{name} = {getattr(chip, name):.4g}" for name in fields)
+
+
+def drawn(config: SearchConfig, count: int, seed: int) -> list[EncoderConfig]:
+    """Architectures of the search space, drawn without repeats."""
+    from benchmark.search.space import decode, enumerate_points
+
+    points = enumerate_points(config.space)
+    order = np.random.default_rng(seed).permutation(len(points))[:count]
+    return [decode(config.space, points[i]) for i in order]
+
+
+def best_seconds(run: Callable[[], object], seconds: float = 0.5) -> float:
+    """The shortest of at least ten calls, over the given time: what else the machine does can only add to it."""
+    best, calls, started = math.inf, 0, time.perf_counter()
+    while calls < 10 or time.perf_counter() - started < seconds:
+        before = time.perf_counter()
+        run()
+        best = min(best, time.perf_counter() - before)
+        calls += 1
+    return best
+
+
+def host_figures(chip: ChipConfig) -> ChipConfig:
+    """Peak of a float32 matrix product, bandwidth of main memory and size of the last cache of this machine."""
+    import jax
+    import jax.numpy as jnp
+
+    size, values = 1536, 2**26
+    square = jnp.ones((size, size), jnp.float32)
+    product = jax.jit(lambda a: a @ a)
+    long = jnp.ones(values, jnp.float32)
+    total = jax.jit(jnp.sum)
+    peak = 2.0 * size**3 / best_seconds(lambda: product(square).block_until_ready(), 2.0)
+    bandwidth = 4 * values / best_seconds(lambda: total(long).block_until_ready(), 2.0)
+    return dataclasses.replace(chip, peak_flops=peak, memory_bandwidth=bandwidth, on_chip_bytes=float(last_cache()))
+
+
+def last_cache(folder: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> int:
+    """Bytes of the largest cache that the first core reaches; 0 where the system does not tell."""
+    units = {"K": 2**10, "M": 2**20, "G": 2**30}
+    sizes = [path.read_text().strip() for path in folder.glob("index*/size")]
+    return max((int(text[:-1]) * units[text[-1]] for text in sizes if text[-1:] in units), default=0)
+
+
+def host_seconds(encoder: EncoderConfig, batch_size: int, sequence_length: int) -> float:
+    """The shortest call of an encoder's serving program on this machine, after a few that do not count."""
+    import jax
+
+    from benchmark.models.encoder import Encoder
+    from benchmark.models.inference import compile_encoder
+    from benchmark.training.initial import init_tree, trained_like
+
+    shape = (batch_size, sequence_length)
+    params = trained_like(init_tree(Encoder(encoder), encoder, 0, num_inputs=3))
+    serve = compile_encoder(encoder, params, *shape)
+    ids = np.random.default_rng(0).integers(0, encoder.vocab_size, shape, dtype=np.int32)
+    inputs = jax.device_put((ids, np.ones(shape, np.int32), np.zeros(shape, np.int32)))
+    for _ in range(10):
+        serve(*inputs).block_until_ready()
+    return best_seconds(lambda: serve(*inputs).block_until_ready())
+
+
+def calibrated(
+    config: SearchConfig, count: int, cache: Path | None, progress: Callable[[str], None]
+) -> tuple[ChipConfig, tuple[str, ...], dict[str, float]]:
+    """The chip of a search with figures fitted to `count` architectures of its space.
+
+    Returns:
+        The chip, which figures are new, and how well the roofline then agrees with what it was fitted to.
+
+    Raises:
+        StageError: the chip's compiler cannot be had, or refuses an architecture.
+    """
+    from benchmark.hardware.estimates import Estimate, known_latency
+
+    shape = (config.batch_size, config.sequence_length)
+    encoders = drawn(config, count, seed=0)
+    if config.chip.topology:
+        only = dataclasses.replace(config, latency_methods=("compiled",))
+        answers = known_latency(only, cache, progress).exact(encoders)
+        if failed := [one.reason for one in answers if not isinstance(one, Estimate)]:
+            raise StageError(failed[0])
+        known = [one.latency_s for one in answers if isinstance(one, Estimate)]
+        chip, fields = config.chip, TPU_FIGURES
+        new = fields
+    else:
+        chip, fields = host_figures(config.chip), CPU_FIGURES
+        new = ("peak_flops", "memory_bandwidth", "on_chip_bytes", *fields)
+        known = []
+        for number, encoder in enumerate(encoders, 1):
+            known.append(host_seconds(encoder, *shape))
+            progress(f"{number} of {len(encoders)} architectures")
+    chip = fit(chip, *shape, encoders, known, fields)
+    return chip, new, agreement([estimate(e, chip, *shape).latency_s for e in encoders], known)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints lines for the chip's gin file; exit code 2 and one line for bad input."""
+    parser = gin_parser("python -m benchmark.commands.calibrate_chip", __doc__ or "", "")
+    parser.add_argument("--architectures", type=int, default=40, help="how many are drawn from the space")
+    parser.add_argument("--cache", type=Path, help="a folder for what the compiler said")
+    try:
+        options, bindings = parse_flags(parser, list(sys.argv[1:] if arguments is None else arguments))
+        config = load(options.gin_file, bindings, options.gin_search_paths).config.search
+        chip, fields, found = calibrated(
+            config, options.architectures, options.cache, lambda line: print(line, file=sys.stderr, flush=True)
+        )
+    except (UsageError, GinError, ConfigError, StageError) as error:
+        print(refusal(error), file=sys.stderr)
+        return BAD_INPUT
+    print(gin_lines(chip, fields))
+    print(f"# {', '.join(f'{name} {value:.3f}' for name, value in found.items())}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""Digests of what a run computed, stage by stage and step by step, and where two runs first differ.
+
+`python -m benchmark.commands.digests DIR` lists them in the order in which they were computed; with a second folder it
+names the first difference. Steps of pretraining and distillation are among them where the run was told to keep their
+digests: `--gin.TrainerConfig.log_digests=True`, after every `TrainerConfig.log_every` steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmark.config import fingerprint
+from benchmark.records.record import comparable, read
+from benchmark.records.verification import record_files
+
+# What depends on the clock, in entries of the search's journal.
+_CLOCK = ("seconds", "suggest_seconds", "compile_seconds")
+
+
+class Computed(NamedTuple):
+    """One thing that a run computed: its stage, its name, and its digest."""
+
+    stage: str
+    name: str
+    digest: str
+
+
+def run_digests(workdir: Path) -> Iterator[Computed]:
+    """What in a run's folder its settings determine, in the order of the stages; what is missing is left out."""
+    yield from _data(workdir / "data")
+    yield from _system("teacher", "teacher", workdir / "teacher")
+    yield from _search(workdir / "search")
+    for folder in _folders(workdir / "students"):
+        yield from _system("distill", folder.name, folder)
+    for path in sorted((workdir / "evaluation").glob("*/*/seed*.json")):
+        name = " ".join(path.relative_to(workdir / "evaluation").with_suffix("").parts)
+        yield Computed("finetune", name, fingerprint(_json(path)["result"]))
+    for path in record_files(workdir / "results"):
+        yield Computed("record", path.stem, fingerprint(comparable(read(path))))
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _folders(parent: Path) -> list[Path]:
+    return sorted(entry for entry in parent.iterdir() if entry.is_dir()) if parent.is_dir() else []
+
+
+def _data(folder: Path) -> Iterator[Computed]:
+    index = folder / "data.json"
+    if not index.exists():
+        return
+    data = _json(index)
+    for name, file in sorted(data["source_files"].items()):
+        yield Computed("data", f"file {name}", file["sha256"])
+    yield Computed("data", "vocabulary", data["vocabulary"]["digest"])
+    for entry in _folders(folder):
+        if (entry / "meta.json").exists():
+            files = _json(entry / "meta.json").get("files", {})
+            for name, file in sorted(files.items()):
+                yield Computed("data", f"arrays {entry.name}/{name}", file["sha256"])
+
+
+def _steps(stage: str, name: str, folder: Path) -> Iterator[Computed]:
+    """The steps of the fits below a folder whose digests were kept, the fit that ended first in front."""
+    files = sorted(folder.rglob("digests.jsonl"), key=lambda path: path.stat().st_mtime_ns)
+    for path in files:
+        part = " ".join((name, *path.parent.relative_to(folder).parts))
+        for line in path.read_text(encoding="utf-8").splitlines():
+            entry = json.loads(line)
+            yield Computed(stage, f"{part} step {entry['step']}", entry["parameters_sha256"])
+
+
+def _system(stage: str, name: str, folder: Path) -> Iterator[Computed]:
+    """The steps of a system's training, its parameters and its masked-LM scores."""
+    yield from _steps(stage, name, folder)
+    if (folder / "stage.json").exists():
+        result = _json(folder / "stage.json")["result"]
+        yield Computed(stage, f"{name} parameters", result["parameters_sha256"])
+        yield Computed(stage, f"{name} masked LM", fingerprint(result["masked_lm"]))
+
+
+def _search(folder: Path) -> Iterator[Computed]:
+    """The events of the journal, without their times."""
+    journal = folder / "journal.jsonl"
+    for line in journal.read_text(encoding="utf-8").splitlines() if journal.exists() else ():
+        entry = json.loads(line)
+        result = {k: v for k, v in entry.get("result", {}).items() if k not in _CLOCK}
+        name = f"trial {entry['trial']} {entry['event']}"
+        yield Computed("search", name, fingerprint({**entry, "result": result}))
+
+
+def first_difference(one: Sequence[Computed], two: Sequence[Computed]) -> str | None:
+    """Names the first thing that two runs do not have in common, in one line; None where they have all."""
+    for number, pair in enumerate(zip(one, two, strict=False)):
+        if pair[0] != pair[1]:
+            (stage, name, digest), (other_stage, other_name, other_digest) = pair
+            if (stage, name) != (other_stage, other_name):
+                names = f"{stage}: {name} in the first run, {other_stage}: {other_name} in the second"
+                return f"{names}; {number} before it are equal"
+            return f"{stage}: {name}: {digest[:16]} and {other_digest[:16]}; {number} before it are equal"
+    if len(one) != len(two):
+        longer, which = (one, "first") if len(one) > len(two) else (two, "second")
+        extra = longer[min(len(one), len(two))]
+        return f"{extra.stage}: {extra.name}: in the {which} run alone; {min(len(one), len(two))} before it are equal"
+    return None
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Lists the digests of one run, or compares two.
+
+    Returns:
+        The exit code: 1 where two runs differ, 2 where a folder holds no run.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmark.commands.digests", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("workdirs", nargs="+", type=Path, metavar="DIR", help="folder of a run, or of two to compare")
+    folders = parser.parse_args(words).workdirs
+    if len(folders) > 2:
+        parser.error("expected one folder or two")
+    runs = [list(run_digests(folder)) for folder in folders]
+    for folder, run in zip(folders, runs, strict=True):
+        if not run:
+            print(f"error: {folder}: expected the folder of a run; nothing in it was computed by one", file=sys.stderr)
+            return 2
+    if len(runs) == 1:
+        for stage, name, digest in runs[0]:
+            print(f"{stage:<9} {digest[:16]} {name}")
+        return 0
+    difference = first_difference(*runs)
+    print(f"equal: {len(runs[0])} digests" if difference is None else f"first difference: {difference}")
+    return int(difference is not None)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

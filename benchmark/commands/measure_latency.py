@@ -1,0 +1,204 @@
+"""Command line of measuring: `python -m benchmark.commands.measure_latency --gin_file=FILE`.
+
+Measures one architecture of a track on this machine and prints a line for each cell of the grid.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark.cli.command_line import BAD_INPUT, UsageError, gin_parser, parse_flags, refusal
+
+if TYPE_CHECKING:
+    from benchmark.config import EncoderConfig, RunConfig
+    from benchmark.latency.results import Results
+
+_EXAMPLES = """\
+examples:
+  python -m benchmark.commands.measure_latency --gin_file=gin/tracks/micro.gin --system=mobilebert
+  python -m benchmark.commands.measure_latency --gin_file=gin/quickstart.gin --workdir=runs/quickstart --system=tinybert
+
+Exit codes: 0 measured, 1 refused or failed, 2 bad input; one line on standard error.
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The flags; `--gin.NAME=VALUE` is taken out of the command line before they are read."""
+    parser = gin_parser(
+        "python -m benchmark.commands.measure_latency",
+        "Measures the latency of one architecture of a track on this machine (docs/latency.md).",
+        _EXAMPLES,
+    )
+    add = parser.add_argument
+    add("--system", metavar="NAME", help="baseline, teacher, or found student of --workdir (default: first baseline)")
+    add("--workdir", type=Path, metavar="DIR", help="folder of a run, whose data are the inputs")
+    add("--text", type=Path, metavar="FILE", help="text file whose lines are the inputs (default: the embedded data)")
+    add("--vocabulary", type=Path, metavar="FILE", help="WordPiece vocabulary for --text (default: one is trained)")
+    add("--keep", type=Path, metavar="DIR", help="folder for samples; a measurement that was ended continues from it")
+    add("--out", type=Path, metavar="FILE", help="write the latency blocks of a record, as JSON")
+    return parser
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Runs one command line.
+
+    Args:
+        words: the words after the program's name; None takes those of the process.
+
+    Returns:
+        The exit code.
+    """
+    words = list(sys.argv[1:] if words is None else words)
+    try:
+        return _measure(*parse_flags(make_parser(), words))
+    except ValueError as error:
+        from benchmark.cli.gin_statements import GinError
+        from benchmark.config import ConfigError
+        from tasks.errors import DataError
+
+        if not isinstance(error, UsageError | GinError | ConfigError | DataError):
+            raise
+        print(refusal(error), file=sys.stderr)
+        return BAD_INPUT
+
+
+def _measure(flags: argparse.Namespace, bindings: list[str]) -> int:
+    from benchmark.cli.gin_loader import load_run_config
+
+    config = load_run_config(flags.gin_file, bindings, flags.gin_search_paths)
+    name, encoder = choose_system(config, flags.system, flags.workdir)
+    if flags.text and flags.workdir:
+        raise UsageError("--text and --workdir: expected one of them, as both say what the inputs are")
+    if flags.vocabulary and not flags.text:
+        raise UsageError("--vocabulary: expected together with --text")
+
+    from benchmark.errors import StageError
+    from benchmark.latency import inputs
+    from benchmark.latency.measure import measure
+    from benchmark.latency.results import blocks
+    from benchmark.records.record import write_text
+
+    latency = config.latency
+    with tempfile.TemporaryDirectory(prefix="latency-") as temporary:
+        folder = flags.keep or Path(temporary)
+        rows = None
+        try:
+            if flags.workdir:
+                rows = inputs.rows_of_data(flags.workdir / "data", latency.sequence_lengths, latency.seed)
+            elif flags.text:
+                folder.mkdir(parents=True, exist_ok=True)
+                size = min(encoder.vocab_size, latency.reference.vocab_size)
+                lengths = latency.sequence_lengths
+                rows = inputs.rows_of_text(flags.text, flags.vocabulary, size, lengths, latency.seed, folder)
+            results = measure({name: encoder}, latency, _say, rows=rows, folder=folder)
+        except StageError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        for line in table(results, name, config):
+            print(line)
+        for line in estimates(config, encoder):
+            print(line)
+        if flags.out:
+            found = [block.model_dump(mode="json") for block in blocks(results, name, latency)]
+            write_text(flags.out, json.dumps(found, indent=1, allow_nan=False) + "\n")
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def choose_system(config: RunConfig, wanted: str | None, workdir: Path | None) -> tuple[str, EncoderConfig]:
+    """The architecture to measure.
+
+    Args:
+        config: the track.
+        wanted: a name; None for the first baseline, or the teacher where there is none.
+        workdir: a run, for the names of found students.
+
+    Raises:
+        ValueError: no architecture has this name; one line.
+    """
+    from benchmark.config import encoder_from_dict
+    from tasks.errors import nearest_match_hint
+
+    known = {baseline.name: baseline.encoder for baseline in config.baselines} | {"teacher": config.teacher.encoder}
+    found = workdir / "search" / "stage.json" if workdir else None
+    if found is not None and found.is_file():
+        systems: dict[str, Any] = json.loads(found.read_text(encoding="utf-8"))["result"]["found"]
+        known |= {name: encoder_from_dict(fields) for name, fields in systems.items()}
+    name = next(iter(known)) if wanted is None else wanted
+    if name not in known:
+        raise UsageError(f"--system={name}: {nearest_match_hint(name, list(known))}")
+    return name, known[name]
+
+
+def table(results: Results, name: str, config: RunConfig) -> Iterator[str]:
+    """A line for each cell: median and bounds, speed-up with its interval, noise floor, warm-up, energy."""
+    from benchmark.latency.results import PROCESSES, blocks
+
+    latency = config.latency
+    made = blocks(results, name, latency)
+    count = max((int(block.details["processes"] or 0) for block in made), default=latency.processes)
+    few = f" (the protocol asks for {PROCESSES})" if count < PROCESSES else ""
+    yield f"{name} against {latency.reference_name}, {count} process{'' if count == 1 else 'es'}{few}, times in ms"
+    heads = (
+        "runtime",
+        "batch",
+        "length",
+        "median",
+        "p50",
+        "p90",
+        "p99",
+        "speed-up",
+        "95 % interval",
+        "noise",
+        "warm-up",
+    )
+    rows = [[*heads, "energy"]]
+    for block in made:
+        assert block.speedup_interval is not None and block.noise_floor is not None
+        bounds = [f"{1e3 * value:.3f}" if value else "n/a" for value in block.percentiles_s.values()]
+        low, high = block.speedup_interval
+        energy = "no counter" if block.joules is None else f"{1e3 * block.joules:.3g} mJ"
+        warm = f"{block.details['warmup_calls']} calls" + ("" if block.details["warmup_settled"] else ", not settled")
+        shape = [str(block.runtime), str(block.batch_size), str(block.sequence_length)]
+        speed = [f"{block.speedup:.3f}", f"{low:.3f} to {high:.3f}", f"{100 * block.noise_floor:.1f} %"]
+        rows.append([*shape, f"{1e3 * block.latency_s:.3f}", *bounds, *speed, warm, energy])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        yield "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+    for cell in results.cells:
+        if reason := results.refused(cell, latency):
+            yield f"{cell}: n/a: {reason}"
+    for what, reason in results.absent.items():
+        yield f"{what}: n/a: {reason}"
+
+
+def estimates(config: RunConfig, encoder: EncoderConfig) -> Iterator[str]:
+    """Lines of the other methods, which never stand in the table of measurements: estimates for the search's chip."""
+    from benchmark.hardware.estimates import LatencyFailure, known_latency
+
+    search = config.search
+    latency = known_latency(search, None, _say)
+    found = (
+        [latency.quick(encoder)]
+        if latency.method == "roofline"
+        else [*latency.exact([encoder]), latency.quick(encoder)]
+    )
+    shape = f"{search.chip.name}, batch {search.batch_size}, length {search.sequence_length}"
+    for one in found:
+        if isinstance(one, LatencyFailure):
+            yield f"{latency.method}, {shape}: n/a: {one.reason}"
+        else:
+            yield f"{one.method}, {shape}: {1e3 * one.latency_s:.3f} ms"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""Latencies of a whole search space as a CSV file: `python -m benchmark.commands.tabulate_latencies --help`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmark.cli.command_line import BAD_INPUT, UsageError, gin_parser, parse_flags, refusal
+from benchmark.cli.gin_loader import load
+from benchmark.cli.gin_statements import GinError
+from benchmark.config import ConfigError, EncoderConfig, SearchConfig
+from benchmark.errors import StageError
+
+# Architectures that are asked for at once, so that there is progress to show.
+_AT_ONCE = 8
+
+
+def table(
+    config: SearchConfig, encoders: Sequence[EncoderConfig], cache: Path | None, progress: Callable[[str], None]
+) -> str:
+    """Latencies of architectures by the first method of the search, as CSV text.
+
+    Args:
+        config: chip, methods, batch size and length.
+        encoders: a row for each.
+        cache: where compiled figures are kept; a table that was interrupted goes on from there.
+        progress: receives a line now and then.
+
+    Returns:
+        Fields of the search space, parameters, method, seconds, and for `compiled` cycles.
+
+    Raises:
+        StageError: no method can be had, or one architecture has no latency.
+    """
+    from benchmark.hardware.estimates import LatencyFailure, known_latency
+    from benchmark.models.formulas import num_parameters
+
+    latency = known_latency(config, cache, progress)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    fields = config.space.FIELDS
+    writer.writerow([*fields, "parameters", "method", "cycles", "waiting_cycles", "latency_s"])
+    for start in range(0, len(encoders), _AT_ONCE):
+        group = encoders[start : start + _AT_ONCE]
+        for encoder, found in zip(group, latency.exact(group), strict=True):
+            values = [getattr(encoder, name) for name in fields]
+            if isinstance(found, LatencyFailure):
+                shown = ", ".join(f"{name}={value}" for name, value in zip(fields, values, strict=True))
+                raise StageError(f"{shown}: {found.reason}")
+            cycles = [found.details.get(name, "") for name in ("cycles", "waiting_cycles")]
+            writer.writerow([*values, num_parameters(encoder), found.method, *cycles, f"{found.latency_s:.9g}"])
+        progress(f"{start + len(group)} of {len(encoders)} architectures")
+    return text.getvalue()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Writes the table of a gin file's search space; exit code 2 and one line for bad input."""
+    parser = gin_parser("python -m benchmark.commands.tabulate_latencies", __doc__ or "", "")
+    parser.add_argument("--out", required=True, type=Path, help="the CSV file")
+    parser.add_argument(
+        "--cache", type=Path, help="a folder for what the compiler said, to go on after an interruption"
+    )
+    try:
+        options, bindings = parse_flags(parser, list(sys.argv[1:] if arguments is None else arguments))
+        config = load(options.gin_file, bindings, options.gin_search_paths).config.search
+        from benchmark.records.record import write_text
+        from benchmark.search.space import decode, enumerate_points
+
+        encoders = [decode(config.space, point) for point in enumerate_points(config.space)]
+        write_text(options.out, table(config, encoders, options.cache, lambda line: print(line, flush=True)))
+    except (UsageError, GinError, ConfigError, StageError) as error:
+        print(refusal(error), file=sys.stderr)
+        return BAD_INPUT
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

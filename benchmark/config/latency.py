@@ -1,0 +1,77 @@
+"""Settings of measured latency: what is timed, how long, and when a measurement is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from benchmark.config.checks import Checked, setting
+from benchmark.config.encoder import EncoderConfig, encoder_from_dict
+
+RUNTIMES = ("xla", "onnxruntime")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencyConfig(Checked):
+    """Measured latency: candidate and frozen reference in turns (ABBA), in each of `processes` fresh processes or more.
+
+    The grid is every combination of `runtimes`, `batch_sizes` and `sequence_lengths`; its first cell is the headline.
+    In a process, a candidate has at least `pairs` pairs and `min_seconds` in a cell, unless `max_seconds` are over
+    first; then, two pairs suffice. In the headline these three are `headline_factor` times as large. Warm-up ends when
+    calls no longer get faster, and at the latest after `warm_up_seconds`. A cell in which one call of the reference
+    takes more than `max_call_seconds` is left out.
+
+    Where an interval of the headline reaches further up than `max_half_width` of its speed-up, further processes
+    measure what is too wide there, until nothing is or there are `max_processes`.
+
+    A measurement is refused where the reference against itself differs by more than `max_noise_floor` (in the
+    logarithm), or where other processes took more than `max_other_cores` processor cores meanwhile. `timeout_s` is the
+    limit of one process. No sample depends on these three, so a run that was refused continues with laxer ones.
+
+    `energy_seconds` are spent on the calls that an energy counter brackets, where the machine has one. `seed` decides
+    which rows of the data are the inputs.
+    """
+
+    reference: EncoderConfig = setting()
+    reference_name: str = setting("reference")
+    runtimes: tuple[str, ...] = setting(("xla",), choices=RUNTIMES)
+    batch_sizes: tuple[int, ...] = setting((1, 8, 32), at_least=1)
+    sequence_lengths: tuple[int, ...] = setting((128, 384), at_least=2)
+    processes: int = setting(5, at_least=1)
+    max_processes: int = setting(20, at_least=1)
+    max_half_width: float = setting(0.05, at_least=0.0)
+    headline_factor: int = setting(10, at_least=1)
+    pairs: int = setting(20, at_least=10)
+    min_seconds: float = setting(0.2, at_least=0.0)
+    max_seconds: float = setting(0.3, at_least=0.0)
+    warm_up_seconds: float = setting(0.25, at_least=0.0, at_most=30.0)
+    max_call_seconds: float = setting(2.0, at_least=0.0)
+    max_noise_floor: float = setting(0.1, at_least=0.0, changes_results=False)
+    max_other_cores: float = setting(0.5, at_least=0.0, changes_results=False)
+    energy_seconds: float = setting(0.5, at_least=0.0)
+    timeout_s: float = setting(600.0, at_least=1.0, changes_results=False)
+    seed: int = setting(0, at_least=0)
+
+    def check(self) -> None:
+        """Refuses empty or repeated values, and lengths that the reference cannot take."""
+        for name in ("runtimes", "batch_sizes", "sequence_lengths"):
+            values = getattr(self, name)
+            if not values or len(set(values)) != len(values):
+                self.refuse(name, "distinct values, at least one")
+        if self.max_seconds < self.min_seconds:
+            self.refuse("max_seconds", f"at least min_seconds = {self.min_seconds:g}")
+        if self.max_processes < self.processes:
+            self.refuse("max_processes", f"at least processes = {self.processes}")
+        limit = self.reference.max_position_embeddings
+        if max(self.sequence_lengths) > limit:
+            self.refuse("sequence_lengths", f"at most max_position_embeddings = {limit} of the reference")
+
+
+def latency_from_dict(values: Mapping[str, Any]) -> LatencyConfig:
+    """Builds a LatencyConfig from what `to_dict` makes of one.
+
+    Raises:
+        ConfigError: a value that the class refuses.
+    """
+    return LatencyConfig(**{**values, "reference": encoder_from_dict(values["reference"])})

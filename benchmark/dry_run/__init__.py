@@ -1,0 +1,1 @@
+"""A run without its work: shapes of its train steps, and compiling them for a target."""

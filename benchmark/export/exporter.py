@@ -1,0 +1,190 @@
+"""Exports the model of a record: a Hugging Face directory with tokenizer, model card and ONNX file."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from benchmark.config import EncoderConfig, encoder_from_dict
+from benchmark.export import checkpoint_files
+from benchmark.export.model_card import FineTuned, model_card
+from benchmark.models.hugging_face import CheckpointError
+from benchmark.models.hugging_face_config import export_type
+from benchmark.records.record import Record, RecordError, read
+from tasks.catalogue import TaskInfo, get_task
+from tasks.errors import nearest_match_hint
+
+
+def folder_of_run(record: Record, path: Path) -> Path:
+    """The folder of a record's run, from where `results/NAME.json` was read.
+
+    Args:
+        record: the record.
+        path: its file.
+
+    Raises:
+        RecordError: the file does not lie in the folder of its run, or the run has been overwritten by another.
+    """
+    workdir = path.resolve().parent.parent
+    settings = workdir / "config.json"
+    if not settings.is_file():
+        raise RecordError(f"{path}: {settings} is missing; export from the folder of the run")
+    found = json.loads(settings.read_text(encoding="utf-8")).get("fingerprint")
+    if record.provenance is None or found != record.provenance.config_fingerprint:
+        raise RecordError(f"{path}: {workdir} holds a run of other settings than the record's")
+    return workdir
+
+
+def pretrained(record: Record, path: Path) -> dict[str, Any]:
+    """Encoder and pretraining heads of a record's model.
+
+    Args:
+        record: the record.
+        path: its file, inside the folder of its run.
+
+    Raises:
+        RecordError: the parameters are not there, or are of another architecture.
+    """
+    from benchmark.models.heads import MaskedLM
+    from benchmark.training import checkpoints
+
+    workdir, name = folder_of_run(record, path), record.system.name
+    directory = workdir / "teacher" if record.system.kind == "teacher" else workdir / "students" / name
+    encoder, source = encoder_of(record, path), directory / "params"
+    pairs = source.is_dir() and "next_sentence" in checkpoints.names(source)
+    return _restore(source, MaskedLM(encoder, next_sentence=pairs), encoder, 4, path)
+
+
+def fine_tuned(record: Record, path: Path, task: str) -> tuple[dict[str, Any], FineTuned]:
+    """The model that predicted a task with the first seed.
+
+    Args:
+        record: the record.
+        path: its file, inside the folder of its run.
+        task: the name of the task.
+
+    Returns:
+        Parameters of encoder and head, and what they were fine-tuned on.
+
+    Raises:
+        RecordError: the record has no such task, or the run did not keep the parameters.
+    """
+    from benchmark.models.heads import SequenceModel, SpanModel
+
+    workdir = folder_of_run(record, path)
+    known = [scored.task for scored in record.tasks] + [unscored.task for unscored in record.unscored]
+    if task not in known:
+        raise RecordError(f"{path}: has no task {task!r}: {nearest_match_hint(task, known)}")
+    trained = get_task(get_task(task).trained_on or task)
+    directory = workdir / "evaluation" / record.system.name / trained.name
+    marker = directory / "parameters.json"
+    if not marker.is_file():
+        raise RecordError(
+            f"{path}: no parameters at {directory / 'parameters'}; call the run again with"
+            " --gin.FinetuneConfig.keep_parameters=True"
+        )
+    kept = json.loads(marker.read_text(encoding="utf-8"))
+    seed: int = kept["result"]["seed"]
+    predicted = json.loads((directory / f"seed{seed}.json").read_text(encoding="utf-8"))
+    if kept["fingerprint"] != predicted["fingerprint"]:
+        raise RecordError(f"{path}: the parameters at {directory / 'parameters'} are not those of its predictions")
+    encoder = encoder_of(record, path)
+    model = SpanModel(encoder) if trained.kind == "span" else SequenceModel(encoder, trained.num_labels)
+    return _restore(directory / "parameters", model, encoder, 3, path), FineTuned(trained, seed)
+
+
+def _restore(source: Path, model: Any, encoder: EncoderConfig, num_inputs: int, path: Path) -> dict[str, Any]:
+    """Reads the parameters of a model, whose call takes `num_inputs` arrays, and says in one line what is wrong."""
+    from benchmark.training import checkpoints
+    from benchmark.training.initial import init_tree
+
+    if not source.is_dir():
+        raise RecordError(f"{path}: no parameters at {source}; export from the folder of the run")
+    try:
+        params: dict[str, Any] = checkpoints.restore(source, init_tree(model, encoder, 0, num_inputs=num_inputs))
+    except ValueError as error:
+        reason = str(error).splitlines()[0].removeprefix(f"{source}: ")
+        raise RecordError(f"{path}: the parameters at {source} are of another architecture: {reason}") from None
+    return params
+
+
+def encoder_of(record: Record, path: Path) -> EncoderConfig:
+    """The architecture of a record.
+
+    Raises:
+        RecordError: it has none.
+    """
+    if record.system.encoder is None:
+        raise RecordError(f"{path}: has no architecture; a reported system cannot be exported")
+    return encoder_from_dict(record.system.encoder)
+
+
+def write_tokenizer(vocabulary: Path, max_length: int, directory: Path) -> None:
+    """Writes `vocab.txt`, `tokenizer.json` and `tokenizer_config.json`, as `AutoTokenizer` reads them.
+
+    Args:
+        vocabulary: one token per line.
+        max_length: tokens that the model can take.
+        directory: an existing folder.
+    """
+    from transformers import BertTokenizerFast
+
+    shutil.copyfile(vocabulary, directory / "vocab.txt")
+    BertTokenizerFast(
+        vocab=str(directory / "vocab.txt"), do_lower_case=True, model_max_length=max_length
+    ).save_pretrained(directory)
+
+
+def export_record(path: Path, directory: Path, *, onnx: bool = True, task: str = "") -> list[str]:
+    """Exports the model that a record describes.
+
+    Args:
+        path: the record, inside the folder of its run.
+        directory: the folder to write; it must not exist or be empty.
+        onnx: whether to write `model.onnx` too and check it with ONNX Runtime.
+        task: the task whose fine-tuned model is exported; '' for the model before fine-tuning, with masked-LM head.
+
+    Returns:
+        Lines that say what was written.
+
+    Raises:
+        RecordError: the record cannot be read, or its parameters are not there.
+        CheckpointError: transformers has no class that computes the architecture, or the folder holds something.
+    """
+    record = read(path)
+    encoder = encoder_of(record, path)
+    kind = export_type(encoder)
+    params, tuned = fine_tuned(record, path, task) if task else (pretrained(record, path), None)
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise CheckpointError(f"{directory}: holds files already; choose an empty folder")
+    vocabulary = _vocabulary(folder_of_run(record, path), record)
+    checkpoint_files.write(directory, encoder, params, **(_head_settings(tuned.task) if tuned else {}))
+    write_tokenizer(vocabulary, encoder.max_position_embeddings, directory)
+    (directory / "README.md").write_text(model_card(record, kind, tuned), encoding="utf-8")
+    what = f"fine-tuned on {tuned.task.title} with seed {tuned.seed}" if tuned else "with masked-LM head"
+    lines = [f"{record.system.title}: {kind} {what}, {record.system.parameters:,} parameters, in {directory}"]
+    if onnx:
+        from benchmark.export.onnx_export import export_onnx
+
+        lines.append(export_onnx(directory))
+    return lines
+
+
+def _head_settings(task: TaskInfo) -> dict[str, Any]:
+    """Members of `config.json` that say what the outputs of a fine-tuned model mean."""
+    if task.kind == "classification":
+        labels = {str(number): name for number, name in enumerate(task.label_names)}
+        return {"id2label": labels, "problem_type": "single_label_classification"}
+    return {"problem_type": "regression"} if task.kind == "regression" else {}
+
+
+def _vocabulary(workdir: Path, record: Record) -> Path:
+    """The vocabulary file of a run, checked against the record."""
+    entry = json.loads((workdir / "data" / "data.json").read_text(encoding="utf-8"))["vocabulary"]
+    path = workdir / "data" / str(entry["path"])
+    assert record.provenance is not None
+    if entry["digest"] != record.provenance.vocabulary_digest:
+        raise RecordError(f"{path}: is not the vocabulary that the record was made with")
+    return path

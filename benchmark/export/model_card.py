@@ -1,0 +1,114 @@
+"""The model card of an exported student: what it is, how it was made, what it scored, under which terms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmark.records.record import LatencyBlock, Record
+from tasks.catalogue import TASKS, TaskInfo
+
+_PIPELINES = {
+    "classification": "text-classification",
+    "regression": "text-classification",
+    "span": "question-answering",
+}
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """What an exported model was fine-tuned on: the task and the seed."""
+
+    task: TaskInfo
+    seed: int
+
+
+def model_card(record: Record, model_type: str, tuned: FineTuned | None = None) -> str:
+    """Writes the card as Markdown with the front matter that model hubs read.
+
+    Args:
+        record: a measured record.
+        model_type: the class of transformers that computes it.
+        tuned: what the model was fine-tuned on; None for the model before fine-tuning.
+    """
+    system, training, provenance = record.system, record.training, record.provenance
+    assert system.encoder is not None
+    assert training is not None
+    assert provenance is not None
+    embedded = provenance.embedded_data
+    lines = [
+        "---",
+        "language: en",
+        f"license: {'apache-2.0' if embedded else 'other'}",
+        "library_name: transformers",
+        f"pipeline_tag: {_PIPELINES[tuned.task.kind] if tuned else 'fill-mask'}",
+        "tags: [distillation, autodistill-bench]",
+        "---",
+        "",
+        f"# {system.title} ({record.track} {record.track_version})",
+        "",
+        f"An encoder of type `{model_type}` with {_head(tuned)}, made by AutoDistill-Bench.",
+    ]
+    if embedded:
+        lines += [
+            "",
+            "**Trained on a generated toy world**: it knows a thousand made-up word pieces and no real English.",
+        ]
+    lines += ["", "## Architecture", "", "| field | value |", "|---|---|"]
+    lines += [f"| {name} | {value} |" for name, value in system.encoder.items()]
+    lines += [f"| parameters (encoder) | {system.parameters:,} |"]
+    lines += ["", "## Training", ""]
+    lines += [f"- Recipe: {training.recipe}, {training.steps:,} steps, {training.tokens:,} tokens without padding."]
+    lines += [f"- Teacher: {training.teacher}."] if training.teacher else []
+    lines += [f"- Tasks: learned from the fine-tuned teacher, {training.task_recipe}."] if training.task_recipe else []
+    if training.masked_lm_accuracy is not None:
+        lines.append(f"- Masked-LM accuracy on held-out text: {training.masked_lm_accuracy:.2f} %.")
+    lines += [
+        f"- Data: {name}, sha256 {digest}." for name, digest in provenance.data_digests.items() if "pretrain" in name
+    ]
+    lines += ["", "## Scores", "", "Development sets, fine-tuned by AutoDistill-Bench; percent.", ""]
+    lines += ["| task | metric | value | seeds |", "|---|---|---|---|"]
+    for task in record.tasks:
+        title = TASKS[task.task].title if task.task in TASKS else task.task
+        for name, score in task.metrics.items():
+            lines.append(f"| {title} ({task.task}) | {name} | {score.value:.2f} | {len(task.seeds)} |")
+    lines += [
+        "",
+        "## Latency",
+        "",
+        "| method | chip | batch | length | type | ms | speed-up |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [_latency_row(block) for block in record.latency]
+    lines += ["", "## Terms", ""]
+    if embedded:
+        lines.append("Code, generated data and these parameters: Apache License 2.0.")
+    else:
+        lines.append(
+            "The program is under the Apache License 2.0. The parameters were learnt from texts that have terms of"
+            " their own; the data are named above."
+        )
+    lines += ["", "## Reproduce", "", "```", provenance.command, "```", ""]
+    lines += [f"Commit `{provenance.git_commit}`, settings `{provenance.config_fingerprint}`.", ""]
+    return "\n".join(lines)
+
+
+def _head(tuned: FineTuned | None) -> str:
+    """The head, and what it reads and answers."""
+    if tuned is None:
+        return "masked-LM head"
+    task = tuned.task
+    reads = " and ".join(f"`{column}`" for column in task.text_columns)
+    answers = {
+        "classification": f"answers one of {', '.join(task.label_names)}",
+        "regression": "answers a number",
+        "span": "answers with a span of the second",
+    }
+    head = f"a head fine-tuned on {task.title} (`{task.name}`, seed {tuned.seed})"
+    return f"{head} that reads {reads} and {answers[task.kind]}"
+
+
+def _latency_row(block: LatencyBlock) -> str:
+    speedup = f"{block.speedup:.2f} over {block.reference}" if block.speedup is not None else "-"
+    method = f"{block.method}, {block.runtime}" if block.runtime else block.method
+    where = f"{method} | {block.chip} | {block.batch_size} | {block.sequence_length} | {block.dtype}"
+    return f"| {where} | {1e3 * block.latency_s:.3f} | {speedup} |"

@@ -1,0 +1,139 @@
+"""Energy of calls, where the machine offers a counter: RAPL for processors, NVML for NVIDIA's accelerators.
+
+A counter gives the energy since some moment, of a whole package or device: what else it does in a window is counted
+too, and idle power is not taken off. Without a counter there is no energy; nothing is guessed from power limits.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.latency.timing import Timed
+
+POWERCAP = Path("/sys/class/powercap")
+# A window lasts at least so many periods of the counter.
+_PERIODS = 50
+# A counter that has not moved after this time is taken for none.
+_PATIENCE_S = 2.0
+
+
+@dataclass(frozen=True)
+class Counter:
+    """An energy counter.
+
+    Attributes:
+        name: what it counts, in words.
+        read: gives joules for each of its parts since some moment.
+        wraps: joules at which each part starts again from zero; None for never.
+    """
+
+    name: str
+    read: Callable[[], tuple[float, ...]]
+    wraps: tuple[float | None, ...]
+
+    def between(self, before: tuple[float, ...], after: tuple[float, ...]) -> float:
+        """Joules between two readings that are less than one round of the counter apart."""
+        total = 0.0
+        for first, last, wrap in zip(before, after, self.wraps, strict=True):
+            total += last - first if last >= first or wrap is None else last - first + wrap
+        return total
+
+
+def rapl(root: Path = POWERCAP) -> Counter | None:
+    """The processor packages of Linux's powercap tree; None where there are none or they may not be read."""
+    packages = []
+    for zone in sorted(root.glob("intel-rapl:*")):
+        try:
+            # Zones with two colons are parts of packages and would be counted twice.
+            if zone.name.count(":") == 1 and (zone / "name").read_text().startswith("package"):
+                wrap = int((zone / "max_energy_range_uj").read_text()) * 1e-6
+                int((zone / "energy_uj").read_text())
+                packages.append((zone / "energy_uj", wrap))
+        except (OSError, ValueError):
+            return None
+    if not packages:
+        return None
+
+    def read() -> tuple[float, ...]:
+        return tuple(int(path.read_text()) * 1e-6 for path, _ in packages)
+
+    return Counter(f"RAPL, {len(packages)} package(s)", read, tuple(wrap for _, wrap in packages))
+
+
+def nvml(index: int = 0, library: str = "libnvidia-ml.so.1") -> Counter | None:
+    """The total energy of an NVIDIA device, by the library that comes with its driver; None where it does not count.
+
+    Args:
+        index: number of the device among those of this process.
+        library: name of the shared library.
+    """
+    try:
+        nvidia = ctypes.CDLL(library)
+        visible = [part for part in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if part]
+        number = int(visible[index]) if visible else index
+        handle, energy = ctypes.c_void_p(), ctypes.c_ulonglong()
+        if nvidia.nvmlInit_v2() or nvidia.nvmlDeviceGetHandleByIndex_v2(number, ctypes.byref(handle)):
+            return None
+        if nvidia.nvmlDeviceGetTotalEnergyConsumption(handle, ctypes.byref(energy)):
+            return None
+    # No library, a device that is named and not numbered, an old driver.
+    except (OSError, AttributeError, ValueError, IndexError):
+        return None
+
+    def read() -> tuple[float, ...]:
+        nvidia.nvmlDeviceGetTotalEnergyConsumption(handle, ctypes.byref(energy))
+        return (energy.value * 1e-3,)
+
+    return Counter("NVML total energy", read, (None,))
+
+
+def find_counter(platform: str, root: Path = POWERCAP) -> Counter | None:
+    """The counter of the device that computes: the packages for `cpu`, NVML for `gpu` or `cuda`, else None."""
+    if platform == "cpu":
+        return rapl(root)
+    return nvml() if platform in ("gpu", "cuda") else None
+
+
+def period(counter: Counter) -> float | None:
+    """Longest time between two movements of a counter, of four in a row; None where one takes two seconds."""
+    last, moved, longest = counter.read(), 0, 0.0
+    started = time.perf_counter()
+    while moved < 5:
+        if time.perf_counter() - started > _PATIENCE_S:
+            return None
+        if (now := counter.read()) != last:
+            # What the first movement ended had begun before anybody looked.
+            longest = max(longest, time.perf_counter() - started) if moved else 0.0
+            last, moved, started = now, moved + 1, time.perf_counter()
+    return longest
+
+
+def joules_per_call(counter: Counter, run: Timed, seconds: float, first: int = 0) -> float | None:
+    """Energy of a call, on average over calls of one program in a row.
+
+    The window begins where the counter moves, and is so long that the part of its energy which the counter has not
+    shown yet at the end is at most 2 %.
+
+    Args:
+        counter: the counter.
+        run: the program.
+        seconds: the shortest window.
+        first: number of the first input.
+
+    Returns:
+        Joules for each call; None where the counter does not move.
+    """
+    step = period(counter)
+    if step is None:
+        return None
+    before, started, calls = counter.read(), time.perf_counter(), 0
+    while time.perf_counter() - started < max(seconds, _PERIODS * step):
+        run(first + calls)
+        calls += 1
+    joules = counter.between(before, counter.read())
+    return joules / calls if joules > 0 else None

@@ -1,0 +1,143 @@
+"""The programs that are timed: an encoder of fixed shape in XLA, or its exported graph in ONNX Runtime.
+
+Both give the last hidden state, `[batch, length, hidden]` in float32, with parameters that cost what trained ones cost.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmark.config import EncoderConfig
+from benchmark.latency.inputs import FEATURES, Rows, batches, number_of_inputs
+from benchmark.latency.machine_state import usable_cpus
+from benchmark.latency.timing import LatencyError, Timed
+
+# Hands the inputs of a cell to a program and gives its timed function.
+Bind = Callable[[list[Any]], Timed]
+
+
+def random_params(encoder: EncoderConfig) -> Any:
+    """Parameters of an encoder with the costs of trained ones: the same on every machine."""
+    from benchmark.models.encoder import Encoder
+    from benchmark.training.initial import init_tree, trained_like
+
+    return trained_like(init_tree(Encoder(encoder), encoder, 0, num_inputs=3))
+
+
+class Xla:
+    """jax's own compiler, for the device that jax computes on."""
+
+    name = "xla"
+
+    def __init__(self) -> None:
+        self._params: dict[str, Any] = {}
+
+    @property
+    def threads(self) -> int | None:
+        """Threads of a call: one for each usable core; None on an accelerator."""
+        import jax
+
+        return len(usable_cpus()) if jax.default_backend() == "cpu" else None
+
+    def inputs(self, rows: Rows, batch_size: int, seed: int) -> tuple[list[Any], int]:
+        """Puts inputs on the device.
+
+        Returns:
+            The inputs, and the median nanoseconds of copying one there.
+        """
+        import jax
+
+        count = number_of_inputs(batch_size, rows.features["input_ids"].shape[1])
+        placed, times = [], []
+        for batch in itertools.islice(batches(rows, batch_size, seed), count):
+            started = time.perf_counter_ns()
+            placed.append(jax.block_until_ready(jax.device_put(batch)))
+            times.append(time.perf_counter_ns() - started)
+        return placed, int(np.median(times))
+
+    def load(self, name: str, encoder: EncoderConfig, batch_size: int, length: int) -> Bind:
+        """Compiles an encoder for a shape, ahead of time; its parameters lie on the device."""
+        from benchmark.models.inference import compile_encoder
+
+        if name not in self._params:
+            self._params[name] = random_params(encoder)
+        serve = compile_encoder(encoder, self._params[name], batch_size, length)
+
+        def bind(inputs: list[Any]) -> Timed:
+            count = len(inputs)
+
+            def run(i: int) -> int:
+                ids, mask, types = inputs[i % count]
+                started = time.perf_counter_ns()
+                serve(ids, mask, types).block_until_ready()
+                return time.perf_counter_ns() - started
+
+            return run
+
+        return bind
+
+
+class OnnxRuntime:
+    """ONNX Runtime on the processor, on graphs that `benchmark.latency.onnx_graphs` exported."""
+
+    name = "onnxruntime"
+
+    def __init__(self, graphs: dict[str, str]) -> None:
+        import onnxruntime
+
+        self._graphs = graphs
+        # One pool for both sides: the waiting threads of a pool of its own would spin in the other side's call.
+        onnxruntime.set_global_thread_pool_sizes(self.threads, 1)
+
+    @property
+    def threads(self) -> int:
+        """Threads of a call."""
+        return len(usable_cpus())
+
+    def inputs(self, rows: Rows, batch_size: int, seed: int) -> tuple[list[Any], int]:
+        """Inputs as the graphs take them, int64 arrays in the host's memory; nothing is copied in a call."""
+        count = number_of_inputs(batch_size, rows.features["input_ids"].shape[1])
+        drawn = itertools.islice(batches(rows, batch_size, seed), count)
+        return [dict(zip(FEATURES, (a.astype(np.int64) for a in batch), strict=True)) for batch in drawn], 0
+
+    def load(self, name: str, encoder: EncoderConfig, batch_size: int, length: int) -> Bind:
+        """Opens the graph of an encoder, with all of the runtime's optimisations.
+
+        Raises:
+            LatencyError: the runtime refuses the graph.
+        """
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.use_per_session_threads = False
+        options.log_severity_level = 3
+        path = Path(self._graphs[name])
+        try:
+            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        # What it raises has no common class.
+        except Exception as error:
+            raise LatencyError(f"{path}: ONNX Runtime refuses the graph: {str(error).splitlines()[0]}") from None
+        taken = [entry.name for entry in session.get_inputs()]
+
+        def bind(inputs: list[Any]) -> Timed:
+            feeds = [{name: given[name] for name in taken} for given in inputs]
+            count = len(feeds)
+
+            def run(i: int) -> int:
+                feed = feeds[i % count]
+                started = time.perf_counter_ns()
+                session.run(None, feed)
+                return time.perf_counter_ns() - started
+
+            return run
+
+        return bind
+
+
+Runtime = Xla | OnnxRuntime

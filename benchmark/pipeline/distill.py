@@ -1,0 +1,105 @@
+"""The stage that distils the chosen students and the baselines, and the distillation of one student."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from benchmark.config import DistillConfig, EncoderConfig, fingerprint, to_dict
+from benchmark.pipeline.run_context import Run, SystemPlan, parameters_digest, plan, together, tokens_seen
+from benchmark.pipeline.teacher import load_teacher
+from benchmark.pipeline.threads import map_threads
+from benchmark.pipeline.workdir import finished, once, read_json
+from benchmark.training import distributed
+
+
+def distil_student(
+    run: Run,
+    teacher: Any,
+    encoder: EncoderConfig,
+    recipe: DistillConfig,
+    directory: Path | None,
+    name: str,
+    *,
+    quiet: bool = False,
+    stop_after: int | None = None,
+) -> Any:
+    """Distils one student, to the end of the recipe or up to a step; returns its parameters and what records say."""
+    from benchmark.distillation.distill import distill
+    from benchmark.evaluation.masked_lm import evaluate_masked_lm
+
+    seed, train = run.config.seed, run.rows("pretrain", "train")
+    monitor = dataclasses.replace(run.monitor, tensorboard=None) if quiet else run.monitor
+    params, steps = distill(
+        encoder,
+        teacher,
+        recipe,
+        train,
+        run.special,
+        seed=seed,
+        directory=directory,
+        name=name,
+        progress=(lambda line: None) if quiet else run.progress,
+        trainer=run.config.trainer,
+        monitor=monitor,
+        mesh=run.mesh,
+        cache=run.teacher_cache,
+        stop_after=stop_after,
+    )
+    validation = run.rows("pretrain", "validation")
+    scores = evaluate_masked_lm(encoder, params, validation, run.special, recipe.mask_rate, mesh=run.mesh)
+    return params, {"masked_lm": scores, "steps": steps}
+
+
+def distill_stage(run: Run) -> dict[str, Any]:
+    """Distils the found students and the baselines in full, all with one recipe, budget and order of batches."""
+    search_fingerprint = read_json(run.workdir / "search" / "stage.json")["fingerprint"]
+    recipe = run.config.distill
+    students = [system for system in plan(run) if system.kind != "teacher"]
+    fingerprints = {s.name: fingerprint(search_fingerprint, recipe, s.encoder, s.kind) for s in students}
+    taught = [s for s in students if s.kind != "control"]
+    done = distributed.agree(all(finished(s.directory / "stage.json", fingerprints[s.name]) for s in taught))
+    teacher = None if done else load_teacher(run)
+
+    def distilled(system: SystemPlan) -> dict[str, Any]:
+        def work() -> dict[str, Any]:
+            from benchmark.training import checkpoints
+
+            encoder = run.encoder(system.encoder)
+            if system.kind == "control":
+                params, result = _untrained(run, encoder)
+            else:
+                params, result = distil_student(run, teacher, encoder, recipe, system.directory, system.name)
+                result |= {
+                    "recipe": recipe.recipe,
+                    "tokens": tokens_seen(run, result["steps"], recipe.batch_size, run.config.seed),
+                }
+            checkpoints.save(system.directory / "params", params)
+            run.progress(f"{system.name}: masked-LM accuracy {result['masked_lm']['accuracy']:.2f} %")
+            digest = parameters_digest(system.directory, encoder)
+            return {**result, "encoder": to_dict(encoder), "parameters_sha256": digest}
+
+        marker, name = system.directory / "stage.json", f"distill {system.name}"
+        return once(
+            marker, fingerprints[system.name], work, run.progress, name, directory=system.directory, together=True
+        )
+
+    markers = map_threads(distilled, students, run.systems_at_once)
+    if teacher is not None:
+        if not run.config.trainer.teacher_in_step:
+            run.progress(f"distill: {run.teacher_cache.words()}")
+        run.teacher_cache.close()
+    return together(markers)
+
+
+def _untrained(run: Run, encoder: EncoderConfig) -> Any:
+    """The control: random parameters, which only fine-tuning will ever train."""
+    from benchmark.evaluation.masked_lm import evaluate_masked_lm
+    from benchmark.training.pretrain import init_params
+
+    params = init_params(encoder, run.config.seed)
+    validation = run.rows("pretrain", "validation")
+    mask_rate = run.config.distill.mask_rate
+    scores = evaluate_masked_lm(encoder, params, validation, run.special, mask_rate, mesh=run.mesh)
+    return params, {"masked_lm": scores, "steps": 0, "tokens": 0, "recipe": "none"}

@@ -1,0 +1,150 @@
+"""Task-specific distillation inside the fine-tuning stage: the fine-tuned teacher, augmented rows, and one student.
+
+The teacher leaves its fine-tuned parameters and the augmented rows of each task in its own evaluation folder; students
+read them there.
+"""
+
+from __future__ import annotations
+
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmark.config import AugmentationConfig, fingerprint
+from benchmark.config.task_distillation import for_task
+from benchmark.pipeline.run_context import Run, SystemPlan
+from benchmark.pipeline.teacher import load_teacher
+from benchmark.pipeline.workdir import once, read_json
+
+
+def applies(run: Run, system: SystemPlan) -> bool:
+    """Whether a system learns tasks from the fine-tuned teacher: found students and baselines, where it is set."""
+    return run.config.finetune.distill is not None and system.kind in ("found", "baseline")
+
+
+def recipe(run: Run, system: SystemPlan) -> str | None:
+    """The recipe by which a system learned its tasks, or None where it was fine-tuned plainly."""
+    config = run.config.finetune.distill
+    return config.recipe if config is not None and applies(run, system) else None
+
+
+def needs_parameters(run: Run, system: SystemPlan) -> bool:
+    """Whether students need the fine-tuned parameters of a system."""
+    return run.config.finetune.distill is not None and system.kind == "teacher"
+
+
+def _augmentation(run: Run, task_name: str) -> AugmentationConfig | None:
+    """The augmentation of a task, if there is one and a phase reads its rows."""
+    from tasks.catalogue import get_task
+
+    distill, kind = run.config.finetune.distill, get_task(task_name).kind
+    wanted = distill is not None and any(kind in phase.augmented for phase in distill.phases)
+    return distill.augmentation if distill is not None and wanted else None
+
+
+def augment_task(run: Run, folder: Path, task_name: str) -> list[dict[str, Any]]:
+    """Makes the augmented rows of a task, unless no phase reads any.
+
+    Args:
+        run: the run.
+        folder: the teacher's evaluation folder of the task.
+        task_name: a task with training data.
+
+    Returns:
+        The marker of the work, or nothing.
+    """
+    config = _augmentation(run, task_name)
+    if config is None:
+        return []
+    from tasks.arrays import token_arrays
+
+    copies = config.copies_of(task_name, run.config.data.tasks.index(task_name))
+    upstream = read_json(run.workdir / "teacher" / "stage.json")["fingerprint"]
+    values = fingerprint(upstream, config.rate, config.candidates, copies, task_name, run.config.seed)
+    marker, target = folder / "augmented.json", folder / f"augmented-{values[:16]}"
+    if not token_arrays.is_complete(target):
+        marker.unlink(missing_ok=True)
+    work = partial(_augmented, run, target, config, task_name, copies)
+    return [once(marker, values, work, lambda line: None, target.name)]
+
+
+def _augmented(run: Run, target: Path, config: AugmentationConfig, task_name: str, copies: int) -> dict[str, Any]:
+    from benchmark.distillation import augmentation
+    from benchmark.training.batches import used_length
+
+    for other in target.parent.glob("augmented-*"):
+        if not other.name.startswith(target.name):
+            shutil.rmtree(other)
+    teacher, train = load_teacher(run), run.rows("tasks", task_name, "train")
+    made = augmentation.augment(
+        train,
+        target,
+        augmentation.read_words(run.workdir / "data" / run.data["vocabulary"]["path"]),
+        augmentation.masked_lm_candidates(teacher.encoder, teacher.params, run.special, config.candidates),
+        copies=copies,
+        rate=config.rate,
+        seed=run.config.seed,
+        length=used_length(train, run.special.pad_id, multiple=8),
+        progress=lambda line: run.progress(f"{task_name}: {line}"),
+    )
+    return {"rows": made.num_rows, "directory": target.name}
+
+
+def distilled(
+    run: Run,
+    system: SystemPlan,
+    encoder_params: Any,
+    task_name: str,
+    length: int,
+    seed: int,
+    folder: Path,
+    teachers: Path,
+) -> Any:
+    """Parameters of a student that learned a task from the teacher.
+
+    Args:
+        run: the run.
+        system: the student.
+        encoder_params: parameters of its encoder.
+        task_name: a task with training data.
+        length: columns to use.
+        seed: the fine-tuning seed.
+        folder: for checkpoints and metrics.
+        teachers: the teacher's evaluation folder of the task.
+    """
+    from benchmark.distillation import task as task_distillation
+    from benchmark.distillation.outputs import Teacher
+    from benchmark.training import finetune, partitioning
+    from tasks.arrays import token_arrays
+    from tasks.catalogue import get_task
+
+    config, task, encoder = run.config.finetune.distill, get_task(task_name), run.config.teacher.encoder
+    assert config is not None
+    params = finetune.restore_params(teachers / "parameters", encoder, task)
+    augmented = None
+    if _augmentation(run, task_name) is not None:
+        augmented = token_arrays.load(teachers / read_json(teachers / "augmented.json")["result"]["directory"])
+    place = run.config.data.tasks.index(task_name)
+    return task_distillation.distill_task(
+        system.encoder,
+        encoder_params,
+        Teacher(encoder, partitioning.place(None, params)),
+        config,
+        task_distillation.TaskData(task, run.rows("tasks", task_name, "train"), augmented, length, run.special.pad_id),
+        epochs=tuple(for_task(phase.epochs, place) for phase in config.phases),
+        seed=seed,
+        directory=folder,
+        name=f"{system.name} {task_name} seed {seed}",
+        progress=run.progress,
+        trainer=run.config.trainer,
+        monitor=run.monitor,
+    )
+
+
+def remove_checkpoints(run: Run, folder: Path) -> None:
+    """Removes what an interrupted `distilled` would continue from; the metrics stay."""
+    config = run.config.finetune.distill
+    for phase in config.phases if config is not None else ():
+        for name in ("checkpoints", "result"):
+            shutil.rmtree(folder / phase.name / name, ignore_errors=True)

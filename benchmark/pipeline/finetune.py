@@ -1,0 +1,189 @@
+"""The stage that fine-tunes every system and keeps its predictions.
+
+A task without training data is predicted with the model of the task that it names (`trained_on` in the catalogue): MNLI
+is fine-tuned on once for each system and seed, and the model predicts MNLI-m, MNLI-mm and AX.
+
+With `FinetuneConfig.distill` found students and baselines learn a task from the teacher that was fine-tuned on it with
+the first seed (`benchmark.pipeline.distill_task`); the teacher therefore comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from benchmark.config import fingerprint
+from benchmark.pipeline import distill_task
+from benchmark.pipeline.run_context import Run, SystemPlan, load_params, plan, together
+from benchmark.pipeline.threads import map_threads
+from benchmark.pipeline.workdir import begin, once, read_json
+from benchmark.training import distributed
+
+
+def prediction_path(run: Run, system: str, task: str, seed: int) -> Path:
+    """Where the predictions of one fine-tuning run lie."""
+    return run.workdir / "evaluation" / system / task / f"seed{seed}.json"
+
+
+def parameters_path(run: Run, system: str, task: str) -> Path:
+    """Where the parameters that were fine-tuned on a task with the first seed lie, if they are kept."""
+    return run.workdir / "evaluation" / system / task / "parameters"
+
+
+def evaluation_split(run: Run, task: str) -> str:
+    """The split that a task is evaluated on: `validation`, or where there is none `test`, which has no labels."""
+    return "validation" if "validation" in run.data["tasks"][task] else "test"
+
+
+def finetune_stage(run: Run) -> dict[str, Any]:
+    """Fine-tunes every system on every task with every seed and writes its predictions on the evaluation split.
+
+    The models are small and many: the processes of a distributed run share out the systems, and a system is trained on
+    one device. Where students learn from the fine-tuned teacher, it comes first.
+    """
+    systems, first = plan(run), []
+    if run.config.finetune.distill is not None:
+        teachers = [system for system in systems if system.kind == "teacher" and distributed.leads()]
+        first = [finetuned_system(run, system) for system in teachers]
+        systems = [system for system in systems if system.kind != "teacher"]
+        distributed.wait("finetune teacher")
+    share = systems[distributed.process_index() :: distributed.process_count()]
+    rest = map_threads(lambda system: finetuned_system(run, system), share, run.config.parallel_systems)
+    distributed.wait("finetune")
+    return together([*first, *rest])
+
+
+def finetuned_system(run: Run, system: SystemPlan) -> dict[str, Any]:
+    """Fine-tunes one system with every seed on every task that has training data, and predicts all tasks.
+
+    Returns:
+        The time that it took, and whether everything was there already.
+    """
+    from tasks.catalogue import get_task
+
+    tasks, seeds = run.config.data.tasks, run.config.finetune.seeds
+    markers: dict[tuple[str, int], dict[str, Any]] = {}
+    kept: list[dict[str, Any]] = []
+
+    @cache
+    def encoder_params() -> Any:
+        return load_params(system.directory, system.encoder)["encoder"]
+
+    for trained in tasks:
+        if not get_task(trained).trained_on:
+            group = [trained, *(task for task in tasks if get_task(task).trained_on == trained)]
+            for seed in seeds:
+                predicted, parameters = _evaluated(run, system, encoder_params, group, seed)
+                markers |= predicted
+                kept += parameters
+            if distill_task.needs_parameters(run, system):
+                kept += distill_task.augment_task(run, parameters_path(run, system.name, trained).parent, trained)
+    done = together([*markers.values(), *kept])
+    lines = [_score_line(task, markers[task, seed]["result"]["scores"]) for task in tasks for seed in seeds]
+    run.progress(f"finetune {system.name}: " + ("reused" if done["reused"] else ", ".join(lines)))
+    return done
+
+
+def _score_line(task: str, scores: dict[str, float]) -> str:
+    return f"{task} {next(iter(scores.values())):.1f}" if scores else f"{task} predicted, no labels"
+
+
+def _evaluated(
+    run: Run, system: SystemPlan, encoder_params: Callable[[], Any], group: list[str], seed: int
+) -> tuple[dict[tuple[str, int], dict[str, Any]], list[dict[str, Any]]]:
+    """Fine-tunes on the first task of a group and predicts all of them, except what is there already.
+
+    Returns:
+        Markers of the predictions by task and seed, and the marker of the parameters where they are kept.
+    """
+    upstream = read_json(system.directory / "stage.json")["fingerprint"]
+    distilled = distill_task.applies(run, system)
+    # Checkpoints and metrics of a student's distillation; plain fine-tuning is short and begins anew.
+    folder = prediction_path(run, system.name, group[0], seed).with_suffix("")
+
+    def of(task: str) -> str:
+        return fingerprint(upstream, run.config.finetune, run.config.trainer, task, seed)
+
+    @cache
+    def model() -> tuple[Any, int]:
+        if distilled:
+            begin(folder, of(group[0]))
+        return _trained(run, system, encoder_params(), group, seed, folder)
+
+    def done(path: Path, task: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        return once(path, of(task), work, lambda line: None, path.stem)
+
+    markers = {}
+    for task in group:
+        path = prediction_path(run, system.name, task, seed)
+        markers[task, seed] = done(path, task, partial(_predicted, run, system, model, task))
+    kept = []
+    keeps = run.config.finetune.keep_parameters or distill_task.needs_parameters(run, system)
+    if keeps and seed == run.config.finetune.seeds[0]:
+        path = parameters_path(run, system.name, group[0])
+        kept = [done(path.with_suffix(".json"), group[0], partial(_kept, path, model, group[0], seed))]
+    if distilled:
+        distill_task.remove_checkpoints(run, folder)
+    return markers, kept
+
+
+def _kept(path: Path, model: Callable[[], tuple[Any, int]], task_name: str, seed: int) -> dict[str, Any]:
+    """Keeps fine-tuned parameters, without the outputs that stand for no label of the task."""
+    from benchmark.training import checkpoints, finetune
+    from tasks.catalogue import get_task
+
+    params, length = model()
+    checkpoints.save(path, finetune.without_unused_outputs(params, get_task(task_name)))
+    return {"task": task_name, "seed": seed, "length": length}
+
+
+def _trained(
+    run: Run, system: SystemPlan, encoder_params: Any, group: list[str], seed: int, folder: Path
+) -> tuple[Any, int]:
+    """The parameters fine-tuned on the first task of a group, and the row length that suffices for all of them."""
+    from benchmark.training import finetune
+    from benchmark.training.batches import used_length
+    from tasks.catalogue import get_task
+
+    trained, pad_id = group[0], run.special.pad_id
+    train = run.rows("tasks", trained, "train")
+    multiple, all_epochs = run.config.finetune.length_multiple, run.config.finetune.epochs
+    epochs = all_epochs[run.config.data.tasks.index(trained) if len(all_epochs) > 1 else 0]
+    predicted = [run.rows("tasks", task, evaluation_split(run, task)) for task in group]
+    length = max(used_length(rows, pad_id, multiple) for rows in (train, *predicted))
+    if distill_task.applies(run, system):
+        teachers = parameters_path(run, "teacher", trained).parent
+        return distill_task.distilled(run, system, encoder_params, trained, length, seed, folder, teachers), length
+    params = finetune.finetune(
+        system.encoder,
+        encoder_params,
+        get_task(trained),
+        train,
+        length,
+        pad_id,
+        run.config.finetune,
+        epochs,
+        seed,
+        f"{system.name} {trained} seed {seed}",
+        run.config.trainer,
+    )
+    return params, length
+
+
+def _predicted(run: Run, system: SystemPlan, model: Callable[[], tuple[Any, int]], task_name: str) -> dict[str, Any]:
+    """Predictions of a fine-tuned model on a task, with scores where the split has labels."""
+    from benchmark.evaluation import score
+    from benchmark.evaluation.predict import predict
+    from tasks.catalogue import get_task
+    from tasks.scoring import metrics
+
+    task, split = get_task(task_name), evaluation_split(run, task_name)
+    rows = run.rows("tasks", task_name, split)
+    params, length = model()
+    outputs = predict(system.encoder, params, task, rows, length, run.special.pad_id)
+    references = score.load_references(task, rows)
+    result = score.to_result(task, outputs, rows, references, run.config.finetune.write_nbest)
+    scores = metrics.score(task_name, result["predictions"], references) if split == "validation" else {}
+    return {"split": split, "scores": scores, **result}

@@ -1,0 +1,221 @@
+"""The stage that writes one record for each system of a run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from benchmark.config import STAGES, fingerprint, to_dict
+from benchmark.models.formulas import forward_flops, num_parameters
+from benchmark.pipeline import distill_task, finetune, run_context
+from benchmark.pipeline.workdir import read_json
+from benchmark.process import numerics
+from benchmark.records import verification
+from benchmark.records.record import (
+    LatencyBlock,
+    Numerics,
+    Provenance,
+    Record,
+    SearchExcerpt,
+    SearchTrial,
+    SkippedRows,
+    System,
+    TaskScore,
+    Training,
+    Unscored,
+    write,
+)
+
+
+def record_stage(context: run_context.Run, gin_text: str, command: str) -> list[Path]:
+    """Writes one record for each system; returns their paths."""
+    provenance = _provenance(context, gin_text, command)
+    paths = []
+    for system in run_context.plan(context):
+        record = _record(context, system, provenance)
+        path = context.workdir / "results" / f"{record.system.name}.json"
+        write(path, record)
+        paths.append(path)
+    wanted = set(paths)
+    for stale in verification.record_files(context.workdir / "results"):
+        if stale not in wanted:
+            stale.unlink()
+            verification.path_beside(stale).unlink(missing_ok=True)
+    context.progress(f"record: {len(paths)} records in {context.workdir / 'results'}")
+    return paths
+
+
+def _provenance(context: run_context.Run, gin_text: str, command: str) -> Provenance:
+    written = read_json(context.workdir / "manifest.json")
+    seconds = {name: _stage_seconds(context, name) for name in STAGES[: STAGES.index("record")]}
+    device = read_json(context.workdir / "latency" / "stage.json")["result"]["device"]
+    return Provenance(
+        command=command,
+        config_fingerprint=fingerprint(context.config),
+        gin_text=gin_text,
+        git_commit=written["git_commit"],
+        git_dirty=written["git_dirty"],
+        versions=written["versions"],
+        device=device,
+        numerics=current_numerics(str(device["platform"])),
+        data_digests={name: entry["sha256"] for name, entry in context.data["source_files"].items()},
+        vocabulary_digest=context.data["vocabulary"]["digest"],
+        data_warnings=context.data["warnings"],
+        skipped_rows=skipped_rows(context.data["task_sources"]),
+        timing={**{f"{name}_seconds": value for name, value in seconds.items()}, "started_utc": written["started_utc"]},
+    )
+
+
+def current_numerics(platform: str) -> Numerics:
+    """The numerics that this process computes with on a platform: an accelerator always has its own."""
+    threads = numerics.threads_in_force(os.environ) if platform == "cpu" else None
+    return Numerics(mode="native" if threads is None else "portable", reduction_threads=threads)
+
+
+def skipped_rows(task_sources: dict[str, Any]) -> dict[str, SkippedRows]:
+    """Tells for each data file how many of its rows were skipped; a split that is made of two files has one table."""
+    return {
+        f"{next(iter(note['files']))} ({split})": SkippedRows(count=note["skipped"], reasons=note["reasons"])
+        for splits in task_sources.values()
+        for split, note in splits.items()
+        if note["skipped"]
+    }
+
+
+def _stage_seconds(context: run_context.Run, name: str) -> float:
+    """Seconds that a stage took when its work was done, which may have been in an earlier call."""
+    patterns = {"distill": "students/*/stage.json", "finetune": "evaluation/*/*/*.json"}
+    pattern = patterns.get(name, f"{name}/stage.json")
+    return round(sum(read_json(path)["seconds"] for path in sorted(context.workdir.glob(pattern))), 3)
+
+
+def _record(context: run_context.Run, system: run_context.SystemPlan, provenance: Provenance) -> Record:
+    from benchmark.hardware.chips import refuse_impossible
+    from tasks.scoring import metrics
+
+    config = context.config
+    latency = _latency_blocks(context, system)
+    refuse_impossible(system.encoder, latency)
+    trained = read_json(system.directory / "stage.json")["result"]
+    length = config.latency.sequence_lengths[0]
+    splits = {task: finetune.evaluation_split(context, task) for task in config.data.tasks}
+    task_scores = [_task_score(context, system.name, t) for t, split in splits.items() if split == "validation"]
+    by_task = {t.task: {m: s.value for m, s in t.metrics.items()} for t in task_scores}
+    masked_lm = trained["masked_lm"]
+    return Record(
+        id=f"{config.track}-{system.name}-{fingerprint(config)[:12]}",
+        track=config.track,
+        track_version=config.track_version,
+        trust="self-reported",
+        system=System(
+            name=system.name,
+            title=system.title,
+            kind=system.kind,  # type: ignore[arg-type]
+            encoder=to_dict(system.encoder),
+            parameters=num_parameters(system.encoder),
+            flops=forward_flops(system.encoder, 1, length),
+            flops_sequence_length=length,
+        ),
+        tasks=task_scores,
+        unscored=[unscored(context, system.name, t) for t, split in splits.items() if split != "validation"],
+        averages=metrics.averages(by_task),
+        latency=latency,
+        training=Training(
+            recipe=trained["recipe"],
+            task_recipe=distill_task.recipe(context, system),
+            teacher=None if system.kind in ("teacher", "control") else "teacher",
+            steps=trained["steps"],
+            tokens=trained["tokens"],
+            masked_lm_accuracy=masked_lm["accuracy"],
+            masked_lm_predictions=masked_lm["predictions"],
+            masked_lm_loss=masked_lm["loss"],
+            parameters_sha256=trained["parameters_sha256"],
+        ),
+        search=_search_excerpt(context, system),
+        provenance=provenance,
+    )
+
+
+def _search_excerpt(context: run_context.Run, system: run_context.SystemPlan) -> SearchExcerpt | None:
+    """The trials of the search that found a system, for whoever wants to make the choice among them again."""
+    from benchmark.search.journal import read_trials
+
+    def shortened(trial: Any) -> SearchTrial:
+        return SearchTrial(
+            generator=trial.generator,
+            point=dict(trial.point),
+            status=trial.status,
+            accuracy=trial.result.get("accuracy"),
+            latency_s=trial.result["latency_s"],
+        )
+
+    trials = read_trials(context.workdir / "search" / "journal.jsonl") if system.kind == "found" else []
+    if not trials:
+        return None
+    return SearchExcerpt(trials=[shortened(trial) for trial in trials])
+
+
+def _task_score(context: run_context.Run, system: str, task_name: str) -> TaskScore:
+    from benchmark.evaluation import score
+    from tasks.catalogue import get_task
+
+    task, seeds = get_task(task_name), context.config.finetune.seeds
+    paths = [finetune.prediction_path(context, system, task_name, seed) for seed in seeds]
+    references = score.load_references(task, context.rows("tasks", task_name, "validation"))
+    results = [read_json(path)["result"] for path in paths]
+    predictions = [result["predictions"] for result in results]
+    files = [str(path.relative_to(context.workdir)) for path in paths]
+    details = [result["details"] for result in results if "details" in result]
+    return score.task_score(task, "validation", seeds, predictions, references, files, details)
+
+
+def unscored(context: run_context.Run, system: str, task_name: str) -> Unscored:
+    """Names the predictions on a split without labels."""
+    seeds, split = context.config.finetune.seeds, finetune.evaluation_split(context, task_name)
+    paths = [finetune.prediction_path(context, system, task_name, seed) for seed in seeds]
+    return Unscored(
+        task=task_name,
+        split=split,
+        num_examples=context.rows("tasks", task_name, split).num_rows,
+        seeds=list(seeds),
+        predictions=[str(path.relative_to(context.workdir)) for path in paths],
+    )
+
+
+def _latency_blocks(context: run_context.Run, system: run_context.SystemPlan) -> list[LatencyBlock]:
+    from benchmark.latency.results import blocks, file_name, read_results
+
+    folder = context.workdir / "latency"
+    marker = read_json(folder / "stage.json")["result"]
+    name = run_context.measured_system(system, run_context.plan(context))
+    files = {runtime: [folder / file_name(runtime, i) for i in range(n)] for runtime, n in marker["processes"].items()}
+    measured = blocks(read_results(files, marker["absent"]), name, context.config.latency)
+    return [*measured, *_estimated_blocks(context, system)]
+
+
+def _estimated_blocks(context: run_context.Run, system: run_context.SystemPlan) -> list[LatencyBlock]:
+    """The roofline of the search's chip, and before it what its compiler says where the search used that."""
+    from benchmark.hardware.estimates import LatencyFailure, known_latency
+
+    search = context.config.search
+    latency = known_latency(search, context.workdir / "estimates", lambda line: None)
+    found = [latency.quick(system.encoder)]
+    if latency.method != "roofline":
+        exact = latency.exact([system.encoder])[0]
+        if isinstance(exact, LatencyFailure):
+            context.progress(f"{system.name}: no latency by method {latency.method}: {exact.reason}")
+        else:
+            found.insert(0, exact)
+    return [
+        LatencyBlock(
+            method=one.method,  # type: ignore[arg-type]
+            chip=search.chip.name,
+            batch_size=search.batch_size,
+            sequence_length=search.sequence_length,
+            dtype=search.chip.dtype,
+            latency_s=one.latency_s,
+            details=dict(one.details),
+        )
+        for one in found
+    ]

@@ -1,0 +1,167 @@
+"""A run as its stages see it: settings, folder, what earlier stages left there, and its systems."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from benchmark.config import EncoderConfig, RunConfig, encoder_from_dict, fingerprint
+from benchmark.pipeline.workdir import RunError, read_json
+from benchmark.training import distributed
+
+
+@dataclass(frozen=True)
+class SystemPlan:
+    """One system of the run: who it is and where its parameters lie."""
+
+    name: str
+    title: str
+    kind: str
+    encoder: EncoderConfig
+    directory: Path
+
+
+@dataclass(frozen=True)
+class Run:
+    """Settings, folder, progress and systems (by name; None: all) of a run; the rest reads what earlier stages left."""
+
+    config: RunConfig
+    workdir: Path
+    progress: Callable[[str], None]
+    show: Callable[[str, int, int, str], None] | None = None
+    systems: frozenset[str] | None = None
+
+    @cached_property
+    def monitor(self) -> Any:
+        """What watches the training runs, as `benchmark.training.hooks.Monitor`."""
+        from benchmark.training.hooks import Monitor
+        from benchmark.training.metrics import peak_flops
+
+        trainer, chip = self.config.trainer, self.config.search.chip
+        tensorboard = self.workdir / "tensorboard" if trainer.tensorboard else None
+        if tensorboard is not None and importlib.util.find_spec("tensorboardX") is None:
+            self.progress(f"tensorboardX is not installed, so nothing is written to {tensorboard}")
+            tensorboard = None
+        # The search's chip says what this host can do only where it is of the same kind.
+        peak = peak_flops(trainer.compute_dtype, chip.peak_flops if chip.name.startswith("cpu") else None)
+        # Of parameters that are spread over processes no process has all.
+        digests = trainer.log_digests and distributed.process_count() == 1
+        return Monitor(tensorboard, peak, self.show, digests)
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """The index of the data stage, `data/data.json`."""
+        path = self.workdir / "data" / "data.json"
+        if not path.exists():
+            raise RunError(f"{path}: missing; run the stage 'data' first")
+        return read_json(path)
+
+    @cached_property
+    def data_fingerprint(self) -> str:
+        """Depends on the content of all source files, the vocabulary and the request, not on where they lie."""
+        digests = {name: entry["sha256"] for name, entry in self.data["source_files"].items()}
+        return fingerprint(digests, self.data["vocabulary"]["digest"], self.config.data)
+
+    @cached_property
+    def special(self) -> Any:
+        """Special token ids, as `benchmark.training.masking.SpecialTokens`."""
+        from benchmark.training.masking import SpecialTokens
+
+        v = self.data["vocabulary"]
+        return SpecialTokens(v["size"], v["pad_id"], v["cls_id"], v["sep_id"], v["mask_id"])
+
+    @cached_property
+    def mesh(self) -> Any:
+        """The devices that train together, as `jax.sharding.Mesh`; None for one device."""
+        from benchmark.training.partitioning import make_mesh
+
+        return make_mesh(self.config.trainer.mesh)
+
+    @cached_property
+    def teacher_cache(self) -> Any:
+        """The teacher's outputs on the batches of search and distillation, which all students share."""
+        from benchmark.distillation.teacher_cache import TeacherCache
+
+        trainer, folder = self.config.trainer, self.workdir / "teacher_cache"
+        return TeacherCache(trainer.teacher_cache_bytes, folder, trainer.teacher_cache_disk_bytes)
+
+    @property
+    def systems_at_once(self) -> int:
+        """Threads that distil; one on a mesh, whose devices must all start the same programs in the same order."""
+        return self.config.parallel_systems if self.mesh is None else 1
+
+    def rows(self, *names: str) -> Any:
+        """Token arrays by their place in the index, for example `rows("tasks", "glue_sst2_v1", "train")`."""
+        from tasks.arrays import token_arrays
+
+        entry: Any = self.data
+        for name in names:
+            entry = entry[name]
+        return token_arrays.load(self.workdir / "data" / entry)
+
+    def encoder(self, encoder: EncoderConfig) -> EncoderConfig:
+        """Checks that an architecture fits the vocabulary of the run."""
+        size = self.data["vocabulary"]["size"]
+        if encoder.vocab_size != size:
+            raise RunError(
+                f"EncoderConfig.vocab_size = {encoder.vocab_size}: the vocabulary of this run has {size} tokens"
+            )
+        return encoder
+
+
+def tokens_seen(run: Run, steps: int, batch_size: int, seed: int) -> int:
+    """Tokens, without padding, that a training run of `steps` steps saw."""
+    import numpy as np
+
+    from tasks.arrays import token_arrays
+
+    rows = run.rows("pretrain", "train")
+    lengths = (np.asarray(rows.features["input_ids"]) != run.special.pad_id).sum(axis=1)
+    return int(
+        sum(lengths[token_arrays.batch_indices(rows.num_rows, batch_size, step, seed)].sum() for step in range(steps))
+    )
+
+
+def load_params(directory: Path, encoder: EncoderConfig) -> Any:
+    """The parameters that the stage of a system left in its folder."""
+    from benchmark.training import pretrain
+
+    return pretrain.load_params(directory / "params", encoder)
+
+
+def parameters_digest(directory: Path, encoder: EncoderConfig) -> str:
+    """Digest of the parameters that lie in the folder of a system, whatever mesh they were trained on."""
+    from benchmark.training.tree_digest import tree_digest
+
+    return tree_digest(load_params(directory, encoder))
+
+
+def plan(run: Run) -> list[SystemPlan]:
+    """The systems of the run, in the order of the page: teacher, found students, baselines, control."""
+    students = run.workdir / "students"
+    path = run.workdir / "search" / "stage.json"
+    if not path.exists():
+        raise RunError(f"{path}: missing; run the stage 'search' first")
+    found = {name: encoder_from_dict(e) for name, e in read_json(path)["result"]["found"].items()}
+    systems = [SystemPlan("teacher", "Teacher", "teacher", run.config.teacher.encoder, run.workdir / "teacher")]
+    systems += [SystemPlan(n, f"Found {n.removeprefix('found-')}", "found", e, students / n) for n, e in found.items()]
+    systems += [SystemPlan(b.name, b.title, "baseline", b.encoder, students / b.name) for b in run.config.baselines]
+    if run.config.untrained_control:
+        encoder = next(s.encoder for s in systems if run.config.untrained_control in (s.name, s.kind))
+        systems.append(SystemPlan("untrained", "Untrained control", "control", encoder, students / "untrained"))
+    return [system for system in systems if run.systems is None or system.name in run.systems]
+
+
+def measured_system(system: SystemPlan, systems: list[SystemPlan]) -> str:
+    """Under which name the latency of a system is measured: the untrained control has that of its twin."""
+    twins = [other.name for other in systems if other.kind != "control" and other.encoder == system.encoder]
+    return twins[0] if system.kind == "control" and twins else system.name
+
+
+def together(markers: list[dict[str, Any]]) -> dict[str, Any]:
+    """Sums up the markers of a stage's parts."""
+    return {"seconds": sum(m["seconds"] for m in markers), "reused": all(m["reused"] for m in markers)}

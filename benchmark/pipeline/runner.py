@@ -1,0 +1,129 @@
+"""The pipeline: the stages in order, each skipped where its output exists, then records and a summary."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmark.config import STAGES, RunConfig, fingerprint
+from benchmark.errors import StageError
+from benchmark.pipeline import finetune, progress_bars, run_context, search
+from benchmark.pipeline.data import data_stage
+from benchmark.pipeline.distill import distill_stage
+from benchmark.pipeline.latency import latency_stage
+from benchmark.pipeline.record import record_stage
+from benchmark.pipeline.teacher import teacher_stage
+from benchmark.pipeline.workdir import RunError, declare, locked
+from benchmark.records import manifest, verification
+from benchmark.records.record import read
+from benchmark.training import distributed
+
+__all__ = ["RunError", "run"]
+
+WORK: dict[str, Callable[[run_context.Run], dict[str, Any]]] = {
+    "data": data_stage,
+    "teacher": teacher_stage,
+    "search": search.search_stage,
+    "distill": distill_stage,
+    "finetune": finetune.finetune_stage,
+    "latency": latency_stage,
+}
+# What process 0 of a distributed run does by itself, while the others wait.
+ALONE = ("data", "latency", "record")
+
+
+def run(
+    config: RunConfig,
+    workdir: Path,
+    wanted: tuple[str, ...],
+    *,
+    gin_text: str,
+    command: str,
+    work: Mapping[str, Callable[[run_context.Run], dict[str, Any]]] = WORK,
+    systems: frozenset[str] | None = None,
+) -> int:
+    """Runs the wanted stages (but `publish`, which is the script's) and prints where time went and what was found.
+
+    All processes of a distributed run call this with the same arguments.
+
+    Args:
+        config: the settings.
+        workdir: the run's folder; an interrupted or finished run of the same settings is continued or reused.
+        wanted: names in `benchmark.config.STAGES`.
+        gin_text: the settings as gin text, for the records.
+        command: the command line, for the records.
+        work: what each stage does.
+        systems: the systems to work on, by name; None for all.
+
+    Returns:
+        0, or 1 when a stage failed, with one line on standard error; the same command tries that stage again.
+
+    Raises:
+        RunError: the folder belongs to other settings or to a running process, or a stage's input is missing.
+    """
+    started = time.perf_counter()
+
+    def progress(line: str) -> None:
+        if leads:
+            print(f"[{time.perf_counter() - started:7.1f} s] {line}", flush=True)  # noqa: T201
+
+    leads = distributed.leads()
+    with locked(workdir) if leads else contextlib.nullcontext(), progress_bars.display() as show:
+        if leads:
+            declare(workdir, config, gin_text, manifest.collect(fingerprint(config), command, gin_text))
+        context = run_context.Run(config, workdir, progress, show if leads else None, systems)
+        timing: dict[str, float] = {}
+        reused: list[str] = []
+        for name in STAGES:
+            if name not in wanted or name == "publish":
+                continue
+            stage_started = time.perf_counter()
+            if name in ALONE and not leads:
+                pass
+            elif name == "record":
+                record_stage(context, gin_text, command)
+            else:
+                try:
+                    outcome = work[name](context)
+                except StageError as error:
+                    if leads:
+                        print(f"error: stage {name}: {error}", file=sys.stderr, flush=True)  # noqa: T201
+                    return 1
+                if outcome["reused"]:
+                    reused.append(name)
+            distributed.wait(f"stage {name}")
+            timing[name] = time.perf_counter() - stage_started
+        if leads:
+            _summary(context, timing, reused)
+    return 0
+
+
+def _summary(context: run_context.Run, timing: dict[str, float], reused: list[str]) -> None:
+    """Prints where the time went and what was found."""
+    line = context.progress
+    line("time by stage: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in timing.items()))
+    line("reused: " + (", ".join(reused) or "nothing"))
+    paths = verification.record_files(context.workdir / "results")
+    if not paths or "record" not in timing:
+        return
+    rows = [read(path) for path in paths]
+    tasks = [t.task for t in rows[0].tasks]
+    line(
+        f"{'system':<22} {'parameters':>10} {'ms':>7} {'speed-up':>8} {'MLM %':>6} "
+        + " ".join(f"{t[:13]:>13}" for t in tasks)
+    )
+    for r in sorted(rows, key=lambda r: -(r.training.masked_lm_accuracy or 0) if r.training else 0):
+        measured = r.latency[0]
+        scores = [t.metrics[t.primary_metric] for t in r.tasks]
+        cells = " ".join(
+            f"{s.value:6.1f} +-{(s.interval[1] - s.interval[0]) / 2:4.1f}" if s.interval else "" for s in scores
+        )
+        mlm = (r.training.masked_lm_accuracy if r.training else None) or 0.0
+        line(
+            f"{r.system.name:<22} {r.system.parameters or 0:>10,} {measured.latency_s * 1e3:7.2f}"
+            f" {measured.speedup or 0:8.2f} {mlm:6.2f} {cells}"
+        )

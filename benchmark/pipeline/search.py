@@ -1,0 +1,136 @@
+"""The stage that searches; every trial is a flash distillation, here or on another machine that sees the folder."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from functools import cached_property, lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+from benchmark.config import RunConfig, encoder_from_dict, fingerprint, to_dict
+from benchmark.pipeline.distill import distil_student
+from benchmark.pipeline.run_context import Run
+from benchmark.pipeline.teacher import load_teacher
+from benchmark.pipeline.workdir import once, read_json, write_json
+from benchmark.process import numerics, setup
+from benchmark.records.record import write_text
+from benchmark.training import distributed
+
+
+class FlashDistillation:
+    """Evaluates students of a run, all with the same batches in the same order.
+
+    It can be pickled. What arrives in another process reads the teacher and the token arrays from the run's folder, and
+    is made once for all trials of that process.
+    """
+
+    def __init__(self, run: Run) -> None:
+        """Takes the settings and the folder of a run whose teacher is trained."""
+        self.run = run
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _elsewhere, (self.run.config, self.run.workdir.absolute())
+
+    @cached_property
+    def teacher(self) -> Any:
+        """The run's teacher."""
+        return load_teacher(self.run)
+
+    def __call__(self, job: dict[str, Any]) -> dict[str, float]:
+        """Distils the student `job["encoder"]` of trial `job["number"]`, up to `job["fraction"]` of its steps.
+
+        Where trials can stop at rungs, they continue from their last one.
+
+        Returns:
+            Masked-LM `accuracy` in percent, its standard error `accuracy_stderr`, `loss`, `steps`, and the seconds that
+            tracing and compiling took (`compile_seconds`).
+
+        Raises:
+            StageError: training diverged, or the architecture does not fit the run.
+        """
+        config = self.run.config
+        encoder = self.run.encoder(encoder_from_dict(job["encoder"]))
+        recipe = config.distill.scaled(config.search.flash_fraction)
+        total = sum(phase.total_steps(encoder.num_hidden_layers) for phase in recipe.phases)
+        stop = None if job["fraction"] == 1.0 else math.ceil(job["fraction"] * total)
+        kept = trial_folder(self.run.workdir, job["number"]) if config.search.rungs else None
+        with setup.compile_seconds() as compiling:
+            name = f"trial {job['number']}"
+            _, result = distil_student(self.run, self.teacher, encoder, recipe, kept, name, quiet=True, stop_after=stop)
+        if kept is not None and stop is None and distributed.leads():
+            shutil.rmtree(kept, ignore_errors=True)
+        scores = {name: result["masked_lm"][name] for name in ("accuracy", "accuracy_stderr", "loss")}
+        return scores | {"steps": result["steps"], "compile_seconds": sum(compiling)}
+
+
+def trial_folder(workdir: Path, number: int) -> Path:
+    """Where a trial keeps what it continues from after a rung."""
+    return workdir / "search" / "trials" / str(number)
+
+
+@lru_cache(maxsize=1)
+def _elsewhere(config: RunConfig, workdir: Path) -> FlashDistillation:
+    """What a pickled `FlashDistillation` becomes; a worker that computes with other numerics is refused."""
+    numerics.enforce(config.numerics, config.reduction_threads)
+    setup.keep_programs(workdir / "compiled")
+    return FlashDistillation(Run(config, workdir, lambda line: None))
+
+
+def _store(run: Run, search: str, problem: Any) -> Any:
+    """Opens the database of the search; gives the function that brings it up to date."""
+    from benchmark.search.ax_storage import AxStorage
+
+    url = run.config.search.storage_url or f"sqlite:///{run.workdir.absolute() / 'search' / 'experiment.db'}"
+    # One database may hold many searches: equal settings on equal data have equal names.
+    return AxStorage(url, f"{run.config.track} {search[:16]}", problem, run.config.seed).update
+
+
+def search_stage(run: Run) -> dict[str, Any]:
+    """Searches student architectures; every trial is a flash distillation with the same batches."""
+    from benchmark.hardware.estimates import known_latency
+    from benchmark.records.history_tables import tables
+    from benchmark.search.analysis import analyse
+    from benchmark.search.architectures import Architectures
+    from benchmark.search.executors import make_executor
+    from benchmark.search.halving import steps_trained
+    from benchmark.search.journal import Journal
+    from benchmark.search.loop import run_search
+    from benchmark.search.results import found_systems, history
+
+    config, directory = run.config.search, run.workdir / "search"
+    teacher_fingerprint = read_json(run.workdir / "teacher" / "stage.json")["fingerprint"]
+    stage_fingerprint = fingerprint(teacher_fingerprint, config, run.config.distill, run.config.seed)
+
+    def work() -> dict[str, Any]:
+        evaluate = FlashDistillation(run)
+        if not distributed.leads():
+            distributed.follow(evaluate)
+            return {}
+        shared = evaluate if run.mesh is None else distributed.one_at_a_time(evaluate)
+        latency = known_latency(config, run.workdir / "estimates", run.progress)
+        executor = make_executor(shared, config.executor, config.parallel_trials)
+        with Journal(directory / "journal.jsonl") as journal:
+            store = partial(_store, run, stage_fingerprint) if config.algorithm == "ax" or config.storage_url else None
+            trials = run_search(config, journal, executor, run.config.seed, run.progress, latency, store)
+        distributed.dismiss()
+        shutil.rmtree(directory / "trials", ignore_errors=True)
+        problem = Architectures(config, latency).problem({})
+        found_out = history(config, trials, run.config.track, latency.method)
+        found_out["analysis"] = analyse(config, problem, trials, run.config.seed)
+        write_json(directory / "history.json", found_out)
+        for name, text in tables(found_out).items():
+            write_text(directory / name, text)
+        found = found_systems(config, trials)
+        run.progress("search: found " + ", ".join(name for name, _ in found))
+        took, compiling = (sum(t.result.get(key, 0.0) for t in trials) for key in ("seconds", "compile_seconds"))
+        steps, share = steps_trained(trials), compiling / max(took, 1e-9)
+        run.progress(f"search: the trials took {took:.0f} s for {steps} steps, {share:.0%} of it to compile")
+        cached = run.teacher_cache.report()
+        if not run.config.trainer.teacher_in_step:
+            run.progress(f"search: {run.teacher_cache.words()}")
+        systems = {name: to_dict(encoder) for name, encoder in found}
+        return {"found": systems, "trials": len(trials), "teacher_cache": cached}
+
+    marker = directory / "stage.json"
+    return once(marker, stage_fingerprint, work, run.progress, "search", directory=directory, together=True)

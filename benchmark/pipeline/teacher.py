@@ -1,0 +1,62 @@
+"""The stage that pretrains the teacher, and the teacher as later stages read it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmark.config import fingerprint, to_dict
+from benchmark.pipeline.run_context import Run, load_params, parameters_digest, tokens_seen
+from benchmark.pipeline.workdir import once
+
+
+def teacher_stage(run: Run) -> dict[str, Any]:
+    """Pretrains the teacher and measures its masked-LM accuracy."""
+    config = run.config.teacher
+    encoder = run.encoder(config.encoder)
+    directory = run.workdir / "teacher"
+
+    def work() -> dict[str, Any]:
+        from benchmark.evaluation.masked_lm import evaluate_masked_lm
+        from benchmark.training import checkpoints
+        from benchmark.training.pretrain import pretrain
+
+        train = run.rows("pretrain", "train")
+        params, _ = pretrain(
+            encoder,
+            config.pretrain,
+            train,
+            run.special,
+            run.config.seed,
+            directory,
+            run.progress,
+            trainer=run.config.trainer,
+            monitor=run.monitor,
+            mesh=run.mesh,
+        )
+        validation, mask_rate = run.rows("pretrain", "validation"), config.pretrain.mask_rate
+        scores = evaluate_masked_lm(encoder, params, validation, run.special, mask_rate, mesh=run.mesh)
+        checkpoints.save(directory / "params", params)
+        run.progress(f"teacher: masked-LM accuracy {scores['accuracy']:.2f} %")
+        return {
+            "masked_lm": scores,
+            "parameters_sha256": parameters_digest(directory, encoder),
+            "steps": config.pretrain.steps,
+            "tokens": tokens_seen(run, config.pretrain.steps, config.pretrain.batch_size, run.config.seed),
+            "encoder": to_dict(encoder),
+            "recipe": "masked_lm",
+        }
+
+    stage_fingerprint = fingerprint(run.data_fingerprint, config, run.config.trainer, run.config.seed)
+    marker = directory / "stage.json"
+    return once(marker, stage_fingerprint, work, run.progress, "teacher", directory=directory, together=True)
+
+
+def load_teacher(run: Run) -> Any:
+    """The teacher with its parameters on the device or the mesh, as `benchmark.distillation.outputs.Teacher`."""
+    from benchmark.distillation.outputs import Teacher
+    from benchmark.training.partitioning import place
+
+    encoder = run.config.teacher.encoder
+    params = load_params(run.workdir / "teacher", encoder)
+    # Host arrays would be copied to the device at every call.
+    return Teacher(encoder, place(run.mesh, params))

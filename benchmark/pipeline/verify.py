@@ -1,0 +1,251 @@
+"""Runs a record again from itself alone, as far as that record needs, and compares.
+
+The settings are the record's gin text, read as data. Of a search only the outcome is needed, which the record of a
+found student holds; it is taken from there, after the choice among its trials was made again, unless the search is to
+be repeated. Other students are neither distilled nor fine-tuned.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from benchmark.config import encoder_from_dict, fingerprint, to_dict
+from benchmark.errors import StageError
+from benchmark.pipeline import runner
+from benchmark.pipeline.record import current_numerics
+from benchmark.pipeline.verify_request import Request
+from benchmark.pipeline.workdir import RunError, read_json, write_json
+from benchmark.records import manifest, verification
+from benchmark.records.compare import compare, same, same_values
+from benchmark.records.record import Record, SearchExcerpt, SearchTrial, read
+from benchmark.records.verification import Compared
+from benchmark.search.journal import Trial
+from benchmark.search.results import found_systems
+
+IDENTITY = "verify.json"
+
+
+class _ContradictionError(RunError):
+    """The record does not agree with what was found before anything was trained."""
+
+    def __init__(self, fields: list[Compared]) -> None:
+        self.fields = fields
+        super().__init__(fields[0].field)
+
+
+def contradictions(request: Request) -> list[Compared]:
+    """What a record says that does not follow from its own settings and trials; nothing is run for it."""
+    record, config = request.record, request.config
+    assert record.provenance is not None
+    settings = fingerprint(config)
+    fields = [same("provenance.config_fingerprint", record.provenance.config_fingerprint, settings)]
+    fields.append(same("id", record.id, f"{config.track}-{record.system.name}-{settings[:12]}"))
+    expected = _encoder(request)
+    if isinstance(expected, Compared):
+        fields.append(expected)
+    else:
+        fields += same_values("system.encoder", record.system.encoder or {}, expected)
+    return [field for field in fields if field.outcome == verification.DIFFERENT]
+
+
+def _encoder(request: Request) -> dict[str, Any] | Compared:
+    """The architecture that settings and trials give the system of this name, or why they give none."""
+    record, config = request.record, request.config
+    if record.system.kind == "teacher":
+        return dict(to_dict(config.teacher.encoder))
+    if record.system.kind == "found":
+        names = _found(request)
+        if record.system.name in names:
+            return dict(names[record.system.name])
+        return same("search.choice", record.system.name, ", ".join(names) or "no trial that completed")
+    name = config.untrained_control if record.system.kind == "control" else record.system.name
+    baselines: dict[str, Any] = {baseline.name: to_dict(baseline.encoder) for baseline in config.baselines}
+    if record.system.kind == "control" and name == "found":
+        # Only the search says which; its own record can be verified.
+        return dict(record.system.encoder or {})
+    if name in baselines:
+        return dict(baselines[name])
+    return same("system.name", record.system.name, ", ".join(("teacher", *baselines)))
+
+
+def _found(request: Request) -> dict[str, Any]:
+    """The architectures that the trials of the record lead to, by name; none where no trial completed."""
+    search = request.record.search
+    if search is None:
+        return {}
+    try:
+        return {name: to_dict(encoder) for name, encoder in found_systems(request.config.search, _trials(search))}
+    except (StageError, ValueError, KeyError):
+        return {}
+
+
+def _trials(search: SearchExcerpt) -> list[Trial]:
+    """The trials of an excerpt, as the search keeps them."""
+    return [
+        Trial(number, trial.point, trial.generator, trial.status, _outcome(trial))
+        for number, trial in enumerate(search.trials)
+    ]
+
+
+def _outcome(trial: SearchTrial) -> dict[str, Any]:
+    return {"accuracy": trial.accuracy, "latency_s": trial.latency_s}
+
+
+def verify(request: Request, workdir: Path, command: str) -> verification.Verification:
+    """Runs a record again and compares.
+
+    Args:
+        request: what is verified.
+        workdir: folder of the run; an interrupted verification of the same record is continued there.
+        command: the command line, for the verification record.
+
+    Returns:
+        The verification. Where the record contradicts itself, or the data are others, nothing was trained, and only
+        that is compared.
+
+    Raises:
+        RunError: the folder holds something else, data are missing, or a stage failed; one line.
+    """
+    started, now = time.perf_counter(), datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    fields = contradictions(request)
+    if not fields:
+        _claim(request, workdir)
+        try:
+            found = _run(request, workdir, command)
+        except _ContradictionError as contradiction:
+            fields = contradiction.fields
+        else:
+            fields = [*compare(request.record, found), *_compared_search(request, workdir)]
+    commit, dirty = manifest.git_state()
+    return verification.Verification(
+        record_id=request.record.id,
+        record_sha256=hashlib.sha256(request.path.read_bytes()).hexdigest(),
+        outcome=verification.overall(fields),
+        searched=request.search,
+        command=command,
+        git_commit=commit,
+        git_dirty=dirty,
+        versions=manifest.versions(),
+        device={k: v for k, v in manifest.machine().items() if k != "load_average_1min"},
+        numerics=current_numerics(jax.default_backend()),
+        started_utc=now,
+        seconds=round(time.perf_counter() - started, 3),
+        fields=fields,
+    )
+
+
+def _claim(request: Request, workdir: Path) -> None:
+    """Marks a folder as that of this verification."""
+    identity = {"fingerprint": fingerprint(request.record.model_dump(mode="json"), request.search)}
+    path = workdir / IDENTITY
+    if workdir.exists() and any(workdir.iterdir()) and (not path.exists() or read_json(path) != identity):
+        raise RunError(
+            f"{workdir}: holds something else than a verification of {request.path}; choose another --workdir"
+        )
+    write_json(path, identity)
+
+
+def _run(request: Request, workdir: Path, command: str) -> Record:
+    """Runs the stages that the record needs.
+
+    Returns:
+        The record that they gave.
+
+    Raises:
+        RunError: a stage failed.
+        _ContradictionError: the data are others than those of the record.
+    """
+    assert request.record.provenance is not None
+    work: dict[str, Callable[[Any], dict[str, Any]]] = dict(runner.WORK)
+    work["data"] = lambda run: _checked_data(request, run, runner.WORK["data"])
+    if not request.search:
+        work["search"] = lambda run: _adopted_search(request, run)
+    if not _same_kind_of_machine(request.record):
+        work["latency"] = _no_latency
+    wanted = tuple(name for name in (*work, "record") if name != "teacher" or request.record.system.kind != "control")
+    code = runner.run(
+        request.config,
+        workdir,
+        wanted,
+        gin_text=request.record.provenance.gin_text,
+        command=command,
+        work=work,
+        systems=request.systems,
+    )
+    if code:
+        raise RunError("the verification ended with the stage that failed")
+    return read(workdir / "results" / f"{request.record.system.name}.json")
+
+
+def _checked_data(request: Request, run: Any, data_stage: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    """The data stage; what was read has to be what the record was made from."""
+    outcome = data_stage(run)
+    assert request.record.provenance is not None
+    digests = {name: entry["sha256"] for name, entry in run.data["source_files"].items()}
+    fields = [
+        *same_values("provenance.data_digests", request.record.provenance.data_digests, digests),
+        same(
+            "provenance.vocabulary_digest",
+            request.record.provenance.vocabulary_digest,
+            run.data["vocabulary"]["digest"],
+        ),
+    ]
+    if different := [field for field in fields if field.outcome == verification.DIFFERENT]:
+        raise _ContradictionError(different)
+    return outcome
+
+
+def _adopted_search(request: Request, run: Any) -> dict[str, Any]:
+    """Leaves what a search would leave, from the record."""
+    name = request.record.system.name
+    found = {name: _found(request)[name]} if request.record.system.kind == "found" else {}
+    if request.record.system.kind == "control" and request.config.untrained_control == "found":
+        found = {"found-control": to_dict(encoder_from_dict(request.record.system.encoder or {}))}
+    result = {"found": found, "trials": len(request.record.search.trials) if request.record.search else 0}
+    marker = {"fingerprint": fingerprint("adopted", result), "result": result, "seconds": 0.0}
+    write_json(run.workdir / "search" / "stage.json", marker)
+    run.progress("search: its outcome is taken from the record")
+    return {**marker, "reused": False}
+
+
+def _same_kind_of_machine(record: Record) -> bool:
+    """Whether a measured latency of the record can be compared with one of this machine."""
+    chips = {block.chip for block in record.latency if block.method == "measured"}
+    first = jax.devices()[0]
+    here = str(manifest.machine()["cpu_model"] or "unknown") if first.platform == "cpu" else first.device_kind
+    return here in chips
+
+
+def _no_latency(run: Any) -> dict[str, Any]:
+    """Leaves what the latency stage would leave that could measure nothing."""
+    result = {"processes": {}, "absent": {}, "device": manifest.device_info()}
+    marker = {"fingerprint": fingerprint("not measured"), "result": result, "seconds": 0.0}
+    write_json(run.workdir / "latency" / "stage.json", marker)
+    run.progress("latency: not measured, as the record's is of another kind of machine")
+    return {**marker, "reused": False}
+
+
+def _compared_search(request: Request, workdir: Path) -> list[Compared]:
+    """Compares the search: all its trials where it was run again, else the choice among those of the record."""
+    if request.record.system.kind != "found" or request.record.search is None:
+        return []
+    name = request.record.system.name
+    if not request.search:
+        note = f"made again among the record's {len(request.record.search.trials)} trials, which were not run"
+        return [Compared(field="search.choice", outcome="equal", recorded=name, found=name, note=note)]
+    found = read(workdir / "results" / f"{name}.json").search
+    trials = found.trials if found is not None else []
+    one, two = ({str(i): _line(t) for i, t in enumerate(ts)} for ts in (request.record.search.trials, trials))
+    return list(same_values("search.trials", one, two))
+
+
+def _line(trial: SearchTrial) -> str:
+    point = ", ".join(f"{name}={value}" for name, value in trial.point.items())
+    return f"{trial.generator}: {point}; {trial.status}, {trial.accuracy} %, {trial.latency_s} s"

@@ -1,0 +1,137 @@
+"""A run's folder: the stage markers that make a run resumable, and the lock that keeps a second process out."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmark.config import RunConfig, fingerprint, to_dict
+from benchmark.records.record import write_text
+from benchmark.training import distributed
+
+
+class RunError(RuntimeError):
+    """A run that cannot start or go on; the message is one line."""
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON atomically."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file of this run.
+
+    Raises:
+        RunError: the file is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{path}: missing; run the earlier stages first (--stages)") from None
+    except ValueError as error:
+        raise RunError(f"{path}: damaged ({error}); remove it and run the same command again") from None
+
+
+def finished(path: Path, stage_fingerprint: str) -> dict[str, Any] | None:
+    """The marker at `path` if it belongs to the same settings, else None."""
+    if not path.exists():
+        return None
+    marker = read_json(path)
+    return marker if isinstance(marker, dict) and marker.get("fingerprint") == stage_fingerprint else None
+
+
+def once(
+    path: Path,
+    stage_fingerprint: str,
+    work: Callable[[], dict[str, Any]],
+    progress: Callable[[str], None],
+    name: str,
+    *,
+    directory: Path | None = None,
+    together: bool = False,
+) -> dict[str, Any]:
+    """Does a piece of work unless its marker says that it was done with the same settings.
+
+    Args:
+        path: the marker; it is written last, so it stands for the whole work.
+        stage_fingerprint: of everything the work depends on.
+        work: returns what later stages need, as JSON.
+        progress: receives progress lines.
+        name: shown in progress lines.
+        directory: where the work keeps what an interrupted call continues from; it is emptied first when that belongs
+            to other inputs (another fingerprint).
+        together: whether all processes of a distributed run do this work; process 0 decides and writes.
+
+    Returns:
+        The marker: `result`, `seconds` and whether it was `reused`.
+    """
+    writes = not together or distributed.leads()
+    marker = finished(path, stage_fingerprint) if writes else None
+    if together:
+        marker = distributed.agree(marker)
+    if marker is not None:
+        progress(f"{name}: reused")
+        return {**marker, "reused": True}
+    started = time.perf_counter()
+    if directory is not None and writes:
+        begin(directory, stage_fingerprint)
+    if together:
+        distributed.wait(f"{name} begins")
+    result = work()
+    marker = {"fingerprint": stage_fingerprint, "result": result, "seconds": round(time.perf_counter() - started, 3)}
+    if writes:
+        write_json(path, marker)
+    if together:
+        distributed.wait(f"{name} is done")
+    return {**marker, "reused": False}
+
+
+@contextmanager
+def locked(workdir: Path) -> Iterator[None]:
+    """Holds the folder's lock, which dies with the process.
+
+    Raises:
+        RunError: another process holds it.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (workdir / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunError(
+                f"{workdir}: another process is running here; wait for it or choose another --workdir"
+            ) from None
+        yield
+
+
+def begin(directory: Path, stage_fingerprint: str) -> None:
+    """Prepares the folder in which a piece of work keeps what an interrupted call continues from.
+
+    It is emptied when it belongs to other inputs (another fingerprint).
+    """
+    begun = directory / "begun.json"
+    if directory.exists() and finished(begun, stage_fingerprint) is None:
+        shutil.rmtree(directory)
+    write_json(begun, {"fingerprint": stage_fingerprint})
+
+
+def declare(workdir: Path, config: RunConfig, gin_text: str, manifest: dict[str, Any]) -> None:
+    """Writes `config.gin`, `config.json` and `manifest.json` before any work starts.
+
+    Raises:
+        RunError: the folder holds a run of other settings.
+    """
+    settings = {"fingerprint": fingerprint(config), "config": to_dict(config)}
+    path = workdir / "config.json"
+    if path.exists() and finished(path, settings["fingerprint"]) is None:
+        raise RunError(f"{workdir}: holds a run of other settings; choose another --workdir or remove it")
+    write_json(path, settings)
+    write_text(workdir / "config.gin", gin_text)
+    write_json(workdir / "manifest.json", manifest)

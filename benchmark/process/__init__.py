@@ -1,0 +1,1 @@
+"""Settings of a whole process: numerics, compiled programs, memory."""

@@ -1,0 +1,1 @@
+"""Result records, search histories and manifests: schema, strict reading, comparing, writing."""

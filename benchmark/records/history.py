@@ -1,0 +1,208 @@
+"""The search history that a run hands to the page: one JSON file with every trial, validated when read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from benchmark.config import ConfigError, encoder_from_dict
+from benchmark.records.strict_json import strict_json
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class HistoryError(ValueError):
+    """A search history that cannot be read; the message is one line naming field, value and what is accepted."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class AccuracyObjective(_Model):
+    """Masked-LM accuracy; the threshold is one side of the hypervolume's reference point."""
+
+    unit: Literal["percent"]
+    direction: Literal["maximize"]
+    threshold: Finite
+
+
+class LatencyObjective(_Model):
+    """Latency of the student, by the named method on the named chip."""
+
+    unit: Literal["s"]
+    direction: Literal["minimize"]
+    threshold: Finite
+    method: str
+    chip: str
+
+
+class Objectives(_Model):
+    """The two objectives of a search."""
+
+    accuracy: AccuracyObjective
+    latency: LatencyObjective
+
+
+class Trial(_Model):
+    """One trial; `hypervolume` is normalised and counts all completed trials up to this one.
+
+    A stopped trial was hopeless before its last step; its accuracy is that of the step at which it was stopped.
+    """
+
+    trial: int = Field(ge=0)
+    status: Literal["completed", "failed", "stopped"]
+    generator: str
+    encoder: dict[str, int | float | str | bool | None]
+    parameters: int = Field(ge=0)
+    accuracy: Finite | None
+    accuracy_stderr: NotNegative | None
+    latency_s: Positive | None
+    on_front: bool
+    hypervolume: NotNegative
+    steps: NotNegative | None = None
+    seconds: NotNegative
+    suggest_seconds: NotNegative = 0.0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Trial:
+        if self.status == "completed" and (self.accuracy is None or self.latency_s is None):
+            raise ValueError("a completed trial needs accuracy and latency_s")
+        if self.on_front and self.status != "completed":
+            raise ValueError(f"a {self.status} trial cannot be on the front")
+        try:
+            encoder_from_dict(self.encoder)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+
+class FrontMember(_Model):
+    """The share of draws of the observation noise in which no other trial dominates a trial."""
+
+    trial: int = Field(ge=0)
+    probability: float = Field(ge=0, le=1)
+
+
+class Interval(_Model):
+    """95 % of the draws lie between the two."""
+
+    low: NotNegative
+    high: NotNegative
+
+
+class Importance(_Model):
+    """Sobol indices of a field in a model of the accuracy, and how the accuracy changes when the field grows."""
+
+    field: str
+    first_order: NotNegative
+    total_order: NotNegative
+    effect: Literal["rises", "falls", "none"]
+
+
+class Prediction(_Model):
+    """A trial's accuracy as a model predicts it from the other trials."""
+
+    trial: int = Field(ge=0)
+    mean: Finite
+    stderr: NotNegative
+
+
+class Predictions(_Model):
+    """The predictions of one model, and whether it is the one that proposed trials."""
+
+    model: Literal["ax", "expected_gain"]
+    proposes: bool
+    trials: list[Prediction]
+
+
+class Analysis(_Model):
+    """What the trials say together; `notes` tell in one line each why something is missing."""
+
+    draws: int = Field(ge=1)
+    front: list[FrontMember]
+    hypervolume: Interval | None
+    importance: list[Importance] | None
+    predictions: list[Predictions]
+    notes: list[str]
+
+
+class History(_Model):
+    """All trials of one search, in the order in which they ended; `analysis` is missing in files of older versions."""
+
+    schema_version: Literal[1]
+    track: str
+    algorithm: str
+    objectives: Objectives
+    trials: list[Trial]
+    search_fields: list[str]
+    analysis: Analysis | None = None
+
+    @model_validator(mode="after")
+    def _fields_exist(self) -> History:
+        numbers = [trial.trial for trial in self.trials]
+        if len(set(numbers)) != len(numbers):
+            raise ValueError("trial numbers must be distinct")
+        for trial in self.trials:
+            missing = [name for name in self.search_fields if name not in trial.encoder]
+            if missing:
+                raise ValueError(f"trial {trial.trial}: encoder lacks the search field {missing[0]!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _analysed_trials_exist(self) -> History:
+        if self.analysis is None:
+            return self
+        completed = {trial.trial for trial in self.trials if trial.status == "completed"}
+        named = [[row.trial for row in self.analysis.front]]
+        named += [[row.trial for row in model.trials] for model in self.analysis.predictions]
+        for numbers in named:
+            if len(set(numbers)) != len(numbers) or not completed.issuperset(numbers):
+                raise ValueError("analysis: expected completed trials, each once")
+        models = [model.model for model in self.analysis.predictions]
+        if len(set(models)) != len(models):
+            raise ValueError("analysis: expected the predictions of each model once")
+        return self
+
+
+def parse_history(value: Any, name: str = "history") -> History:
+    """Validates a search history.
+
+    Args:
+        value: the decoded JSON value.
+        name: file name for messages.
+
+    Raises:
+        HistoryError: it does not follow the contract.
+    """
+    try:
+        return History.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "history"
+        shown = repr(first.get("input"))
+        shown = shown if len(shown) <= 80 else shown[:77] + "..."
+        raise HistoryError(f"{name}: {field} = {shown}: {first['msg']}") from None
+
+
+def read_history(path: Path) -> dict[str, Any]:
+    """Reads and validates a history file.
+
+    Args:
+        path: the JSON file.
+
+    Returns:
+        The history as plain values, which is what `leaderboard.build.build` takes.
+
+    Raises:
+        HistoryError: the file cannot be read or does not follow the contract.
+    """
+    try:
+        value = strict_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise HistoryError(f"{path}: cannot be read: {error}") from None
+    return parse_history(value, str(path)).model_dump(mode="json")

@@ -1,0 +1,336 @@
+"""The result record: one JSON file for each system of a run, validated when written and when read.
+
+Numbers are finite; unknown fields are refused; `schema_version` says how to read a file. Everything that depends on the
+clock (latency samples, stage times, dates) sits in `latency` and in `provenance.timing`, so that two runs of the same
+settings give equal records in all other fields (`comparable` below).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from benchmark.records.strict_json import strict_json
+from benchmark.records.upgrades import UPGRADES
+
+SCHEMA_VERSION = 3
+_EMBEDDED_SOURCE = re.compile(r"\bsource\s*=\s*['\"]microworld['\"]")
+_INTEGERS = re.compile(r"\[\n\s*(-?\d+(?:,\n\s*-?\d+)*)\n\s*\]")
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Kind = Literal["found", "baseline", "teacher", "control", "reported"]
+Trust = Literal["reported", "self-reported", "reproduced", "audited"]
+
+
+class RecordError(ValueError):
+    """A record file that cannot be read; the message is one line naming file, field, value and what is accepted."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class System(_Model):
+    """Who was measured: architecture, size and cost.
+
+    `encoder` holds the fields of `EncoderConfig` (null only for reported systems outside the family). `parameters`
+    counts the encoder with embeddings and without task heads; `flops` the matrix products of one forward pass at
+    `flops_sequence_length`.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,79}$")
+    title: str = Field(min_length=1, max_length=80)
+    kind: Kind
+    encoder: dict[str, int | float | str | bool | None] | None
+    parameters: int | None = Field(ge=0)
+    flops: int | None = Field(ge=0)
+    flops_sequence_length: int | None = Field(ge=1)
+
+
+class MetricScore(_Model):
+    """One metric of one task, in percent (correlations times 100); `value` is the median over seeds.
+
+    `interval` is the 95 % interval of the median seed's score by bootstrap over examples.
+    """
+
+    value: Finite
+    per_seed: list[Finite] = Field(min_length=1)
+    interval: tuple[Finite, Finite] | None = None
+
+    @field_validator("interval", mode="before")
+    @classmethod
+    def _pair(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _ordered(self) -> MetricScore:
+        if self.interval is not None and not self.interval[0] <= self.interval[1]:
+            raise ValueError("interval must rise")
+        return self
+
+
+class TaskScore(_Model):
+    """Scores of one task; `primary_metric` names the one that averages and plots use.
+
+    `details` holds further numbers of the median seed; for SQuAD v2.0 those of its script, such as `best_f1_thresh`.
+    `predictions_sha256` has the digest of each seed's predictions: equal ones are the same predictions to the last bit.
+    """
+
+    task: str
+    split: str
+    primary_metric: str
+    metrics: dict[str, MetricScore]
+    num_examples: int = Field(ge=1)
+    seeds: list[int] = Field(min_length=1)
+    predictions: list[str] = Field(default_factory=list, description="prediction files, relative to the run's folder")
+    predictions_sha256: list[Digest] = Field(default_factory=list)
+    details: dict[str, Finite] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _primary_exists(self) -> TaskScore:
+        if self.primary_metric not in self.metrics:
+            raise ValueError(f"primary_metric {self.primary_metric!r} is not among metrics {sorted(self.metrics)}")
+        return self
+
+
+class Unscored(_Model):
+    """Predictions on a split whose labels are not public: kept, but there is nothing to score them with."""
+
+    task: str
+    split: str
+    num_examples: int = Field(ge=1)
+    seeds: list[int] = Field(min_length=1)
+    predictions: list[str] = Field(description="prediction files, relative to the run's folder")
+
+
+class LatencyBlock(_Model):
+    """One latency: blocks are compared only where method, chip, runtime, threads, shape, dtype and protocol are equal.
+
+    `latency_s` is the median of all samples for `measured` and the estimate otherwise. `speedup` compares with the
+    frozen reference that was interleaved with the candidate (median of per-pair ratios); of another such measurement
+    the estimate is in `speedup_interval` with 95 %.
+    `runtime`, `threads` (null on an accelerator) and `protocol_version` are those of a measurement. `percentiles_s` are
+    upper bounds with 99 % confidence, null where the samples are too few. `joules` is the energy of a call, null where
+    the machine has no counter.
+    """
+
+    method: Literal["measured", "compiled", "roofline", "reported"]
+    chip: str
+    batch_size: int = Field(ge=1)
+    sequence_length: int = Field(ge=1)
+    dtype: str
+    runtime: str | None = None
+    threads: int | None = Field(default=None, ge=1)
+    protocol_version: int | None = Field(default=None, ge=1)
+    latency_s: float = Field(gt=0, allow_inf_nan=False)
+    percentiles_s: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)] | None] = Field(default_factory=dict)
+    reference: str | None = None
+    reference_percentiles_s: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)] | None] = Field(
+        default_factory=dict
+    )
+    speedup: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    speedup_interval: tuple[Finite, Finite] | None = None
+    noise_floor: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    joules: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    reference_joules: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    samples_ns: list[list[int]] = Field(default_factory=list, description="candidate, one list for each process")
+    reference_samples_ns: list[list[int]] = Field(default_factory=list)
+    details: dict[str, str | int | float | bool | None] = Field(default_factory=dict)
+
+    @field_validator("speedup_interval", mode="before")
+    @classmethod
+    def _pair(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+
+class Training(_Model):
+    """How the system was trained before fine-tuning; `tokens` counts tokens that are not padding.
+
+    `task_recipe` names the task-specific distillation that took the place of fine-tuning; null where there was none.
+    `parameters_sha256` is the digest of the parameters before fine-tuning (`benchmark.commands.digests`).
+    """
+
+    recipe: str
+    task_recipe: str | None = None
+    teacher: str | None
+    steps: int = Field(ge=0)
+    tokens: int = Field(ge=0)
+    masked_lm_accuracy: float | None = Field(default=None, ge=0, le=100, allow_inf_nan=False)
+    masked_lm_predictions: int | None = Field(default=None, ge=1)
+    masked_lm_loss: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    parameters_sha256: Digest | None = None
+
+
+class SearchTrial(_Model):
+    """One trial of a search, as far as the choice among its architectures depends on it.
+
+    `point` holds the searched fields; `accuracy` (percent) is that of the flash distillation and `latency_s` the known
+    latency, null where the trial failed.
+    """
+
+    generator: str
+    point: dict[str, int]
+    status: Literal["completed", "stopped", "failed"]
+    accuracy: float | None = Field(default=None, ge=0, le=100, allow_inf_nan=False)
+    latency_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+
+
+class SearchExcerpt(_Model):
+    """The journal of the search that found a system: all trials in their order."""
+
+    trials: list[SearchTrial] = Field(min_length=1)
+
+
+class Numerics(_Model):
+    """How the numbers of a record were computed (docs/reproducibility.md).
+
+    `portable`: on a CPU, with the same bits on every x86-64 machine with AVX2, sums being divided among
+    `reduction_threads`. `native`: with all that processor or accelerator have; `reduction_threads` is null.
+    """
+
+    mode: Literal["portable", "native"]
+    reduction_threads: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _threads_where_they_count(self) -> Numerics:
+        if (self.mode == "portable") != (self.reduction_threads is not None):
+            raise ValueError("reduction_threads is given for portable numerics, and null for native ones")
+        return self
+
+
+class SkippedRows(_Model):
+    """Rows of a data file that could not be used and were left out, with places and reasons of the first few."""
+
+    count: int = Field(ge=1)
+    reasons: list[str]
+
+
+class Provenance(_Model):
+    """What is needed to run it again, and what it ran on.
+
+    `data_warnings` says in which way the task files may not be the official ones: unknown content, other sizes. Names
+    of files in it and in `skipped_rows` are the official ones.
+    """
+
+    command: str
+    config_fingerprint: str
+    gin_text: str
+    git_commit: str
+    git_dirty: bool
+    versions: dict[str, str]
+    device: dict[str, str | int | float | bool | None]
+    numerics: Numerics
+    data_digests: dict[str, str]
+    vocabulary_digest: str
+    data_warnings: list[str] = Field(default_factory=list)
+    skipped_rows: dict[str, SkippedRows] = Field(default_factory=dict)
+    timing: dict[str, str | int | float] = Field(default_factory=dict)
+
+    @property
+    def embedded_data(self) -> bool:
+        """Whether the data were generated by this project, so that scores say nothing of real language."""
+        return bool(_EMBEDDED_SOURCE.search(self.gin_text))
+
+
+class Record(_Model):
+    """One system in one track."""
+
+    schema_version: Literal[3] = 3
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,159}$")
+    track: str
+    track_version: str
+    trust: Trust
+    system: System
+    tasks: list[TaskScore]
+    unscored: list[Unscored] = Field(default_factory=list)
+    averages: dict[str, Finite] = Field(default_factory=dict)
+    latency: list[LatencyBlock]
+    training: Training | None
+    search: SearchExcerpt | None = None
+    provenance: Provenance | None
+
+    @model_validator(mode="after")
+    def _reproducible(self) -> Record:
+        if self.system.kind != "reported" and (self.provenance is None or self.training is None):
+            raise ValueError("training and provenance are required unless system.kind is 'reported'")
+        return self
+
+
+def parse(text: str, name: str = "record") -> Record:
+    """Reads one record from JSON text.
+
+    Args:
+        text: the JSON text, as `strict_json` reads it; unknown fields are refused.
+        name: file name for messages.
+
+    Raises:
+        RecordError: the text is not a valid record.
+    """
+    try:
+        value = strict_json(text)
+    except ValueError as error:
+        raise RecordError(f"{name}: not strict JSON: {error}") from None
+    version = value.get("schema_version") if isinstance(value, dict) else None
+    if version not in (*UPGRADES, SCHEMA_VERSION) or isinstance(version, bool):
+        raise RecordError(f"{name}: schema_version = {version!r}: this program reads versions 1 to {SCHEMA_VERSION}")
+    for older in range(version, SCHEMA_VERSION):
+        value = UPGRADES[older](value)
+    try:
+        return Record.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        # Names of unknown fields come from the file: control characters in them would reach the reader's terminal.
+        field = "".join(c if c.isprintable() else repr(c)[1:-1] for c in ".".join(map(str, first["loc"]))) or "record"
+        shown = repr(first.get("input"))
+        shown = shown if len(shown) <= 80 else shown[:77] + "..."
+        raise RecordError(f"{name}: {field} = {shown}: {first['msg']}") from None
+
+
+def read(path: Path) -> Record:
+    """Reads one record file; see `parse`."""
+    try:
+        return parse(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path}: cannot be read: {error}") from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file so that a reader, even after a crash, sees the old content or the new one and nothing between."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def write(path: Path, record: Record) -> None:
+    """Writes a record, after reading its own text back."""
+    text = json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    # Thousands of samples get a line for each process, not for each sample. No string contains a line break.
+    text = _INTEGERS.sub(lambda found: "[" + " ".join(found[1].split()) + "]", text)
+    if parse(text, str(path)) != record:
+        raise RecordError(f"{path}: the record does not survive writing and reading")
+    write_text(path, text)
+
+
+_CIRCUMSTANCES = ("timing", "command", "git_commit", "git_dirty", "device")
+
+
+def comparable(record: Record) -> dict[str, Any]:
+    """What of a record follows from its settings: equal on every machine, where numerics are portable.
+
+    Left out are measured latencies, times, the command line, the commit and the machine.
+    """
+    value = record.model_dump(mode="json")
+    value["latency"] = [block for block in value["latency"] if block["method"] != "measured"]
+    if value["provenance"]:
+        value["provenance"] = {k: v for k, v in value["provenance"].items() if k not in _CIRCUMSTANCES}
+    return value

@@ -1,0 +1,135 @@
+"""The verification record: who compared which record with what, on which machine, and how each field came out.
+
+A verification is evidence beside a record; it changes nothing in it. One JSON file, read as strictly as records are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from benchmark.records.record import Digest, Numerics, write_text
+
+Outcome = Literal["equal", "within tolerance", "different", "not compared"]
+EQUAL: Outcome = "equal"
+WITHIN: Outcome = "within tolerance"
+DIFFERENT: Outcome = "different"
+NOT_COMPARED: Outcome = "not compared"
+Shown = str | int | float | bool | None
+SUFFIX = ".verification.json"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Compared(_Model):
+    """One field of a record: the recorded value, the one found now, and what that means.
+
+    `note` says with which tolerance it was compared and why, or why it was not.
+    """
+
+    field: str
+    outcome: Outcome
+    recorded: Shown = None
+    found: Shown = None
+    note: str = ""
+
+
+class Verification(_Model):
+    """A comparison of one record with a run of its own settings.
+
+    `record_sha256` is that of the record's file. `searched` says whether the search was run again, or its outcome taken
+    from the record. `versions`, `device`, `numerics` and the commit are those of the verifying run.
+    """
+
+    schema_version: Literal[1] = 1
+    record_id: str
+    record_sha256: Digest
+    outcome: Literal["equal", "within tolerance", "different"]
+    searched: bool
+    command: str
+    git_commit: str
+    git_dirty: bool
+    versions: dict[str, str]
+    device: dict[str, str | int | float | bool | None]
+    numerics: Numerics
+    started_utc: str
+    seconds: float = Field(ge=0)
+    fields: list[Compared] = Field(min_length=1)
+
+
+def overall(fields: Iterable[Compared]) -> Literal["equal", "within tolerance", "different"]:
+    """The outcome of a whole comparison: that of its worst field."""
+    outcomes = {field.outcome for field in fields}
+    return "different" if DIFFERENT in outcomes else "within tolerance" if WITHIN in outcomes else "equal"
+
+
+def verdict(fields: Iterable[Compared]) -> str:
+    """The outcome in words: that of everything but latency, and that of latency, which is never exact."""
+    fields = list(fields)
+    latency = [f for f in fields if f.field.startswith("latency.measured") and f.outcome != NOT_COMPARED]
+    rest = overall(f for f in fields if not f.field.startswith("latency.measured"))
+    return f"{rest}; measured latency: {overall(latency) if latency else NOT_COMPARED}"
+
+
+def record_files(folder: Path) -> list[Path]:
+    """The record files of a folder, in name order; neither verifications nor hidden files, which are being written."""
+    files = (path for path in folder.glob("*.json") if not path.name.startswith("."))
+    return sorted(path for path in files if not path.name.endswith(SUFFIX))
+
+
+def path_beside(record: Path) -> Path:
+    """Where the verification of a record file is written: beside it."""
+    return record.with_name(record.name.removesuffix(".json") + SUFFIX)
+
+
+def write(path: Path, verification: Verification) -> None:
+    """Writes a verification atomically."""
+    text = json.dumps(verification.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def table(fields: Iterable[Compared]) -> list[str]:
+    """A comparison as lines of text: what differs first, then the rest in the record's order; equal circumstances once.
+
+    Fields of equal outcome below the same part of a record, such as the architecture, share one line.
+    """
+    fields = list(fields)
+    order = {DIFFERENT: 0, WITHIN: 1, EQUAL: 2, NOT_COMPARED: 3}
+    lines = []
+    for field in sorted(_summed(fields), key=lambda f: order[f.outcome]):
+        values = ""
+        if field.outcome == DIFFERENT or field.outcome == WITHIN:
+            values = f"  recorded {_words(field.recorded)}, found {_words(field.found)}"
+        elif field.outcome == EQUAL and field.recorded is not None:
+            values = f"  {_words(field.recorded)}"
+        note = f"  ({_words(field.note, 160)})" if field.note else ""
+        lines.append(f"{field.outcome:<17} {_words(field.field, 120)}{values}{note}")
+    counts = Counter(field.outcome for field in fields)
+    lines.append(", ".join(f"{counts[name]} {name}" for name in order if counts[name]))
+    return lines
+
+
+def _words(value: Shown, limit: int = 70) -> str:
+    text = value if isinstance(value, str) else repr(value)
+    text = " ".join(c if c.isprintable() else repr(c)[1:-1] for c in text.split(" "))
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+_SUMMED = ("system.encoder.", "provenance.data_digests.", "provenance.versions.", "search.trials.")
+
+
+def _summed(fields: list[Compared]) -> list[Compared]:
+    """The fields, with one for all equal ones of each part that has many."""
+    kept = [f for f in fields if f.outcome != EQUAL or not f.field.startswith(_SUMMED)]
+    for part in _SUMMED:
+        count = sum(f.outcome == EQUAL and f.field.startswith(part) for f in fields)
+        if count:
+            kept.append(Compared(field=part.rstrip("."), outcome="equal", note=f"{count} fields"))
+    return kept

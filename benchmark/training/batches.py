@@ -1,0 +1,81 @@
+"""Batches of token rows, for pretraining and for tasks."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from benchmark.training import partitioning
+from benchmark.training.masking import MaskedBatch
+from tasks.arrays import token_arrays
+
+
+class RowBatch(NamedTuple):
+    """Rows of token arrays; the last two are None where rows are single texts.
+
+    Attributes:
+        input_ids: `[batch, length]`, int32.
+        token_type_ids: 0 for the first sentence and 1 for the second, `[batch, length]`, uint8.
+        next_sentence_labels: as in `MaskedBatch`, `[batch]`, int32.
+    """
+
+    input_ids: np.ndarray
+    token_type_ids: np.ndarray | None
+    next_sentence_labels: np.ndarray | None
+
+
+def count_tokens(batch: MaskedBatch) -> jax.Array:
+    """Tokens of a batch that are not padding."""
+    return batch.attention_mask.sum()
+
+
+def describe_rows(rows: token_arrays.TokenArrays, batch_size: int, step: int, seed: int, shown: int = 16) -> str:
+    """Words for the batch of a step: its number and the rows that it is made of, as `take_rows` takes them."""
+    indices = token_arrays.batch_indices(rows.num_rows, batch_size, step, seed)
+    more = f" and {batch_size - shown} more" if batch_size > shown else ""
+    return f"batch {step} (rows {', '.join(map(str, indices[:shown]))}{more})"
+
+
+def take_rows(
+    rows: token_arrays.TokenArrays, batch_size: int, step: int, seed: int, mesh: Mesh | None = None
+) -> RowBatch:
+    """The rows of one step, in the order that `seed` gives, divided among the devices of the mesh.
+
+    Each process of a distributed run reads its own share of the batch.
+    """
+    indices = token_arrays.batch_indices(rows.num_rows, batch_size, step, seed)
+    own = row_batch(rows, indices[partitioning.own_rows(mesh, batch_size)])
+    return partitioning.place_rows(mesh, own, batch_size)
+
+
+def row_batch(rows: token_arrays.TokenArrays, indices: np.ndarray) -> RowBatch:
+    """The rows of these numbers, on the host."""
+    ids = np.asarray(rows.features["input_ids"][indices]).astype(np.int32)
+    types, labels = (
+        np.asarray(rows.features[name][indices]) if name in rows.features else None
+        for name in ("token_type_ids", "next_sentence_label")
+    )
+    return RowBatch(ids, types, None if labels is None else labels.astype(np.int32))
+
+
+def used_length(rows: token_arrays.TokenArrays, pad_id: int, multiple: int) -> int:
+    """Columns that hold anything but padding, rounded up; the rest need not be computed."""
+    used = np.flatnonzero((np.asarray(rows.features["input_ids"]) != pad_id).any(axis=0))
+    longest = int(used[-1]) + 1 if used.size else 1
+    return min(rows.features["input_ids"].shape[1], math.ceil(longest / multiple) * multiple)
+
+
+def make_batch(rows: token_arrays.TokenArrays, indices: np.ndarray, length: int, pad_id: int) -> dict[str, np.ndarray]:
+    """Rows `indices` cut to `length` columns, with `attention_mask`; integers are int32, regression labels float32."""
+    batch = {}
+    for name in ("input_ids", "token_type_ids", "label", "start_position", "end_position"):
+        if name in rows.features:
+            values = np.asarray(rows.features[name][indices])
+            values = values if np.issubdtype(values.dtype, np.floating) else values.astype(np.int32)
+            batch[name] = values[:, :length] if values.ndim == 2 else values
+    batch["attention_mask"] = (batch["input_ids"] != pad_id).astype(np.int32)
+    return batch

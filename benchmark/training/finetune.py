@@ -1,0 +1,160 @@
+"""Fine-tuning of one task: token arrays in, parameters out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from benchmark.config import EncoderConfig, FinetuneConfig, TrainerConfig
+from benchmark.models.heads import SequenceModel, SpanModel
+from benchmark.training import checkpoints
+from benchmark.training.batches import describe_rows, make_batch
+from benchmark.training.fit import fit
+from benchmark.training.initial import init_tree
+from benchmark.training.optimizers import learning_rate, make_direction
+from benchmark.training.state import DEFAULTS, init_state, make_train_step
+from tasks.arrays import token_arrays
+from tasks.catalogue import TaskInfo
+
+CLASS_OUTPUTS = (
+    3  # every classification head has room for GLUE's largest label set, so that tasks share one compiled program
+)
+
+
+def task_model(encoder: EncoderConfig, kind: str, compute_dtype: str = "float32") -> SequenceModel | SpanModel:
+    """Encoder with the head of a kind of task."""
+    dtype = jnp.dtype(compute_dtype)
+    if kind == "span":
+        return SpanModel(encoder, dtype=dtype)
+    return SequenceModel(encoder, CLASS_OUTPUTS if kind == "classification" else 1, dtype=dtype)
+
+
+def label_bias(task: TaskInfo) -> np.ndarray:
+    """0 for the labels a task has and -1e9 for unused outputs, which softmax and gradient ignore: `[CLASS_OUTPUTS]`."""
+    return np.where(np.arange(CLASS_OUTPUTS) < task.num_labels, 0.0, -1e9).astype(np.float32)
+
+
+def without_unused_outputs(params: Any, task: TaskInfo) -> Any:
+    """The parameters of a fine-tuned model whose classification head has the task's labels alone."""
+    if task.kind != "classification":
+        return params
+    head = params["classifier"]
+    return params | {"classifier": {name: values[..., : task.num_labels] for name, values in head.items()}}
+
+
+def initial_params(encoder: EncoderConfig, encoder_params: Any, kind: str, seed: int) -> Any:
+    """A copy of an encoder's parameters, which a train step may take over, with a fresh head."""
+    params = init_tree(task_model(encoder, kind), encoder, seed, num_inputs=3)
+    return params | {"encoder": jax.tree.map(jnp.array, encoder_params)}
+
+
+def restore_params(path: Path, encoder: EncoderConfig, task: TaskInfo) -> Any:
+    """Reads parameters that were kept `without_unused_outputs`, and adds those outputs, all 0.
+
+    Raises:
+        FileNotFoundError: there are none at `path`.
+        ValueError: they are of another architecture or task.
+    """
+    like = init_tree(task_model(encoder, task.kind), encoder, 0, num_inputs=3)
+    params = checkpoints.restore(path, without_unused_outputs(like, task))
+    if task.kind != "classification":
+        return params
+    missing = CLASS_OUTPUTS - task.num_labels
+    head = {name: np.pad(v, [(0, 0)] * (v.ndim - 1) + [(0, missing)]) for name, v in params["classifier"].items()}
+    return params | {"classifier": head}
+
+
+def _loss(encoder: EncoderConfig, kind: str, compute_dtype: str) -> Callable[..., Any]:
+    model = task_model(encoder, kind, compute_dtype)
+
+    def loss(params: Any, batch: dict[str, jax.Array], settings: dict[str, Any]) -> tuple[jax.Array, dict]:
+        outputs = model.apply({"params": params}, batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
+        cross_entropy = optax.softmax_cross_entropy_with_integer_labels
+        if kind == "classification":
+            value = cross_entropy(outputs + settings["label_bias"], batch["label"]).mean()
+        elif kind == "regression":
+            value = jnp.square(outputs[:, 0] - batch["label"]).mean()
+        else:
+            start = cross_entropy(outputs[..., 0], batch["start_position"])
+            end = cross_entropy(outputs[..., 1], batch["end_position"])
+            value = 0.5 * (start + end).mean()
+        return value, {}
+
+    return loss
+
+
+@lru_cache(maxsize=8)
+def train_step(encoder: EncoderConfig, kind: str, config: FinetuneConfig, trainer: TrainerConfig) -> tuple[Any, Any]:
+    """One compiled step for all tasks of a kind, all seeds and all schedules, and its optimiser."""
+    direction = make_direction(config.optimizer)
+    loss, parts = _loss(encoder, kind, trainer.compute_dtype), trainer.gradient_accumulation_steps
+    return make_train_step(loss, direction, accumulation_steps=parts), direction
+
+
+def finetune_steps(config: FinetuneConfig, epochs: float, num_rows: int) -> int:
+    """Steps of one fine-tuning run."""
+    steps = math.ceil(epochs * num_rows / config.batch_size)
+    return min(steps, config.max_steps) if config.max_steps else steps
+
+
+def finetune(
+    encoder: EncoderConfig,
+    encoder_params: Any,
+    task: TaskInfo,
+    rows: token_arrays.TokenArrays,
+    length: int,
+    pad_id: int,
+    config: FinetuneConfig,
+    epochs: float,
+    seed: int,
+    name: str,
+    trainer: TrainerConfig = DEFAULTS,
+) -> Any:
+    """Fine-tunes an encoder on one task, all parameters, from a fresh head.
+
+    Args:
+        encoder: architecture.
+        encoder_params: pretrained parameters of the encoder; they are not changed.
+        task: the task.
+        rows: materialised training rows.
+        length: columns to use, as `used_length` gives them.
+        pad_id: id of padding.
+        config: batch size, optimiser, limit of steps.
+        epochs: passes over the rows.
+        seed: seeds head and data order.
+        name: shown in errors.
+        trainer: how to train.
+
+    Returns:
+        Parameters of encoder and head.
+    """
+    step, direction = train_step(encoder, task.kind, config, trainer)
+    # A copy: the train step donates its state, and the caller's parameters serve other seeds and tasks.
+    params = initial_params(encoder, encoder_params, task.kind, seed)
+    total = finetune_steps(config, epochs, rows.num_rows)
+    settings = {"label_bias": label_bias(task)} if task.kind == "classification" else {}
+
+    def inputs(number: int) -> tuple[Any, Any, dict[str, Any]]:
+        indices = token_arrays.batch_indices(rows.num_rows, config.batch_size, number, seed)
+        rate = np.float32(learning_rate(config.optimizer, number, total))
+        return make_batch(rows, indices, length, pad_id), rate, settings
+
+    state, _ = fit(
+        init_state(params, direction),
+        step,
+        inputs,
+        total,
+        name=name,
+        log_every=total,
+        steps_per_dispatch=trainer.steps_per_dispatch,
+        describe_batch=lambda number: describe_rows(rows, config.batch_size, number, seed),
+    )
+    return state.params

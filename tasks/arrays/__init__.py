@@ -1,0 +1,1 @@
+"""Token arrays on disk: reading, writing, locks."""

@@ -1,0 +1,1 @@
+"""Descriptions of tasks for the command line."""

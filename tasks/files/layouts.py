@@ -1,0 +1,127 @@
+"""Finds the official files of a task below a data root, under the names that people have them.
+
+The folders of the tasks lie in `glue/` (or `glue_data/`, as the usual download script calls it, or `GLUE/`) and in
+`squad/` (or `SQuAD/`), or in the root itself. Every file may be plain, `.gz` or `.xz`. MRPC may also come as it was
+published first: `msr_paraphrase_train.txt`, which GLUE's `dev_ids.tsv` divides into training and validation rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.catalogue import TaskInfo
+from tasks.errors import DataError
+
+COMPRESSIONS = ("", ".gz", ".xz")
+_GROUP_FOLDERS = {"glue": ("glue", "glue_data", "GLUE", ""), "squad": ("squad", "SQuAD", "")}
+
+
+@dataclass(frozen=True)
+class SplitFiles:
+    """The files that one split is read from.
+
+    Attributes:
+      table: the file with the rows.
+      validation_ids: the file with the ids of the validation rows, where `table` holds training and validation rows.
+      official_names: for each file the name by which `tasks.files.known_files` knows it.
+    """
+
+    table: Path
+    validation_ids: Path | None
+    official_names: tuple[str, ...]
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All files, the one with the rows first."""
+        return (self.table,) if self.validation_ids is None else (self.table, self.validation_ids)
+
+
+def _existing(path: Path) -> Path | None:
+    """Finds a file, plain or compressed."""
+    for compression in COMPRESSIONS:
+        candidate = path.with_name(path.name + compression)
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def _places(info: TaskInfo, directory: Path, split: str) -> Iterator[tuple[tuple[Path, ...], tuple[str, ...]]]:
+    """Lists where a split may lie, best first: the (uncompressed) paths that are needed together, and their names."""
+    group, _, folder = info.directory.partition("/")
+    official = info.official_file(split)
+    bases = [directory / name for name in _GROUP_FOLDERS[group]]
+    for base in bases:
+        yield (base / folder / official.rsplit("/", 1)[1],), (official,)
+        for other in info.other_files.get(split, ()):
+            yield (base / other,), (official,)
+    parts = info.parts.get(split)
+    if parts:
+        for base in bases:
+            yield tuple(base / folder / part for part in parts), tuple(f"{info.directory}/{part}" for part in parts)
+
+
+def find_all(info: TaskInfo, directory: Path | str, split: str) -> list[SplitFiles]:
+    """Finds every file that a split can be read from.
+
+    Args:
+      info: the task.
+      directory: the data root.
+      split: `train`, `validation` or `test`.
+
+    Returns:
+      what is there, in order of preference: readers use the first.
+    """
+    if split not in info.split_stems:
+        return []
+    found: list[SplitFiles] = []
+    for wanted, names in _places(info, Path(directory), split):
+        paths = [_existing(path) for path in wanted]
+        table = paths[0]
+        # Where file names ignore case, `glue` and `GLUE` are one folder.
+        if table is not None and all(paths) and not any(table.samefile(files.table) for files in found):
+            found.append(SplitFiles(table, paths[1] if len(paths) > 1 else None, names))
+    return found
+
+
+def find(info: TaskInfo, directory: Path | str, split: str) -> SplitFiles | None:
+    """Finds the files that a split is read from.
+
+    Args:
+      info: the task.
+      directory: the data root.
+      split: `train`, `validation` or `test`.
+
+    Returns:
+      the files, or None where there are none.
+    """
+    return next(iter(find_all(info, directory, split)), None)
+
+
+def require(info: TaskInfo, directory: Path | str, split: str) -> SplitFiles:
+    """Finds the files of a split that must be there.
+
+    Args:
+      info: the task.
+      directory: the data root.
+      split: `train`, `validation` or `test`.
+
+    Returns:
+      the files.
+
+    Raises:
+      DataError: naming the paths that were looked at, what they should hold and where to get it.
+    """
+    if split not in info.split_stems:
+        where = f"; it is predicted with the model of {info.trained_on}" if info.trained_on and split == "train" else ""
+        raise DataError(f"task {info.name} has no split '{split}'; it has {', '.join(info.split_stems)}{where}")
+    files = find(info, directory, split)
+    if files is None:
+        first, *others = (" with ".join(map(str, paths)) for paths, _ in _places(info, Path(directory), split))
+        raise DataError(
+            f"{first} (or .gz, .xz) is missing: it should hold the {split} split of {info.title}"
+            f" ({info.split_sizes[split]:,} examples); also looked at {', '.join(others)};"
+            f" get it from {info.download}"
+        )
+    return files

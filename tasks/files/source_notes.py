@@ -1,0 +1,106 @@
+"""Notes on the official files that arrays were made of: content, number of examples, rows that were skipped.
+
+A note lies beside the arrays, so that it is there for every run that uses them, whoever made them. Names in it are
+official ones, not paths of a machine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tasks.catalogue import TaskInfo, get_task
+from tasks.files import layouts, readers
+from tasks.files.bad_rows import OnBadRow
+from tasks.files.known_files import KNOWN_FILES
+from tasks.files.text_files import content_digest
+
+NOTE_FILE = "source.json"
+
+Notes = dict[str, dict[str, dict[str, Any]]]
+
+
+def write(directory: Path, info: TaskInfo, root: Path, split: str, on_bad_row: OnBadRow) -> None:
+    """Reads the files of a split and writes the note on them.
+
+    Args:
+      directory: the folder of the arrays.
+      info: the task.
+      root: the data root.
+      split: `train`, `validation` or `test`.
+      on_bad_row: as for `tasks.files.readers.read_examples`.
+
+    Raises:
+      DataError: if the split cannot be read.
+    """
+    files = layouts.require(info, root, split)
+    found = readers.report(info, files, split, on_bad_row)
+    note = {
+        "files": {n: content_digest(path)[0] for n, path in zip(files.official_names, files.paths, strict=True)},
+        "examples": found.examples,
+        "skipped": found.skipped,
+        "reasons": list(found.reasons),
+    }
+    (directory / NOTE_FILE).write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+
+
+def load(output: Path, tasks: Mapping[str, Mapping[str, str]]) -> Notes:
+    """Collects the notes of a data folder.
+
+    Args:
+      output: the folder of `data.json`.
+      tasks: task name -> split -> folder of its arrays in `output`, as in `data.json`.
+
+    Returns:
+      task name -> split -> `files` (official name -> sha256 of the content), `examples`, `skipped` (number of rows) and
+      `reasons` (of the first few); arrays that come from elsewhere have none.
+    """
+    notes: Notes = {}
+    for name, splits in tasks.items():
+        for split, directory in splits.items():
+            path = output / directory / NOTE_FILE
+            if path.is_file():
+                notes.setdefault(name, {})[split] = json.loads(path.read_text(encoding="utf-8"))
+    return notes
+
+
+def wrong_count(info: TaskInfo, split: str, count: int) -> str:
+    """Says that a number of examples is not the official one.
+
+    Args:
+      info: the task.
+      split: the split.
+      count: the number of examples that were read.
+
+    Returns:
+      what is wrong, "" where nothing is.
+    """
+    official = info.split_sizes[split]
+    return "" if abs(count - official) <= info.size_tolerance else f"{count:,} examples, {official:,} are official"
+
+
+def warnings(notes: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
+    """Says what makes the data of a run differ from the official ones, or may.
+
+    Args:
+      notes: from `load`.
+
+    Returns:
+      one line for each file with unknown content, each wrong number of examples, and each file with skipped rows.
+    """
+    lines = []
+    for task, splits in notes.items():
+        for split, note in splits.items():
+            table = next(iter(note["files"]))
+            lines += [
+                f"{name}: content {digest} is not that of a known copy"
+                for name, digest in note["files"].items()
+                if digest not in KNOWN_FILES or KNOWN_FILES[digest].name != name
+            ]
+            if problem := wrong_count(get_task(task), split, note["examples"]):
+                lines.append(f"{table}: {problem}")
+            if note["skipped"]:
+                lines.append(f"{table}: bad rows skipped: {note['skipped']:,}; the first: {note['reasons'][0]}")
+    return list(dict.fromkeys(lines))

@@ -1,0 +1,151 @@
+"""Compares data files with what is known of them: number of examples, digest of the content."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tasks.catalogue import TASKS, TaskInfo
+from tasks.encoding import vocabulary
+from tasks.errors import DataError
+from tasks.files import layouts, readers
+from tasks.files.known_files import KNOWN_FILES, known_versions
+from tasks.files.layouts import SplitFiles
+from tasks.files.source_notes import wrong_count
+from tasks.files.text_files import content_digest
+
+Level = Literal["ok", "warning", "error", "missing"]
+
+_VOCABULARIES = "vocab/*.txt"
+
+
+@dataclass(frozen=True)
+class FileCheck:
+    """What was found out about the files of one split.
+
+    Attributes:
+      task: the name of the task, or `vocabulary`.
+      split: the split.
+      file: the files, relative to the data root.
+      rows: the number of examples, None where the file could not be read.
+      official_rows: the official number.
+      digest: `official`, `copy`, `rebuilt` or `unknown`, one for each file.
+      level: how good that is.
+      verdict: the same in words.
+    """
+
+    task: str
+    split: str
+    file: str
+    rows: int | None
+    official_rows: int | None
+    digest: str
+    level: Level
+    verdict: str
+
+
+def check_directory(root: Path) -> list[FileCheck]:
+    """Checks every file of a task, and every vocabulary, below a data root.
+
+    Args:
+      root: the folder that holds `glue/` and `squad/`, or the folders of the tasks.
+
+    Returns:
+      one entry for each split of each task (level `missing` where there is no file) and each further file of a split.
+
+    Raises:
+      DataError: if there is no folder, or no file in it that belongs to a task.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root} is no folder; the folder that holds glue/ and squad/ is expected")
+    checks = []
+    for info in TASKS.values():
+        for split, official in info.split_sizes.items():
+            found = layouts.find_all(info, root, split)
+            checks += [_check_split(info, split, files, root) for files in found]
+            if not found:
+                checks.append(FileCheck(info.name, split, "-", None, official, "-", "missing", "no file"))
+    checks += [_check_vocabulary(path, root) for path in sorted(root.glob(_VOCABULARIES))]
+    if all(check.level == "missing" for check in checks):
+        some = ", ".join(TASKS[name].official_file("train") for name in ("glue_sst2_v1", "squad_v1_1_v1"))
+        raise DataError(f"{root}: no file of any task; official files are expected there, such as {some}")
+    return checks
+
+
+def _judge_digest(path: Path, name: str) -> tuple[str, Level, str]:
+    """Looks the content of a file up: its origin, how good that is, and why."""
+    digest, size = content_digest(path)
+    known = KNOWN_FILES.get(digest)
+    if known is not None and known.name != name:
+        return known.origin, "error", f"this is {known.name}, {name} is expected"
+    if known is not None:
+        return known.origin, "ok", ""
+    others = ", ".join(f"{file.bytes:,} ({file.origin})" for file in known_versions(name))
+    return "unknown", "warning", f"unknown content of {size:,} bytes" + (f"; known: {others}" if others else "")
+
+
+def _check_split(info: TaskInfo, split: str, files: SplitFiles, root: Path) -> FileCheck:
+    """Reads the files of a split, counts and digests."""
+    shown = " + ".join(str(path.relative_to(root)) for path in files.paths)
+    rows: int | None = None
+    origins, problems = [], []
+    levels: list[Level] = ["ok"]
+    try:
+        for path, name in zip(files.paths, files.official_names, strict=True):
+            origin, level, problem = _judge_digest(path, name)
+            origins.append(origin)
+            levels.append(level)
+            problems.append(problem)
+        rows = readers.report(info, files, split).examples
+        problems.insert(0, wrong_count(info, split, rows))
+        levels.append("error" if problems[0] else "ok")
+    except DataError as error:
+        levels.append("error")
+        problems.insert(0, str(error))
+    level = next(level for level in ("error", "warning", "ok") if level in levels)
+    verdict = "; ".join(filter(None, problems)) or "ok"
+    digest = " + ".join(origins) or "-"
+    return FileCheck(info.name, split, shown, rows, info.split_sizes[split], digest, level, verdict)
+
+
+def _check_vocabulary(path: Path, root: Path) -> FileCheck:
+    """Reads a vocabulary; only that of a published model can be known."""
+    name = str(path.relative_to(root))
+    try:
+        rows: int | None = vocabulary.load(path).size
+        digest, level, verdict = _judge_digest(path, name)
+    except DataError as error:
+        rows, digest, level, verdict = None, "-", "error", str(error)
+    return FileCheck("vocabulary", "-", name, rows, None, digest, level, verdict or "ok")
+
+
+def table(checks: list[FileCheck]) -> str:
+    """Writes the result of a check for a terminal.
+
+    Args:
+      checks: from `check_directory`.
+
+    Returns:
+      a line for each, and a last one that sums up.
+    """
+    rows: list[tuple[str, ...]] = [("task", "split", "file", "rows", "official", "digest", "verdict")]
+    for check in checks:
+        counts = ["-" if count is None else f"{count:,}" for count in (check.rows, check.official_rows)]
+        # What needs attention stands out; the others say all in one word.
+        verdict = f"{check.level.upper()}: {check.verdict}" if check.level in ("warning", "error") else check.verdict
+        rows.append((check.task, check.split, check.file, *counts, check.digest, verdict))
+    widths = [max(map(len, column)) for column in list(zip(*rows, strict=True))[:-1]]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if position in (3, 4) else cell.ljust(width)
+            for position, (cell, width) in enumerate(zip(row, widths, strict=False))
+        ]
+        lines.append("  ".join([*cells, row[-1]]))
+    number = {level: sum(check.level == level for check in checks) for level in ("ok", "warning", "error", "missing")}
+    lines.append(
+        f"{number['ok']} good, {number['warning']} of unknown content, {number['error']} wrong;"
+        f" {number['missing']} splits have no file"
+    )
+    return "\n".join(lines)

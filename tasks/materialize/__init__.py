@@ -1,0 +1,1 @@
+"""From official files to token arrays on disk, once."""

@@ -1,0 +1,87 @@
+"""What the steps of one call of the data stage share: the request, the clock, the digests of what was read."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.files.text_files import sha256_file
+from tasks.materialize.progress import Progress, Show
+from tasks.materialize.request import MaterializeRequest
+from tasks.sources import corpora
+from tasks.sources.texts import HubCorpus, find_corpus
+
+# Raised whenever the same sources give other arrays; directories of older versions are then left alone.
+FORMAT_VERSION = 2
+ROWS_PER_BATCH = 2048
+
+
+class BuildNeededError(Exception):
+    """Something is not there yet, and this call was asked not to build."""
+
+
+@dataclass
+class Build:
+    """What the steps of one call share."""
+
+    request: MaterializeRequest
+    output: Path
+    root: Path
+    progress: Progress
+    show: Show = lambda state: None
+    may_build: bool = True
+    source_files: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def require_build(self) -> None:
+        """Stops a call that may only reuse."""
+        if not self.may_build:
+            raise BuildNeededError
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Adds the time of a block to `seconds`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[step] = round(self.seconds.get(step, 0.0) + time.perf_counter() - start, 3)
+
+    def source(self, path: Path | HubCorpus) -> str:
+        """Digests a source file, folder or corpus, and notes it for `data.json`."""
+        return self.digest_files(corpora.corpus_files(path))
+
+    def digest_files(self, files: Iterable[Path]) -> str:
+        """Digests source files, and notes them for `data.json`."""
+        digests = []
+        for file in files:
+            name = os.path.relpath(file, self.root)
+            if name not in self.source_files:
+                self.source_files[name] = {"sha256": sha256_file(file), "bytes": file.stat().st_size}
+            digests.append([name, self.source_files[name]["sha256"]])
+        return digest(digests)
+
+    def corpus(self, entry: str) -> Path | HubCorpus:
+        """Finds an entry of `pretrain_corpora`."""
+        return find_corpus(self.root, entry)
+
+    def seqio_tasks(self) -> Any:
+        """Imports `tasks.seqio_tasks.registry`, the slow import, when the first array has to be built."""
+        self.require_build()
+        with self.timed("import_tensorflow"):
+            from tasks.seqio_tasks import registry
+
+            return registry
+
+
+def digest(*parts: Any) -> str:
+    """Digests values that JSON can hold; 12 hexadecimal digits, short enough for the name of a folder."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

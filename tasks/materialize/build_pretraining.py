@@ -1,0 +1,144 @@
+"""Builds what comes from pretraining text: the vocabulary and the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from tasks.arrays.write import array_directory, write_atomically
+from tasks.encoding import vocabulary
+from tasks.encoding.preprocessors import token_id_dtype
+from tasks.errors import DataError
+from tasks.materialize import upkeep
+from tasks.materialize.build import FORMAT_VERSION, ROWS_PER_BATCH, Build, digest
+from tasks.materialize.progress import Meter
+from tasks.pretraining import pretraining_task
+from tasks.sources import corpora
+
+
+def build_vocabulary(build: Build) -> vocabulary.Vocabulary:
+    """Trains or copies the vocabulary to `output/vocabulary-<digest>.txt`.
+
+    Raises:
+      DataError: if the given vocabulary is missing or has another size, or there is no text to train on.
+    """
+    request = build.request
+    if request.vocabulary != "train":
+        given = vocabulary.load(build.root / request.vocabulary)
+        if given.size != request.vocabulary_size:
+            raise DataError(
+                f"vocabulary {given.path} has {given.size} tokens; vocabulary_size says {request.vocabulary_size}"
+            )
+        build.source(given.path)
+        target = build.output / f"vocabulary-{given.digest[:12]}.txt"
+        write_atomically(target, given.path.read_bytes())
+        return vocabulary.load(target)
+    corpora_digests = [build.source(build.corpus(corpus)) for corpus in request.pretrain_corpora]
+    key = digest(vocabulary.TRAINER_VERSION, request.vocabulary_size, corpora_digests)
+    target = build.output / f"vocabulary-{key}.txt"
+    earlier = upkeep.read_index(build.output)
+    if earlier and target.is_file() and not upkeep.vocabulary_is_intact(build.output, earlier, target.name):
+        build.progress(f"{target}: not as it was written; training it again")
+        target.unlink()
+    if not target.is_file():
+        build.require_build()
+        with build.timed("vocabulary"):
+            sentences = (
+                sentence
+                for corpus in request.pretrain_corpora
+                for part in corpora.read_parts(build.corpus(corpus))
+                for sentence in part.sentences
+            )
+            tokens = vocabulary.train_wordpiece(sentences, request.vocabulary_size)
+            write_atomically(target, "".join(f"{token}\n" for token in tokens).encode())
+        build.progress(f"vocabulary: {len(tokens):,} tokens trained in {build.seconds['vocabulary']:.1f} s")
+    return vocabulary.load(target)
+
+
+def build_pretraining(build: Build, words: vocabulary.Vocabulary) -> dict[str, str]:
+    """Builds the pretraining rows of both splits.
+
+    Returns:
+      split -> name of the folder of its arrays.
+
+    Raises:
+      DataError: if a corpus is missing or gives too few rows.
+    """
+    request = build.request
+    held_out = request.validation_rows
+    name = pretraining_task(request.sentence_pairs).name
+    corpora_digests = [build.source(build.corpus(corpus)) for corpus in request.pretrain_corpora]
+    shared = [FORMAT_VERSION, name, words.digest, request.pretrain_length]
+    if request.sentence_pairs:
+        shared.append(request.pretrain_seed)
+    train_key = [*shared, corpora_digests, request.pretrain_rates, request.pretrain_max_rows]
+    if not request.pretrain_validation:
+        targets = {
+            "train": build.output / f"{name}-train-{digest(*train_key, held_out)}",
+            "validation": build.output / f"{name}-validation-{digest(*train_key, held_out)}",
+        }
+        found = [upkeep.usable(target, build.progress) for target in targets.values()]
+        if not all(found):
+            _build_rows(build, words, request.pretrain_corpora, request.pretrain_rates, targets)
+        return {split: path.name for split, path in targets.items()}
+    validation_digest = build.source(build.corpus(request.pretrain_validation))
+    train = build.output / f"{name}-train-{digest(*train_key)}"
+    validation = build.output / f"{name}-validation-{digest(*shared, validation_digest, held_out)}"
+    if not upkeep.usable(train, build.progress):
+        _build_rows(build, words, request.pretrain_corpora, request.pretrain_rates, {"train": train})
+    if not upkeep.usable(validation, build.progress):
+        _build_rows(build, words, (request.pretrain_validation,), (1.0,), {"validation": validation})
+    return {"train": train.name, "validation": validation.name}
+
+
+def _build_rows(
+    build: Build,
+    words: vocabulary.Vocabulary,
+    names: tuple[str, ...],
+    rates: tuple[float, ...],
+    targets: Mapping[str, Path],
+) -> None:
+    """Reads rows of a mixture into the targets; where there are both, validation gets the last rows."""
+    request = build.request
+    seqio_tasks = build.seqio_tasks()
+    task = pretraining_task(request.sentence_pairs)
+    held_out = request.validation_rows if len(targets) == 2 else 0
+    limit = request.validation_rows if "train" not in targets else request.pretrain_max_rows
+    limit = limit + held_out if limit else 0
+    paths = [build.corpus(name) for name in names]
+    dtypes = {name: token_id_dtype(words.size) if name == "input_ids" else np.dtype(np.uint8) for name in task.features}
+    first = next(iter(targets))
+    files = [file for path in paths for file in corpora.corpus_files(path)]
+    meter = Meter(f"pretrain {first}", files, limit, build.show)
+    with build.timed("pretrain"):
+        mixture = seqio_tasks.register_pretraining(
+            paths, rates, words, request.pretrain_length, task, request.pretrain_seed
+        )
+        pending: dict[str, np.ndarray] = {}
+        total = 0
+        with array_directory(targets[first], dtypes) as writer:
+            for batch in seqio_tasks.rows(mixture, "train", ROWS_PER_BATCH):
+                batch = {name: rows[: limit - total] if limit else rows for name, rows in batch.items()}
+                total += len(batch["input_ids"])
+                meter.update(total)
+                # The last rows are held back, because only the end of the stream tells which they are.
+                pending = {name: np.concatenate([pending.get(name, rows[:0]), rows]) for name, rows in batch.items()}
+                ready = len(pending["input_ids"]) - held_out
+                if ready > 0:
+                    writer.append({name: rows[:ready] for name, rows in pending.items()})
+                    pending = {name: rows[ready:] for name, rows in pending.items()}
+                if limit and total >= limit:
+                    break
+            if not writer.num_rows or total < held_out:
+                raise DataError(
+                    f"{', '.join(map(str, paths))}: {total:,} rows of {request.pretrain_length} tokens; more than"
+                    f" validation_rows ({held_out:,}) are needed"
+                )
+            rows = writer.num_rows
+        if held_out:
+            with array_directory(targets["validation"], dtypes) as writer:
+                writer.append(pending)
+    parts = ", ".join(f"{name} {rows if name == first else held_out:,}" for name in targets)
+    build.progress(f"pretrain: {parts} rows of {request.pretrain_length} in {build.seconds['pretrain']:.1f} s")

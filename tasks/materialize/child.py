@@ -1,0 +1,55 @@
+"""The process that builds token arrays; `tasks.materialize.start_child` starts it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import json
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from tasks.errors import DataError
+from tasks.materialize.request import MaterializeRequest
+
+
+def _import_quietly(module: str) -> None:
+    with contextlib.suppress(Exception):
+        importlib.import_module(module)
+
+
+def main() -> None:
+    """Reads a request from standard input, serves it, and answers on standard output."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    # Whatever a library prints goes to the log, not between the answers.
+    os.dup2(2, 1)
+
+    def say(**answer: Any) -> None:
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+    from tasks.materialize.steps import materialize
+
+    # A child is started only to build. The slow import of TensorFlow goes on while text is generated and vocabulary is
+    # trained; an import that fails there fails again, audibly, where it is needed.
+    threading.Thread(target=_import_quietly, args=("tasks.seqio_tasks.registry",), daemon=True).start()
+    message = json.load(sys.stdin)
+    try:
+        request = MaterializeRequest.from_dict(message["request"])
+        output = Path(message["output"])
+        result = materialize(
+            request, output, lambda line: say(progress=line), lambda state: say(state=dataclasses.asdict(state))
+        )
+        say(result=result)
+    except DataError as error:
+        say(error=str(error))
+    except OSError as error:
+        # A full disk, a folder that may not be written: the system's words say it, a trace of our code adds nothing.
+        say(error=f"{error.filename or message['output']}: {error.strerror or error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""Starts the process that builds token arrays, so that TensorFlow never enters the caller's.
+
+The child (`tasks.materialize.child`) gets the request as JSON on its standard input and answers with JSON
+lines on its standard output: progress, then a result or an error. A fresh interpreter, not `multiprocessing`,
+because the latter would import the caller's main module again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tasks.errors import DataError
+from tasks.materialize.request import MaterializeRequest
+from tasks.repository import REPOSITORY
+
+_LOG_TAIL_LINES = 20
+
+
+def environment(threads: int) -> dict[str, str]:
+    """Gives the environment of the child.
+
+    Args:
+      threads: how many threads the tokenizer may use.
+
+    Returns:
+      the caller's environment, with accelerators hidden (SeqIO imports JAX, which would reserve their memory) and
+      TensorFlow quiet.
+    """
+    paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONUNBUFFERED": "1",
+        "RAYON_NUM_THREADS": str(threads),
+        "TOKENIZERS_PARALLELISM": "true",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "JAX_PLATFORMS": "cpu",
+    }
+
+
+def run(
+    request: MaterializeRequest,
+    output: Path,
+    progress: Callable[[str], None],
+    show: Callable[[dict[str, Any]], None] = lambda state: None,
+) -> dict[str, Any]:
+    """Runs the child and waits for it.
+
+    Args:
+      request: what to make.
+      output: the folder for the result.
+      progress: gets the lines of the child's progress as they come.
+      show: gets the fields of `tasks.materialize.progress.State`, a few times a second during long steps.
+
+    Returns:
+      the content of `data.json`.
+
+    Raises:
+      DataError: the child's, unchanged.
+      RuntimeError: if the child died otherwise; the message ends with the end of its log.
+    """
+    message = json.dumps({"request": dataclasses.asdict(request), "output": str(output)})
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tasks.materialize.child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env=environment(request.processes),
+            encoding="utf-8",
+        )
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            process.stdin.write(message)
+            process.stdin.close()
+            for line in process.stdout:
+                answer = json.loads(line)
+                if "progress" in answer:
+                    progress(answer["progress"])
+                elif "state" in answer:
+                    show(answer["state"])
+                elif "error" in answer:
+                    raise DataError(answer["error"])
+                else:
+                    return answer["result"]
+            process.wait()
+            log.seek(0)
+            tail = "".join(log.readlines()[-_LOG_TAIL_LINES:])
+            raise RuntimeError(f"the data process ended with exit code {process.returncode}:\n{tail}")
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()

@@ -1,0 +1,172 @@
+"""Turns official files into token arrays on disk, once.
+
+Every array directory is named by a digest of everything that shapes its content (source files, vocabulary, lengths, the
+version of this code), so a directory with the right name is the right data, and runs share them. A directory is built
+beside its place and moved there when complete; a run that is killed, or that runs beside another, harms nothing. One
+process builds in a folder at a time, and what it is about to reuse it reads first and compares with its digest
+(`tasks.materialize.upkeep`).
+
+TensorFlow is imported only when something has to be built, and `run_in_child` keeps it out of the caller's process.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from tasks import sources
+from tasks.arrays import locks
+from tasks.arrays.write import built_beside, write_atomically
+from tasks.catalogue import get_task
+from tasks.files import source_notes
+from tasks.files.text_files import sha256_file
+from tasks.materialize import start_child, upkeep
+from tasks.materialize.build import Build, BuildNeededError, digest
+from tasks.materialize.build_pretraining import build_pretraining, build_vocabulary
+from tasks.materialize.build_tasks import build_task
+from tasks.materialize.progress import Progress, Show, State, display, lines
+from tasks.materialize.request import MaterializeRequest
+from tasks.materialize.upkeep import DATA_FILE
+from tasks.pretraining import pretraining_task
+
+__all__ = ["DATA_FILE", "MaterializeRequest", "materialize", "run_in_child"]
+
+
+def materialize(
+    request: MaterializeRequest,
+    output: Path,
+    progress: Progress = lambda line: None,
+    show: Show | None = None,
+) -> dict[str, Any]:
+    """Makes the vocabulary and the token arrays of a request, except those that are there already.
+
+    Args:
+      request: what to make.
+      output: the folder for the result; it is created.
+      progress: gets one line per finished step.
+      show: gets the state of long steps; by default `progress` gets a line about them now and then.
+
+    Returns:
+      the content of `output/data.json`, which is written last: `vocabulary`, `pretrain_task`, `pretrain`, `tasks`,
+      `task_sources` (what was read from official files, see `tasks.files.source_notes`), `warnings` (what makes them
+      differ from known ones), `source_files`, `request`, `seconds` (time per step). Its paths are relative to `output`.
+
+    Raises:
+      DataError: if a file is missing or is not what it should be.
+    """
+    return _locked(Build(request, output, _root_path(request, output), progress, show or lines(progress)))
+
+
+def run_in_child(request: MaterializeRequest, output: Path, progress: Progress = lambda line: None) -> dict[str, Any]:
+    """Does what `materialize` does, but builds in a child process, so that TensorFlow stays out of this one.
+
+    Args:
+      request: what to make.
+      output: the folder for the result; it is created.
+      progress: gets one line per finished step.
+
+    Returns:
+      the content of `output/data.json`. Where everything is there already, no process is started.
+
+    Raises:
+      DataError: the child's, unchanged.
+    """
+    try:
+        return _locked(Build(request, output, _root_path(request, output), progress, may_build=False))
+    except BuildNeededError:
+        with display(progress) as show:
+            return start_child.run(request, output, progress, lambda state: show(State(**state)))
+
+
+def _locked(build: Build) -> dict[str, Any]:
+    """Serves a request while no other process builds in the same folder, then clears up."""
+    with locks.one_builder(
+        build.output, lambda: build.progress(f"waiting for the process that builds in {build.output}")
+    ):
+        data = _materialize(build)
+        upkeep.remove_leftovers(build.output, data)
+        return data
+
+
+def _materialize(build: Build) -> dict[str, Any]:
+    """Serves a request step by step."""
+    request, output = build.request, build.output
+    _generate_microworld(build)
+    _prepare_tfds(build)
+    words = build_vocabulary(build)
+    pretrain = build_pretraining(build, words)
+    tasks = {name: build_task(build, get_task(name), words) for name in request.tasks}
+    notes = source_notes.load(output, tasks)
+    warnings = source_notes.warnings(notes)
+    if build.seconds:
+        for warning in warnings:
+            build.progress(f"warning: {warning}")
+    data = {
+        "vocabulary": {
+            **{field: value for field, value in vars(words).items() if field != "path"},
+            "path": words.path.name,
+        },
+        "pretrain_task": pretraining_task(request.sentence_pairs).name,
+        "pretrain": pretrain,
+        "tasks": tasks,
+        "task_sources": notes,
+        "warnings": warnings,
+        "source_files": build.source_files,
+        "request": dataclasses.asdict(request),
+        "seconds": build.seconds,
+    }
+    data = json.loads(json.dumps(data))
+    if not build.seconds:
+        # Nothing was built: the times of the run that did build are worth more than none.
+        data["seconds"] = _seconds_of_earlier_run(output)
+    write_atomically(output / DATA_FILE, (json.dumps(data, indent=1, sort_keys=True) + "\n").encode())
+    return data
+
+
+def _seconds_of_earlier_run(output: Path) -> dict[str, float]:
+    return dict((upkeep.read_index(output) or {}).get("seconds") or {})
+
+
+def _root_path(request: MaterializeRequest, output: Path) -> Path:
+    """Says where the data root is, or will be once the microworld is generated."""
+    if request.source != "microworld":
+        return Path(request.directory)
+    from tasks import microworld
+
+    # Its own source is part of the name: another generator makes other data.
+    package = Path(microworld.__file__).parent
+    code = [sha256_file(path) for path in sorted(package.rglob("*.py"))]
+    key = digest(request.microworld_seed, request.microworld_scale, code)
+    return (Path(request.directory) if request.directory else output / "microworld") / key
+
+
+def _generate_microworld(build: Build) -> None:
+    """Generates the microworld if it is the source and is not there."""
+    request = build.request
+    if request.source != "microworld" or build.root.is_dir():
+        return
+    build.require_build()
+    from tasks import microworld
+
+    with build.timed("microworld"), locks.one_builder(build.root.parent):
+        upkeep.remove_half_built(build.root.parent)
+        if not build.root.is_dir():
+            with built_beside(build.root) as temporary:
+                microworld.generate(temporary, seed=request.microworld_seed, scale=request.microworld_scale)
+    build.progress(f"microworld: generated in {build.seconds['microworld']:.1f} s")
+
+
+def _prepare_tfds(build: Build) -> None:
+    """Has TensorFlow Datasets prepare what is not there yet."""
+    request = build.request
+    texts = [*request.pretrain_corpora, request.pretrain_validation]
+    for name in sources.unprepared(request.source, [get_task(task) for task in request.tasks], build.root, texts):
+        # Imported first and alone: the child imports it in a thread as well, and both would meet inside TensorFlow.
+        build.seqio_tasks()
+        from tasks.sources import tfds
+
+        build.progress(f"tfds: {name} is not prepared in {build.root}; downloading it")
+        with build.timed("tfds"):
+            tfds.prepare(build.root, name)

@@ -1,0 +1,146 @@
+"""Keeps a folder of token arrays sound: finds damage, removes what nothing refers to.
+
+When what is checked: trainers look at sizes only (`tasks.arrays.token_arrays.load`). The data stage reads and digests
+every file that it is about to reuse, each time, because a changed byte shows nowhere else: neither its size nor, if the
+disk did it, its time of change. docs/performance.md says what that costs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tasks.arrays import locks, token_arrays
+from tasks.arrays.write import BUILDING
+from tasks.materialize.progress import Progress
+
+DATA_FILE = "data.json"
+
+_VOCABULARY = re.compile(r"vocabulary-[0-9a-f]{12}\.txt")
+# What `write.write_atomically` leaves if it is killed between its two steps.
+_TEMPORARY = re.compile(r"\.(data\.json|vocabulary-[0-9a-f]{12}\.txt)-[0-9a-f]{8}")
+
+
+def read_index(output: Path) -> dict[str, Any] | None:
+    """Reads `data.json`.
+
+    Args:
+      output: the folder of the data stage.
+
+    Returns:
+      its content, or None where there is none that can be read.
+    """
+    try:
+        index = json.loads((output / DATA_FILE).read_text(encoding="utf-8"))
+        return index if isinstance(index, dict) else None
+    except (OSError, ValueError):
+        return None
+
+
+def array_names(index: dict[str, Any]) -> list[str]:
+    """Lists the array folders that an index refers to.
+
+    Args:
+      index: the content of `data.json`.
+
+    Returns:
+      the names of the folders.
+    """
+    splits = [index["pretrain"], *index["tasks"].values()]
+    return [name for directories in splits for name in directories.values()]
+
+
+def intact(output: Path) -> bool:
+    """Reads everything that `data.json` refers to and compares it with the digests.
+
+    Args:
+      output: the folder of the data stage.
+
+    Returns:
+      whether all is as it was written.
+    """
+    index = read_index(output)
+    try:
+        return (
+            index is not None
+            and vocabulary_is_intact(output, index)
+            and not any(token_arrays.damage(output / name) for name in array_names(index))
+        )
+    except (KeyError, TypeError, AttributeError):
+        return False
+
+
+def vocabulary_is_intact(output: Path, index: dict[str, Any], name: str = "") -> bool:
+    """Compares the vocabulary with its digest.
+
+    Args:
+      output: the folder of the data stage.
+      index: the content of its `data.json`.
+      name: the file that is meant; about another one than its own the index says nothing.
+
+    Returns:
+      whether the file is there and as it was written.
+    """
+    try:
+        if name and name != index["vocabulary"]["path"]:
+            return True
+        content = (output / index["vocabulary"]["path"]).read_bytes()
+        return hashlib.sha256(content).hexdigest() == index["vocabulary"]["digest"]
+    except (OSError, KeyError, TypeError):
+        return False
+
+
+def usable(directory: Path, progress: Progress) -> bool:
+    """Says whether an array folder is there and undamaged; a damaged one is removed.
+
+    Args:
+      directory: the folder.
+      progress: gets a line about a damaged folder.
+
+    Returns:
+      whether it can be used; if not, its place is free.
+    """
+    if not directory.exists():
+        return False
+    found = token_arrays.damage(directory)
+    if found is None:
+        return True
+    progress(f"{found}; building it again")
+    shutil.rmtree(directory)
+    return False
+
+
+def remove_leftovers(output: Path, index: dict[str, Any]) -> None:
+    """Removes what killed processes left half-built, and arrays and vocabularies that nothing refers to.
+
+    The caller holds the folder's builder lock. Folders that a live process builds or reads stay.
+
+    Args:
+      output: the folder of the data stage.
+      index: the content of its `data.json`.
+    """
+    remove_half_built(output)
+    wanted = {*array_names(index), index["vocabulary"]["path"]}
+    for entry in output.iterdir():
+        if entry.name in wanted:
+            continue
+        if entry.is_dir() and (entry / token_arrays.META_FILE).is_file():
+            locks.remove_unused(entry)
+        elif entry.is_file() and (_VOCABULARY.fullmatch(entry.name) or _TEMPORARY.fullmatch(entry.name)):
+            with suppress(OSError):
+                entry.unlink()
+
+
+def remove_half_built(folder: Path) -> None:
+    """Removes what killed processes left half-built.
+
+    Args:
+      folder: a folder in which directories are built, its builder lock held.
+    """
+    for entry in folder.glob(f"{BUILDING}*"):
+        locks.remove_unused(entry)

@@ -1,0 +1,204 @@
+"""Scores of predictions on a task: GLUE's metrics, SQuAD's, and the averages over GLUE that papers use. NumPy only.
+
+All scores are in percent (correlations times 100). Correlations of constant predictions are not defined; they count as
+0, because a record holds finite numbers only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tasks.catalogue import TaskInfo, get_task
+from tasks.errors import DataError
+from tasks.scoring.averages import AVERAGES, average, averages
+from tasks.scoring.squad_metrics import (
+    apply_null_threshold,
+    best_null_threshold,
+    evaluate_v2,
+    exact_match_score,
+    f1_score,
+    normalize_answer,
+    span_scores,
+)
+
+__all__ = [
+    "AVERAGES",
+    "accuracy",
+    "apply_null_threshold",
+    "average",
+    "averages",
+    "best_null_threshold",
+    "evaluate_v2",
+    "exact_match_score",
+    "f1",
+    "f1_score",
+    "has_no_answer_option",
+    "matthews",
+    "normalize_answer",
+    "pearson",
+    "per_example_scores",
+    "score",
+    "span_scores",
+    "spearman",
+]
+
+
+def accuracy(references: np.ndarray, predictions: np.ndarray) -> float:
+    """Share of equal entries of `[n]` and `[n]`, in percent."""
+    return 100.0 * float(np.mean(references == predictions))
+
+
+def f1(references: np.ndarray, predictions: np.ndarray) -> float:
+    """F1 of label 1 over `[n]` and `[n]`, in percent; 0 where neither has a 1.
+
+    References are 0 or 1; any other prediction counts as wrong, as in T5's `f1_score_with_invalid`.
+    """
+    valid = (predictions == 0) | (predictions == 1)
+    predicted = np.where(valid, predictions == 1, references != 1)
+    true_positives = int(np.sum((references == 1) & predicted))
+    total = int(np.sum(references == 1)) + int(np.sum(predicted))
+    return 100.0 * 2 * true_positives / total if total else 0.0
+
+
+def matthews(references: np.ndarray, predictions: np.ndarray) -> float:
+    """Matthews correlation of two columns of integer labels (any number of classes), times 100.
+
+    Args:
+      references: int `[n]`.
+      predictions: int `[n]`.
+
+    Returns:
+      the correlation of Gorodkin (2004), which for two classes is the usual formula; 0 where one column is constant.
+    """
+    labels = np.unique(np.concatenate([references, predictions]))
+    true = references[:, None] == labels
+    predicted = predictions[:, None] == labels
+    # Python integers: the products of counts below outgrow 64 bits for large sets.
+    true_counts = [int(count) for count in true.sum(0)]
+    predicted_counts = [int(count) for count in predicted.sum(0)]
+    correct, total = int((true & predicted).sum()), len(references)
+    covariance = correct * total - sum(a * b for a, b in zip(true_counts, predicted_counts, strict=True))
+    true_variance = total**2 - sum(count**2 for count in true_counts)
+    predicted_variance = total**2 - sum(count**2 for count in predicted_counts)
+    if not true_variance or not predicted_variance:
+        return 0.0
+    return 100.0 * covariance / (true_variance**0.5 * predicted_variance**0.5)
+
+
+def pearson(references: np.ndarray, predictions: np.ndarray) -> float:
+    """Pearson correlation of `[n]` and `[n]`, times 100; 0 where one of them is constant."""
+    first = np.asarray(references, np.float64)
+    second = np.asarray(predictions, np.float64)
+    if len(first) < 2 or np.all(first == first[0]) or np.all(second == second[0]):
+        return 0.0
+    first = _unit(first)
+    second = _unit(second)
+    return 100.0 * float(np.clip(first @ second, -1.0, 1.0))
+
+
+def _unit(values: np.ndarray) -> np.ndarray:
+    """Centres a vector and scales it to length 1; by its maximum first, lest squares vanish or overflow."""
+    centred = values - values.mean()
+    centred = centred / np.abs(centred).max()
+    return centred / np.linalg.norm(centred)
+
+
+def spearman(references: np.ndarray, predictions: np.ndarray) -> float:
+    """Spearman rank correlation of `[n]` and `[n]`, times 100; ties share their mean rank."""
+    return pearson(_ranks(np.asarray(references)), _ranks(np.asarray(predictions)))
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 1; equal values get the mean of their ranks."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return (last - (counts - 1) / 2)[inverse]
+
+
+def per_example_scores(task_name: str, predictions: Any, references: Any) -> dict[str, np.ndarray]:
+    """Scores every example by itself, where the metric allows that; paired tests need it.
+
+    Args:
+      task_name: a name in the catalogue.
+      predictions: as for `score`.
+      references: as for `score`.
+
+    Returns:
+      classification: `accuracy`; span tasks: `exact_match` and `f1`; values 0.0 to 1.0, `[n]`. Regression: nothing.
+    """
+    info = get_task(task_name)
+    if info.kind == "span":
+        answers = _predicted_answers(info, predictions, references)
+        rows = [
+            span_scores(answer, [entry["text"] for entry in example["answers"]], has_no_answer_option(info))
+            if answer is not None
+            else {"exact_match": 0.0, "f1": 0.0}
+            for answer, example in zip(answers, references, strict=True)
+        ]
+        return {name: np.array([row[name] for row in rows], np.float64) for name in ("exact_match", "f1")}
+    expected, predicted = _columns(task_name, predictions, references)
+    return {} if info.kind == "regression" else {"accuracy": (expected == predicted).astype(np.float64)}
+
+
+def score(task_name: str, predictions: Any, references: Any) -> dict[str, float]:
+    """Scores predictions with the metrics of a task.
+
+    Args:
+      task_name: a name in the catalogue.
+      predictions: `[n]` integer labels or float scores; for span tasks a mapping example id -> answer text.
+      references: `[n]` labels or scores; for span tasks the examples (`id`, `answers`).
+
+    Returns:
+      metric -> percent, in the order of the catalogue, the primary metric first.
+
+    Raises:
+      DataError: if the numbers of predictions and references differ, there are none, references are missing (label -1)
+        or a prediction is not finite.
+    """
+    info = get_task(task_name)
+    if info.kind == "span":
+        rows = per_example_scores(task_name, predictions, references)
+        return {name: 100.0 * float(rows[name].mean()) for name in info.metrics}
+    expected, predicted = _columns(task_name, predictions, references)
+    functions = {"accuracy": accuracy, "f1": f1, "matthews": matthews, "pearson": pearson, "spearman": spearman}
+    return {name: functions[name](expected, predicted) for name in info.metrics}
+
+
+def _columns(task_name: str, predictions: Any, references: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Checks the two columns of a classification or regression task."""
+    expected, predicted = np.asarray(references), np.asarray(predictions)
+    if expected.ndim != 1 or expected.shape != predicted.shape or not len(expected):
+        raise DataError(
+            f"{task_name}: predictions of shape {predicted.shape} for references of shape {expected.shape}; two equal"
+            " shapes [n] with n >= 1 are expected"
+        )
+    if np.any(expected < 0):
+        raise DataError(
+            f"{task_name}: reference {int(np.argmax(expected < 0))} has no label (-1); this split is unlabelled"
+        )
+    if not np.all(np.isfinite(predicted)):
+        raise DataError(f"{task_name}: prediction {int(np.argmin(np.isfinite(predicted)))} is not a finite number")
+    return expected, predicted
+
+
+def has_no_answer_option(info: TaskInfo) -> bool:
+    """Tells whether the questions of a span task may have no answer: the rules of SQuAD v2.0 instead of v1.1."""
+    return info.name.startswith("squad_v2")
+
+
+def _predicted_answers(
+    info: TaskInfo, predictions: Mapping[str, str], references: Sequence[Mapping[str, Any]]
+) -> list[str | None]:
+    """Brings predicted answers into the order of the references.
+
+    One that is missing counts as empty where that is a choice; else it is None, which scores 0.
+    """
+    if not references:
+        raise DataError(f"{info.name}: no references; at least one example is expected")
+    if unknown := sorted(set(predictions) - {example["id"] for example in references}):
+        raise DataError(f"{info.name}: prediction for '{unknown[0]}', which is no example of the references")
+    missing = "" if has_no_answer_option(info) else None
+    return [predictions.get(example["id"], missing) for example in references]

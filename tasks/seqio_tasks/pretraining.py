@@ -1,0 +1,139 @@
+"""SeqIO tasks and mixtures of pretraining text: one task per corpus, drawn from by rate."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import seqio
+import tensorflow as tf
+
+from tasks.encoding import preprocessors
+from tasks.encoding.vocabulary import Vocabulary
+from tasks.pretraining import PretrainingTask
+from tasks.seqio_tasks import sentence_pairs
+from tasks.seqio_tasks.base import (
+    batched,
+    kept_errors,
+    make_dataset,
+    mapped,
+    name_digest,
+    register,
+    texts_of,
+    tokenizer_of,
+)
+from tasks.sources import corpora
+
+# Parts of documents are longer than examples.
+_PARTS_PER_BATCH = 16
+
+
+def register_pretraining(
+    paths: Sequence[Path],
+    rates: Sequence[float],
+    vocabulary: Vocabulary,
+    length: int,
+    task: PretrainingTask,
+    seed: int = 0,
+) -> str:
+    """Registers a pretraining mixture: one SeqIO task per corpus, drawn from by rate.
+
+    Args:
+      paths: the corpora.
+      rates: how often rows are drawn from each, relative to each other.
+      vocabulary: the vocabulary of the rows.
+      length: the length of a row.
+      task: which rows to make.
+      seed: decides what is random about sentence pairs.
+
+    Returns:
+      the name of the SeqIO mixture.
+    """
+    names = []
+    for position, path in enumerate(paths):
+        # SeqIO sorts the tasks of a mixture by name before it samples, so the names must sort as the paths do: a digest
+        # of a path in front would make the order of the rows depend on the folder that the data lie in.
+        key = name_digest(path, vocabulary.path, vocabulary.digest, length, seed)
+        name = f"{task.name}_{position:04d}_{key}"
+        names.append(name)
+        if name in seqio.TaskRegistry.names():
+            continue
+        if task.sentence_pairs:
+            _register_pairs(name, path, vocabulary, length, (seed, position))
+        else:
+            _register_packed(name, path, vocabulary, length)
+    mixture = f"pretrain_mixture_{name_digest(names, list(rates))}"
+    if mixture not in seqio.MixtureRegistry.names():
+        # Rows of the other corpora go on after one has come to its end.
+        sample = functools.partial(tf.data.Dataset.sample_from_datasets, stop_on_empty_dataset=False)
+        seqio.MixtureRegistry.add(mixture, list(zip(names, rates, strict=True)), sample_fn=sample)
+    return mixture
+
+
+def _register_packed(name: str, path: Path, vocabulary: Vocabulary, length: int) -> None:
+    """Registers the rows of one corpus: its documents, cut to length."""
+    words = tokenizer_of(vocabulary)
+    outputs = {"input_ids": (tf.int32, (length,))}
+
+    def parts() -> Iterator[dict[str, str]]:
+        for part in corpora.read_parts(path):
+            yield {"text": " ".join(part.sentences)}
+
+    def encode(texts: np.ndarray) -> Sequence[np.ndarray]:
+        return [preprocessors.pack_documents(words, vocabulary, texts_of(texts), length)]
+
+    def source(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
+        del split, shuffle_files, seed
+        return make_dataset(parts, {"text": tf.string}, _PARTS_PER_BATCH)
+
+    register(
+        name,
+        seqio.FunctionDataSource(source, splits=["train"]),
+        batched(encode, ("text",), outputs, _PARTS_PER_BATCH),
+        outputs,
+        vocabulary,
+    )
+
+
+def _register_pairs(name: str, path: Path, vocabulary: Vocabulary, length: int, pair_seed: tuple[int, int]) -> None:
+    """Registers the sentence pairs of one corpus; an example of the source is a block of documents."""
+    words = tokenizer_of(vocabulary)
+    outputs = {
+        "input_ids": (tf.int32, (length,)),
+        "token_type_ids": (tf.uint8, (length,)),
+        "next_sentence_label": (tf.int32, ()),
+    }
+
+    def blocks() -> Iterator[dict[str, Any]]:
+        parts = corpora.read_parts(path)
+        for number, block in enumerate(sentence_pairs.blocks_of_parts(parts, str(path))):
+            yield {
+                "texts": ["\n".join(part.sentences) for part in block],
+                "documents": [part.document for part in block],
+                "block": number,
+            }
+
+    def encode(texts: np.ndarray, documents: np.ndarray, block: np.ndarray) -> Sequence[np.ndarray]:
+        seeds = (*pair_seed, int(block))
+        rows = sentence_pairs.pair_rows(words, vocabulary, texts_of(texts), documents.tolist(), length, seeds)
+        return [rows[feature] for feature in outputs]
+
+    def source(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
+        del split, shuffle_files, seed
+        signature = {
+            "texts": tf.TensorSpec((None,), tf.string),
+            "documents": tf.TensorSpec((None,), tf.int64),
+            "block": tf.TensorSpec((), tf.int64),
+        }
+        return tf.data.Dataset.from_generator(lambda: kept_errors(blocks()), output_signature=signature)
+
+    register(
+        name,
+        seqio.FunctionDataSource(source, splits=["train"]),
+        mapped(encode, ("texts", "documents", "block"), outputs),
+        outputs,
+        vocabulary,
+    )

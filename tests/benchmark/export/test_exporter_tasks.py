@@ -1,0 +1,192 @@
+"""Fine-tuned models as Hugging Face directories: they load with their heads and predict what the run predicted."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+import transformers
+
+from baselines.__main__ import main
+from benchmark.config import EncoderConfig, to_dict
+from benchmark.evaluation.predict import predict
+from benchmark.models.heads import SequenceModel, SpanModel
+from benchmark.pipeline import finetune as finetuning
+from benchmark.pipeline.run_context import Run
+from benchmark.records.record import Unscored, write
+from benchmark.training import checkpoints, finetune
+from benchmark.training.batches import make_batch
+from benchmark.training.initial import init_tree, trained_like
+from tasks.arrays.token_arrays import TokenArrays
+from tasks.catalogue import get_task
+from tasks.encoding import vocabulary
+from tests.helpers.board_records import make_record, make_task
+from tests.helpers.encoders import small_encoder
+from tests.helpers.mnli_run import AX, ENCODER, MISMATCHED, MNLI, make_run
+
+BERT = small_encoder(
+    embedding_size=16,
+    intra_bottleneck_size=None,
+    key_query_shared_bottleneck=False,
+    trigram_input=False,
+    normalization_type="layer_norm",
+    pooler="tanh",
+)
+
+
+def write_record(workdir: Path, encoder: EncoderConfig, *tasks: str, unscored: str = "") -> Path:
+    """What a run leaves beside its parameters: settings, vocabulary, and the record of its system `toy`."""
+    words = workdir / "data" / "vocabulary-1.txt"
+    words.parent.mkdir(parents=True, exist_ok=True)
+    tokens = [*vocabulary.SPECIAL_TOKENS, *(f"word{n}" for n in range(40 - len(vocabulary.SPECIAL_TOKENS)))]
+    vocabulary.write(tokens, words)
+    digest = vocabulary.load(words).digest
+    index = words.with_name("data.json")
+    values = json.loads(index.read_text()) if index.exists() else {"vocabulary": {}}
+    values["vocabulary"] |= {"path": words.name, "digest": digest}
+    index.write_text(json.dumps(values))
+    (workdir / "config.json").write_text(json.dumps({"fingerprint": "f"}))
+    record = make_record("toy", *(make_task(50.0, task) for task in tasks))
+    assert record.provenance
+    provenance = record.provenance.model_copy(update={"vocabulary_digest": digest, "config_fingerprint": "f"})
+    system = record.system.model_copy(update={"encoder": to_dict(encoder)})
+    others = [Unscored(task=unscored, split="test", num_examples=1, seeds=[0], predictions=[])] if unscored else []
+    path = workdir / "results" / "toy.json"
+    write(path, record.model_copy(update={"provenance": provenance, "system": system, "unscored": others}))
+    return path
+
+
+def keep(workdir: Path, encoder: EncoderConfig, task: str) -> tuple[Path, Any]:
+    """A record with random parameters fine-tuned on one task, and these parameters."""
+    info = get_task(task)
+    outputs = finetune.CLASS_OUTPUTS if info.kind == "classification" else 1
+    model = SpanModel(encoder) if info.kind == "span" else SequenceModel(encoder, outputs)
+    params = trained_like(init_tree(model, encoder, 3, num_inputs=3))
+    folder = workdir / "evaluation" / "toy" / task
+    checkpoints.save(folder / "parameters", finetune.without_unused_outputs(params, info))
+    marker = {"fingerprint": "t", "result": {"seed": 4}}
+    for name in ("parameters.json", "seed4.json"):
+        (folder / name).write_text(json.dumps(marker))
+    return write_record(workdir, encoder, task), params
+
+
+def random_rows(count: int) -> TokenArrays:
+    """Rows of different lengths."""
+    rng = np.random.default_rng(0)
+    used = np.arange(16) < rng.integers(3, 17, (count, 1))
+    ids = rng.integers(5, 40, (count, 16)) * used
+    types = (np.arange(16) > 6) * used
+    return TokenArrays(Path(), {"input_ids": ids, "token_type_ids": types}, {"rows": count})
+
+
+def inputs_of(rows: TokenArrays, length: int = 16) -> dict[str, np.ndarray]:
+    """The rows as ONNX Runtime takes them."""
+    batch = make_batch(rows, np.arange(rows.num_rows), length, 0)
+    return {name: batch[name].astype(np.int64) for name in ("input_ids", "attention_mask", "token_type_ids")}
+
+
+def outputs(model: Any, rows: TokenArrays, length: int = 16) -> Any:
+    """What a model of transformers answers to rows."""
+    with torch.no_grad():
+        return model.eval()(**{name: torch.from_numpy(values) for name, values in inputs_of(rows, length).items()})
+
+
+def test_an_exported_model_predicts_what_its_run_predicted(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run, system = make_run(tmp_path / "run", "test")
+    config = dataclasses.replace(
+        run.config, finetune=dataclasses.replace(run.config.finetune, keep_parameters=True, seeds=(5,))
+    )
+    run = Run(config, run.workdir, run.progress)
+    finetuning.finetuned_system(run, system)
+    record = write_record(run.workdir, ENCODER, MNLI, MISMATCHED, unscored=AX)
+    # MNLI-mm and AX are predicted by the model of MNLI.
+    for task, split in ((MNLI, "validation"), (MISMATCHED, "validation"), (AX, "test")):
+        directory = tmp_path / task
+        capfd.readouterr()
+        assert main(["export", str(record), f"--task={task}", f"--to={directory}", "--no_onnx"]) == 0
+        captured = capfd.readouterr()
+        assert "mobilebert fine-tuned on MNLI-m with seed 5" in captured.out
+        assert captured.err == ""
+        model = transformers.AutoModelForSequenceClassification.from_pretrained(directory)
+        assert type(model).__name__ == "MobileBertForSequenceClassification"
+        assert model.config.id2label == dict(enumerate(get_task(MNLI).label_names))
+        found = outputs(model, run.rows("tasks", task, split), 24).logits.argmax(dim=1).tolist()
+        written = json.loads(finetuning.prediction_path(run, "toy", task, 5).read_text())
+        assert found == written["result"]["predictions"]
+        assert len(set(found)) > 1
+    card = (tmp_path / AX / "README.md").read_text()
+    assert "pipeline_tag: text-classification" in card and "entailment, neutral, contradiction" in card
+
+
+@pytest.mark.parametrize(
+    ("encoder", "task", "architecture"),
+    [
+        (BERT, "glue_sst2_v1", "BertForSequenceClassification"),
+        (BERT, "squad_v1_1_v1", "BertForQuestionAnswering"),
+        (ENCODER, "glue_stsb_v1", "MobileBertForSequenceClassification"),
+        (ENCODER, "squad_v2_0_v1", "MobileBertForQuestionAnswering"),
+    ],
+)
+def test_every_kind_of_head(
+    tmp_path: Path, encoder: EncoderConfig, task: str, architecture: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    info = get_task(task)
+    record, params = keep(tmp_path / "run", encoder, task)
+    directory = tmp_path / "exported"
+    assert main(["export", str(record), f"--task={task}", f"--to={directory}"]) == 0
+    captured = capfd.readouterr()
+    assert captured.err == "" and "model.onnx: opset" in captured.out
+    rows = random_rows(5)
+    expected = predict(encoder, params, info, rows, 16, 0)
+    model = getattr(transformers, architecture).from_pretrained(directory)
+    assert model.config.architectures == [architecture]
+    theirs = outputs(model, rows)
+    session = onnxruntime.InferenceSession(str(directory / "model.onnx"), providers=["CPUExecutionProvider"])
+    shapes = {entry.name: entry.shape for entry in session.get_outputs()}
+    answers = session.run(None, inputs_of(rows))
+    real = inputs_of(rows)["attention_mask"] > 0
+    if info.kind == "span":
+        assert shapes == {"start_logits": ["batch", "length"], "end_logits": ["batch", "length"]}
+        for side, name in enumerate(shapes):
+            np.testing.assert_allclose(theirs[name].numpy()[real], expected[..., side][real], atol=1e-5)
+            np.testing.assert_allclose(answers[side][real], expected[..., side][real], atol=1e-4)
+        return
+    assert shapes == {"logits": ["batch", info.num_labels]}
+    np.testing.assert_allclose(theirs.logits.numpy(), expected.reshape(5, -1), atol=1e-5)
+    np.testing.assert_allclose(answers[0], expected.reshape(5, -1), atol=1e-4)
+    problem = "regression" if info.kind == "regression" else "single_label_classification"
+    assert model.config.problem_type == problem
+
+
+def test_what_cannot_be_exported_with_a_head_gets_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record, _ = keep(tmp_path / "run", BERT, "glue_sst2_v1")
+
+    def refused(task: str, path: Path = record) -> str:
+        assert main(["export", str(path), f"--task={task}", f"--to={tmp_path / 'out'}"]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and str(path) in error
+        assert not (tmp_path / "out").exists()
+        return error
+
+    assert "has no task 'glue_sst_v1': did you mean glue_sst2_v1?" in refused("glue_sst_v1")
+    folder = tmp_path / "run" / "evaluation" / "toy" / "glue_sst2_v1"
+    (folder / "seed4.json").write_text('{"fingerprint": "another"}')
+    assert "are not those of its predictions" in refused("glue_sst2_v1")
+    (folder / "parameters.json").unlink()
+    assert "--gin.FinetuneConfig.keep_parameters=True" in refused("glue_sst2_v1")
+
+
+def test_a_pooler_that_transformers_lacks_is_not_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # The encoder alone, and a head that reads all tokens, have no use for a pooler.
+    for task, code in (("squad_v1_1_v1", 0), ("glue_sst2_v1", 2)):
+        record, _ = keep(tmp_path / task, dataclasses.replace(BERT, pooler="none"), task)
+        assert main(["export", str(record), f"--task={task}", f"--to={tmp_path / task / 'out'}", "--no_onnx"]) == code
+    error = capsys.readouterr().err
+    assert "pooler is 'none'; the BertForSequenceClassification of transformers has 'tanh'" in error
+    assert not (tmp_path / "glue_sst2_v1" / "out").exists()

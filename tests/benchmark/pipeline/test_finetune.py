@@ -1,0 +1,118 @@
+"""The stage that fine-tunes: MNLI once for each seed, and MNLI-mm and AX with its model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmark.cli.gin_loader import load_run_config
+from benchmark.config import fingerprint
+from benchmark.evaluation.predict import predict
+from benchmark.models.heads import SequenceModel
+from benchmark.pipeline import finetune as finetuning
+from benchmark.pipeline import record
+from benchmark.pipeline.run_context import Run
+from benchmark.training import checkpoints, finetune
+from benchmark.training.initial import init_tree
+from tasks.catalogue import get_task
+from tasks.scoring import metrics
+from tests.helpers.mnli_run import AX, MISMATCHED, MNLI, TINY, make_run
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """Lets fine-tuning work as it does, and notes what it is asked for."""
+    calls: list[tuple[Any, ...]] = []
+    real = finetune.finetune
+
+    def noted(encoder: Any, params: Any, task: Any, rows: Any, length: int, pad: int, *rest: Any) -> Any:
+        config, epochs, seed, *_ = rest
+        calls.append((task.name, seed, epochs, length))
+        return real(encoder, params, task, rows, length, pad, *rest)
+
+    monkeypatch.setattr(finetune, "finetune", noted)
+    return calls
+
+
+def results(run: Run, task: str) -> list[dict[str, Any]]:
+    paths = [finetuning.prediction_path(run, "toy", task, seed) for seed in (0, 1)]
+    return [json.loads(path.read_text())["result"] for path in paths]
+
+
+def test_one_model_predicts_all_of_mnli(tmp_path: Path, trained: list[tuple[Any, ...]]) -> None:
+    run, system = make_run(tmp_path, "test")
+    marker = finetuning.finetuned_system(run, system)
+    assert not marker["reused"]
+    # The third number of epochs is MNLI's; 20 columns, rounded up, are those of the longest rows, MNLI-mm's.
+    assert trained == [(MNLI, 0, 4.0, 24), (MNLI, 1, 4.0, 24)]
+    for task in (MNLI, MISMATCHED):
+        expected = run.rows("tasks", task, "validation").features["label"]
+        for result in results(run, task):
+            assert result["split"] == "validation"
+            assert result["scores"] == metrics.score(task, result["predictions"], expected)
+            # The label stands in the row: a model that was trained on other rows could not do this.
+            assert result["scores"]["accuracy"] > 80.0
+
+
+def test_without_labels_predictions_are_kept_and_not_scored(tmp_path: Path, trained: list[tuple[Any, ...]]) -> None:
+    run, system = make_run(tmp_path, "test")
+    finetuning.finetuned_system(run, system)
+    for result in results(run, AX):
+        assert (result["split"], result["scores"]) == ("test", {})
+        ids = np.asarray(run.rows("tasks", AX, "test").features["input_ids"])
+        assert np.mean(ids[:, 0] - 10 == result["predictions"]) > 0.8
+    unscored = record.unscored(run, "toy", AX)
+    assert (unscored.task, unscored.split, unscored.num_examples, unscored.seeds) == (AX, "test", 20, [0, 1])
+    assert all((run.workdir / name).is_file() for name in unscored.predictions)
+
+
+def test_with_labels_the_diagnostic_set_is_scored(tmp_path: Path, trained: list[tuple[Any, ...]]) -> None:
+    run, system = make_run(tmp_path, "validation")
+    finetuning.finetuned_system(run, system)
+    assert all(set(result["scores"]) == {"matthews"} for result in results(run, AX))
+
+
+def test_what_is_there_is_not_predicted_again(tmp_path: Path, trained: list[tuple[Any, ...]]) -> None:
+    run, system = make_run(tmp_path, "test")
+    finetuning.finetuned_system(run, system)
+    before = results(run, MISMATCHED)
+    trained.clear()
+    assert finetuning.finetuned_system(run, system)["reused"]
+    assert trained == []
+    # A run that was killed between two predictions of one model trains that model again, and gets the same.
+    finetuning.prediction_path(run, "toy", MISMATCHED, 1).unlink()
+    assert not finetuning.finetuned_system(run, system)["reused"]
+    assert [(task, seed) for task, seed, *_ in trained] == [(MNLI, 1)]
+    assert results(run, MISMATCHED) == before
+
+
+def test_parameters_of_the_first_seed_are_kept_when_asked_for(tmp_path: Path, trained: list[tuple[Any, ...]]) -> None:
+    run, system = make_run(tmp_path, "test")
+    finetuning.finetuned_system(run, system)
+    place = finetuning.parameters_path(run, "toy", MNLI)
+    assert not place.exists()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("evaluation/*/*/seed*.json")}
+    trained.clear()
+    # A finished run is called again: it is the same run, its predictions stay, and one seed is trained once more.
+    keeping = dataclasses.replace(run.config, finetune=dataclasses.replace(run.config.finetune, keep_parameters=True))
+    assert fingerprint(keeping) == fingerprint(run.config)
+    run = Run(keeping, run.workdir, run.progress)
+    assert not finetuning.finetuned_system(run, system)["reused"]
+    assert [(task, seed) for task, seed, *_ in trained] == [(MNLI, 0)]
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    assert finetuning.finetuned_system(run, system)["reused"]
+    model = SequenceModel(system.encoder, 3)
+    params = checkpoints.restore(place, init_tree(model, system.encoder, 0, num_inputs=3))
+    outputs = predict(system.encoder, params, get_task(MNLI), run.rows("tasks", MNLI, "validation"), 24, 0)
+    assert outputs.argmax(axis=1).tolist() == results(run, MNLI)[0]["predictions"]
+    assert len(list(tmp_path.glob("evaluation/*/*/parameters"))) == 1
+
+
+def test_a_task_without_its_model_is_refused_before_anything_starts() -> None:
+    with pytest.raises(ValueError, match="DataConfig.tasks = .*'glue_mnli_matched_v1' too, as its model predicts"):
+        load_run_config([str(TINY)], [f"DataConfig.tasks = ('{AX}',)"])

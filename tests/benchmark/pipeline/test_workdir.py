@@ -1,0 +1,127 @@
+"""A run's folder: work that is done once, and one run at a time."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmark.config import fingerprint
+from benchmark.pipeline.workdir import RunError, declare, finished, locked, once, read_json, write_json
+from tests.benchmark.config.test_config import run_config
+
+
+class Work:
+    """Counts how often it is done."""
+
+    def __init__(self) -> None:
+        self.times = 0
+        self.lines: list[str] = []
+
+    def do(self, path: Path, stage_fingerprint: str) -> dict[str, Any]:
+        def work() -> dict[str, Any]:
+            self.times += 1
+            return {"value": self.times}
+
+        return once(path, stage_fingerprint, work, self.lines.append, "stage")
+
+
+def test_work_is_done_once(tmp_path: Path) -> None:
+    work, path = Work(), tmp_path / "deep" / "stage.json"
+    first = work.do(path, "a")
+    assert (first["result"], first["reused"]) == ({"value": 1}, False)
+    assert work.lines == []
+    second = work.do(path, "a")
+    assert second == {**first, "reused": True}
+    assert work.lines == ["stage: reused"]
+    assert work.times == 1
+    assert finished(path, "a") == {k: v for k, v in first.items() if k != "reused"}
+
+
+def test_other_settings_are_done_anew(tmp_path: Path) -> None:
+    work, path = Work(), tmp_path / "stage.json"
+    work.do(path, "a")
+    assert finished(path, "b") is None
+    assert work.do(path, "b")["result"] == {"value": 2}
+    assert work.do(path, "a")["result"] == {"value": 3}
+
+
+def test_work_that_fails_leaves_no_marker(tmp_path: Path) -> None:
+    def work() -> dict[str, Any]:
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        once(tmp_path / "stage.json", "a", work, print, "stage")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b'{"fingerprint": "a"', b"\xff\xfe"])
+def test_a_damaged_marker_names_file_and_cure(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "stage.json"
+    path.write_bytes(content)
+    with pytest.raises(RunError) as caught:
+        Work().do(path, "a")
+    message = str(caught.value)
+    assert message.startswith(f"{path}: damaged (")
+    assert message.endswith("; remove it and run the same command again")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("content", ["[]", "3", '{"result": 1}'])
+def test_a_marker_without_fingerprint_counts_for_nothing(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "stage.json"
+    path.write_text(content)
+    assert finished(path, "a") is None
+
+
+def test_only_finite_numbers_are_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "x.json", {"loss": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+    write_json(tmp_path / "x.json", {"b": 1, "a": 2})
+    assert read_json(tmp_path / "x.json") == {"a": 2, "b": 1}
+
+
+def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
+    code = (
+        "import fcntl, sys\n"
+        f"file = open({str(tmp_path / '.lock')!r}, 'w')\n"
+        "fcntl.flock(file, fcntl.LOCK_EX)\n"
+        "print('held', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(RunError, match="another process is running here"), locked(tmp_path):
+            pass
+        # A kill leaves the file and frees the lock.
+        other.kill()
+        other.wait()
+        with locked(tmp_path):
+            pass
+
+
+def test_declare_refuses_other_settings(tmp_path: Path) -> None:
+    config = run_config()
+    declare(tmp_path, config, "text\n", {"git_commit": "unknown"})
+    assert json.loads((tmp_path / "config.json").read_text())["fingerprint"] == fingerprint(config)
+    assert (tmp_path / "config.gin").read_text() == "text\n"
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(RunError, match="holds a run of other settings"):
+        declare(tmp_path, dataclasses.replace(config, seed=1), "other\n", {})
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    declare(tmp_path, config, "text\n", {"git_commit": "abc"})
+    assert read_json(tmp_path / "manifest.json") == {"git_commit": "abc"}
+
+
+@pytest.mark.parametrize("content", ["[]", "not JSON"])
+def test_declare_refuses_a_damaged_folder(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(RunError):
+        declare(tmp_path, run_config(), "", {})

@@ -1,0 +1,13 @@
+"""A process that says who it is and then waits, for a test of what ends it."""
+
+import os
+import time
+from pathlib import Path
+
+from benchmark.process.setup import end_with_parent
+from benchmark.records.record import write_text
+
+if __name__ == "__main__":
+    end_with_parent()
+    write_text(Path(os.environ["PATIENT"]), str(os.getpid()))
+    time.sleep(60)

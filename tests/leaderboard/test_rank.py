@@ -1,0 +1,205 @@
+"""Places, fronts and comparable conditions of the leaderboard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmark.records.record import Record, RecordError
+from leaderboard import rank
+from leaderboard.board import board_data, distribution, task_label
+from leaderboard.rank import Estimate, LatencyGroup, TaskKey
+from tests.helpers.board_records import make_block, make_record, make_task
+
+_NUMBERS = st.sampled_from([0.0, 1.0, 1.5, 2.0, 7.0]) | st.floats(-100, 100)
+_POINTS = st.dictionaries(st.text("abcdef", min_size=1), st.tuples(st.none() | _NUMBERS, st.none() | _NUMBERS))
+
+
+def _dominates(a: tuple[float, float], b: tuple[float, float]) -> bool:
+    return a[0] <= b[0] and a[1] >= b[1] and a != b
+
+
+@given(_POINTS, st.randoms())
+def test_the_front_is_exactly_what_nothing_dominates(points: dict[str, Any], generator: Any) -> None:
+    front = rank.pareto_front(points)
+    known = {name: point for name, point in points.items() if None not in point}
+    expected = {name for name, point in known.items() if not any(_dominates(o, point) for o in known.values())}
+    assert set(front) == expected and len(front) == len(expected)
+    assert [points[name][0] for name in front] == sorted(points[name][0] for name in front)
+    shuffled = list(points)
+    generator.shuffle(shuffled)
+    assert rank.pareto_front({name: points[name] for name in shuffled}) == front
+
+
+_ESTIMATES = st.builds(
+    lambda value, half: Estimate(value, None if half is None else (value - half, value + half)),
+    st.floats(0, 100),
+    st.none() | st.floats(0, 20),
+)
+
+
+@given(st.dictionaries(st.text("abcdef", min_size=1), _ESTIMATES))
+def test_places_follow_scores_and_ties_overlap_their_leader(scores: dict[str, Estimate]) -> None:
+    places = rank.tie_places(scores)
+    assert set(places) == set(scores)
+    order = sorted(scores, key=lambda name: (-scores[name].value, name))
+    ranks = [places[name].rank for name in order]
+    assert ranks == sorted(ranks)
+    for position, name in enumerate(order):
+        leader = order[places[name].rank - 1]
+        assert places[leader].rank == places[name].rank <= position + 1
+        if name != leader:
+            assert scores[name].bounds[1] >= scores[leader].bounds[0] and places[name].tied
+        assert places[name].tied == (ranks.count(places[name].rank) > 1)
+
+
+def test_places_by_hand() -> None:
+    scores = {"a": Estimate(80, (78, 82)), "b": Estimate(77, (75, 79)), "c": Estimate(74, (73, 75.5))}
+    places = rank.tie_places(scores | {"d": Estimate(60)})
+    # b overlaps a; c overlaps b but not the leader a, so it leads the next group.
+    assert {name: (p.rank, p.tied) for name, p in places.items()} == {
+        "a": (1, True),
+        "b": (1, True),
+        "c": (3, False),
+        "d": (4, False),
+    }
+
+
+def test_the_mean_adds_errors_in_quadrature() -> None:
+    a, b = TaskKey("a", "v", "m"), TaskKey("b", "v", "m")
+    scores = {a: Estimate(80.0, (77.0, 83.0)), b: Estimate(60.0, (56.0, 64.0))}
+    assert rank.mean_estimate(scores, [a, b]) == Estimate(70.0, (67.5, 72.5))
+    assert rank.mean_estimate(scores | {b: Estimate(60.0)}, [a, b]) == Estimate(70.0, None)
+    assert rank.mean_estimate({a: scores[a]}, [a, b]) is None
+    assert rank.mean_estimate(scores, []) is None
+
+
+@given(st.floats(0, 100), st.integers(1, 100_000))
+def test_the_wilson_interval_holds_the_proportion(percent: float, count: int) -> None:
+    low, high = rank.wilson_interval(percent, count)
+    assert 0 <= low <= percent + 1e-9 and percent - 1e-9 <= high <= 100
+
+
+def test_the_wilson_interval_against_a_published_value() -> None:
+    # Newcombe (1998), table I: 81 of 263.
+    low, high = rank.wilson_interval(100 * 81 / 263, 263)
+    assert (round(low, 2), round(high, 2)) == (25.53, 36.62)
+
+
+def test_common_tasks_ignore_published_numbers_and_untested_systems() -> None:
+    board = [
+        make_record("a", make_task(70), make_task(60, "glue_rte_v1")),
+        make_record("b", make_task(65), make_task(50, "glue_rte_v1"), make_task(40, "glue_cola_v1")),
+        make_record("c", make_task(80), kind="reported"),
+        make_record("d", kind="control"),
+    ]
+    assert [key.task for key in rank.common_tasks(board)] == ["glue_rte_v1", "glue_sst2_v1"]
+    assert rank.common_tasks([]) == []
+
+
+def test_scores_of_other_splits_and_latencies_of_other_conditions_are_never_mixed() -> None:
+    board = [
+        make_record("a", make_task(70), latency=(make_block(1e-3),)),
+        make_record("b", make_task(60, split="test"), latency=(make_block(5e-4, dtype="bfloat16"),)),
+        make_record("c", make_task(65), latency=(make_block(5e-4, batch_size=8), make_block(2e-3))),
+    ]
+    assert rank.common_tasks(board) == []
+    data = board_data(board, "t", None)
+    assert len({q["label"] for q in data["qualities"]}) == len(data["qualities"]), "labels tell the splits apart"
+    key = TaskKey("glue_sst2_v1", "validation", "accuracy").key
+    first = data["groups"][0]["key"]
+    assert first == LatencyGroup.of(make_block()).key, "the group with most systems comes first"
+    assert data["fronts"][first]["latency"][key] == ["a"]
+    other = LatencyGroup.of(make_block(batch_size=8)).key
+    assert data["fronts"][other]["latency"][key] == ["c"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("runtime", "onnxruntime"), ("threads", 4), ("protocol_version", 2), ("chip", "other"), ("method", "compiled")],
+)
+def test_measurements_of_other_ways_are_never_put_side_by_side(field: str, value: Any) -> None:
+    usual: dict[str, Any] = {"runtime": "xla", "threads": 2, "protocol_version": 3}
+    board = [
+        make_record("a", make_task(70), latency=(make_block(**usual),)),
+        make_record("b", make_task(60), latency=(make_block(1e-3, **{**usual, field: value}),)),
+    ]
+    data = board_data(board, "t", None)
+    assert len(data["groups"]) == 2 and len({group["key"] for group in data["groups"]}) == 2
+    assert sorted(data["fronts"][group["key"]]["latency"]["mean"] for group in data["groups"]) == [["a"], ["b"]]
+
+
+def test_speedups_over_another_reference_are_not_compared() -> None:
+    def system(name: str, reference: str, speedup: float) -> Record:
+        return make_record(name, make_task(70), latency=(make_block(reference=reference, speedup=speedup),))
+
+    board = [system("a", "bert", 2.0), system("b", "bert", 1.0), system("c", "other", 9.0)]
+    data = board_data(board, "t", None)
+    assert data["groups"][0]["reference"] == "bert"
+    assert data["fronts"][data["groups"][0]["key"]]["speedup"]["mean"] == ["a"]
+    assert [next(iter(row["latency"].values()))["comparable_speedup"] for row in data["rows"]] == [True, True, False]
+
+
+def test_only_contenders_are_ranked_and_stand_on_the_front() -> None:
+    kinds = ("found", "baseline", "teacher", "control")
+    board = [
+        make_record(k, make_task(60 + i), latency=(make_block(1e-3 - i * 1e-4),), kind=k) for i, k in enumerate(kinds)
+    ]
+    data = board_data(board, "t", None)
+    assert set(data["places"]["mean"]) == {"found", "baseline"}
+    assert data["fronts"][data["groups"][0]["key"]]["latency"]["mean"] == ["baseline"]
+
+
+def test_contradictions_are_refused() -> None:
+    for board, message in (
+        ([], "at least one record"),
+        ([make_record("a"), make_record("a")], "used by 2 records"),
+        ([make_record("a"), make_record("b", track="micro")], "different tracks"),
+        ([make_record("a", latency=(make_block(), make_block(3e-3)))], "two blocks"),
+        ([make_record("a", make_task(1.0), make_task(2.0))], "given twice"),
+    ):
+        with pytest.raises(RecordError, match=message):
+            board_data(board, "t", None)
+
+
+def test_the_note_on_embedded_data() -> None:
+    def embedded(**values: Any) -> bool:
+        return bool(board_data([make_record("a", **values)], "t", None)["embedded_data"])
+
+    assert embedded(track="micro")
+    assert embedded(gin_text="DataConfig.source = 'microworld'")
+    assert not embedded(gin_text="DataConfig.source = 'files'\nDataConfig.microworld_seed = 0")
+
+
+def test_a_machine_in_words() -> None:
+    device = {"cpu_model": "AMD EPYC", "cpu_usable": 2, "memory_bytes": 25276510208, "platform": "cpu"}
+    device |= {"device_kind": "cpu", "device_count": 1, "process_count": 2}
+    record = make_record("a")
+    assert record.provenance
+    provenance = record.provenance.model_copy(update={"device": device})
+    board = board_data([record.model_copy(update={"provenance": provenance})], "t", None)
+    assert board["devices"] == ["AMD EPYC, 2 cores, 23.5 GiB, platform cpu, process_count 2"]
+
+
+@pytest.mark.parametrize(
+    ("task", "label"),
+    [("glue_sst2_v1", "SST-2"), ("glue_mnli_mismatched_v1", "MNLI-mm"), ("squad_v1_1_v1", "SQuAD v1.1"), ("x", "x")],
+)
+def test_task_labels(task: str, label: str) -> None:
+    assert task_label(task) == label
+
+
+@given(st.lists(st.lists(st.integers(1, 10**9)), max_size=3), st.lists(st.lists(st.integers(1, 10**9)), max_size=3))
+def test_a_distribution_counts_every_sample(own: list[list[int]], other: list[list[int]]) -> None:
+    value = distribution(own, other)
+    assert (value is None) == (not any(own))
+    if value is None:
+        return
+    assert sum(value["candidate"]) == value["count"] == sum(map(len, own))
+    assert sum(value["reference"] or []) == sum(map(len, other))
+    quantiles = [sample for _, sample in value["quantiles"]]
+    assert quantiles == sorted(quantiles)
+    assert distribution([[0, 5]], []) is None, "a clock that gives zero gives no distribution"
