@@ -99,23 +99,25 @@ def choose_workdir(given: Path | None, config: RunConfig) -> Path:
     return workdir
 
 
-def publish(config: RunConfig, workdir: Path) -> Path:
-    """Builds the leaderboard page of a run from its records and its search history.
-
-    Returns:
-        Path of the page.
+def publish(config: RunConfig, workdir: Path) -> None:
+    """Builds the leaderboard page of a run from its records and its search history, and prints where it is.
 
     Raises:
-        ValueError: records or history that cannot be shown; one line.
+        UsageError: records or history that cannot be shown.
     """
-    from benchmark.records.history import read_history
+    from benchmark.records.history import HistoryError, read_history
+    from benchmark.records.record import RecordError
     from leaderboard.build import build
     from leaderboard.load import load_records
 
     history = workdir / "search" / "history.json"
     title = f"AutoDistill-Bench, track {config.track} {config.track_version}"
-    records = load_records(workdir / "results")
-    return build(records, workdir / "site", title=title, history=read_history(history) if history.exists() else None)
+    try:
+        records = load_records(workdir / "results")
+        found = read_history(history) if history.exists() else None
+        print(f"page: {build(records, workdir / 'site', title=title, history=found)}")
+    except (RecordError, HistoryError) as error:
+        raise UsageError(str(error)) from error
 
 
 def execute(config: RunConfig, workdir: Path, stages: tuple[str, ...], gin_text: str, command: str) -> int:
@@ -127,27 +129,18 @@ def execute(config: RunConfig, workdir: Path, stages: tuple[str, ...], gin_text:
     from tasks.errors import DataError
 
     # Publishing alone reads records, and so needs none of the numerical packages.
-    if stages != ("publish",):
-        prepare_process(config, workdir)
-        from benchmark.pipeline import runner
-        from benchmark.process import setup
+    if stages == ("publish",):
+        publish(config, workdir)
+        return 0
+    prepare_process(config, workdir)
+    from benchmark.pipeline import runner
+    from benchmark.process import setup
 
-        setup.collect_less_often()
-        try:
-            code = runner.run(config, workdir, stages, gin_text=gin_text, command=command)
-        except (runner.RunError, ConfigError, DataError) as error:
-            raise UsageError(str(error)) from error
-        if code:
-            return code
-    if "publish" in stages:
-        from benchmark.records.history import HistoryError
-        from benchmark.records.record import RecordError
-
-        try:
-            print(f"page: {publish(config, workdir)}")
-        except (RecordError, HistoryError) as error:
-            raise UsageError(str(error)) from error
-    return 0
+    setup.collect_less_often()
+    try:
+        return runner.run(config, workdir, stages, gin_text=gin_text, command=command, publish=publish)
+    except (runner.RunError, ConfigError, DataError) as error:
+        raise UsageError(str(error)) from error
 
 
 def rehearse(config: RunConfig, stages: tuple[str, ...], gin_text: str) -> int:

@@ -107,7 +107,7 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     class RunError(Exception):
         pass
 
-    def run(config: Any, workdir: Path, stages: tuple[str, ...], *, gin_text: str, command: str) -> int:
+    def run(config: Any, workdir: Path, stages: tuple[str, ...], *, gin_text: str, command: str, publish: Any) -> int:
         module.calls.append((config, workdir, stages, gin_text, command))
         if isinstance(module.outcome, BaseException):
             raise module.outcome

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 from benchmark.config import STAGES, fingerprint, to_dict
@@ -28,9 +27,9 @@ from benchmark.records.record import (
 )
 
 
-def record_stage(context: run_context.Run, gin_text: str, command: str) -> list[Path]:
-    """Writes one record for each system; returns their paths."""
-    provenance = _provenance(context, gin_text, command)
+def record_stage(context: run_context.Run) -> dict[str, Any]:
+    """Writes one record for each system."""
+    provenance = _provenance(context)
     paths = []
     for system in run_context.plan(context):
         record = _record(context, system, provenance)
@@ -43,17 +42,17 @@ def record_stage(context: run_context.Run, gin_text: str, command: str) -> list[
             stale.unlink()
             verification.path_beside(stale).unlink(missing_ok=True)
     context.progress(f"record: {len(paths)} records in {context.workdir / 'results'}")
-    return paths
+    return {"reused": False}
 
 
-def _provenance(context: run_context.Run, gin_text: str, command: str) -> Provenance:
+def _provenance(context: run_context.Run) -> Provenance:
     written = read_json(context.workdir / "manifest.json")
     seconds = {name: _stage_seconds(context, name) for name in STAGES[: STAGES.index("record")]}
     device = read_json(context.workdir / "latency" / "stage.json")["result"]["device"]
     return Provenance(
-        command=command,
+        command=context.command,
         config_fingerprint=fingerprint(context.config),
-        gin_text=gin_text,
+        gin_text=context.gin_text,
         git_commit=written["git_commit"],
         git_dirty=written["git_dirty"],
         versions=written["versions"],

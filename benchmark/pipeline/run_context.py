@@ -34,6 +34,8 @@ class Run:
     progress: Callable[[str], None]
     show: Callable[[str, int, int, str], None] | None = None
     systems: frozenset[str] | None = None
+    gin_text: str = ""
+    command: str = ""
 
     @cached_property
     def monitor(self) -> Any:

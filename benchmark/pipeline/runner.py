@@ -6,10 +6,11 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark.config import STAGES, RunConfig, fingerprint
+from benchmark.config import RunConfig, fingerprint
 from benchmark.errors import StageError
 from benchmark.pipeline import finetune, progress_bars, run_context, search
 from benchmark.pipeline.data import data_stage
@@ -24,16 +25,34 @@ from benchmark.training import distributed
 
 __all__ = ["RunError", "run"]
 
-WORK: dict[str, Callable[[run_context.Run], dict[str, Any]]] = {
-    "data": data_stage,
-    "teacher": teacher_stage,
-    "search": search.search_stage,
-    "distill": distill_stage,
-    "finetune": finetune.finetune_stage,
-    "latency": latency_stage,
-}
-# What process 0 of a distributed run does by itself, while the others wait.
-ALONE = ("data", "latency", "record")
+Work = Callable[[run_context.Run], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a run.
+
+    Attributes:
+        name: its name in `benchmark.config.STAGES`.
+        work: does it, unless it was done with the same settings; the result says so as `reused`.
+        leader_only: whether process 0 of a distributed run does it by itself, while the others wait.
+    """
+
+    name: str
+    work: Work
+    leader_only: bool = False
+
+
+# In their order. The last of all, `publish`, reads what these wrote and is handed in.
+TABLE = (
+    Stage("data", data_stage, leader_only=True),
+    Stage("teacher", teacher_stage),
+    Stage("search", search.search_stage),
+    Stage("distill", distill_stage),
+    Stage("finetune", finetune.finetune_stage),
+    Stage("latency", latency_stage, leader_only=True),
+    Stage("record", record_stage, leader_only=True),
+)
 
 
 def run(
@@ -43,10 +62,11 @@ def run(
     *,
     gin_text: str,
     command: str,
-    work: Mapping[str, Callable[[run_context.Run], dict[str, Any]]] = WORK,
+    publish: Callable[[RunConfig, Path], None] | None = None,
+    instead: Mapping[str, Work] | None = None,
     systems: frozenset[str] | None = None,
 ) -> int:
-    """Runs the wanted stages (but `publish`, which is the script's) and prints where time went and what was found.
+    """Runs the wanted stages and prints where time went and what was found.
 
     All processes of a distributed run call this with the same arguments.
 
@@ -56,7 +76,8 @@ def run(
         wanted: names in `benchmark.config.STAGES`.
         gin_text: the settings as gin text, for the records.
         command: the command line, for the records.
-        work: what each stage does.
+        publish: the stage `publish`, which shows the records of the folder when all other stages have ended.
+        instead: by name what stages do instead of what `TABLE` says.
         systems: the systems to work on, by name; None for all.
 
     Returns:
@@ -75,30 +96,27 @@ def run(
     with locked(workdir) if leads else contextlib.nullcontext(), progress_bars.display() as show:
         if leads:
             declare(workdir, config, gin_text, manifest.collect(fingerprint(config), command, gin_text))
-        context = run_context.Run(config, workdir, progress, show if leads else None, systems)
+        context = run_context.Run(config, workdir, progress, show if leads else None, systems, gin_text, command)
         timing: dict[str, float] = {}
         reused: list[str] = []
-        for name in STAGES:
-            if name not in wanted or name == "publish":
-                continue
+        for stage in (stage for stage in TABLE if stage.name in wanted):
             stage_started = time.perf_counter()
-            if name in ALONE and not leads:
-                pass
-            elif name == "record":
-                record_stage(context, gin_text, command)
-            else:
+            if leads or not stage.leader_only:
+                work = (instead or {}).get(stage.name, stage.work)
                 try:
-                    outcome = work[name](context)
+                    outcome = work(context)
                 except StageError as error:
                     if leads:
-                        print(f"error: stage {name}: {error}", file=sys.stderr, flush=True)  # noqa: T201
+                        print(f"error: stage {stage.name}: {error}", file=sys.stderr, flush=True)  # noqa: T201
                     return 1
                 if outcome["reused"]:
-                    reused.append(name)
-            distributed.wait(f"stage {name}")
-            timing[name] = time.perf_counter() - stage_started
+                    reused.append(stage.name)
+            distributed.wait(f"stage {stage.name}")
+            timing[stage.name] = time.perf_counter() - stage_started
         if leads:
             _summary(context, timing, reused)
+    if publish is not None and leads and "publish" in wanted:
+        publish(config, workdir)
     return 0
 
 

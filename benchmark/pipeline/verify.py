@@ -19,6 +19,7 @@ import jax
 from benchmark.config import encoder_from_dict, fingerprint, to_dict
 from benchmark.errors import StageError
 from benchmark.pipeline import runner
+from benchmark.pipeline.data import data_stage
 from benchmark.pipeline.record import current_numerics
 from benchmark.pipeline.verify_request import Request
 from benchmark.pipeline.workdir import RunError, read_json, write_json
@@ -163,20 +164,20 @@ def _run(request: Request, workdir: Path, command: str) -> Record:
         _ContradictionError: the data are others than those of the record.
     """
     assert request.record.provenance is not None
-    work: dict[str, Callable[[Any], dict[str, Any]]] = dict(runner.WORK)
-    work["data"] = lambda run: _checked_data(request, run, runner.WORK["data"])
+    instead: dict[str, runner.Work] = {"data": lambda run: _checked_data(request, run, data_stage)}
     if not request.search:
-        work["search"] = lambda run: _adopted_search(request, run)
+        instead["search"] = lambda run: _adopted_search(request, run)
     if not _same_kind_of_machine(request.record):
-        work["latency"] = _no_latency
-    wanted = tuple(name for name in (*work, "record") if name != "teacher" or request.record.system.kind != "control")
+        instead["latency"] = _no_latency
+    names = (stage.name for stage in runner.TABLE)
+    wanted = tuple(name for name in names if name != "teacher" or request.record.system.kind != "control")
     code = runner.run(
         request.config,
         workdir,
         wanted,
         gin_text=request.record.provenance.gin_text,
         command=command,
-        work=work,
+        instead=instead,
         systems=request.systems,
     )
     if code:
