@@ -69,9 +69,14 @@ def test_processors_without_avx2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         numerics.portable_environment({}, 2)
 
 
+def plain_environment() -> dict[str, str]:
+    """The environment of the tests with native numerics and without flags that somebody set for them."""
+    return {name: value for name, value in numerics.native_environment(os.environ).items() if name != "XLA_FLAGS"}
+
+
 def python(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Runs code in a process that has native numerics and what is given."""
-    environment = {**numerics.native_environment(os.environ), "PYTHONPATH": str(REPOSITORY), **variables}
+    environment = {**plain_environment(), "PYTHONPATH": str(REPOSITORY), **variables}
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120, check=False
     )
@@ -108,7 +113,7 @@ def test_native_numerics_follow_portable_ones_in_a_fresh_child() -> None:
 @needs_avx2
 def test_the_command_line_says_in_one_line_what_cannot_be(tmp_path: Path) -> None:
     command = [sys.executable, "run_benchmark.py", "--gin_file=tests/e2e/tiny.gin", f"--workdir={tmp_path / 'run'}"]
-    environment = {**numerics.native_environment(os.environ), "XLA_FLAGS": "--xla_cpu_enable_fast_math=true"}
+    environment = {**plain_environment(), "XLA_FLAGS": "--xla_cpu_enable_fast_math=true"}
     done = subprocess.run(
         command, cwd=REPOSITORY, capture_output=True, text=True, env=environment, timeout=120, check=False
     )
@@ -126,7 +131,7 @@ def test_measured_latency_has_all_of_the_processor(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(subprocess, "run", watched)
     if not numerics.missing_features():
-        portable = numerics.portable_environment(numerics.native_environment(os.environ), 2)
+        portable = numerics.portable_environment(plain_environment(), 2)
         monkeypatch.setattr(os, "environ", portable)
     children.run_child("nothing", "", 1.0, "measuring")
     native = numerics.native_environment(os.environ)
