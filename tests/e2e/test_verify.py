@@ -85,6 +85,24 @@ def test_one_changed_score_of_a_found_student(complete: tuple[Path, str], tmp_pa
     assert [entry.name for entry in (tmp_path / "run" / "students").iterdir()] == [found_record(complete[0]).stem]
 
 
+def test_a_changed_trial_is_found_where_the_search_is_run_again(complete: tuple[Path, str], tmp_path: Path) -> None:
+    changed: list[int] = []
+
+    def change(value: dict[str, Any]) -> None:
+        encoder, trials = value["system"]["encoder"], value["search"]["trials"]
+        others = [i for i, t in enumerate(trials) if any(encoder[name] != v for name, v in t["point"].items())]
+        trials[others[0]]["accuracy"] -= 0.5
+        changed.append(others[0])
+
+    path = copied(found_record(complete[0]), tmp_path, change)
+    done = verify(path, tmp_path / "run", "--verify_search")
+    assert done.returncode == 1, done.stdout + done.stderr
+    (line,) = lines(done.stdout, "different")
+    assert f"search.trials.{changed[0]}" in line
+    written = Verification.model_validate_json((tmp_path / "record.verification.json").read_text(encoding="utf-8"))
+    assert written.searched and len([f for f in written.fields if f.field.startswith("search.trials.")]) == 3
+
+
 def other_batch(value: dict[str, Any]) -> None:
     text = value["provenance"]["gin_text"]
     assert "FinetuneConfig.batch_size = 16" in text
