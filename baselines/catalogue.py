@@ -15,6 +15,7 @@ from benchmark.config import ConfigError, EncoderConfig, encoder_from_dict
 from benchmark.records.strict_json import strict_json
 from tasks.catalogue import TASKS
 from tasks.scoring.averages import AVERAGES
+from tasks.system.errors import InputError
 
 FOLDER = Path(__file__).resolve().parent
 FILE = "baseline.json"
@@ -22,10 +23,6 @@ FILE = "baseline.json"
 Percent = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1, max_length=400)]
 Url = Annotated[str, Field(pattern=r"^https://[^\s<>\"']+$", max_length=300)]
-
-
-class BaselineError(ValueError):
-    """A baseline's folder that is not as it should be; the message is one line naming file, field and value."""
 
 
 class _Model(BaseModel):
@@ -141,21 +138,21 @@ def read(folder: Path) -> Baseline:
         folder: holds `baseline.json`; its name is the baseline's.
 
     Raises:
-        BaselineError: the file is missing or not valid.
+        InputError: the file is missing or not valid.
     """
     path = folder / FILE
     try:
         baseline = Baseline.model_validate(strict_json(path.read_text(encoding="utf-8")))
     except OSError as error:
-        raise BaselineError(f"{path}: cannot be read: {error.strerror}") from None
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "baseline"
-        raise BaselineError(f"{path}: {place} = {str(first.get('input'))[:80]!r}: {first['msg']}") from None
+        raise InputError(f"{path}: {place} = {str(first.get('input'))[:80]!r}: {first['msg']}") from None
     except ValueError as error:
-        raise BaselineError(f"{path}: not strict JSON: {error}") from None
+        raise InputError(f"{path}: not strict JSON: {error}") from None
     if baseline.name != folder.name:
-        raise BaselineError(f"{path}: name = {baseline.name!r}: the folder's name {folder.name!r} is expected")
+        raise InputError(f"{path}: name = {baseline.name!r}: the folder's name {folder.name!r} is expected")
     return baseline
 
 
@@ -163,6 +160,6 @@ def baselines(root: Path = FOLDER) -> dict[str, Baseline]:
     """All baselines below a folder, by name, in the order of their names.
 
     Raises:
-        BaselineError: one of them is not valid.
+        InputError: one of them is not valid.
     """
     return {folder.name: read(folder) for folder in sorted(root.iterdir()) if (folder / FILE).is_file()}

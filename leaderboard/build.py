@@ -102,7 +102,7 @@ def build(records: Sequence[Record], out: Path, *, title: str, history: Mapping[
 
     Raises:
         RecordError: the records cannot share a board.
-        HistoryError: the history does not follow its contract.
+        RecordError: the history does not follow its contract.
     """
     checked = parse_history(history).model_dump(mode="json") if history is not None else None
     data = board_data(records, title, checked)

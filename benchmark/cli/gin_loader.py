@@ -35,7 +35,7 @@ from benchmark.cli.run_tree import Plan, configure
 from benchmark.config import RunConfig
 
 # gin 0.5.0 uses importlib.util without importing it.
-from tasks.repository import REPOSITORY
+from tasks.system.repository import REPOSITORY
 
 __all__ = ["GinError", "Loaded", "gin_text", "load", "load_run_config"]
 

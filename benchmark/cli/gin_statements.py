@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark import config
+from tasks.system.errors import InputError
 
 ROOT = "RunConfig"
 REQUIRED = "gin.REQUIRED"
@@ -30,7 +31,7 @@ CLASSES: Mapping[str, type] = {
 }
 
 
-class GinError(ValueError):
+class GinError(InputError):
     """A configuration that cannot be used; the message is one line with place, name, value and what is accepted."""
 
 

@@ -31,7 +31,7 @@ from benchmark.cli.gin_statements import (
 )
 from benchmark.config import ConfigError, DataConfig, RunConfig
 from tasks.catalogue import TASKS
-from tasks.errors import nearest_match_hint
+from tasks.system.errors import nearest_match_hint
 
 MAX_VALUES = 20_000
 """Values of a run, each as often as it is referred to: a few macros that hold one another twice make billions."""

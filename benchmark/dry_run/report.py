@@ -20,10 +20,10 @@ from functools import partial
 from typing import Any
 
 from benchmark.config import EncoderConfig, RunConfig, TargetConfig
-from benchmark.errors import StageError
 from benchmark.hardware.tpu_compiler import ENVIRONMENT, Memory, first_line
 from benchmark.process import numerics
-from tasks.repository import REPOSITORY
+from tasks.system.errors import StageError
+from tasks.system.repository import REPOSITORY
 
 _GIB = 2.0**30
 _CHILD = (sys.executable, "-m", "benchmark.dry_run.compile_child")

@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.config import ChipConfig, EncoderConfig, fingerprint, to_dict
-from benchmark.errors import StageError
 from benchmark.process import numerics
 from benchmark.records.record import write_text
-from tasks.repository import REPOSITORY
+from tasks.system.errors import StageError
+from tasks.system.repository import REPOSITORY
 
 # Rises when the same program would be given other figures.
 ESTIMATOR_VERSION = 1

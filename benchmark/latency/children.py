@@ -8,7 +8,7 @@ import sys
 
 from benchmark.latency.timing import LatencyError
 from benchmark.process import numerics
-from tasks.repository import REPOSITORY
+from tasks.system.repository import REPOSITORY
 
 
 def run_child(module: str, text: str, timeout_s: float, what: str) -> str:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.config import RunConfig, fingerprint
-from benchmark.errors import StageError
 from benchmark.pipeline import finetune, progress_bars, run_context, search
 from benchmark.pipeline.data import data_stage
 from benchmark.pipeline.distill import distill_stage
@@ -22,6 +21,7 @@ from benchmark.pipeline.workdir import RunError, declare, locked
 from benchmark.records import manifest, verification
 from benchmark.records.record import read
 from benchmark.training import distributed
+from tasks.system.errors import StageError
 
 __all__ = ["RunError", "run"]
 

@@ -14,9 +14,10 @@ from typing import Any
 from benchmark.config import RunConfig, fingerprint, to_dict
 from benchmark.records.record import write_text
 from benchmark.training import distributed
+from tasks.system.errors import InputError
 
 
-class RunError(RuntimeError):
+class RunError(InputError):
     """A run that cannot start or go on; the message is one line."""
 
 

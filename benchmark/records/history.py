@@ -8,15 +8,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from benchmark.config import ConfigError, encoder_from_dict
+from benchmark.records.record import RecordError
 from benchmark.records.strict_json import strict_json
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-class HistoryError(ValueError):
-    """A search history that cannot be read; the message is one line naming field, value and what is accepted."""
 
 
 class _Model(BaseModel):
@@ -177,7 +174,7 @@ def parse_history(value: Any, name: str = "history") -> History:
         name: file name for messages.
 
     Raises:
-        HistoryError: it does not follow the contract.
+        RecordError: it does not follow the contract.
     """
     try:
         return History.model_validate(value)
@@ -186,7 +183,7 @@ def parse_history(value: Any, name: str = "history") -> History:
         field = ".".join(map(str, first["loc"])) or "history"
         shown = repr(first.get("input"))
         shown = shown if len(shown) <= 80 else shown[:77] + "..."
-        raise HistoryError(f"{name}: {field} = {shown}: {first['msg']}") from None
+        raise RecordError(f"{name}: {field} = {shown}: {first['msg']}") from None
 
 
 def read_history(path: Path) -> dict[str, Any]:
@@ -199,10 +196,10 @@ def read_history(path: Path) -> dict[str, Any]:
         The history as plain values, which is what `leaderboard.build.build` takes.
 
     Raises:
-        HistoryError: the file cannot be read or does not follow the contract.
+        RecordError: the file cannot be read or does not follow the contract.
     """
     try:
         value = strict_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise HistoryError(f"{path}: cannot be read: {error}") from None
+        raise RecordError(f"{path}: cannot be read: {error}") from None
     return parse_history(value, str(path)).model_dump(mode="json")

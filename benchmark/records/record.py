@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from benchmark.records.strict_json import strict_json
 from benchmark.records.upgrades import UPGRADES
+from tasks.system.errors import InputError
 
 SCHEMA_VERSION = 3
 _EMBEDDED_SOURCE = re.compile(r"\bsource\s*=\s*['\"]microworld['\"]")
@@ -28,7 +29,7 @@ Kind = Literal["found", "baseline", "teacher", "control", "reported"]
 Trust = Literal["reported", "self-reported", "reproduced", "audited"]
 
 
-class RecordError(ValueError):
+class RecordError(InputError):
     """A record file that cannot be read; the message is one line naming file, field, value and what is accepted."""
 
 

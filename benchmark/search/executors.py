@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from benchmark.config.executor import ExecutorConfig
-from benchmark.errors import StageError
 from benchmark.process import numerics
-from tasks.repository import REPOSITORY
+from tasks.system.errors import StageError
+from tasks.system.repository import REPOSITORY
 
 Job = dict[str, Any]
 Work = Callable[[Job], dict[str, float]]

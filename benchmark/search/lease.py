@@ -9,13 +9,9 @@ import socket
 from pathlib import Path
 from typing import IO, Any
 
-from benchmark.errors import StageError
+from tasks.system.errors import StageError
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-
-
-class LeaseError(StageError):
-    """Another process holds the lease; the message is one line that names it."""
 
 
 def identity() -> dict[str, Any]:
@@ -49,7 +45,7 @@ class Lease:
         """Takes the lease.
 
         Raises:
-            LeaseError: another process holds it.
+            StageError: another process holds it.
         """
         self.path = path
         self._file: IO[str] | None = path.open("a+", encoding="utf-8")
@@ -58,11 +54,11 @@ class Lease:
         except OSError:
             holder = self._holder()
             self._file.close()
-            raise LeaseError(f"{path}: {_described(holder)} writes here; wait for it or end it") from None
+            raise StageError(f"{path}: {_described(holder)} writes here; wait for it or end it") from None
         holder = self._holder()
         if _is_alive(holder):
             self._file.close()
-            raise LeaseError(f"{path}: {_described(holder)} writes here; wait for it or end it")
+            raise StageError(f"{path}: {_described(holder)} writes here; wait for it or end it")
         self._file.truncate(0)
         json.dump(identity(), self._file)
         self._file.flush()

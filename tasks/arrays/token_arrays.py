@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tasks.arrays import locks
-from tasks.errors import DataError
+from tasks.system.errors import DataError
 
 META_FILE = "meta.json"
 EXAMPLES_FILE = "examples.jsonl"

@@ -15,7 +15,7 @@ import numpy as np
 
 from tasks.arrays import locks
 from tasks.arrays.token_arrays import META_FILE, damage
-from tasks.errors import DataError
+from tasks.system.errors import DataError
 
 BUILDING = ".building-"
 

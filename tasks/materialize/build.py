@@ -18,13 +18,14 @@ from tasks.materialize.progress import Progress, Show
 from tasks.materialize.request import MaterializeRequest
 from tasks.sources import corpora
 from tasks.sources.texts import HubCorpus, find_corpus
+from tasks.system.errors import StageError
 
 # Raised whenever the same sources give other arrays; directories of older versions are then left alone.
 FORMAT_VERSION = 2
 ROWS_PER_BATCH = 2048
 
 
-class BuildNeededError(Exception):
+class BuildNeededError(StageError):
     """Something is not there yet, and this call was asked not to build."""
 
 

@@ -10,12 +10,12 @@ import numpy as np
 from tasks.arrays.write import array_directory, write_atomically
 from tasks.encoding import vocabulary
 from tasks.encoding.preprocessors import token_id_dtype
-from tasks.errors import DataError
 from tasks.materialize import upkeep
 from tasks.materialize.build import FORMAT_VERSION, ROWS_PER_BATCH, Build, digest
 from tasks.materialize.progress import Meter
 from tasks.pretraining import pretraining_task
 from tasks.sources import corpora
+from tasks.system.errors import DataError
 
 
 def build_vocabulary(build: Build) -> vocabulary.Vocabulary:

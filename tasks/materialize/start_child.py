@@ -17,9 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tasks.errors import DataError
 from tasks.materialize.request import MaterializeRequest
-from tasks.repository import REPOSITORY
+from tasks.system.errors import DataError
+from tasks.system.repository import REPOSITORY
 
 _LOG_TAIL_LINES = 20
 

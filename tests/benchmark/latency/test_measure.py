@@ -25,7 +25,7 @@ from benchmark.latency.runtimes import random_params
 from benchmark.latency.timing import time_pairs
 from benchmark.models.encoder import Encoder
 from benchmark.records.record import LatencyBlock
-from tasks.repository import REPOSITORY
+from tasks.system.repository import REPOSITORY
 from tests.helpers.latencies import CONFIG, PLAIN, ROWS, TINY, make_rows, quiet
 
 

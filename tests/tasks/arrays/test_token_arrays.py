@@ -11,7 +11,7 @@ from scipy import stats
 
 from tasks.arrays import token_arrays
 from tasks.arrays.write import array_directory, built_beside, write_atomically
-from tasks.errors import DataError
+from tasks.system.errors import DataError
 
 DTYPES = {"input_ids": np.dtype(np.uint16), "label": np.dtype(np.float32)}
 

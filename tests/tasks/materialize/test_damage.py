@@ -11,7 +11,7 @@ import pytest
 
 from tasks.arrays import locks, token_arrays
 from tasks.materialize.steps import materialize
-from tasks.repository import REPOSITORY
+from tasks.system.repository import REPOSITORY
 from tests.tasks.materialize.official import flip, make_request
 
 
