@@ -121,9 +121,10 @@ def test_measured_latency_has_all_of_the_processor(monkeypatch: pytest.MonkeyPat
 
     def watched(command: list[str], **options: Any) -> Any:
         seen.update(options["env"])
-        return subprocess.CompletedProcess(command, 0, "", "")
+        return original([sys.executable, "-c", ""], **options)
 
-    monkeypatch.setattr(subprocess, "run", watched)
+    original = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", watched)
     if not numerics.missing_features():
         portable = numerics.portable_environment(numerics.native_environment(os.environ), 2)
         monkeypatch.setattr(os, "environ", portable)
