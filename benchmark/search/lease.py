@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tasks.system.errors import StageError
+from tasks.system.file_lock import try_lock
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -49,14 +49,8 @@ class Lease:
         """
         self.path = path
         self._file: IO[str] | None = path.open("a+", encoding="utf-8")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = self._holder()
-            self._file.close()
-            raise StageError(f"{path}: {_described(holder)} writes here; wait for it or end it") from None
-        holder = self._holder()
-        if _is_alive(holder):
+        locked, holder = try_lock(self._file), self._holder()
+        if not locked or _is_alive(holder):
             self._file.close()
             raise StageError(f"{path}: {_described(holder)} writes here; wait for it or end it")
         self._file.truncate(0)

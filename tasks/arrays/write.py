@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from tasks.arrays import locks
 from tasks.arrays.token_arrays import META_FILE, damage
+from tasks.system import file_lock
 from tasks.system.errors import DataError
 
 BUILDING = ".building-"
@@ -33,7 +33,7 @@ def built_beside(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.parent / f"{BUILDING}{target.name}-{secrets.token_hex(4)}"
     temporary.mkdir()
-    with locks.held_alone(temporary):
+    with file_lock.held_alone(temporary):
         try:
             yield temporary
             try:

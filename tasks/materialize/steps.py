@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from tasks import sources
-from tasks.arrays import locks
 from tasks.arrays.write import built_beside, write_atomically
 from tasks.catalogue import get_task
 from tasks.files import source_notes
@@ -30,6 +29,7 @@ from tasks.materialize.progress import Progress, Show, State, display, lines
 from tasks.materialize.request import MaterializeRequest
 from tasks.materialize.upkeep import DATA_FILE
 from tasks.pretraining import pretraining_task
+from tasks.system import file_lock
 
 __all__ = ["DATA_FILE", "MaterializeRequest", "materialize", "run_in_child"]
 
@@ -82,7 +82,7 @@ def run_in_child(request: MaterializeRequest, output: Path, progress: Progress =
 
 def _locked(build: Build) -> dict[str, Any]:
     """Serves a request while no other process builds in the same folder, then clears up."""
-    with locks.one_builder(
+    with file_lock.one_builder(
         build.output, lambda: build.progress(f"waiting for the process that builds in {build.output}")
     ):
         data = _materialize(build)
@@ -150,7 +150,7 @@ def _generate_microworld(build: Build) -> None:
     build.require_build()
     from tasks import microworld
 
-    with build.timed("microworld"), locks.one_builder(build.root.parent):
+    with build.timed("microworld"), file_lock.one_builder(build.root.parent):
         upkeep.remove_half_built(build.root.parent)
         if not build.root.is_dir():
             with built_beside(build.root) as temporary:
