@@ -72,7 +72,7 @@ def _measure(flags: argparse.Namespace, bindings: list[str]) -> int:
     from benchmark.latency import inputs
     from benchmark.latency.measure import measure
     from benchmark.latency.results import blocks
-    from benchmark.records.record import write_text
+    from tasks.system.atomic_write import write_text
 
     latency = config.latency
     with tempfile.TemporaryDirectory(prefix="latency-") as temporary:

@@ -69,8 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _tabulate(options: argparse.Namespace, bindings: list[str]) -> int:
     config = load(options.gin_file, bindings, options.gin_search_paths).config.search
-    from benchmark.records.record import write_text
     from benchmark.search.space import decode, enumerate_points
+    from tasks.system.atomic_write import write_text
 
     encoders = [decode(config.space, point) for point in enumerate_points(config.space)]
     write_text(options.out, table(config, encoders, options.cache, lambda line: print(line, flush=True)))

@@ -22,7 +22,7 @@ from typing import Any
 
 from benchmark.config import ChipConfig, EncoderConfig, fingerprint, to_dict
 from benchmark.process import numerics
-from benchmark.records.record import write_text
+from tasks.system.atomic_write import write_text
 from tasks.system.child_process import ChildProcess, child_environment, module_command
 from tasks.system.errors import StageError
 

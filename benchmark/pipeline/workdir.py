@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.config import RunConfig, fingerprint, to_dict
-from benchmark.records.record import write_text
 from benchmark.training import distributed
+from tasks.system.atomic_write import write_text
 from tasks.system.errors import InputError
 from tasks.system.file_lock import LOCK_FILE, try_lock
 

@@ -8,7 +8,6 @@ settings give equal records in all other fields (`comparable` below).
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from benchmark.records.strict_json import strict_json
 from benchmark.records.upgrades import UPGRADES
+from tasks.system.atomic_write import write_text
 from tasks.system.errors import InputError
 
 SCHEMA_VERSION = 3
@@ -299,17 +299,6 @@ def read(path: Path) -> Record:
         return parse(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise RecordError(f"{path}: cannot be read: {error}") from None
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file so that a reader, even after a crash, sees the old content or the new one and nothing between."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def write(path: Path, record: Record) -> None:

@@ -13,7 +13,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from benchmark.records.record import Digest, Numerics, write_text
+from benchmark.records.record import Digest, Numerics
+from tasks.system.atomic_write import write_text
 
 Outcome = Literal["equal", "within tolerance", "different", "not compared"]
 EQUAL: Outcome = "equal"

@@ -45,20 +45,6 @@ def built_beside(target: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def write_atomically(target: Path, content: bytes) -> None:
-    """Writes a file that is never seen half-written; a file that holds the content already is left alone.
-
-    Args:
-      target: the file.
-      content: its bytes.
-    """
-    if target.is_file() and target.read_bytes() == content:
-        return
-    temporary = target.parent / f".{target.name}-{secrets.token_hex(4)}"
-    temporary.write_bytes(content)
-    temporary.replace(target)
-
-
 @contextmanager
 def array_directory(target: Path, dtypes: Mapping[str, Any]) -> Iterator[ArrayWriter]:
     """Gives a writer whose files become the directory `target` when the block ends well.

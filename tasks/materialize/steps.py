@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks import sources
-from tasks.arrays.write import built_beside, write_atomically
+from tasks.arrays.write import built_beside
 from tasks.catalogue import get_task
 from tasks.files import source_notes
 from tasks.files.text_files import sha256_file
@@ -30,6 +30,7 @@ from tasks.materialize.request import MaterializeRequest
 from tasks.materialize.upkeep import DATA_FILE
 from tasks.pretraining import pretraining_task
 from tasks.system import file_lock
+from tasks.system.atomic_write import write_text
 
 __all__ = ["DATA_FILE", "MaterializeRequest", "materialize", "run_in_child"]
 
@@ -121,7 +122,7 @@ def _materialize(build: Build) -> dict[str, Any]:
     if not build.seconds:
         # Nothing was built: the times of the run that did build are worth more than none.
         data["seconds"] = _seconds_of_earlier_run(output)
-    write_atomically(output / DATA_FILE, (json.dumps(data, indent=1, sort_keys=True) + "\n").encode())
+    write_text(output / DATA_FILE, json.dumps(data, indent=1, sort_keys=True) + "\n")
     return data
 
 

@@ -23,7 +23,7 @@ from tasks.system import file_lock
 DATA_FILE = "data.json"
 
 _VOCABULARY = re.compile(r"vocabulary-[0-9a-f]{12}\.txt")
-# What `write.write_atomically` leaves if it is killed between its two steps.
+# What `write_bytes` leaves if it is killed between its two steps.
 _TEMPORARY = re.compile(r"\.(data\.json|vocabulary-[0-9a-f]{12}\.txt)-[0-9a-f]{8}")
 
 
