@@ -27,7 +27,7 @@ from benchmark.records.record import (
     read,
     write,
 )
-from benchmark.records.strict_json import strict_json
+from benchmark.records.strict_schema import strict_json
 from tasks.system.atomic_write import write_text
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
