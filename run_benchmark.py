@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.cli.command_line import gin_parser, parse_flags
-from benchmark.cli.gin_statements import nearest
 from benchmark.config import STAGES, fingerprint
 from benchmark.process import numerics
-from tasks.system.errors import INTERRUPTED, InputError, run_command
+from tasks.system.errors import INTERRUPTED, InputError, nearest, run_command
 
 if TYPE_CHECKING:
     from benchmark.config import RunConfig

@@ -6,8 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import NoReturn
 
-from benchmark.cli.gin_statements import nearest
-from tasks.system.errors import InputError
+from tasks.system.errors import InputError, nearest
 
 
 class _Parser(argparse.ArgumentParser):

@@ -10,8 +10,6 @@ from contextlib import contextmanager
 # Exit codes of every command; 0 means that all that was asked for ended well.
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
-_SHOWN_CHARACTERS = 80
-
 
 class InputError(ValueError):
     """Input that cannot be used: the message is one line that names the place, the value and what is accepted."""
@@ -61,31 +59,26 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
 
 
-def shown(value: object) -> str:
-    """Shortens a value of a file for a message: a cell may be a megabyte long.
-
-    Args:
-      value: anything.
-
-    Returns:
-      its text, or the beginning of it and `...`.
-    """
+def shown(value: object, limit: int = 80) -> str:
+    """The text of a value for a message, or its beginning and `...`: a cell of a file may be a megabyte long."""
     text = str(value)
-    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Returns `; did you mean 'x'?` for the most similar known name, or nothing where none is similar."""
+    close = _similar(name, known, 1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def nearest_match_hint(name: str, known: Iterable[str]) -> str:
-    """Says which known names are close to a wrong one.
-
-    Args:
-      name: the name that was asked for.
-      known: the names that exist.
-
-    Returns:
-      `did you mean A or B?`, or the list of all known names when none is close.
-    """
+    """Returns `did you mean A or B?` for up to three similar names, or all known names where none is similar."""
     choices = sorted(known)
-    close = difflib.get_close_matches(name, choices, n=3, cutoff=0.6)
-    if close:
-        return f"did you mean {' or '.join(close)}?"
-    return f"known names: {', '.join(choices)}"
+    close = _similar(name, choices, 3)
+    return f"did you mean {' or '.join(close)}?" if close else f"known names: {', '.join(choices)}"
+
+
+def _similar(name: str, known: Iterable[str], count: int) -> list[str]:
+    """The most similar of the known names, whatever their case, best first."""
+    by_lower = {k.lower(): k for k in sorted(known, reverse=True)}
+    return [by_lower[close] for close in difflib.get_close_matches(name.lower(), by_lower, n=count, cutoff=0.6)]
