@@ -25,7 +25,7 @@ from tasks.materialize import start_child, upkeep
 from tasks.materialize.build import Build, BuildNeededError, digest
 from tasks.materialize.build_pretraining import build_pretraining, build_vocabulary
 from tasks.materialize.build_tasks import build_task
-from tasks.materialize.progress import Progress, Show, State, display, lines
+from tasks.materialize.progress import Progress, ShowState, State, display, lines
 from tasks.materialize.request import MaterializeRequest
 from tasks.materialize.upkeep import DATA_FILE
 from tasks.pretraining import pretraining_task
@@ -39,7 +39,7 @@ def materialize(
     request: MaterializeRequest,
     output: Path,
     progress: Progress = lambda line: None,
-    show: Show | None = None,
+    show: ShowState | None = None,
 ) -> dict[str, Any]:
     """Makes the vocabulary and the token arrays of a request, except those that are there already.
 
