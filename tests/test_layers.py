@@ -22,12 +22,13 @@ SYSTEM = "tasks.system"
 # A module may import what begins with one of the listed names; the entry with the longest matching name counts.
 ALLOWED: dict[str, tuple[str, ...]] = {
     "run_benchmark": ("leaderboard", "benchmark", "tasks"),
-    # Of `hardware` only what refuses claims that no chip could keep.
+    # Of `hardware` only what refuses claims that no chip could keep, of `search` only what a front is.
     "leaderboard": (
         "leaderboard",
         "benchmark.config",
         "benchmark.hardware.chips",
         "benchmark.records",
+        "benchmark.search.pareto",
         "tasks.catalogue",
     ),
     "baselines": (
