@@ -10,19 +10,10 @@ from tasks.system.child_process import ChildError, ChildProcess, child_environme
 
 
 def run_child(module: str, text: str, timeout_s: float, what: str) -> str:
-    """Starts `python -m MODULE`, without portable numerics, and waits for its end.
-
-    Args:
-        module: the module.
-        text: its standard input.
-        timeout_s: after this time it is killed.
-        what: what the process does, for messages.
-
-    Returns:
-        Its standard output.
+    """Runs a module with a text as its standard input, without portable numerics; returns its standard output.
 
     Raises:
-        LatencyError: it died or took too long.
+        LatencyError: it died, or took more than `timeout_s`; `what` says what it does.
     """
     # Portable numerics are for training alone: a latency is that of the whole processor.
     environment = child_environment(numerics.native_environment(os.environ))

@@ -18,11 +18,7 @@ from tasks.system.repository import REPOSITORY
 
 
 class ChildError(StageError):
-    """A child that died, took too long, or did not answer in JSON.
-
-    Attributes:
-        log: all of its standard error.
-    """
+    """A child that died, took too long, or did not answer in JSON; `log` is its standard error."""
 
     def __init__(self, message: str, log: str = "") -> None:
         super().__init__(message)
@@ -46,27 +42,13 @@ class ChildProcess:
     def __init__(
         self, command: Sequence[str], environment: Mapping[str, str], name: str, directory: Path | None = REPOSITORY
     ) -> None:
-        """Starts the child.
-
-        Args:
-            command: usually a `module_command`.
-            environment: usually a `child_environment`.
-            name: what the process does, as in `compiling`, for messages.
-            directory: where it runs; None for that of this process.
-        """
+        """Starts it in a folder (None: that of this process); `name` says for messages what it does: `compiling`."""
         self._name = name
         # Libraries write there as they like; it is shown only where the child dies.
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
-        pipe = subprocess.PIPE
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._log}
         self._process = subprocess.Popen(
-            command,
-            stdin=pipe,
-            stdout=pipe,
-            stderr=self._log,
-            env=environment,
-            cwd=directory,
-            encoding="utf-8",
-            errors="replace",
+            command, env=environment, cwd=directory, encoding="utf-8", errors="replace", **pipes
         )
         assert self._process.stdin is not None and self._process.stdout is not None
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
@@ -94,13 +76,8 @@ class ChildProcess:
     def output(self, text: str, timeout_s: float, late: str) -> str:
         """Sends all of its input, and waits for its end and all of its output.
 
-        Args:
-            text: the input.
-            timeout_s: after this time it is killed.
-            late: the message then.
-
         Raises:
-            ChildError: it failed or took too long.
+            ChildError: it failed, or was killed after `timeout_s`, with the message `late`.
         """
         with self._limited(timeout_s, late):
             self.send(text)
@@ -111,7 +88,7 @@ class ChildProcess:
         return answer
 
     def ask(self, request: Any, timeout_s: float, late: str) -> dict[str, Any]:
-        """Sends a line and reads one; see `output`.
+        """Sends a line and reads one, as `output` does.
 
         Raises:
             ChildError: it died, took too long, or did not answer in JSON.
@@ -124,13 +101,8 @@ class ChildProcess:
             raise self.death()
         return self._answer(line)
 
-    def answers(self, timeout_s: float | None = None, late: str = "") -> Iterator[dict[str, Any]]:
-        """Yields its answers as they come, until it ends; see `output`.
-
-        Raises:
-            ChildError: it failed, took too long, or did not answer in JSON.
-            StageError: it answered with an error.
-        """
+    def answers(self, timeout_s: float = threading.TIMEOUT_MAX, late: str = "") -> Iterator[dict[str, Any]]:
+        """Yields its answers as they come, until it ends; raises as `ask` does."""
         with self._limited(timeout_s, late):
             for line in self._stdout:
                 yield self._answer(line)
@@ -165,11 +137,8 @@ class ChildProcess:
         return values
 
     @contextmanager
-    def _limited(self, seconds: float | None, late: str) -> Iterator[None]:
+    def _limited(self, seconds: float, late: str) -> Iterator[None]:
         """Kills the child if the block takes longer than some seconds, and then raises a `ChildError`."""
-        if seconds is None:
-            yield
-            return
         killed = threading.Event()
 
         def kill() -> None:
