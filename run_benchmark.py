@@ -11,16 +11,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.cli.command_line import BAD_INPUT, UsageError, gin_parser, parse_flags, refusal
-from benchmark.cli.gin_statements import nearest
-from benchmark.config import STAGES, ConfigError, fingerprint
+from benchmark.cli.command_line import gin_parser, parse_flags
+from benchmark.config import STAGES, fingerprint
 from benchmark.process import numerics
+from tasks.system.errors import INTERRUPTED, InputError, nearest, run_command
 
 if TYPE_CHECKING:
     from benchmark.config import RunConfig
 
 TRAINING_STAGES = {"teacher", "search", "distill", "finetune"}
-INTERRUPTED = 130
 
 EXAMPLES = """\
 examples:
@@ -58,14 +57,14 @@ def parse_stages(text: str) -> tuple[str, ...]:
     """Reads the value of `--stages`; the result is in the order of the pipeline.
 
     Raises:
-        UsageError: a name that is not a stage, or none at all.
+        InputError: a name that is not a stage, or none at all.
     """
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         if name not in STAGES:
-            raise UsageError(f"--stages: unknown stage {name!r}{nearest(name, STAGES)}; accepted: {', '.join(STAGES)}")
+            raise InputError(f"--stages: unknown stage {name!r}{nearest(name, STAGES)}; accepted: {', '.join(STAGES)}")
     if not names:
-        raise UsageError(f"--stages: expected at least one of {', '.join(STAGES)}")
+        raise InputError(f"--stages: expected at least one of {', '.join(STAGES)}")
     return tuple(stage for stage in STAGES if stage in names)
 
 
@@ -88,13 +87,13 @@ def choose_workdir(given: Path | None, config: RunConfig) -> Path:
     """The folder of the run.
 
     Raises:
-        UsageError: something other than a folder stands there.
+        InputError: something other than a folder stands there.
     """
     workdir = given or Path("runs") / config.track
     for path in (workdir, *workdir.parents):
         if path.exists():
             if not path.is_dir():
-                raise UsageError(f"--workdir={workdir}: {path} is not a folder")
+                raise InputError(f"--workdir={workdir}: {path} is not a folder")
             break
     return workdir
 
@@ -103,21 +102,17 @@ def publish(config: RunConfig, workdir: Path) -> None:
     """Builds the leaderboard page of a run from its records and its search history, and prints where it is.
 
     Raises:
-        UsageError: records or history that cannot be shown.
+        RecordError: records or history that cannot be shown.
     """
-    from benchmark.records.history import HistoryError, read_history
-    from benchmark.records.record import RecordError
+    from benchmark.records.history import read_history
     from leaderboard.build import build
     from leaderboard.load import load_records
 
     history = workdir / "search" / "history.json"
     title = f"AutoDistill-Bench, track {config.track} {config.track_version}"
-    try:
-        records = load_records(workdir / "results")
-        found = read_history(history) if history.exists() else None
-        print(f"page: {build(records, workdir / 'site', title=title, history=found)}")
-    except (RecordError, HistoryError) as error:
-        raise UsageError(str(error)) from error
+    records = load_records(workdir / "results")
+    found = read_history(history) if history.exists() else None
+    print(f"page: {build(records, workdir / 'site', title=title, history=found)}")
 
 
 def execute(config: RunConfig, workdir: Path, stages: tuple[str, ...], gin_text: str, command: str) -> int:
@@ -126,8 +121,6 @@ def execute(config: RunConfig, workdir: Path, stages: tuple[str, ...], gin_text:
     Returns:
         The exit code.
     """
-    from tasks.errors import DataError
-
     # Publishing alone reads records, and so needs none of the numerical packages.
     if stages == ("publish",):
         publish(config, workdir)
@@ -137,35 +130,26 @@ def execute(config: RunConfig, workdir: Path, stages: tuple[str, ...], gin_text:
     from benchmark.process import setup
 
     setup.collect_less_often()
-    try:
-        return runner.run(config, workdir, stages, gin_text=gin_text, command=command, publish=publish)
-    except (runner.RunError, ConfigError, DataError) as error:
-        raise UsageError(str(error)) from error
+    return runner.run(config, workdir, stages, gin_text=gin_text, command=command, publish=publish)
 
 
-def rehearse(config: RunConfig, stages: tuple[str, ...], gin_text: str) -> int:
+def rehearse(config: RunConfig, stages: tuple[str, ...], gin_text: str) -> None:
     """Prints shapes of the train steps of these stages and, for a target, what compiling them says.
 
-    Returns:
-        The exit code: 1 where something does not go together or does not fit, with one line on standard error.
+    Raises:
+        StageError: something does not go together or does not fit.
     """
     # Nothing is trained in the other stages, and jax need not be imported for them.
     if not TRAINING_STAGES & set(stages):
-        return 0
+        return
     from benchmark.dry_run import report
-    from benchmark.errors import StageError
 
     started = time.perf_counter()
-    try:
-        for line in report.shape_lines(config, stages):
-            print(f"shapes: {line}", flush=True)
-        print(f"shapes: evaluated in {time.perf_counter() - started:.1f} s", flush=True)
-        for line in report.compile_lines(config, gin_text):
-            print(f"target: {line}", flush=True)
-    except StageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    for line in report.shape_lines(config, stages):
+        print(f"shapes: {line}", flush=True)
+    print(f"shapes: evaluated in {time.perf_counter() - started:.1f} s", flush=True)
+    for line in report.compile_lines(config, gin_text):
+        print(f"target: {line}", flush=True)
 
 
 def join_processes(stages: tuple[str, ...]) -> tuple[str, ...]:
@@ -175,14 +159,11 @@ def join_processes(stages: tuple[str, ...]) -> tuple[str, ...]:
         The stages of this process: the page is process 0's alone.
 
     Raises:
-        UsageError: the environment does not say which processes belong together.
+        InputError: the environment does not say which processes belong together.
     """
     from benchmark.training import distributed
 
-    try:
-        distributed.join()
-    except distributed.JoinError as error:
-        raise UsageError(str(error)) from None
+    distributed.join()
     return stages if distributed.leads() else tuple(stage for stage in stages if stage != "publish")
 
 
@@ -193,28 +174,22 @@ def verify_record(flags: argparse.Namespace, bindings: Sequence[str], command: s
         The exit code: 1 where a field differs.
 
     Raises:
-        UsageError: flags that a verification does not take.
+        InputError: flags that a verification does not take, or a record or folder that cannot be used.
     """
     if flags.gin_file or bindings or flags.gin_search_paths or flags.dry_run or flags.distributed:
-        raise UsageError("--verify: the settings are those of the record; accepted with it: --workdir, --verify_search")
+        raise InputError("--verify: the settings are those of the record; accepted with it: --workdir, --verify_search")
     if flags.stages != ",".join(STAGES):
-        raise UsageError("--verify: --stages: the record says which stages it needs")
+        raise InputError("--verify: --stages: the record says which stages it needs")
     from benchmark.pipeline import verify_request
-    from benchmark.pipeline.workdir import RunError
     from benchmark.records import verification
-    from benchmark.records.record import RecordError
-    from tasks.errors import DataError
 
-    try:
-        request = verify_request.read_request(flags.verify, flags.verify_search)
-        workdir = choose_workdir(flags.workdir or Path("runs") / "verify" / request.record.id, request.config)
-        enforce_or_say_why_not(request.config)
-        prepare_process(request.config, workdir)
-        from benchmark.pipeline import verify
+    request = verify_request.read_request(flags.verify, flags.verify_search)
+    workdir = choose_workdir(flags.workdir or Path("runs") / "verify" / request.record.id, request.config)
+    enforce_or_say_why_not(request.config)
+    prepare_process(request.config, workdir)
+    from benchmark.pipeline import verify
 
-        found = verify.verify(request, workdir, command)
-    except (RecordError, RunError, DataError) as error:
-        raise UsageError(str(error)) from error
+    found = verify.verify(request, workdir, command)
     print("\n".join(verification.table(found.fields)))
     path = verification.path_beside(flags.verify)
     try:
@@ -244,6 +219,31 @@ def prepare_process(config: RunConfig, workdir: Path) -> None:
         setup.keep_freed_memory()
 
 
+def run(words: list[str], command: str) -> int:
+    """Does what one command line asks for; returns the exit code."""
+    flags, bindings = parse_flags(make_parser(), words)
+    if flags.verify is not None:
+        return verify_record(flags, bindings, command)
+    if flags.verify_search:
+        raise InputError("--verify_search: expected --verify=RECORD too")
+    stages = parse_stages(flags.stages)
+    from benchmark.cli.gin_loader import load
+
+    config, gin_text = load(flags.gin_file, bindings, flags.gin_search_paths)
+    workdir = choose_workdir(flags.workdir, config)
+    if flags.dry_run:
+        print("\n".join(tree_lines(config)))
+        print(f"fingerprint: {fingerprint(config)}\nworkdir: {workdir}\nstages: {', '.join(stages)}", flush=True)
+        rehearse(config, stages, gin_text)
+        return 0
+    # Publishing alone computes nothing.
+    if stages != ("publish",):
+        numerics.enforce(config.numerics, config.reduction_threads)
+    if flags.distributed:
+        stages = join_processes(stages)
+    return execute(config, workdir, stages, gin_text, command)
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Runs one command line.
 
@@ -256,33 +256,7 @@ def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
     command = shlex.join(["python", "run_benchmark.py", *words])
     try:
-        flags, bindings = parse_flags(make_parser(), words)
-        if flags.verify is not None:
-            return verify_record(flags, bindings, command)
-        if flags.verify_search:
-            raise UsageError("--verify_search: expected --verify=RECORD too")
-        stages = parse_stages(flags.stages)
-        from benchmark.cli.gin_loader import load
-
-        config, gin_text = load(flags.gin_file, bindings, flags.gin_search_paths)
-        workdir = choose_workdir(flags.workdir, config)
-        if flags.dry_run:
-            print("\n".join(tree_lines(config)))
-            print(f"fingerprint: {fingerprint(config)}\nworkdir: {workdir}\nstages: {', '.join(stages)}", flush=True)
-            return rehearse(config, stages, gin_text)
-        # Publishing alone computes nothing.
-        if stages != ("publish",):
-            numerics.enforce(config.numerics, config.reduction_threads)
-        if flags.distributed:
-            stages = join_processes(stages)
-        return execute(config, workdir, stages, gin_text, command)
-    except ValueError as error:
-        from benchmark.cli.gin_statements import GinError
-
-        if not isinstance(error, UsageError | GinError | ConfigError | numerics.NumericsError):
-            raise
-        print(refusal(error), file=sys.stderr)
-        return BAD_INPUT
+        return run_command(lambda: run(words, command))
     except KeyboardInterrupt:
         print(f"interrupted; the same command continues: {command}", file=sys.stderr)
         return INTERRUPTED

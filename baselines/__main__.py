@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from baselines.catalogue import BaselineError, baselines
-from tasks.errors import nearest_match_hint
+from baselines.catalogue import baselines
+from tasks.system.errors import InputError, named_files, nearest_match_hint, run_command
 
 
 def _list() -> int:
@@ -34,7 +34,7 @@ def _import(name: str, checkpoint: str, to: str, allow_pickle: bool) -> int:
 
     known = baselines()
     if name not in known:
-        raise BaselineError(f"unknown baseline {name!r}: {nearest_match_hint(name, known)}")
+        raise InputError(f"unknown baseline {name!r}: {nearest_match_hint(name, known)}")
     target = Path(to) if to else Path("checkpoints") / name
     print(import_checkpoint(known[name], Path(checkpoint), target, allow_pickle=allow_pickle))
     return 0
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after `python -m baselines`.
 
     Returns:
-        The exit code: 0, or 2 for bad input.
+        The exit code: 0, 2 for bad input, or 1 where the work could not end.
     """
     parser = argparse.ArgumentParser(
         prog="python -m baselines", description="Published systems, and models in and out."
@@ -74,16 +74,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     exports.add_argument("--task", default="", metavar="TASK", help="the model fine-tuned on it, with its head")
     exports.add_argument("--no_onnx", action="store_true", help="leave out model.onnx")
     options = parser.parse_args(arguments)
-    try:
+    return run_command(lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> int:
+    with named_files():
         if options.command == "list":
             return _list()
         if options.command == "import":
             return _import(options.name, options.checkpoint, options.to, options.allow_pickle)
         return _export(options.record, options.to, options.task, not options.no_onnx)
-    # Errors of checkpoints, records and settings are ValueErrors, those of a run's folder RuntimeErrors.
-    except (ValueError, RuntimeError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
 
 
 if __name__ == "__main__":

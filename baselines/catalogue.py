@@ -9,12 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from benchmark.config import ConfigError, EncoderConfig, encoder_from_dict
-from benchmark.records.strict_json import strict_json
+from benchmark.records.strict_schema import StrictModel, strict_json, validated
 from tasks.catalogue import TASKS
 from tasks.scoring.averages import AVERAGES
+from tasks.system.errors import InputError
 
 FOLDER = Path(__file__).resolve().parent
 FILE = "baseline.json"
@@ -24,15 +25,7 @@ Text = Annotated[str, Field(min_length=1, max_length=400)]
 Url = Annotated[str, Field(pattern=r"^https://[^\s<>\"']+$", max_length=300)]
 
 
-class BaselineError(ValueError):
-    """A baseline's folder that is not as it should be; the message is one line naming file, field and value."""
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Citation(_Model):
+class Citation(StrictModel):
     """The publication."""
 
     title: Text
@@ -41,7 +34,7 @@ class Citation(_Model):
     url: Url
 
 
-class Checkpoint(_Model):
+class Checkpoint(StrictModel):
     """Published parameters; `hugging_face` ones can be imported."""
 
     name: Text
@@ -49,14 +42,14 @@ class Checkpoint(_Model):
     format: Literal["hugging_face", "tensorflow"]
 
 
-class Sourced(_Model):
+class Sourced(StrictModel):
     """A number and who printed it."""
 
     value: int = Field(ge=1)
     source: Text
 
 
-class Score(_Model):
+class Score(StrictModel):
     """A published score, in percent (correlations times 100); several sources may give the same one."""
 
     task: str
@@ -72,7 +65,7 @@ class Score(_Model):
         return self
 
 
-class Average(_Model):
+class Average(StrictModel):
     """A published average; `unknown` where its definition or split was not stated."""
 
     average: str
@@ -88,7 +81,7 @@ class Average(_Model):
         return self
 
 
-class Latency(_Model):
+class Latency(StrictModel):
     """A published latency in seconds."""
 
     method: Literal["reported"]
@@ -99,7 +92,7 @@ class Latency(_Model):
     source: Text
 
 
-class Baseline(_Model):
+class Baseline(StrictModel):
     """One published system.
 
     `architecture` holds fields of `EncoderConfig`, null where the system is outside the family or unknown.
@@ -141,21 +134,18 @@ def read(folder: Path) -> Baseline:
         folder: holds `baseline.json`; its name is the baseline's.
 
     Raises:
-        BaselineError: the file is missing or not valid.
+        InputError: the file is missing or not valid.
     """
     path = folder / FILE
     try:
-        baseline = Baseline.model_validate(strict_json(path.read_text(encoding="utf-8")))
+        value = strict_json(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise BaselineError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "baseline"
-        raise BaselineError(f"{path}: {place} = {str(first.get('input'))[:80]!r}: {first['msg']}") from None
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:
-        raise BaselineError(f"{path}: not strict JSON: {error}") from None
+        raise InputError(f"{path}: not strict JSON: {error}") from None
+    baseline = validated(Baseline, value, str(path), InputError)
     if baseline.name != folder.name:
-        raise BaselineError(f"{path}: name = {baseline.name!r}: the folder's name {folder.name!r} is expected")
+        raise InputError(f"{path}: name = {baseline.name!r}: the folder's name {folder.name!r} is expected")
     return baseline
 
 
@@ -163,6 +153,6 @@ def baselines(root: Path = FOLDER) -> dict[str, Baseline]:
     """All baselines below a folder, by name, in the order of their names.
 
     Raises:
-        BaselineError: one of them is not valid.
+        InputError: one of them is not valid.
     """
     return {folder.name: read(folder) for folder in sorted(root.iterdir()) if (folder / FILE).is_file()}

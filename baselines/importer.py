@@ -6,9 +6,10 @@ import dataclasses
 import json
 from pathlib import Path
 
-from baselines.catalogue import Baseline, BaselineError
+from baselines.catalogue import Baseline
 from benchmark.config import EncoderConfig, to_dict
 from benchmark.export import checkpoint_files
+from tasks.system.errors import InputError
 
 # They shape where training starts, not what a trained model computes; the pooler belongs to a head.
 _IRRELEVANT = ("initializer_range", "position_initializer", "pooler")
@@ -36,14 +37,14 @@ def import_checkpoint(baseline: Baseline, directory: Path, target: Path, *, allo
         One line that says what was read.
 
     Raises:
-        BaselineError: the baseline has no architecture, or the checkpoint has another one.
+        InputError: the baseline has no architecture, or the checkpoint has another one.
         CheckpointError: see `checkpoint_files.read`.
     """
     if baseline.encoder is None:
-        raise BaselineError(f"{baseline.name}: has no architecture of this project's family; only its scores are known")
+        raise InputError(f"{baseline.name}: has no architecture of this project's family; only its scores are known")
     checkpoint = checkpoint_files.read(directory, allow_pickle=allow_pickle)
     if found := differences(checkpoint.encoder, baseline.encoder):
-        raise BaselineError(f"{directory}: is no {baseline.title}: {', '.join(found)} (expected in brackets)")
+        raise InputError(f"{directory}: is no {baseline.title}: {', '.join(found)} (expected in brackets)")
     from benchmark.training import checkpoints
 
     checkpoints.save(target / "params", checkpoint.params)

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tasks.system.errors import named_files, run_command
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m leaderboard", description="Makes the leaderboard page.")
@@ -29,19 +31,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 when the page is written, 2 for bad input, with one line on standard error.
     """
     options = _parser().parse_args(arguments)
+    return run_command(lambda: _build(options))
+
+
+def _build(options: argparse.Namespace) -> int:
     # Imported late: `--help` and a mistyped flag answer without pydantic and Jinja2.
-    from benchmark.records.history import HistoryError, read_history
-    from benchmark.records.record import RecordError
+    from benchmark.records.history import read_history
     from leaderboard.build import build
     from leaderboard.load import load_records
 
-    try:
+    with named_files():
         records = load_records(options.results)
         history = read_history(options.history) if options.history else None
         page = build(records, options.out, title=options.title, history=history)
-    except (RecordError, HistoryError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
     print(f"{len(records)} records -> {page}")
     return 0
 

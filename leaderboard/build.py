@@ -14,9 +14,10 @@ from markupsafe import Markup
 
 from benchmark.records.history import parse_history
 from benchmark.records.history_tables import tables
-from benchmark.records.record import Record, write_text
+from benchmark.records.record import Record
 from leaderboard.board import board_data
 from leaderboard.export import island_json, records_csv
+from tasks.system.atomic_write import write_text
 
 _HERE = Path(__file__).parent
 _SCRIPTS = (
@@ -102,7 +103,7 @@ def build(records: Sequence[Record], out: Path, *, title: str, history: Mapping[
 
     Raises:
         RecordError: the records cannot share a board.
-        HistoryError: the history does not follow its contract.
+        RecordError: the history does not follow its contract.
     """
     checked = parse_history(history).model_dump(mode="json") if history is not None else None
     data = board_data(records, title, checked)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmark.config import ConfigError, encoder_from_dict
-from benchmark.errors import StageError
 from benchmark.hardware.chips import refuse_impossible
 from benchmark.records import verification
 from benchmark.records.record import Record, RecordError, read
+from tasks.system.errors import StageError
 
 
 def record_files(directory: Path) -> list[Path]:

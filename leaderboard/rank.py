@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmark.records.record import LatencyBlock, Record, RecordError, TaskScore
+from benchmark.search.pareto import non_dominated
 
 CONTENDERS = frozenset({"found", "baseline"})
 _METHODS = ("measured", "compiled", "roofline", "reported")
@@ -231,11 +232,7 @@ def pareto_front(points: Mapping[str, tuple[float | None, float | None]]) -> lis
     Returns:
         Ids of the front.
     """
-    known = [(cost, -score, name) for name, (cost, score) in points.items() if cost is not None and score is not None]
-    front: list[str] = []
-    best, best_cost = math.inf, math.inf
-    for cost, loss, name in sorted(known):
-        if loss < best or (loss == best and cost == best_cost):
-            front.append(name)
-            best, best_cost = loss, cost
-    return front
+    known = {name: (score, cost) for name, (cost, score) in points.items() if cost is not None and score is not None}
+    members = non_dominated(list(known.values()))
+    front = [name for name, member in zip(known, members, strict=True) if member]
+    return sorted(front, key=lambda name: (known[name][1], -known[name][0], name))

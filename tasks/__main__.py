@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tasks.catalogue import get_task
 from tasks.pretraining import PRETRAINING_TASKS
+from tasks.system.errors import named_files, run_command
 
 
 def _list() -> int:
@@ -57,15 +58,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verify = commands.add_parser("verify-data", help="compare the files in a folder with sizes and digests")
     verify.add_argument("directory")
     options = parser.parse_args(arguments)
-    try:
+    return run_command(lambda: _run(options))
+
+
+def _run(options: argparse.Namespace) -> int:
+    with named_files():
         if options.command == "list":
             return _list()
         if options.command == "describe":
             return _describe(options.name, options.data)
         return _verify(options.directory)
-    except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
 
 
 if __name__ == "__main__":

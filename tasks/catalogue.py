@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from tasks.errors import DataError, nearest_match_hint
+from tasks.system.errors import DataError, nearest_match_hint
 from tasks.task_info import METRICS, SPLITS, Kind, MetricInfo, TaskInfo
 
 __all__ = ["METRICS", "SPLITS", "TASKS", "DataError", "Kind", "MetricInfo", "TaskInfo", "get_task", "text_field_names"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
-from tasks.errors import DataError
+from tasks.system.errors import DataError
 
 Kind = Literal["classification", "regression", "span"]
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tasks.repository import REPOSITORY
+from tasks.system.repository import REPOSITORY
 
 KEY = [
     "ax-platform", "flax", "gin-config", "jax", "jaxlib", "numpy", "optax", "orbax-checkpoint", "pandas", "pydantic",

@@ -7,7 +7,7 @@ import pytest
 
 from benchmark.cli.gin_loader import load
 from benchmark.config import STAGES
-from tasks.repository import REPOSITORY
+from tasks.system.repository import REPOSITORY
 
 # Full runs stand on their own; the other folders hold parts for them to include.
 RUNS = sorted([*(REPOSITORY / "gin").glob("*.gin"), *(REPOSITORY / "gin" / "tracks").glob("*.gin")])

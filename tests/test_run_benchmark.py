@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 import run_benchmark
-from benchmark.cli.command_line import BAD_INPUT, parse_flags
+from benchmark.cli.command_line import parse_flags
 from benchmark.cli.gin_loader import load
 from benchmark.config import STAGES, ConfigError, fingerprint
-from tasks.repository import REPOSITORY
+from tasks.system.errors import BAD_INPUT, InputError
+from tasks.system.repository import REPOSITORY
 from tests.benchmark.cli.test_gin_loader import RUN
 from tests.conftest import NUMERICS_FLAG
 
@@ -104,7 +105,7 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     module.calls = []  # type: ignore[attr-defined]
     module.outcome = 0  # type: ignore[attr-defined]
 
-    class RunError(Exception):
+    class RunError(InputError):
         pass
 
     def run(config: Any, workdir: Path, stages: tuple[str, ...], *, gin_text: str, command: str, publish: Any) -> int:
@@ -138,7 +139,7 @@ def test_pipeline_gets_what_was_asked_for(
 def test_exit_codes_of_the_pipeline(
     folder: Path, pipeline: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from tasks.errors import DataError
+    from tasks.system.errors import DataError
 
     monkeypatch.chdir(folder)
     words = ["--gin_file=run.gin", "--stages=data", NUMERICS_FLAG]

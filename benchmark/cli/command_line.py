@@ -6,18 +6,12 @@ import argparse
 from collections.abc import Sequence
 from typing import NoReturn
 
-from benchmark.cli.gin_statements import nearest
-
-BAD_INPUT = 2
-
-
-class UsageError(ValueError):
-    """A command line that cannot be used; the message is one line."""
+from tasks.system.errors import InputError, nearest
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
+        raise InputError(message)
 
 
 def gin_parser(prog: str, description: str, epilog: str) -> argparse.ArgumentParser:
@@ -55,18 +49,13 @@ def parse_flags(parser: argparse.ArgumentParser, words: Sequence[str]) -> tuple[
         The flags, with `gin_search_paths` as a list of folders, and the bindings as `NAME=VALUE`.
 
     Raises:
-        UsageError: a flag that does not exist or lacks its value.
+        InputError: a flag that does not exist or lacks its value.
     """
     bindings = [w.removeprefix("--gin.") for w in words if w.startswith("--gin.")]
     flags, unknown = parser.parse_known_args([w for w in words if not w.startswith("--gin.")])
     if unknown:
         known = [option for action in parser._actions for option in action.option_strings]
         hint = nearest(unknown[0].partition("=")[0], known)
-        raise UsageError(f"unknown argument {unknown[0]!r}{hint}; accepted: {', '.join(known)}")
+        raise InputError(f"unknown argument {unknown[0]!r}{hint}; accepted: {', '.join(known)}")
     flags.gin_search_paths = [path for value in flags.gin_search_paths for path in value.split(",") if path]
     return flags, bindings
-
-
-def refusal(error: BaseException) -> str:
-    """What standard error shows of bad input: one line."""
-    return f"error: {' '.join(str(error).split())}"

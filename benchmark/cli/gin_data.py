@@ -14,9 +14,10 @@ import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple, NoReturn
 
-from benchmark.cli.gin_statements import MODULE, Binding, GinError, Macro, Reference, shown, syntax_error
+from benchmark.cli.gin_statements import MODULE, Binding, GinError, Macro, Reference, syntax_error
 from benchmark.cli.run_tree import configure
 from benchmark.config import RunConfig
+from tasks.system.errors import shown
 
 MAX_CHARACTERS = 256 * 1024
 MAX_STRING = 4096
@@ -93,7 +94,9 @@ class _Reader:
         for line, content in enumerate(self.lines, 1):
             # Such as those that reverse what follows on a screen, or a carriage return.
             if odd := next((c for c in content if not c.isprintable() and c != "\t"), ""):
-                raise GinError(f"{self.name}:{line}: {shown(content)}: the character {odd!a}: expected printable ones")
+                raise GinError(
+                    f"{self.name}:{line}: {shown(repr(content))}: the character {odd!a}: expected printable ones"
+                )
         position, line, brackets = 0, 1, 0
         while position < len(self.text):
             match = _TOKEN.match(self.text, position)
@@ -121,7 +124,7 @@ class _Reader:
         self._take()
 
     def _seen(self) -> str:
-        return "the end of the line" if self.current.kind in ("end", "stop") else shown(self.current.text)
+        return "the end of the line" if self.current.kind in ("end", "stop") else shown(repr(self.current.text))
 
     def statements(self) -> Iterator[Binding]:
         """The statements in order.
@@ -136,7 +139,7 @@ class _Reader:
                 continue
             binding = self._statement()
             if binding.key in places:
-                start = f"{binding.place}: {binding.key} = {shown(binding.value)}"
+                start = f"{binding.place}: {binding.key} = {shown(repr(binding.value))}"
                 raise GinError(f"{start}: given before, at {places[binding.key]}; accepted: each key once")
             places[binding.key] = binding.place
             yield binding
@@ -147,7 +150,7 @@ class _Reader:
         if self.current.text != "=":
             if key in ("import", "from", "include"):
                 self._refuse(f"a text that is read as data has no {key}")
-            self._refuse(f"expected '=' after {shown(key)}, not {self._seen()}")
+            self._refuse(f"expected '=' after {shown(repr(key))}, not {self._seen()}")
         self._take()
         value = self._value()
         if self.current.kind != "end":
@@ -155,7 +158,7 @@ class _Reader:
         scope, _, selector = key.rpartition("/")
         owner, _, parameter = selector.rpartition(".")
         if "." in scope:
-            self._refuse(f"a scope is a name without dots, not {shown(scope)}", line)
+            self._refuse(f"a scope is a name without dots, not {shown(repr(scope))}", line)
         if not owner:
             return Binding("", key, "", value, f"{self.name}:{line}")
         return Binding(scope, owner.removeprefix(MODULE + "."), parameter, value, f"{self.name}:{line}")
@@ -189,7 +192,7 @@ class _Reader:
                 self._expect(")")
             return Reference(scope, name.removeprefix(MODULE + "."), evaluate)
         if kind == "name":
-            self._refuse(f"{shown(text)} is neither a number nor a known word; a string needs quotes")
+            self._refuse(f"{shown(repr(text))} is neither a number nor a known word; a string needs quotes")
         return self._refuse(f"expected a value, not {self._seen()}")
 
     def _number(self) -> int | float:

@@ -27,15 +27,14 @@ from benchmark.cli.gin_statements import (
     GinError,
     Macro,
     Reference,
-    nearest,
-    shown,
     syntax_error,
 )
 from benchmark.cli.run_tree import Plan, configure
 from benchmark.config import RunConfig
+from tasks.system.errors import nearest, shown
 
 # gin 0.5.0 uses importlib.util without importing it.
-from tasks.repository import REPOSITORY
+from tasks.system.repository import REPOSITORY
 
 __all__ = ["GinError", "Loaded", "gin_text", "load", "load_run_config"]
 
@@ -151,7 +150,7 @@ def _read_file(path: Path, search_paths: Sequence[str], stack: tuple[Path, ...])
         if isinstance(statement, Binding):
             yield statement
             continue
-        start = f"{file}:{statement.location.line_num}: include {shown(statement.filename)}"
+        start = f"{file}:{statement.location.line_num}: include {shown(repr(statement.filename))}"
         inner = _find(statement.filename, search_paths, start)
         if inner.resolve() in stack:
             raise GinError(f"{start}: the file includes itself")
@@ -164,7 +163,7 @@ def _read_override(binding: str) -> Iterator[Binding]:
     place = f"--gin.{name}"
     statements = list(_parse(binding, lambda line: place))
     if len(statements) != 1 or not isinstance(statements[0], Binding):
-        raise GinError(f"{place}: {shown(binding)}: expected exactly one binding, as in --gin.SEED=3")
+        raise GinError(f"{place}: {shown(repr(binding))}: expected exactly one binding, as in --gin.SEED=3")
     yield statements[0]
 
 

@@ -9,14 +9,14 @@ of gin files, `benchmark.cli.gin_data` those of the text in a record, and `bench
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import inspect
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from benchmark import config
+from tasks.system.errors import InputError, nearest, shown
 
 ROOT = "RunConfig"
 REQUIRED = "gin.REQUIRED"
@@ -30,7 +30,7 @@ CLASSES: Mapping[str, type] = {
 }
 
 
-class GinError(ValueError):
+class GinError(InputError):
     """A configuration that cannot be used; the message is one line with place, name, value and what is accepted."""
 
 
@@ -88,19 +88,6 @@ class Binding:
         return f"{self.key} = {self.value!r}"
 
 
-def shown(value: Any, limit: int = 80) -> str:
-    """The value for a message: on one line, cut where it is long."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= limit else text[: limit - 3] + "..."
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Returns `; did you mean 'x'?` for the most similar known name, or nothing when none is similar."""
-    by_lower = {k.lower(): k for k in sorted(known, reverse=True)}
-    close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
-    return f"; did you mean {by_lower[close[0]]!r}?" if close else ""
-
-
 def syntax_error(place: str, text: str, why: str) -> GinError:
     """The message for a text that is no gin statement; `text` is its line, or nothing."""
     line = f": {' '.join(text.split())[:80]}" if text.strip() else ""
@@ -147,7 +134,7 @@ def check_names(statements: Sequence[Binding]) -> None:
         # First, as Python refuses to write such a number into a message.
         if any(isinstance(leaf, int) and leaf.bit_length() > MAX_BITS for leaf in leaves(b.value)):
             raise GinError(f"{b.place}: {b.key}: expected whole numbers of at most {MAX_BITS} bits")
-        start = f"{b.place}: {b.key} = {shown(b.value)}"
+        start = f"{b.place}: {b.key} = {shown(repr(b.value))}"
         if b.parameter and b.name not in CLASSES:
             raise GinError(
                 f"{start}: unknown class {b.name!r}{nearest(b.name, CLASSES)}; accepted: {', '.join(CLASSES)}"
@@ -204,7 +191,7 @@ def check_used(statements: Sequence[Binding]) -> None:
     for index, b in enumerate(statements):
         if index in used:
             continue
-        start = f"{b.place}: {b.key} = {shown(b.value)}"
+        start = f"{b.place}: {b.key} = {shown(repr(b.value))}"
         if not b.parameter:
             others = {s.name for i, s in enumerate(statements) if not s.parameter and (i in used) and s.name != b.name}
             accepted = ", ".join(f"%{o}" for o in sorted(others)) or "none"

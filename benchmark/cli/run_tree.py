@@ -26,12 +26,10 @@ from benchmark.cli.gin_statements import (
     check_used,
     fields_of,
     leading_scopes,
-    nearest,
-    shown,
 )
 from benchmark.config import ConfigError, DataConfig, RunConfig
 from tasks.catalogue import TASKS
-from tasks.errors import nearest_match_hint
+from tasks.system.errors import nearest, nearest_match_hint, shown
 
 MAX_VALUES = 20_000
 """Values of a run, each as often as it is referred to: a few macros that hold one another twice make billions."""
@@ -79,12 +77,12 @@ class Plan:
         end = f": expected {error.accepted}" + nearest(str(error.value), map(str, choices))
         if not bindings:
             place = next((self.origins[s, name] for s in scopes if (s, name) in self.origins), self.origins["", ROOT])
-            return GinError(f"{place}: {error.selector} = {shown(error.value)} (the default){end}")
+            return GinError(f"{place}: {error.selector} = {shown(repr(error.value))} (the default){end}")
         source, via = bindings[-1], ""
         while isinstance(source.value, Macro):
             via = f" (for {bindings[-1].key}, {bindings[-1].place})"
             source = self.macro(source.value.name)
-        return GinError(f"{source.place}: {source.key} = {shown(source.value)}{via}{end}")
+        return GinError(f"{source.place}: {source.key} = {shown(repr(source.value))}{via}{end}")
 
 
 def make_plan(statements: Sequence[Binding], root_place: str) -> Plan:
@@ -107,7 +105,7 @@ def make_plan(statements: Sequence[Binding], root_place: str) -> Plan:
     sizes: dict[str, int] = {}
 
     def start(source: Binding | None) -> str:
-        return f"{source.place}: {source.key} = {shown(source.value, 160)}" if source else root_place
+        return f"{source.place}: {source.key} = {shown(repr(source.value), 160)}" if source else root_place
 
     def limited(size: int, source: Binding | None) -> int:
         if size > MAX_VALUES:

@@ -7,6 +7,7 @@ and bandwidth of main memory are probed, the rest is fitted to the times of the 
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import math
 import sys
@@ -16,12 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.cli.command_line import BAD_INPUT, UsageError, gin_parser, parse_flags, refusal
+from benchmark.cli.command_line import gin_parser, parse_flags
 from benchmark.cli.gin_loader import load
-from benchmark.cli.gin_statements import GinError
-from benchmark.config import ChipConfig, ConfigError, EncoderConfig, SearchConfig
-from benchmark.errors import StageError
+from benchmark.config import ChipConfig, EncoderConfig, SearchConfig
 from benchmark.hardware.roofline import estimate
+from tasks.system.errors import StageError, run_command
 
 TPU_FIGURES: tuple[str, ...] = ("op_overhead_s", "on_chip_bandwidth")
 CPU_FIGURES: tuple[str, ...] = ("op_overhead_s", "on_chip_bandwidth", "vector_flops", "sustained_flops")
@@ -182,19 +182,19 @@ def calibrated(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints lines for the chip's gin file; exit code 2 and one line for bad input."""
+    """Prints lines for the chip's gin file; one line and exit code 2 for bad input, 1 where figures cannot be had."""
     parser = gin_parser("python -m benchmark.commands.calibrate_chip", __doc__ or "", "")
     parser.add_argument("--architectures", type=int, default=40, help="how many are drawn from the space")
     parser.add_argument("--cache", type=Path, help="a folder for what the compiler said")
-    try:
-        options, bindings = parse_flags(parser, list(sys.argv[1:] if arguments is None else arguments))
-        config = load(options.gin_file, bindings, options.gin_search_paths).config.search
-        chip, fields, found = calibrated(
-            config, options.architectures, options.cache, lambda line: print(line, file=sys.stderr, flush=True)
-        )
-    except (UsageError, GinError, ConfigError, StageError) as error:
-        print(refusal(error), file=sys.stderr)
-        return BAD_INPUT
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    return run_command(lambda: _calibrate(*parse_flags(parser, words)))
+
+
+def _calibrate(options: argparse.Namespace, bindings: list[str]) -> int:
+    config = load(options.gin_file, bindings, options.gin_search_paths).config.search
+    chip, fields, found = calibrated(
+        config, options.architectures, options.cache, lambda line: print(line, file=sys.stderr, flush=True)
+    )
     print(gin_lines(chip, fields))
     print(f"# {', '.join(f'{name} {value:.3f}' for name, value in found.items())}")
     return 0

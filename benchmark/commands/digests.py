@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from benchmark.config import fingerprint
 from benchmark.records.record import comparable, read
 from benchmark.records.verification import record_files
+from tasks.system.errors import InputError, run_command
 
 # What depends on the clock, in entries of the search's journal.
 _CLOCK = ("seconds", "suggest_seconds", "compile_seconds")
@@ -125,11 +126,14 @@ def main(words: Sequence[str] | None = None) -> int:
     folders = parser.parse_args(words).workdirs
     if len(folders) > 2:
         parser.error("expected one folder or two")
+    return run_command(lambda: _compare(folders))
+
+
+def _compare(folders: Sequence[Path]) -> int:
     runs = [list(run_digests(folder)) for folder in folders]
     for folder, run in zip(folders, runs, strict=True):
         if not run:
-            print(f"error: {folder}: expected the folder of a run; nothing in it was computed by one", file=sys.stderr)
-            return 2
+            raise InputError(f"{folder}: expected the folder of a run; nothing in it was computed by one")
     if len(runs) == 1:
         for stage, name, digest in runs[0]:
             print(f"{stage:<9} {digest[:16]} {name}")

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.cli.command_line import BAD_INPUT, UsageError, gin_parser, parse_flags, refusal
+from benchmark.cli.command_line import gin_parser, parse_flags
+from tasks.system.errors import InputError, nearest_match_hint, run_command
 
 if TYPE_CHECKING:
     from benchmark.config import EncoderConfig, RunConfig
@@ -55,17 +56,7 @@ def main(words: Sequence[str] | None = None) -> int:
         The exit code.
     """
     words = list(sys.argv[1:] if words is None else words)
-    try:
-        return _measure(*parse_flags(make_parser(), words))
-    except ValueError as error:
-        from benchmark.cli.gin_statements import GinError
-        from benchmark.config import ConfigError
-        from tasks.errors import DataError
-
-        if not isinstance(error, UsageError | GinError | ConfigError | DataError):
-            raise
-        print(refusal(error), file=sys.stderr)
-        return BAD_INPUT
+    return run_command(lambda: _measure(*parse_flags(make_parser(), words)))
 
 
 def _measure(flags: argparse.Namespace, bindings: list[str]) -> int:
@@ -74,32 +65,27 @@ def _measure(flags: argparse.Namespace, bindings: list[str]) -> int:
     config = load_run_config(flags.gin_file, bindings, flags.gin_search_paths)
     name, encoder = choose_system(config, flags.system, flags.workdir)
     if flags.text and flags.workdir:
-        raise UsageError("--text and --workdir: expected one of them, as both say what the inputs are")
+        raise InputError("--text and --workdir: expected one of them, as both say what the inputs are")
     if flags.vocabulary and not flags.text:
-        raise UsageError("--vocabulary: expected together with --text")
+        raise InputError("--vocabulary: expected together with --text")
 
-    from benchmark.errors import StageError
     from benchmark.latency import inputs
     from benchmark.latency.measure import measure
     from benchmark.latency.results import blocks
-    from benchmark.records.record import write_text
+    from tasks.system.atomic_write import write_text
 
     latency = config.latency
     with tempfile.TemporaryDirectory(prefix="latency-") as temporary:
         folder = flags.keep or Path(temporary)
         rows = None
-        try:
-            if flags.workdir:
-                rows = inputs.rows_of_data(flags.workdir / "data", latency.sequence_lengths, latency.seed)
-            elif flags.text:
-                folder.mkdir(parents=True, exist_ok=True)
-                size = min(encoder.vocab_size, latency.reference.vocab_size)
-                lengths = latency.sequence_lengths
-                rows = inputs.rows_of_text(flags.text, flags.vocabulary, size, lengths, latency.seed, folder)
-            results = measure({name: encoder}, latency, _say, rows=rows, folder=folder)
-        except StageError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
+        if flags.workdir:
+            rows = inputs.rows_of_data(flags.workdir / "data", latency.sequence_lengths, latency.seed)
+        elif flags.text:
+            folder.mkdir(parents=True, exist_ok=True)
+            size = min(encoder.vocab_size, latency.reference.vocab_size)
+            lengths = latency.sequence_lengths
+            rows = inputs.rows_of_text(flags.text, flags.vocabulary, size, lengths, latency.seed, folder)
+        results = measure({name: encoder}, latency, _say, rows=rows, folder=folder)
         for line in table(results, name, config):
             print(line)
         for line in estimates(config, encoder):
@@ -123,10 +109,9 @@ def choose_system(config: RunConfig, wanted: str | None, workdir: Path | None) -
         workdir: a run, for the names of found students.
 
     Raises:
-        ValueError: no architecture has this name; one line.
+        InputError: no architecture has this name.
     """
     from benchmark.config import encoder_from_dict
-    from tasks.errors import nearest_match_hint
 
     known = {baseline.name: baseline.encoder for baseline in config.baselines} | {"teacher": config.teacher.encoder}
     found = workdir / "search" / "stage.json" if workdir else None
@@ -135,7 +120,7 @@ def choose_system(config: RunConfig, wanted: str | None, workdir: Path | None) -
         known |= {name: encoder_from_dict(fields) for name, fields in systems.items()}
     name = next(iter(known)) if wanted is None else wanted
     if name not in known:
-        raise UsageError(f"--system={name}: {nearest_match_hint(name, list(known))}")
+        raise InputError(f"--system={name}: {nearest_match_hint(name, list(known))}")
     return name, known[name]
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmark.cli.command_line import BAD_INPUT, UsageError, gin_parser, parse_flags, refusal
+from benchmark.cli.command_line import gin_parser, parse_flags
 from benchmark.cli.gin_loader import load
-from benchmark.cli.gin_statements import GinError
-from benchmark.config import ConfigError, EncoderConfig, SearchConfig
-from benchmark.errors import StageError
+from benchmark.config import EncoderConfig, SearchConfig
+from tasks.system.errors import StageError, run_command
 
 # Architectures that are asked for at once, so that there is progress to show.
 _AT_ONCE = 8
@@ -57,23 +57,23 @@ def table(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Writes the table of a gin file's search space; exit code 2 and one line for bad input."""
+    """Writes the table of a gin file's search space; exit code 2 and one line for bad input, 1 for no latency."""
     parser = gin_parser("python -m benchmark.commands.tabulate_latencies", __doc__ or "", "")
     parser.add_argument("--out", required=True, type=Path, help="the CSV file")
     parser.add_argument(
         "--cache", type=Path, help="a folder for what the compiler said, to go on after an interruption"
     )
-    try:
-        options, bindings = parse_flags(parser, list(sys.argv[1:] if arguments is None else arguments))
-        config = load(options.gin_file, bindings, options.gin_search_paths).config.search
-        from benchmark.records.record import write_text
-        from benchmark.search.space import decode, enumerate_points
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    return run_command(lambda: _tabulate(*parse_flags(parser, words)))
 
-        encoders = [decode(config.space, point) for point in enumerate_points(config.space)]
-        write_text(options.out, table(config, encoders, options.cache, lambda line: print(line, flush=True)))
-    except (UsageError, GinError, ConfigError, StageError) as error:
-        print(refusal(error), file=sys.stderr)
-        return BAD_INPUT
+
+def _tabulate(options: argparse.Namespace, bindings: list[str]) -> int:
+    config = load(options.gin_file, bindings, options.gin_search_paths).config.search
+    from benchmark.search.space import decode, enumerate_points
+    from tasks.system.atomic_write import write_text
+
+    encoders = [decode(config.space, point) for point in enumerate_points(config.space)]
+    write_text(options.out, table(config, encoders, options.cache, lambda line: print(line, flush=True)))
     return 0
 
 

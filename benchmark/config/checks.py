@@ -18,8 +18,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.system.errors import InputError
 
-class ConfigError(ValueError):
+
+class ConfigError(InputError):
     """A setting that cannot be used.
 
     Attributes:

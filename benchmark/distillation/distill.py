@@ -22,7 +22,6 @@ from benchmark.distillation.objectives import Objective, loss_function
 from benchmark.distillation.outputs import BATCH_AXES, Outputs, Teacher, outputs, teacher_outputs
 from benchmark.distillation.rates import rate_factors, stage_weights
 from benchmark.distillation.teacher_cache import TeacherCache
-from benchmark.errors import StageError
 from benchmark.training import checkpoints, distributed, partitioning
 from benchmark.training.batches import count_tokens, describe_rows, take_rows
 from benchmark.training.fit import fit
@@ -32,6 +31,7 @@ from benchmark.training.metrics import training_flops
 from benchmark.training.optimizers import learning_rate, make_direction
 from benchmark.training.state import DEFAULTS, LossFunction, init_state, make_train_step
 from tasks.arrays import token_arrays
+from tasks.system.errors import StageError
 
 # The constant of a step that holds the teacher's parameters.
 TEACHER = "teacher"

@@ -12,8 +12,8 @@ from benchmark.config import DistillConfig, EncoderConfig
 from benchmark.distillation.layer_maps import layer_map
 from benchmark.distillation.objectives import Objective
 from benchmark.distillation.outputs import Teacher
-from benchmark.errors import StageError
 from benchmark.training.pretrain import init_params, param_shapes
+from tasks.system.errors import StageError
 
 # Keeps the random streams of the maps apart from each other and from those of parameters.
 _STREAMS = {"projection": 2, "embedding_projection": 4}

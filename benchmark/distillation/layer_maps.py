@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchmark.errors import StageError
+from tasks.system.errors import StageError
 
 
 def _uniform(student: int, teacher: int) -> tuple[int, ...]:

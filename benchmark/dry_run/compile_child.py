@@ -22,10 +22,10 @@ from benchmark.cli.gin_loader import load
 from benchmark.config import RunConfig
 from benchmark.dry_run import train_steps
 from benchmark.dry_run.report import Figures
-from benchmark.errors import StageError
 from benchmark.hardware import tpu_compiler
 from benchmark.hardware.hlo_cycles import estimated_cycles
 from benchmark.training import partitioning
+from tasks.system.errors import StageError
 
 
 def _bytes_per_device(tree: Any) -> int:

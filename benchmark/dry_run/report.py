@@ -6,27 +6,21 @@ Where the settings name a target (`TrainerConfig.target`), a child process compi
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import json
 import os
-import subprocess
-import sys
-import tempfile
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from benchmark.config import EncoderConfig, RunConfig, TargetConfig
-from benchmark.errors import StageError
 from benchmark.hardware.tpu_compiler import ENVIRONMENT, Memory, first_line
 from benchmark.process import numerics
-from tasks.repository import REPOSITORY
+from tasks.system.child_process import ChildProcess, child_environment, module_command
+from tasks.system.errors import StageError
 
 _GIB = 2.0**30
-_CHILD = (sys.executable, "-m", "benchmark.dry_run.compile_child")
+_CHILD = module_command("benchmark.dry_run.compile_child")
 
 
 @dataclass(frozen=True)
@@ -177,46 +171,14 @@ def answers(target: TargetConfig, gin_text: str, command: Sequence[str] = _CHILD
     Raises:
         StageError: it failed, or took more than `target.timeout_s`.
     """
-    late = threading.Event()
-
-    def stop() -> None:
-        late.set()
-        child.kill()
-
-    path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
-    environment = {**numerics.native_environment(os.environ), **ENVIRONMENT, "PYTHONPATH": path}
-    pipe = subprocess.PIPE
-    where = f"TargetConfig.topology = {target.topology!r}"
-    # libtpu writes to standard error as it likes; the last line of that is shown only where the child fails.
-    with (
-        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as noise,
-        subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=noise, text=True, env=environment, cwd=REPOSITORY
-        ) as child,
-    ):
-        assert child.stdin is not None and child.stdout is not None
-        timer = threading.Timer(target.timeout_s, stop)
-        timer.start()
+    environment = child_environment(numerics.native_environment(os.environ), **ENVIRONMENT)
+    late = f"compiling took more than TargetConfig.timeout_s = {target.timeout_s:g} s"
+    with ChildProcess(command, environment, "compiling") as child:
+        child.send(gin_text)
         try:
-            # A child that ends at once reads nothing; why it ended is told below.
-            with contextlib.suppress(BrokenPipeError):
-                child.stdin.write(gin_text)
-                child.stdin.close()
-            for line in child.stdout:
-                values = json.loads(line)
-                if "error" in values:
-                    raise StageError(f"{where}: {values['error']}")
-                yield values
-            code = child.wait()
-        finally:
-            timer.cancel()
-            child.kill()
-        if late.is_set():
-            raise StageError(f"{where}: compiling took more than TargetConfig.timeout_s = {target.timeout_s:g} s")
-        if code:
-            noise.seek(0)
-            last = (noise.read().strip().splitlines() or ["no message"])[-1]
-            raise StageError(f"{where}: the compiling process ended with code {code}: {last}")
+            yield from child.answers(target.timeout_s, late)
+        except StageError as error:
+            raise StageError(f"TargetConfig.topology = {target.topology!r}: {error}") from None
 
 
 def step_line(figures: Figures, teacher: Figures | None, config: RunConfig) -> tuple[str, bool]:

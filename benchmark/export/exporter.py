@@ -14,7 +14,7 @@ from benchmark.models.hugging_face import CheckpointError
 from benchmark.models.hugging_face_config import export_type
 from benchmark.records.record import Record, RecordError, read
 from tasks.catalogue import TaskInfo, get_task
-from tasks.errors import nearest_match_hint
+from tasks.system.errors import nearest_match_hint
 
 
 def folder_of_run(record: Record, path: Path) -> Path:

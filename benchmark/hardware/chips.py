@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.config import ChipConfig, EncoderConfig
-from benchmark.errors import StageError
 from benchmark.hardware.roofline import floor
 from benchmark.records.record import LatencyBlock
-from tasks.repository import REPOSITORY
+from tasks.system.errors import InputError, StageError
+from tasks.system.repository import REPOSITORY
 
 FOLDER = REPOSITORY / "gin" / "hardware"
 
@@ -22,7 +22,7 @@ def read_chip(path: Path) -> ChipConfig:
 
     Raises:
         ConfigError: a value that ChipConfig refuses.
-        ValueError: another kind of line; the message names the file and the line.
+        InputError: another kind of line; the message names the file and the line.
     """
     values: dict[str, Any] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
@@ -31,7 +31,7 @@ def read_chip(path: Path) -> ChipConfig:
         name, equals, literal = line.partition(" = ")
         owner, _, field = name.strip().rpartition(".")
         if not equals or owner.rpartition("/")[2] != "ChipConfig":
-            raise ValueError(f"{path}:{number}: {line.strip()[:80]!r}: expected NAME/ChipConfig.FIELD = VALUE")
+            raise InputError(f"{path}:{number}: {line.strip()[:80]!r}: expected NAME/ChipConfig.FIELD = VALUE")
         values[field] = ast.literal_eval(literal.strip())
     return ChipConfig(**values)
 

@@ -12,9 +12,6 @@ import importlib.util
 import json
 import os
 import queue
-import subprocess
-import sys
-import tempfile
 import threading
 import weakref
 from collections.abc import Sequence
@@ -24,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.config import ChipConfig, EncoderConfig, fingerprint, to_dict
-from benchmark.errors import StageError
 from benchmark.process import numerics
-from benchmark.records.record import write_text
-from tasks.repository import REPOSITORY
+from tasks.system.atomic_write import write_text
+from tasks.system.child_process import ChildProcess, child_environment, module_command
+from tasks.system.errors import StageError
 
 # Rises when the same program would be given other figures.
 ESTIMATOR_VERSION = 1
@@ -39,7 +36,7 @@ WORKERS = 2
 TIMEOUT_S = 300.0
 DTYPE = "bfloat16"
 
-_CHILD = (sys.executable, "-m", "benchmark.hardware.compiled_child")
+_CHILD = module_command("benchmark.hardware.compiled_child")
 # Fields of an encoder that its serving program does not depend on.
 _NOT_SERVED = {"initializer_range", "position_initializer", "pooler"}
 
@@ -79,80 +76,7 @@ def versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in ("libtpu", "jax")}
 
 
-class _Child:
-    """One compiling process; ends with `stop`, or with the process that made it."""
-
-    def __init__(self, command: Sequence[str], timeout_s: float) -> None:
-        from benchmark.hardware.tpu_compiler import ENVIRONMENT
-
-        path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
-        # libtpu writes to standard error as it likes; the last line of that is shown only where the child dies.
-        self._noise = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
-        self._timeout_s = timeout_s
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._noise,
-            text=True,
-            env={**numerics.native_environment(os.environ), **ENVIRONMENT, "PYTHONPATH": path},
-            cwd=REPOSITORY,
-        )
-
-    @property
-    def alive(self) -> bool:
-        """Whether it can be asked."""
-        return self._process.poll() is None
-
-    def ask(self, request: Any) -> dict[str, Any]:
-        """Sends one line and reads one.
-
-        Raises:
-            StageError: the child died, hung, or answered with an error; one line.
-        """
-        assert self._process.stdin is not None and self._process.stdout is not None
-        late = threading.Event()
-
-        def kill() -> None:
-            late.set()
-            self._process.kill()
-
-        timer = threading.Timer(self._timeout_s, kill)
-        timer.start()
-        try:
-            with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.write(json.dumps(request) + "\n")
-                self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        finally:
-            timer.cancel()
-        if late.is_set():
-            raise StageError(f"compiling took more than {self._timeout_s:g} s")
-        if not line.endswith("\n"):
-            code = self._process.wait()
-            self._noise.seek(0)
-            last = (self._noise.read().strip().splitlines() or ["no message"])[-1]
-            raise StageError(f"the compiling process ended with code {code}: {last}")
-        try:
-            values: dict[str, Any] = json.loads(line)
-        except ValueError:
-            self.stop()
-            raise StageError(f"the compiling process answered {line.strip()[:80]!r}: expected JSON") from None
-        if "error" in values:
-            raise StageError(values["error"])
-        return values
-
-    def stop(self) -> None:
-        """Ends the process."""
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._noise):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
-
-
-def _stop_all(children: list[_Child]) -> None:
+def _stop_all(children: list[ChildProcess]) -> None:
     while children:
         children.pop().stop()
 
@@ -194,8 +118,8 @@ class Compiler:
         self._directory, self._command, self._timeout_s = cache_directory, command, timeout_s
         self._known: dict[str, dict[str, Any]] = {}
         self._lock = threading.Lock()
-        self._children: list[_Child] = []
-        self._idle: queue.SimpleQueue[_Child] = queue.SimpleQueue()
+        self._children: list[ChildProcess] = []
+        self._idle: queue.SimpleQueue[ChildProcess] = queue.SimpleQueue()
         self.close = weakref.finalize(self, _stop_all, self._children)
 
     def device(self) -> str:
@@ -255,7 +179,7 @@ class Compiler:
         except queue.Empty:
             child = self._start()[0]
         try:
-            return child.ask({"encoder": to_dict(encoder)})
+            return self._ask(child, {"encoder": to_dict(encoder)})
         finally:
             if child.alive:
                 self._idle.put(child)
@@ -263,16 +187,22 @@ class Compiler:
                 self._children.remove(child)
                 child.stop()
 
-    def _start(self) -> tuple[_Child, str]:
+    def _start(self) -> tuple[ChildProcess, str]:
         """A child that knows what to compile for, and the kind of its device."""
-        child = _Child(self._command, self._timeout_s)
+        from benchmark.hardware.tpu_compiler import ENVIRONMENT
+
+        environment = child_environment(numerics.native_environment(os.environ), **ENVIRONMENT)
+        child = ChildProcess(self._command, environment, "compiling")
         self._children.append(child)
         try:
-            return child, child.ask(self._request)["device"]
+            return child, self._ask(child, self._request)["device"]
         except StageError:
             self._children.remove(child)
             child.stop()
             raise
+
+    def _ask(self, child: ChildProcess, request: dict[str, Any]) -> dict[str, Any]:
+        return child.ask(request, self._timeout_s, f"compiling took more than {self._timeout_s:g} s")
 
     def _key(self, encoder: EncoderConfig) -> str:
         served = {name: value for name, value in to_dict(encoder).items() if name not in _NOT_SERVED}

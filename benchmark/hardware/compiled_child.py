@@ -19,12 +19,12 @@ import jax.numpy as jnp
 from jax.sharding import Sharding, SingleDeviceSharding
 
 from benchmark.config import ConfigError, EncoderConfig, encoder_from_dict
-from benchmark.errors import StageError
 from benchmark.hardware import tpu_compiler
 from benchmark.hardware.hlo_copies import copies
 from benchmark.hardware.hlo_cycles import estimated_cycles
 from benchmark.models.encoder import NEGATIVE, Embeddings, Encoder, EncoderLayer
 from benchmark.training.initial import shapes
+from tasks.system.errors import StageError
 
 _DTYPE = jnp.bfloat16
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Protocol
 
 from benchmark.config import ChipConfig, ConfigError, EncoderConfig
-from benchmark.errors import StageError
 from benchmark.hardware import compiled, roofline
+from tasks.system.errors import StageError
 
 Detail = str | int | float | bool | None
 

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from tasks.system.errors import StageError
+
 _HEAD = re.compile(r"^(ENTRY )?%(\S+) \(.*\{$")
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 _WHILE = re.compile(r" while\(.*\bcondition=%([^\s,]+), body=%([^\s,]+)")
@@ -18,10 +20,6 @@ _BRANCHES = re.compile(r" conditional\(.*\bbranch_computations=\{([^}]*)\}")
 _TWO_BRANCHES = re.compile(r" conditional\(.*\btrue_computation=%([^\s,]+), false_computation=%([^\s,]+)")
 _CONSTANT = re.compile(r"%(\S+) = s32\[\]\S* constant\((\d+)\)")
 _COMPARE = re.compile(r"ROOT .* compare\(%\S+, %([^\s,)]+)\), direction=LT")
-
-
-class UnknownLoopError(ValueError):
-    """A loop whose number of rounds the program does not say; the message names it."""
 
 
 @dataclass
@@ -51,7 +49,7 @@ def _rounds(name: str, condition: _Computation) -> int:
         compared = _COMPARE.search(line)
         if compared and compared[1] in constants:
             return constants[compared[1]]
-    raise UnknownLoopError(f"the number of rounds of a loop is not known; its condition is {name}")
+    raise StageError(f"the number of rounds of a loop is not known; its condition is {name}")
 
 
 def _inner(line: str, found: dict[str, _Computation]) -> Iterator[tuple[tuple[str, ...], int]]:
@@ -80,7 +78,7 @@ def estimated_cycles(text: str) -> int:
         Cycles of one device.
 
     Raises:
-        UnknownLoopError: a loop that does not count up to a constant.
+        StageError: a loop that does not count up to a constant.
         ValueError: the text holds no program, or no estimates.
     """
     found = _computations(text)

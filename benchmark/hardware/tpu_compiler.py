@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from benchmark.errors import StageError
+from tasks.system.errors import StageError
 
 # What libtpu must find in its environment so that it looks for no TPU and no other host, and lets others use it too.
 ENVIRONMENT = {

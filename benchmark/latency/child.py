@@ -25,7 +25,7 @@ from benchmark.latency.runtimes import OnnxRuntime, Runtime, Xla
 from benchmark.latency.timing import LatencyError, Timed, WarmUp, time_pairs, timed_window, warm_up
 from benchmark.process.setup import end_with_parent
 from benchmark.records.manifest import machine
-from benchmark.records.record import write_text
+from tasks.system.atomic_write import write_text
 
 
 def main(text: str) -> None:

@@ -153,7 +153,7 @@ def rows_of_data(directory: Path, lengths: Sequence[int], seed: int) -> dict[int
         LatencyError: there are no data.
     """
     from tasks.arrays import token_arrays
-    from tasks.errors import DataError
+    from tasks.system.errors import DataError
 
     path = directory / "data.json"
     try:

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from benchmark.errors import StageError
 from benchmark.process.setup import compile_seconds
+from tasks.system.errors import StageError
 
 Timed = Callable[[int], int]
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmark.config import EncoderConfig
+from tasks.system.errors import InputError
 
 MODEL_TYPES = ("bert", "distilbert", "mobilebert")
 HEADS = ("pooler", "masked_lm", "next_sentence", "classifier", "span")
@@ -23,7 +24,7 @@ BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
 TORCH_LAYER_NORM_EPS = 1e-5
 
 
-class CheckpointError(ValueError):
+class CheckpointError(InputError):
     """A checkpoint that is not what its configuration says; the message is one line."""
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from benchmark.config import EncoderConfig, RunConfig, encoder_from_dict, fingerprint
 from benchmark.pipeline.workdir import RunError, read_json
 from benchmark.training import distributed
+from tasks.system.progress import Show
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Run:
     config: RunConfig
     workdir: Path
     progress: Callable[[str], None]
-    show: Callable[[str, int, int, str], None] | None = None
+    show: Show | None = None
     systems: frozenset[str] | None = None
     gin_text: str = ""
     command: str = ""

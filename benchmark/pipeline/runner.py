@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.config import RunConfig, fingerprint
-from benchmark.errors import StageError
-from benchmark.pipeline import finetune, progress_bars, run_context, search
+from benchmark.pipeline import finetune, run_context, search
 from benchmark.pipeline.data import data_stage
 from benchmark.pipeline.distill import distill_stage
 from benchmark.pipeline.latency import latency_stage
@@ -22,6 +21,8 @@ from benchmark.pipeline.workdir import RunError, declare, locked
 from benchmark.records import manifest, verification
 from benchmark.records.record import read
 from benchmark.training import distributed
+from tasks.system.errors import StageError
+from tasks.system.progress import display
 
 __all__ = ["RunError", "run"]
 
@@ -93,7 +94,7 @@ def run(
             print(f"[{time.perf_counter() - started:7.1f} s] {line}", flush=True)  # noqa: T201
 
     leads = distributed.leads()
-    with locked(workdir) if leads else contextlib.nullcontext(), progress_bars.display() as show:
+    with locked(workdir) if leads else contextlib.nullcontext(), display() as show:
         if leads:
             declare(workdir, config, gin_text, manifest.collect(fingerprint(config), command, gin_text))
         context = run_context.Run(config, workdir, progress, show if leads else None, systems, gin_text, command)

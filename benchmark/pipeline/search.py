@@ -14,8 +14,8 @@ from benchmark.pipeline.run_context import Run
 from benchmark.pipeline.teacher import load_teacher
 from benchmark.pipeline.workdir import once, read_json, write_json
 from benchmark.process import numerics, setup
-from benchmark.records.record import write_text
 from benchmark.training import distributed
+from tasks.system.atomic_write import write_text
 
 
 class FlashDistillation:

@@ -17,7 +17,6 @@ from typing import Any
 import jax
 
 from benchmark.config import encoder_from_dict, fingerprint, to_dict
-from benchmark.errors import StageError
 from benchmark.pipeline import runner
 from benchmark.pipeline.data import data_stage
 from benchmark.pipeline.record import current_numerics
@@ -29,6 +28,7 @@ from benchmark.records.record import Record, SearchExcerpt, SearchTrial, read
 from benchmark.records.verification import Compared
 from benchmark.search.journal import Trial
 from benchmark.search.results import found_systems
+from tasks.system.errors import StageError
 
 IDENTITY = "verify.json"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 import time
@@ -12,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.config import RunConfig, fingerprint, to_dict
-from benchmark.records.record import write_text
 from benchmark.training import distributed
+from tasks.system.atomic_write import write_text
+from tasks.system.errors import InputError
+from tasks.system.file_lock import LOCK_FILE, try_lock
 
 
-class RunError(RuntimeError):
+class RunError(InputError):
     """A run that cannot start or go on; the message is one line."""
 
 
@@ -101,13 +102,9 @@ def locked(workdir: Path) -> Iterator[None]:
         RunError: another process holds it.
     """
     workdir.mkdir(parents=True, exist_ok=True)
-    with (workdir / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RunError(
-                f"{workdir}: another process is running here; wait for it or choose another --workdir"
-            ) from None
+    with (workdir / LOCK_FILE).open("w") as file:
+        if not try_lock(file):
+            raise RunError(f"{workdir}: another process is running here; wait for it or choose another --workdir")
         yield
 
 

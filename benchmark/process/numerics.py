@@ -16,6 +16,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tasks.system.errors import InputError
+
 PORTABLE, NATIVE = "portable", "native"
 
 # What portable numerics replaced, as JSON of name -> former value, or null where the variable was not set.
@@ -47,10 +49,6 @@ _JAX_VARIABLES = (
 )
 
 
-class NumericsError(ValueError):
-    """Numerics that cannot be put into force here; the message is one line."""
-
-
 def enforce(numerics: str, reduction_threads: int) -> None:
     """Puts the numerics of a run into force in this process and in those that it starts.
 
@@ -59,7 +57,7 @@ def enforce(numerics: str, reduction_threads: int) -> None:
         reduction_threads: threads that sums are divided among; `native` takes all cores and does not look at it.
 
     Raises:
-        NumericsError: the processor cannot have them, the environment asks for something else, or a numerical library
+        InputError: the processor cannot have them, the environment asks for something else, or a numerical library
             was loaded before.
     """
     before = native_environment(os.environ)
@@ -67,7 +65,7 @@ def enforce(numerics: str, reduction_threads: int) -> None:
     if wanted == dict(os.environ):
         return
     if loaded := [name for name in _LIBRARIES if name in sys.modules]:
-        raise NumericsError(
+        raise InputError(
             f"RunConfig.numerics = {numerics!r}: too late in this process, which has loaded {', '.join(loaded)} with "
             f"{in_force(os.environ)} numerics; expected a process that has loaded none of {', '.join(_LIBRARIES)}"
         )
@@ -97,16 +95,16 @@ def portable_environment(environment: Mapping[str, str], reduction_threads: int)
         The environment with the variables that make numerics portable, and with what they replaced in `MARKER`.
 
     Raises:
-        NumericsError: the processor lacks AVX2 or FMA, or the environment changes numbers in a way of its own.
+        InputError: the processor lacks AVX2 or FMA, or the environment changes numbers in a way of its own.
     """
     if missing := missing_features():
-        raise NumericsError(
+        raise InputError(
             f"RunConfig.numerics = 'portable': this processor ({platform.machine()}) has no {', '.join(missing)}; "
             "expected x86-64 with AVX2 and FMA, or --gin.RunConfig.numerics=\"'native'\""
         )
     for name in _JAX_VARIABLES:
         if name in environment:
-            raise NumericsError(
+            raise InputError(
                 f"RunConfig.numerics = 'portable': {name}={environment[name]} changes what jax computes; unset it, or "
                 "choose --gin.RunConfig.numerics=\"'native'\""
             )
@@ -166,13 +164,13 @@ def _flags(given: str) -> str:
     """XLA's flags with those of portable numerics.
 
     Raises:
-        NumericsError: one of the given flags may change a number.
+        InputError: one of the given flags may change a number.
     """
     ours = [f"--{name}={value}" for name, value in _XLA_FLAGS.items()]
     kept = [flag for flag in given.split() if flag not in ours]
     for flag in kept:
         if not flag.lstrip("-").startswith(_HARMLESS_FLAGS):
-            raise NumericsError(
+            raise InputError(
                 f"RunConfig.numerics = 'portable': XLA_FLAGS={given}: {flag} may change what is computed; accepted: "
                 f"flags that begin with {', '.join('--' + name for name in _HARMLESS_FLAGS)}; unset it, or choose "
                 "--gin.RunConfig.numerics=\"'native'\""

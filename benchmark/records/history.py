@@ -5,25 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from benchmark.config import ConfigError, encoder_from_dict
-from benchmark.records.strict_json import strict_json
+from benchmark.records.record import RecordError
+from benchmark.records.strict_schema import Finite, StrictModel, strict_json, validated
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class HistoryError(ValueError):
-    """A search history that cannot be read; the message is one line naming field, value and what is accepted."""
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class AccuracyObjective(_Model):
+class AccuracyObjective(StrictModel):
     """Masked-LM accuracy; the threshold is one side of the hypervolume's reference point."""
 
     unit: Literal["percent"]
@@ -31,7 +23,7 @@ class AccuracyObjective(_Model):
     threshold: Finite
 
 
-class LatencyObjective(_Model):
+class LatencyObjective(StrictModel):
     """Latency of the student, by the named method on the named chip."""
 
     unit: Literal["s"]
@@ -41,14 +33,14 @@ class LatencyObjective(_Model):
     chip: str
 
 
-class Objectives(_Model):
+class Objectives(StrictModel):
     """The two objectives of a search."""
 
     accuracy: AccuracyObjective
     latency: LatencyObjective
 
 
-class Trial(_Model):
+class Trial(StrictModel):
     """One trial; `hypervolume` is normalised and counts all completed trials up to this one.
 
     A stopped trial was hopeless before its last step; its accuracy is that of the step at which it was stopped.
@@ -81,21 +73,21 @@ class Trial(_Model):
         return self
 
 
-class FrontMember(_Model):
+class FrontMember(StrictModel):
     """The share of draws of the observation noise in which no other trial dominates a trial."""
 
     trial: int = Field(ge=0)
     probability: float = Field(ge=0, le=1)
 
 
-class Interval(_Model):
+class Interval(StrictModel):
     """95 % of the draws lie between the two."""
 
     low: NotNegative
     high: NotNegative
 
 
-class Importance(_Model):
+class Importance(StrictModel):
     """Sobol indices of a field in a model of the accuracy, and how the accuracy changes when the field grows."""
 
     field: str
@@ -104,7 +96,7 @@ class Importance(_Model):
     effect: Literal["rises", "falls", "none"]
 
 
-class Prediction(_Model):
+class Prediction(StrictModel):
     """A trial's accuracy as a model predicts it from the other trials."""
 
     trial: int = Field(ge=0)
@@ -112,7 +104,7 @@ class Prediction(_Model):
     stderr: NotNegative
 
 
-class Predictions(_Model):
+class Predictions(StrictModel):
     """The predictions of one model, and whether it is the one that proposed trials."""
 
     model: Literal["ax", "expected_gain"]
@@ -120,7 +112,7 @@ class Predictions(_Model):
     trials: list[Prediction]
 
 
-class Analysis(_Model):
+class Analysis(StrictModel):
     """What the trials say together; `notes` tell in one line each why something is missing."""
 
     draws: int = Field(ge=1)
@@ -131,7 +123,7 @@ class Analysis(_Model):
     notes: list[str]
 
 
-class History(_Model):
+class History(StrictModel):
     """All trials of one search, in the order in which they ended; `analysis` is missing in files of older versions."""
 
     schema_version: Literal[1]
@@ -177,16 +169,9 @@ def parse_history(value: Any, name: str = "history") -> History:
         name: file name for messages.
 
     Raises:
-        HistoryError: it does not follow the contract.
+        RecordError: it does not follow the contract.
     """
-    try:
-        return History.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "history"
-        shown = repr(first.get("input"))
-        shown = shown if len(shown) <= 80 else shown[:77] + "..."
-        raise HistoryError(f"{name}: {field} = {shown}: {first['msg']}") from None
+    return validated(History, value, name, RecordError)
 
 
 def read_history(path: Path) -> dict[str, Any]:
@@ -199,10 +184,10 @@ def read_history(path: Path) -> dict[str, Any]:
         The history as plain values, which is what `leaderboard.build.build` takes.
 
     Raises:
-        HistoryError: the file cannot be read or does not follow the contract.
+        RecordError: the file cannot be read or does not follow the contract.
     """
     try:
         value = strict_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise HistoryError(f"{path}: cannot be read: {error}") from None
+        raise RecordError(f"{path}: cannot be read: {error}") from None
     return parse_history(value, str(path)).model_dump(mode="json")

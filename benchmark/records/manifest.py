@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tasks.repository import REPOSITORY
+from tasks.system.repository import REPOSITORY
 
 # Distribution -> module, for the packages whose version can change a number.
 PACKAGES = {

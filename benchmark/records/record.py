@@ -8,35 +8,31 @@ settings give equal records in all other fields (`comparable` below).
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from benchmark.records.strict_json import strict_json
+from benchmark.records.strict_schema import Finite, StrictModel, strict_json, validated
 from benchmark.records.upgrades import UPGRADES
+from tasks.system.atomic_write import write_text
+from tasks.system.errors import InputError
 
 SCHEMA_VERSION = 3
 _EMBEDDED_SOURCE = re.compile(r"\bsource\s*=\s*['\"]microworld['\"]")
 _INTEGERS = re.compile(r"\[\n\s*(-?\d+(?:,\n\s*-?\d+)*)\n\s*\]")
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Kind = Literal["found", "baseline", "teacher", "control", "reported"]
 Trust = Literal["reported", "self-reported", "reproduced", "audited"]
 
 
-class RecordError(ValueError):
+class RecordError(InputError):
     """A record file that cannot be read; the message is one line naming file, field, value and what is accepted."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class System(_Model):
+class System(StrictModel):
     """Who was measured: architecture, size and cost.
 
     `encoder` holds the fields of `EncoderConfig` (null only for reported systems outside the family). `parameters`
@@ -53,7 +49,7 @@ class System(_Model):
     flops_sequence_length: int | None = Field(ge=1)
 
 
-class MetricScore(_Model):
+class MetricScore(StrictModel):
     """One metric of one task, in percent (correlations times 100); `value` is the median over seeds.
 
     `interval` is the 95 % interval of the median seed's score by bootstrap over examples.
@@ -75,7 +71,7 @@ class MetricScore(_Model):
         return self
 
 
-class TaskScore(_Model):
+class TaskScore(StrictModel):
     """Scores of one task; `primary_metric` names the one that averages and plots use.
 
     `details` holds further numbers of the median seed; for SQuAD v2.0 those of its script, such as `best_f1_thresh`.
@@ -99,7 +95,7 @@ class TaskScore(_Model):
         return self
 
 
-class Unscored(_Model):
+class Unscored(StrictModel):
     """Predictions on a split whose labels are not public: kept, but there is nothing to score them with."""
 
     task: str
@@ -109,7 +105,7 @@ class Unscored(_Model):
     predictions: list[str] = Field(description="prediction files, relative to the run's folder")
 
 
-class LatencyBlock(_Model):
+class LatencyBlock(StrictModel):
     """One latency: blocks are compared only where method, chip, runtime, threads, shape, dtype and protocol are equal.
 
     `latency_s` is the median of all samples for `measured` and the estimate otherwise. `speedup` compares with the
@@ -149,7 +145,7 @@ class LatencyBlock(_Model):
         return tuple(value) if isinstance(value, list) else value
 
 
-class Training(_Model):
+class Training(StrictModel):
     """How the system was trained before fine-tuning; `tokens` counts tokens that are not padding.
 
     `task_recipe` names the task-specific distillation that took the place of fine-tuning; null where there was none.
@@ -167,7 +163,7 @@ class Training(_Model):
     parameters_sha256: Digest | None = None
 
 
-class SearchTrial(_Model):
+class SearchTrial(StrictModel):
     """One trial of a search, as far as the choice among its architectures depends on it.
 
     `point` holds the searched fields; `accuracy` (percent) is that of the flash distillation and `latency_s` the known
@@ -181,13 +177,13 @@ class SearchTrial(_Model):
     latency_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
-class SearchExcerpt(_Model):
+class SearchExcerpt(StrictModel):
     """The journal of the search that found a system: all trials in their order."""
 
     trials: list[SearchTrial] = Field(min_length=1)
 
 
-class Numerics(_Model):
+class Numerics(StrictModel):
     """How the numbers of a record were computed (docs/reproducibility.md).
 
     `portable`: on a CPU, with the same bits on every x86-64 machine with AVX2, sums being divided among
@@ -204,14 +200,14 @@ class Numerics(_Model):
         return self
 
 
-class SkippedRows(_Model):
+class SkippedRows(StrictModel):
     """Rows of a data file that could not be used and were left out, with places and reasons of the first few."""
 
     count: int = Field(ge=1)
     reasons: list[str]
 
 
-class Provenance(_Model):
+class Provenance(StrictModel):
     """What is needed to run it again, and what it ran on.
 
     `data_warnings` says in which way the task files may not be the official ones: unknown content, other sizes. Names
@@ -238,7 +234,7 @@ class Provenance(_Model):
         return bool(_EMBEDDED_SOURCE.search(self.gin_text))
 
 
-class Record(_Model):
+class Record(StrictModel):
     """One system in one track."""
 
     schema_version: Literal[3] = 3
@@ -281,15 +277,7 @@ def parse(text: str, name: str = "record") -> Record:
         raise RecordError(f"{name}: schema_version = {version!r}: this program reads versions 1 to {SCHEMA_VERSION}")
     for older in range(version, SCHEMA_VERSION):
         value = UPGRADES[older](value)
-    try:
-        return Record.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        # Names of unknown fields come from the file: control characters in them would reach the reader's terminal.
-        field = "".join(c if c.isprintable() else repr(c)[1:-1] for c in ".".join(map(str, first["loc"]))) or "record"
-        shown = repr(first.get("input"))
-        shown = shown if len(shown) <= 80 else shown[:77] + "..."
-        raise RecordError(f"{name}: {field} = {shown}: {first['msg']}") from None
+    return validated(Record, value, name, RecordError)
 
 
 def read(path: Path) -> Record:
@@ -298,17 +286,6 @@ def read(path: Path) -> Record:
         return parse(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise RecordError(f"{path}: cannot be read: {error}") from None
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file so that a reader, even after a crash, sees the old content or the new one and nothing between."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def write(path: Path, record: Record) -> None:

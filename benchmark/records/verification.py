@@ -11,9 +11,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from benchmark.records.record import Digest, Numerics, write_text
+from benchmark.records.record import Digest, Numerics
+from benchmark.records.strict_schema import StrictModel
+from tasks.system.atomic_write import write_text
 
 Outcome = Literal["equal", "within tolerance", "different", "not compared"]
 EQUAL: Outcome = "equal"
@@ -24,11 +26,7 @@ Shown = str | int | float | bool | None
 SUFFIX = ".verification.json"
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Compared(_Model):
+class Compared(StrictModel):
     """One field of a record: the recorded value, the one found now, and what that means.
 
     `note` says with which tolerance it was compared and why, or why it was not.
@@ -41,7 +39,7 @@ class Compared(_Model):
     note: str = ""
 
 
-class Verification(_Model):
+class Verification(StrictModel):
     """A comparison of one record with a run of its own settings.
 
     `record_sha256` is that of the record's file. `searched` says whether the search was run again, or its outcome taken

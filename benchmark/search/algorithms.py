@@ -9,9 +9,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 
-from benchmark.errors import StageError
 from benchmark.search import sampling
 from benchmark.search.problem import ENUMERABLE, Observation, Point, Problem
+from tasks.system.errors import StageError
 
 Suggested = list[tuple[Point, str]]
 Algorithm = Callable[[Problem, Sequence[Observation], Sequence[Point], int, int], list[Point]]

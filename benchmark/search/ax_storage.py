@@ -12,10 +12,10 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from benchmark.errors import StageError
 from benchmark.search import ax_search
 from benchmark.search.journal import Trial
 from benchmark.search.problem import Problem
+from tasks.system.errors import StageError
 
 # PostgreSQL's largest limit of a text.
 _LONGEST = 10_485_760

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from benchmark.config.executor import ExecutorConfig
-from benchmark.errors import StageError
 from benchmark.process import numerics
-from tasks.repository import REPOSITORY
+from tasks.system.child_process import child_environment
+from tasks.system.errors import StageError
 
 Job = dict[str, Any]
 Work = Callable[[Job], dict[str, float]]
@@ -132,8 +132,7 @@ class RayExecutor:
         self._started = not ray.is_initialized()
         if self._started:
             # Workers import this package from where it lies; those of a cluster that runs already were told by it.
-            paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
-            os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+            os.environ["PYTHONPATH"] = child_environment(os.environ)["PYTHONPATH"]
             try:
                 ray.init(
                     config.ray_address or None, include_dashboard=False, log_to_driver=False, logging_level="error"

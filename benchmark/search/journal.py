@@ -12,15 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmark.errors import StageError
 from benchmark.search.lease import Lease
+from tasks.system.errors import StageError
 
 # How a trial can end.
 ENDS = ("completed", "failed", "stopped")
-
-
-class JournalError(StageError):
-    """A journal that cannot be continued; the message is one line naming file and line."""
 
 
 @dataclass
@@ -48,7 +44,7 @@ def read_trials(path: Path) -> list[Trial]:
     """The trials of a journal that may be written at this moment; a last line without its end does not count.
 
     Raises:
-        JournalError: a line is not a journal entry.
+        StageError: a line is not a journal entry.
     """
     trials: list[Trial] = []
     whole, _, _ = (path.read_bytes() if path.exists() else b"").rpartition(b"\n")
@@ -56,7 +52,7 @@ def read_trials(path: Path) -> list[Trial]:
         try:
             _apply(trials, json.loads(line))
         except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
-            raise JournalError(f"{path}:{number}: not an entry of the search journal: {error!r}") from None
+            raise StageError(f"{path}:{number}: not an entry of the search journal: {error!r}") from None
     return trials
 
 
@@ -86,8 +82,8 @@ class Journal:
         """Opens `path`, which need not exist yet.
 
         Raises:
-            JournalError: a line before the last is not a journal entry.
-            LeaseError: another process writes it.
+            StageError: a line before the last is not a journal entry.
+            StageError: another process writes it.
         """
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)

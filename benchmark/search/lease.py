@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
 from pathlib import Path
 from typing import IO, Any
 
-from benchmark.errors import StageError
+from tasks.system.errors import StageError
+from tasks.system.file_lock import try_lock
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-
-
-class LeaseError(StageError):
-    """Another process holds the lease; the message is one line that names it."""
 
 
 def identity() -> dict[str, Any]:
@@ -49,20 +45,14 @@ class Lease:
         """Takes the lease.
 
         Raises:
-            LeaseError: another process holds it.
+            StageError: another process holds it.
         """
         self.path = path
         self._file: IO[str] | None = path.open("a+", encoding="utf-8")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = self._holder()
+        locked, holder = try_lock(self._file), self._holder()
+        if not locked or _is_alive(holder):
             self._file.close()
-            raise LeaseError(f"{path}: {_described(holder)} writes here; wait for it or end it") from None
-        holder = self._holder()
-        if _is_alive(holder):
-            self._file.close()
-            raise LeaseError(f"{path}: {_described(holder)} writes here; wait for it or end it")
+            raise StageError(f"{path}: {_described(holder)} writes here; wait for it or end it")
         self._file.truncate(0)
         json.dump(identity(), self._file)
         self._file.flush()

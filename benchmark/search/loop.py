@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmark.config import SearchConfig, to_dict
-from benchmark.errors import StageError
 from benchmark.hardware.estimates import KnownLatency, LatencyFailure, known_latency
 from benchmark.models.formulas import num_parameters
 from benchmark.search import halving
@@ -18,6 +17,7 @@ from benchmark.search.journal import Journal, Trial
 from benchmark.search.problem import Problem
 from benchmark.search.proposals import next_points, on_plateau
 from benchmark.search.space import decode
+from tasks.system.errors import StageError
 
 
 def run_search(

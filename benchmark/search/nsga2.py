@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.errors import StageError
 from benchmark.search import sampling
 from benchmark.search.problem import Field, Observation, Point, Problem, Value
+from tasks.system.errors import StageError
 
 POPULATION = 10
 # Generations of offspring that are drawn for one suggestion before it is given up.

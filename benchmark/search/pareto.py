@@ -16,12 +16,18 @@ def non_dominated(points: Sequence[tuple[float, float]]) -> list[bool]:
         points: `(accuracy, latency)` pairs.
 
     Returns:
-        For each point, whether no other one is at least as good in both and better in one; equal points stand together.
+        For each point, whether no other one is at least as good in both and better in one; equal points stand together,
+        and one that is not a number is never on the front.
     """
-    return [
-        not any(b[0] >= a[0] and b[1] <= a[1] and b != a for b in points) and not any(math.isnan(v) for v in a)
-        for a in points
-    ]
+    members = [False] * len(points)
+    best: tuple[float, float] | None = None
+    known = (place for place, point in enumerate(points) if not any(map(math.isnan, point)))
+    # From the fastest on, a point must be more accurate than every one before it.
+    for place in sorted(known, key=lambda place: (points[place][1], -points[place][0])):
+        accuracy, latency = points[place]
+        if best is None or accuracy > best[0] or (accuracy, latency) == best:
+            members[place], best = True, (accuracy, latency)
+    return members
 
 
 def hypervolume(points: Sequence[tuple[float, float]], accuracy_threshold: float, latency_threshold_s: float) -> float:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from benchmark.config import EncoderConfig, SearchConfig, to_dict
-from benchmark.errors import StageError
 from benchmark.search import pareto
 from benchmark.search.journal import Trial
 from benchmark.search.space import architecture_hash, decode, searched_fields
+from tasks.system.errors import StageError
 
 
 def history(config: SearchConfig, trials: list[Trial], track: str, method: str = "roofline") -> dict[str, Any]:

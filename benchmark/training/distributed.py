@@ -15,16 +15,14 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from tasks.system.errors import InputError
+
 Result = TypeVar("Result")
 
 ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 
 # Far beyond any stage. A process that dies ends the others by itself, long before.
 WAIT_S = 14 * 24 * 3600
-
-
-class JoinError(ValueError):
-    """An environment that does not say which processes belong together; the message is one line."""
 
 
 def join(environment: Mapping[str, str] = os.environ) -> None:
@@ -35,16 +33,16 @@ def join(environment: Mapping[str, str] = os.environ) -> None:
             together, or none of them on a TPU pod, under Slurm, Open MPI or Kubernetes, where jax finds them.
 
     Raises:
-        JoinError: some of them are missing, or not what they should be, or there is nothing to find.
+        InputError: some of them are missing, or not what they should be, or there is nothing to find.
     """
     given = {name: environment[name] for name in (ADDRESS, COUNT, INDEX) if environment.get(name)}
     if missing := [name for name in (ADDRESS, COUNT, INDEX) if given and name not in given]:
-        raise JoinError(f"--distributed: {missing[0]} is not set; {ADDRESS}, {COUNT} and {INDEX} belong together")
+        raise InputError(f"--distributed: {missing[0]} is not set; {ADDRESS}, {COUNT} and {INDEX} belong together")
     if given and not given[ADDRESS].rpartition(":")[2].isdigit():
-        raise JoinError(f"--distributed: {ADDRESS}={given[ADDRESS]}: expected host:port of process 0")
+        raise InputError(f"--distributed: {ADDRESS}={given[ADDRESS]}: expected host:port of process 0")
     if given and not (given[COUNT].isdigit() and given[INDEX].isdigit() and int(given[INDEX]) < int(given[COUNT])):
         wanted = "a number of processes and a process number from 0 below it"
-        raise JoinError(f"--distributed: {COUNT}={given[COUNT]}, {INDEX}={given[INDEX]}: expected {wanted}")
+        raise InputError(f"--distributed: {COUNT}={given[COUNT]}, {INDEX}={given[INDEX]}: expected {wanted}")
     import jax
 
     if given:
@@ -55,7 +53,7 @@ def join(environment: Mapping[str, str] = os.environ) -> None:
     try:
         jax.distributed.initialize()
     except ValueError as error:
-        raise JoinError(f"--distributed: no cluster was found ({error}); set {ADDRESS}, {COUNT} and {INDEX}") from None
+        raise InputError(f"--distributed: no cluster was found ({error}); set {ADDRESS}, {COUNT} and {INDEX}") from None
 
 
 def _joined() -> Any:

@@ -13,11 +13,11 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from benchmark.errors import StageError
 from benchmark.training import checkpoints, distributed, partitioning
 from benchmark.training.hooks import Event, Hook, save_checkpoints, write_lines, write_metrics
 from benchmark.training.metrics import Speed
 from benchmark.training.state import SOUND, TOKENS, TrainState, repeat_step
+from tasks.system.errors import StageError
 
 # Dispatches that the device may still have to do when an older one is looked at. The device never waits for the host,
 # and the host never runs ahead with more than this many batches.

@@ -16,10 +16,10 @@ from typing import Any, Literal
 
 from benchmark.training import checkpoints, distributed
 from benchmark.training.tree_digest import tree_digest
+from tasks.system.progress import Show
 
 Progress = Callable[[str], None]
 # Name of a fit, steps done, steps in all (done = total takes the bar away), and a few words.
-Show = Callable[[str, int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,8 @@ def show_bar(show: Show) -> Hook:
         if event.kind == "end":
             show(event.name, event.total_steps, event.total_steps, "")
         elif event.kind == "log" and event.step < event.total_steps:
-            show(event.name, event.step, event.total_steps, _words(event))
+            words = f"{event.step}/{event.total_steps}, {_words(event)}"
+            show(event.name, event.step, event.total_steps, words)
 
     return hook
 

@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from benchmark.config import MeshConfig
-from benchmark.errors import StageError
+from tasks.system.errors import StageError
 
 # Names of dimensions that are divided; every other dimension is whole on each device.
 MESH_AXES = {"batch": "data", "vocab": "model", "heads": "model", "mlp": "model"}

@@ -1,1 +1,1 @@
-"""Token arrays on disk: reading, writing, locks."""
+"""Token arrays on disk: reading, writing."""

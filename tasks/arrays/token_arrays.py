@@ -18,8 +18,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tasks.arrays import locks
-from tasks.errors import DataError
+from tasks.system import file_lock
+from tasks.system.errors import DataError
 
 META_FILE = "meta.json"
 EXAMPLES_FILE = "examples.jsonl"
@@ -92,7 +92,7 @@ def load(directory: Path | str) -> TokenArrays:
     features = {name: np.load(directory / f"{name}.npy", mmap_mode=mode) for name in meta["features"]}
     loaded = TokenArrays(directory, MappingProxyType(features), MappingProxyType(meta))
     # No data stage removes arrays that somebody has open.
-    locks.hold(directory, loaded)
+    file_lock.hold(directory, loaded)
     return loaded
 
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from tasks.arrays import locks
 from tasks.arrays.token_arrays import META_FILE, damage
-from tasks.errors import DataError
+from tasks.system import file_lock
+from tasks.system.errors import DataError
 
 BUILDING = ".building-"
 
@@ -33,7 +33,7 @@ def built_beside(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.parent / f"{BUILDING}{target.name}-{secrets.token_hex(4)}"
     temporary.mkdir()
-    with locks.held_alone(temporary):
+    with file_lock.held_alone(temporary):
         try:
             yield temporary
             try:
@@ -43,20 +43,6 @@ def built_beside(target: Path) -> Iterator[Path]:
                     raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-
-
-def write_atomically(target: Path, content: bytes) -> None:
-    """Writes a file that is never seen half-written; a file that holds the content already is left alone.
-
-    Args:
-      target: the file.
-      content: its bytes.
-    """
-    if target.is_file() and target.read_bytes() == content:
-        return
-    temporary = target.parent / f".{target.name}-{secrets.token_hex(4)}"
-    temporary.write_bytes(content)
-    temporary.replace(target)
 
 
 @contextmanager

@@ -11,10 +11,10 @@ from typing import Any
 from tasks import microworld
 from tasks.catalogue import METRICS, TASKS, TaskInfo, text_field_names
 from tasks.encoding import preprocessors, spans, vocabulary
-from tasks.errors import DataError
 from tasks.files import layouts, readers
 from tasks.files.known_files import known_versions
 from tasks.pretraining import PRETRAINING_TASKS
+from tasks.system.errors import DataError
 
 _PUBLISHED_VOCABULARY = "vocab/bert-base-uncased.txt"
 # The smallest microworld there is: a few rows of every task, made in a fraction of a second.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.errors import DataError
+from tasks.system.errors import DataError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.catalogue import TaskInfo
-from tasks.errors import DataError
+from tasks.system.errors import DataError
 
 COMPRESSIONS = ("", ".gz", ".xz")
 _GROUP_FOLDERS = {"glue": ("glue", "glue_data", "GLUE", ""), "squad": ("squad", "SQuAD", "")}

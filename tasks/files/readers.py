@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tasks.catalogue import TaskInfo, text_field_names
-from tasks.errors import DataError, shown
 from tasks.files import layouts
 from tasks.files.bad_rows import MAX_REASONS, ON_BAD_ROW, BadRow, OnBadRow, ReadingReport, Row
 from tasks.files.layouts import SplitFiles
 from tasks.files.squad_reader import squad_rows
 from tasks.files.text_files import not_utf8, raw_lines, read_lines
+from tasks.system.errors import DataError, shown
 
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 _ID_COLUMNS = ("#1 ID", "#2 ID")

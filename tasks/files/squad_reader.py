@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks.errors import DataError, shown
 from tasks.files.bad_rows import BadRow, Row
 from tasks.files.text_files import archive_errors, not_utf8, open_binary
+from tasks.system.errors import DataError, shown
 
 
-class _BadRowError(Exception):
+class _BadRowError(DataError):
     """Carries what is wrong with a part of the file to the place that knows how much is lost by it."""
 
     def __init__(self, place: str, reason: str) -> None:
-        super().__init__(place, reason)
+        super().__init__(f"{place}: {reason}")
         self.row = BadRow(place, reason)
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
-from tasks.errors import DataError
+from tasks.system.errors import DataError
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _ARCHIVE_ERRORS = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error)

@@ -8,12 +8,12 @@ from typing import Literal
 
 from tasks.catalogue import TASKS, TaskInfo
 from tasks.encoding import vocabulary
-from tasks.errors import DataError
 from tasks.files import layouts, readers
 from tasks.files.known_files import KNOWN_FILES, known_versions
 from tasks.files.layouts import SplitFiles
 from tasks.files.source_notes import wrong_count
 from tasks.files.text_files import content_digest
+from tasks.system.errors import DataError
 
 Level = Literal["ok", "warning", "error", "missing"]
 

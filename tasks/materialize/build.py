@@ -14,17 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from tasks.files.text_files import sha256_file
-from tasks.materialize.progress import Progress, Show
+from tasks.materialize.progress import Progress, ShowState
 from tasks.materialize.request import MaterializeRequest
 from tasks.sources import corpora
 from tasks.sources.texts import HubCorpus, find_corpus
+from tasks.system.errors import StageError
 
 # Raised whenever the same sources give other arrays; directories of older versions are then left alone.
 FORMAT_VERSION = 2
 ROWS_PER_BATCH = 2048
 
 
-class BuildNeededError(Exception):
+class BuildNeededError(StageError):
     """Something is not there yet, and this call was asked not to build."""
 
 
@@ -36,7 +37,7 @@ class Build:
     output: Path
     root: Path
     progress: Progress
-    show: Show = lambda state: None
+    show: ShowState = lambda state: None
     may_build: bool = True
     source_files: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)

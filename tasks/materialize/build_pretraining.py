@@ -7,15 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.arrays.write import array_directory, write_atomically
+from tasks.arrays.write import array_directory
 from tasks.encoding import vocabulary
 from tasks.encoding.preprocessors import token_id_dtype
-from tasks.errors import DataError
 from tasks.materialize import upkeep
 from tasks.materialize.build import FORMAT_VERSION, ROWS_PER_BATCH, Build, digest
 from tasks.materialize.progress import Meter
 from tasks.pretraining import pretraining_task
 from tasks.sources import corpora
+from tasks.system.atomic_write import write_bytes
+from tasks.system.errors import DataError
 
 
 def build_vocabulary(build: Build) -> vocabulary.Vocabulary:
@@ -33,7 +34,7 @@ def build_vocabulary(build: Build) -> vocabulary.Vocabulary:
             )
         build.source(given.path)
         target = build.output / f"vocabulary-{given.digest[:12]}.txt"
-        write_atomically(target, given.path.read_bytes())
+        write_bytes(target, given.path.read_bytes())
         return vocabulary.load(target)
     corpora_digests = [build.source(build.corpus(corpus)) for corpus in request.pretrain_corpora]
     key = digest(vocabulary.TRAINER_VERSION, request.vocabulary_size, corpora_digests)
@@ -52,7 +53,7 @@ def build_vocabulary(build: Build) -> vocabulary.Vocabulary:
                 for sentence in part.sentences
             )
             tokens = vocabulary.train_wordpiece(sentences, request.vocabulary_size)
-            write_atomically(target, "".join(f"{token}\n" for token in tokens).encode())
+            write_bytes(target, "".join(f"{token}\n" for token in tokens).encode())
         build.progress(f"vocabulary: {len(tokens):,} tokens trained in {build.seconds['vocabulary']:.1f} s")
     return vocabulary.load(target)
 

@@ -12,8 +12,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from tasks.errors import DataError
 from tasks.materialize.request import MaterializeRequest
+from tasks.system.errors import DataError
 
 
 def _import_quietly(module: str) -> None:

@@ -1,13 +1,14 @@
-"""Shows how far a long step is: a bar on a terminal, now and then a line elsewhere."""
+"""How far a long step is: a bar on a terminal, now and then a line elsewhere."""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from tasks.system import progress as terminal
 
 Progress = Callable[[str], None]
 
@@ -37,7 +38,7 @@ class State:
         return f"{self.step}: {self.rows:,} rows{share}, {self.rate:,.0f} rows/s"
 
 
-Show = Callable[[State], None]
+ShowState = Callable[[State], None]
 
 
 class Meter:
@@ -47,7 +48,7 @@ class Meter:
     every open file: readers need not count for it, and it holds for compressed files too.
     """
 
-    def __init__(self, step: str, sources: Iterable[Path], limit: int, show: Show) -> None:
+    def __init__(self, step: str, sources: Iterable[Path], limit: int, show: ShowState) -> None:
         """Starts the clock.
 
         Args:
@@ -88,7 +89,7 @@ class Meter:
 
 
 @contextmanager
-def display(progress: Progress) -> Iterator[Show]:
+def display(progress: Progress) -> Iterator[ShowState]:
     """Gives a function that shows states: as a bar if standard error is a terminal, else as lines.
 
     Args:
@@ -97,28 +98,31 @@ def display(progress: Progress) -> Iterator[Show]:
     Yields:
       the function.
     """
-    if not sys.stderr.isatty():
-        yield lines(progress)
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeRemainingColumn())
-    # Lines on standard output that goes to a file stay there.
-    together = sys.stdout.isatty()
-    with Bars(*columns, console=Console(stderr=True), transient=True, redirect_stdout=together) as bars:
-        bar = bars.add_task("", total=None, text="", visible=False)
-
-        def show(state: State) -> None:
-            total = None if state.share is None else 1.0
-            text = state.line().removeprefix(f"{state.step}: ")
-            bars.update(bar, description=state.step, total=total, completed=state.share or 0.0, text=text, visible=True)
-
-        yield show
+    with terminal.display() as show:
+        yield lines(progress) if show is None else _bar(show)
 
 
-def lines(progress: Progress) -> Show:
+def _bar(show: terminal.Show) -> ShowState:
+    """Gives a function that shows states as the bar of one step at a time."""
+    current = ""
+
+    def show_state(state: State) -> None:
+        nonlocal current
+        if current not in ("", state.step):
+            show(current, 1.0, 1.0, "")
+        current = state.step
+        text = state.line().removeprefix(f"{state.step}: ")
+        if not state.share:
+            show(state.step, 0.0, None if state.share is None else 1.0, text)
+            return
+        left = state.rows * (1.0 / state.share - 1.0) / max(state.rate, 1e-9)
+        # A bar that is full would be taken away, but the last rows of a file that was read may still be written.
+        show(state.step, min(state.share, 0.999), 1.0, f"{text}, {left:.0f} s left")
+
+    return show_state
+
+
+def lines(progress: Progress) -> ShowState:
     """Gives a function that shows states as lines.
 
     Args:

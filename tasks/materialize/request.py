@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from tasks.catalogue import get_task
 from tasks.encoding.spans import SpanConfig
-from tasks.errors import DataError
 from tasks.files.bad_rows import ON_BAD_ROW, OnBadRow
+from tasks.system.errors import DataError
 
 SOURCES = ("microworld", "files", "tfds", "hf")
 

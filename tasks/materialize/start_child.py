@@ -10,16 +10,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tasks.errors import DataError
 from tasks.materialize.request import MaterializeRequest
-from tasks.repository import REPOSITORY
+from tasks.system.child_process import ChildError, ChildProcess, child_environment, module_command
+from tasks.system.errors import DataError, StageError
 
 _LOG_TAIL_LINES = 20
 
@@ -34,17 +31,15 @@ def environment(threads: int) -> dict[str, str]:
       the caller's environment, with accelerators hidden (SeqIO imports JAX, which would reserve their memory) and
       TensorFlow quiet.
     """
-    paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(paths),
-        "PYTHONUNBUFFERED": "1",
-        "RAYON_NUM_THREADS": str(threads),
-        "TOKENIZERS_PARALLELISM": "true",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "CUDA_VISIBLE_DEVICES": "-1",
-        "JAX_PLATFORMS": "cpu",
-    }
+    return child_environment(
+        os.environ,
+        PYTHONUNBUFFERED="1",
+        RAYON_NUM_THREADS=str(threads),
+        TOKENIZERS_PARALLELISM="true",
+        TF_CPP_MIN_LOG_LEVEL="3",
+        CUDA_VISIBLE_DEVICES="-1",
+        JAX_PLATFORMS="cpu",
+    )
 
 
 def run(
@@ -69,34 +64,20 @@ def run(
       RuntimeError: if the child died otherwise; the message ends with the end of its log.
     """
     message = json.dumps({"request": dataclasses.asdict(request), "output": str(output)})
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tasks.materialize.child"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            env=environment(request.processes),
-            encoding="utf-8",
-        )
-        assert process.stdin is not None and process.stdout is not None
+    # Paths of a request may be relative to the folder of this process.
+    with ChildProcess(module_command("tasks.materialize.child"), environment(request.processes), "data", None) as child:
+        child.send(message)
         try:
-            process.stdin.write(message)
-            process.stdin.close()
-            for line in process.stdout:
-                answer = json.loads(line)
+            for answer in child.answers():
                 if "progress" in answer:
                     progress(answer["progress"])
                 elif "state" in answer:
                     show(answer["state"])
-                elif "error" in answer:
-                    raise DataError(answer["error"])
                 else:
                     return answer["result"]
-            process.wait()
-            log.seek(0)
-            tail = "".join(log.readlines()[-_LOG_TAIL_LINES:])
-            raise RuntimeError(f"the data process ended with exit code {process.returncode}:\n{tail}")
-        finally:
-            process.kill()
-            process.wait()
-            process.stdout.close()
+            raise child.death()
+        except ChildError as error:
+            tail = "\n".join(error.log.splitlines()[-_LOG_TAIL_LINES:])
+            raise RuntimeError(f"{error}\n{tail}") from None
+        except StageError as error:
+            raise DataError(str(error)) from None

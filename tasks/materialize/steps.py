@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks import sources
-from tasks.arrays import locks
-from tasks.arrays.write import built_beside, write_atomically
+from tasks.arrays.write import built_beside
 from tasks.catalogue import get_task
 from tasks.files import source_notes
 from tasks.files.text_files import sha256_file
@@ -26,10 +25,12 @@ from tasks.materialize import start_child, upkeep
 from tasks.materialize.build import Build, BuildNeededError, digest
 from tasks.materialize.build_pretraining import build_pretraining, build_vocabulary
 from tasks.materialize.build_tasks import build_task
-from tasks.materialize.progress import Progress, Show, State, display, lines
+from tasks.materialize.progress import Progress, ShowState, State, display, lines
 from tasks.materialize.request import MaterializeRequest
 from tasks.materialize.upkeep import DATA_FILE
 from tasks.pretraining import pretraining_task
+from tasks.system import file_lock
+from tasks.system.atomic_write import write_text
 
 __all__ = ["DATA_FILE", "MaterializeRequest", "materialize", "run_in_child"]
 
@@ -38,7 +39,7 @@ def materialize(
     request: MaterializeRequest,
     output: Path,
     progress: Progress = lambda line: None,
-    show: Show | None = None,
+    show: ShowState | None = None,
 ) -> dict[str, Any]:
     """Makes the vocabulary and the token arrays of a request, except those that are there already.
 
@@ -82,7 +83,7 @@ def run_in_child(request: MaterializeRequest, output: Path, progress: Progress =
 
 def _locked(build: Build) -> dict[str, Any]:
     """Serves a request while no other process builds in the same folder, then clears up."""
-    with locks.one_builder(
+    with file_lock.one_builder(
         build.output, lambda: build.progress(f"waiting for the process that builds in {build.output}")
     ):
         data = _materialize(build)
@@ -121,7 +122,7 @@ def _materialize(build: Build) -> dict[str, Any]:
     if not build.seconds:
         # Nothing was built: the times of the run that did build are worth more than none.
         data["seconds"] = _seconds_of_earlier_run(output)
-    write_atomically(output / DATA_FILE, (json.dumps(data, indent=1, sort_keys=True) + "\n").encode())
+    write_text(output / DATA_FILE, json.dumps(data, indent=1, sort_keys=True) + "\n")
     return data
 
 
@@ -150,7 +151,7 @@ def _generate_microworld(build: Build) -> None:
     build.require_build()
     from tasks import microworld
 
-    with build.timed("microworld"), locks.one_builder(build.root.parent):
+    with build.timed("microworld"), file_lock.one_builder(build.root.parent):
         upkeep.remove_half_built(build.root.parent)
         if not build.root.is_dir():
             with built_beside(build.root) as temporary:

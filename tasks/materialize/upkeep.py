@@ -15,14 +15,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tasks.arrays import locks, token_arrays
+from tasks.arrays import token_arrays
 from tasks.arrays.write import BUILDING
 from tasks.materialize.progress import Progress
+from tasks.system import file_lock
 
 DATA_FILE = "data.json"
 
 _VOCABULARY = re.compile(r"vocabulary-[0-9a-f]{12}\.txt")
-# What `write.write_atomically` leaves if it is killed between its two steps.
+# What `write_bytes` leaves if it is killed between its two steps.
 _TEMPORARY = re.compile(r"\.(data\.json|vocabulary-[0-9a-f]{12}\.txt)-[0-9a-f]{8}")
 
 
@@ -130,7 +131,7 @@ def remove_leftovers(output: Path, index: dict[str, Any]) -> None:
         if entry.name in wanted:
             continue
         if entry.is_dir() and (entry / token_arrays.META_FILE).is_file():
-            locks.remove_unused(entry)
+            file_lock.remove_unused(entry)
         elif entry.is_file() and (_VOCABULARY.fullmatch(entry.name) or _TEMPORARY.fullmatch(entry.name)):
             with suppress(OSError):
                 entry.unlink()
@@ -143,4 +144,4 @@ def remove_half_built(folder: Path) -> None:
       folder: a folder in which directories are built, its builder lock held.
     """
     for entry in folder.glob(f"{BUILDING}*"):
-        locks.remove_unused(entry)
+        file_lock.remove_unused(entry)

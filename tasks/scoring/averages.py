@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from tasks.errors import DataError, nearest_match_hint
+from tasks.system.errors import DataError, nearest_match_hint
 
 Scores = Mapping[str, Mapping[str, float]]
 

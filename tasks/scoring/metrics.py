@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from tasks.catalogue import TaskInfo, get_task
-from tasks.errors import DataError
 from tasks.scoring.averages import AVERAGES, average, averages
 from tasks.scoring.squad_metrics import (
     apply_null_threshold,
@@ -23,6 +22,7 @@ from tasks.scoring.squad_metrics import (
     normalize_answer,
     span_scores,
 )
+from tasks.system.errors import DataError
 
 __all__ = [
     "AVERAGES",

@@ -19,8 +19,8 @@ import tensorflow as tf
 from tokenizers import Tokenizer
 
 from tasks.encoding.vocabulary import Vocabulary, tokenizer
-from tasks.errors import DataError
 from tasks.seqio_tasks.metrics import MetricFn
+from tasks.system.errors import DataError
 
 Batch = dict[str, np.ndarray]
 

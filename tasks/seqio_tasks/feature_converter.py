@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import seqio
 import tensorflow as tf
 
-from tasks.errors import DataError
+from tasks.system.errors import DataError
 
 # Feature of a task -> feature of the model. A task has some of them; all are scalars.
 _LABELS = {

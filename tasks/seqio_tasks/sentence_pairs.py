@@ -21,8 +21,8 @@ import numpy as np
 
 from tasks.encoding.preprocessors import MIN_DOCUMENT_TOKENS, pair_lengths, tokenize_batch
 from tasks.encoding.vocabulary import Vocabulary
-from tasks.errors import DataError
 from tasks.sources.corpora import MAX_PART_SENTENCES, Part
+from tasks.system.errors import DataError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

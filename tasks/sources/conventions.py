@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tasks.catalogue import TaskInfo, text_field_names
-from tasks.errors import DataError
+from tasks.system.errors import DataError
 
 SPAN_COLUMNS = ("id", "title", "context", "question", "answers")
 

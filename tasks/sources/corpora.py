@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
-from tasks.errors import DataError
 from tasks.files.text_files import open_binary, read_lines
 from tasks.sources import texts
 from tasks.sources.texts import HubCorpus
+from tasks.system.errors import DataError
 
 # A sentence ends at . ! or ?, closing quotes included, before a space and something that opens a new one ...
 _SENTENCE_END = re.compile(r"""[.!?]["'”’)\]]? (?=["'“‘(\[]?[A-Z0-9])""")

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.catalogue import TaskInfo
-from tasks.errors import DataError
 from tasks.sources import conventions, shards
+from tasks.system.errors import DataError
 
 # Where a repository of the hub keeps its parquet files; SQuAD's two name the folder after the configuration.
 _SUBFOLDERS = ("", "data", "plain_text", "squad_v2")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from tasks.errors import DataError
+from tasks.system.errors import DataError
 
 _NUMBER = re.compile(r"-(\d{5,})-of-(\d{5,})")
 

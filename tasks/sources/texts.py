@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.errors import DataError
+from tasks.system.errors import DataError
 
 KINDS = ("hf", "tfds")
 _SPLIT = "train"

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from tasks.catalogue import TaskInfo
-from tasks.errors import DataError
 from tasks.sources import conventions, shards
+from tasks.system.errors import DataError
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*(/[\w.+-]+)*(:\d+\.\d+\.\d+)?")
 _INFO_FILE = "dataset_info.json"

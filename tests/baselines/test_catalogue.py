@@ -13,12 +13,13 @@ import pytest
 
 from baselines import importer
 from baselines.__main__ import main
-from baselines.catalogue import BaselineError, baselines, read
+from baselines.catalogue import baselines, read
 from benchmark.export import checkpoint_files
 from benchmark.models.formulas import num_parameters
 from benchmark.training import checkpoints
-from tasks.repository import REPOSITORY
 from tasks.scoring.averages import average
+from tasks.system.errors import InputError
+from tasks.system.repository import REPOSITORY
 
 ALL = baselines()
 
@@ -107,7 +108,7 @@ def test_bad_files_get_one_line(tmp_path: Path, change: dict[str, Any], message:
     folder.mkdir()
     good = json.loads((REPOSITORY / "baselines" / "bert_base" / "baseline.json").read_text())
     (folder / "baseline.json").write_text(json.dumps(good | change))
-    with pytest.raises(BaselineError, match=message) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         read(folder)
     assert "\n" not in str(caught.value) and str(folder) in str(caught.value)
 
@@ -124,7 +125,7 @@ def test_only_strict_json_is_read(tmp_path: Path, old: str, new: str, message: s
     assert text.count(old) == 1
     (tmp_path / "bert_base").mkdir()
     (tmp_path / "bert_base" / "baseline.json").write_text(text.replace(old, new))
-    with pytest.raises(BaselineError, match=message):
+    with pytest.raises(InputError, match=message):
         read(tmp_path / "bert_base")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tasks.repository import REPOSITORY
+from tasks.system.repository import REPOSITORY
 
 
 def light_requirements() -> list[Requirement]:

@@ -17,7 +17,7 @@ import pytest
 
 from benchmark.process import numerics
 from benchmark.records.record import read
-from tasks.repository import REPOSITORY
+from tasks.system.repository import REPOSITORY
 from tests.conftest import NUMERICS
 from tests.e2e import light_host
 from tests.e2e.tiny_run import COMMAND, finish, results, start

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from benchmark.records.verification import Verification
-from tasks.repository import REPOSITORY
+from tasks.system.repository import REPOSITORY
 from tests.conftest import NUMERICS
 from tests.e2e.tiny_run import environment
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.records.record import comparable, read
-from tasks.repository import REPOSITORY
+from tasks.system.repository import REPOSITORY
 from tests.conftest import NUMERICS_FLAG
 
 CACHE = tempfile.TemporaryDirectory(prefix="xla-cache-")

@@ -14,7 +14,7 @@ from benchmark.pipeline.run_context import Run, SystemPlan
 from benchmark.training import checkpoints
 from benchmark.training.pretrain import init_params
 from tasks.arrays.write import array_directory
-from tasks.repository import REPOSITORY
+from tasks.system.repository import REPOSITORY
 from tests.helpers.encoders import small_encoder
 
 TINY = REPOSITORY / "tests" / "e2e" / "tiny.gin"

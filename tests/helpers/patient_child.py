@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from benchmark.process.setup import end_with_parent
-from benchmark.records.record import write_text
+from tasks.system.atomic_write import write_text
 
 if __name__ == "__main__":
     end_with_parent()

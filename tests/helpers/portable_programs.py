@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.process import numerics
-from tasks.repository import REPOSITORY
+from tasks.system.repository import REPOSITORY
 from tests.helpers.portable_inputs import bottleneck, bytes_digest, json_digest, plain, special, token_rows
 
 FILE = REPOSITORY / "tests" / "data" / "portable_digests.json"

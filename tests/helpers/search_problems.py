@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmark.search import algorithms
 from benchmark.search.problem import Constraint, Field, Objective, Observation, Point, Problem
-from tasks.repository import REPOSITORY
+from tasks.system.repository import REPOSITORY
 from tests.performance.flash_table import FIELDS, FRACTIONS
 
 

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.records.csv_text import csv_text
-from benchmark.records.history import HistoryError, parse_history
+from benchmark.records.history import parse_history
 from benchmark.records.record import Record, RecordError, parse, write
 from leaderboard import rank
 from leaderboard.__main__ import main
@@ -180,7 +180,7 @@ def test_the_history_is_checked() -> None:
         ({"encoder": {}}, "lacks the search field"),
         ({"surprise": 1}, "surprise"),
     ):
-        with pytest.raises(HistoryError, match=message):
+        with pytest.raises(RecordError, match=message):
             parse_history(make_history(**changes))
 
 

@@ -13,7 +13,7 @@ from benchmark.config import EncoderConfig, SearchSpace
 from benchmark.hardware.chips import shipped
 from benchmark.hardware.roofline import estimate
 from benchmark.search.space import decode
-from tasks.repository import REPOSITORY
+from tasks.system.repository import REPOSITORY
 
 TABLE = REPOSITORY / "tests" / "data" / "tpu_v4_default_space.csv"
 SHAPE = (1, 128)

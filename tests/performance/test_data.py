@@ -22,7 +22,7 @@ from tasks.files import layouts, readers
 from tasks.files.text_files import read_lines
 from tasks.materialize.request import MaterializeRequest
 from tasks.materialize.steps import materialize
-from tasks.repository import REPOSITORY
+from tasks.system.repository import REPOSITORY
 
 # Batches that are delivered, and steps that are taken, in one round.
 STEPS = 50

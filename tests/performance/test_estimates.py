@@ -6,7 +6,7 @@ On this host that is the shortest of many calls of the serving program, which a 
 from benchmark.cli.gin_loader import load
 from benchmark.commands.calibrate_chip import agreement, calibrated, drawn, host_seconds
 from benchmark.hardware.roofline import estimate
-from tasks.repository import REPOSITORY
+from tasks.system.repository import REPOSITORY
 from tests.performance.estimates_plot import read_table, rooflines
 
 # Fitted to the first, compared on the rest.

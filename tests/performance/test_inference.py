@@ -27,7 +27,7 @@ from benchmark.export import checkpoint_files
 from benchmark.models.encoder import Encoder
 from benchmark.process import numerics
 from benchmark.training.initial import init_tree, trained_like
-from tasks.repository import REPOSITORY
+from tasks.system.repository import REPOSITORY
 
 MODELS = ("bert_base", "minilm_l6_h384", "tinybert4", "mobilebert")
 FRAMEWORKS = ("jax", "torch", "onnxruntime")

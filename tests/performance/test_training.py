@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from benchmark.process import numerics
-from tasks.repository import REPOSITORY
+from tasks.system.repository import REPOSITORY
 from tests.performance.training_child import draw_batches
 
 ROWS = 32

@@ -11,11 +11,11 @@ import pytest
 
 from tasks.__main__ import main
 from tasks.catalogue import METRICS, TASKS, get_task, text_field_names
-from tasks.errors import DataError
 from tasks.files.known_files import KNOWN_FILES
 from tasks.pretraining import PRETRAINING_TASKS
-from tasks.repository import REPOSITORY
 from tasks.scoring.averages import AVERAGES
+from tasks.system.errors import DataError
+from tasks.system.repository import REPOSITORY
 
 DEFINITIONS = REPOSITORY / "tests" / "data" / "task_definitions.json"
 

@@ -22,7 +22,7 @@ from benchmark.cli.gin_data import MAX_CHARACTERS, MAX_STRING, read_gin_text
 from benchmark.cli.gin_loader import load
 from benchmark.cli.gin_statements import GinError
 from benchmark.config import RunConfig, fingerprint
-from tasks.repository import REPOSITORY
+from tasks.system.repository import REPOSITORY
 from tests.benchmark.cli.test_gin_loader import BAD_LINES, RUN
 
 FILES = [

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from benchmark import config
 from benchmark.cli.gin_loader import GinError, gin_text, load, load_run_config
 from benchmark.cli.gin_statements import CLASSES, Binding, Macro, Reference
-from tasks.repository import REPOSITORY
+from tasks.system.repository import REPOSITORY
 
 RUN = """\
 # A complete run, as small as gin allows.

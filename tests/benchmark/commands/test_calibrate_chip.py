@@ -10,13 +10,13 @@ from scipy.stats import kendalltau
 
 from benchmark.commands import calibrate_chip, tabulate_latencies
 from benchmark.config import ChipConfig, EncoderConfig, SearchConfig, SearchSpace
-from benchmark.errors import StageError
 from benchmark.hardware import estimates
 from benchmark.hardware.chips import read_chip, shipped
 from benchmark.hardware.roofline import estimate, floor
 from benchmark.models.formulas import num_parameters
 from benchmark.search.space import decode, enumerate_points
-from tasks.repository import REPOSITORY
+from tasks.system.errors import StageError
+from tasks.system.repository import REPOSITORY
 
 TABLE = REPOSITORY / "tests" / "data" / "tpu_v4_default_space.csv"
 CHIP = ChipConfig(

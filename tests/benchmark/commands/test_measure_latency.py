@@ -9,7 +9,7 @@ import pytest
 
 from benchmark.commands.measure_latency import main
 from benchmark.records.record import LatencyBlock
-from tasks.repository import REPOSITORY
+from tasks.system.repository import REPOSITORY
 
 GIN = f"--gin_file={REPOSITORY / 'tests' / 'e2e' / 'tiny.gin'}"
 

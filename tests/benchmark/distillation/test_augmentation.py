@@ -17,7 +17,7 @@ from benchmark.models.heads import MaskedLM
 from benchmark.training.masking import SpecialTokens
 from benchmark.training.pretrain import init_params
 from tasks.arrays.token_arrays import TokenArrays
-from tasks.errors import DataError
+from tasks.system.errors import DataError
 from tests.helpers.encoders import small_encoder
 
 TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "not", "2", ",", "##s", "##ing", *"bcefghjkl")

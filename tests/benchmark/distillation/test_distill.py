@@ -17,10 +17,10 @@ from benchmark.distillation.initial import init_student
 from benchmark.distillation.objectives import Objective
 from benchmark.distillation.outputs import Teacher
 from benchmark.distillation.teacher_cache import TeacherCache
-from benchmark.errors import StageError
 from benchmark.training.masking import SpecialTokens
 from benchmark.training.pretrain import init_params
 from tasks.arrays.token_arrays import TokenArrays
+from tasks.system.errors import StageError
 
 # For its imports, which tests replace.
 module: Any = importlib.import_module(distill.__module__)

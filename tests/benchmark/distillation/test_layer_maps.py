@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.distillation.layer_maps import layer_map
-from benchmark.errors import StageError
+from tasks.system.errors import StageError
 
 KINDS = ("uniform", "last", "skip")
 

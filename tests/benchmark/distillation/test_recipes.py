@@ -21,7 +21,7 @@ from benchmark.distillation.rates import group_of
 from benchmark.training.masking import SpecialTokens
 from benchmark.training.pretrain import init_params
 from tasks.arrays.token_arrays import TokenArrays
-from tasks.repository import REPOSITORY
+from tasks.system.repository import REPOSITORY
 
 module: Any = importlib.import_module(distill.__module__)
 

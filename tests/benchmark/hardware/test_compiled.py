@@ -17,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.config import ChipConfig, ConfigError, EncoderConfig
-from benchmark.errors import StageError
 from benchmark.hardware import compiled
 from benchmark.hardware.compiled import Compiler, Figures, extrapolated
 from benchmark.hardware.compiled_child import serving_program
@@ -26,7 +25,8 @@ from benchmark.hardware.hlo_cycles import estimated_cycles
 from benchmark.models.encoder import Encoder
 from benchmark.models.formulas import num_parameters
 from benchmark.training.initial import init_tree
-from tasks.repository import REPOSITORY
+from tasks.system.errors import StageError
+from tasks.system.repository import REPOSITORY
 
 CHIP = ChipConfig(
     name="chip", peak_flops=1e14, memory_bandwidth=6e11, clock_hz=1e9, topology="v4:2x2x1", bytes_per_value=2

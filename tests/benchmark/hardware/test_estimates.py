@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from benchmark.config import ChipConfig, ConfigError, EncoderConfig, SearchConfig, SearchSpace
-from benchmark.errors import StageError
 from benchmark.hardware import chips, compiled
 from benchmark.hardware.estimates import Estimate, LatencyFailure, known_latency
 from benchmark.hardware.roofline import estimate, floor
@@ -17,6 +16,7 @@ from benchmark.search.executors import LocalExecutor
 from benchmark.search.journal import Journal
 from benchmark.search.loop import run_search
 from benchmark.search.results import history
+from tasks.system.errors import StageError
 
 TINY = EncoderConfig(vocab_size=50, embedding_size=16, hidden_size=32, num_hidden_layers=2, max_position_embeddings=32)
 CHIP = ChipConfig(

@@ -25,7 +25,7 @@ from benchmark.latency.runtimes import random_params
 from benchmark.latency.timing import time_pairs
 from benchmark.models.encoder import Encoder
 from benchmark.records.record import LatencyBlock
-from tasks.repository import REPOSITORY
+from tasks.system.repository import REPOSITORY
 from tests.helpers.latencies import CONFIG, PLAIN, ROWS, TINY, make_rows, quiet
 
 
@@ -94,12 +94,12 @@ def test_an_ended_measurement_continues_with_what_is_missing(monkeypatch: pytest
     ids=["fails", "killed", "hangs", "silent", "talks"],
 )
 def test_a_child_that_goes_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: str, said: str) -> None:
-    original = subprocess.run
+    original = subprocess.Popen
 
-    def run(command: list[str], **options: Any) -> Any:
+    def start(command: list[str], **options: Any) -> Any:
         return original([sys.executable, "-c", code], **options)
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "Popen", start)
     config = dataclasses.replace(CONFIG, timeout_s=1.0 if "sleep" in code else 60.0)
     with pytest.raises(LatencyError) as caught:
         measure({}, config, quiet, rows=ROWS, folder=tmp_path)

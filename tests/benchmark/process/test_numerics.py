@@ -14,7 +14,8 @@ import pytest
 from benchmark.latency import children
 from benchmark.process import numerics
 from tasks.materialize import start_child
-from tasks.repository import REPOSITORY
+from tasks.system.errors import InputError
+from tasks.system.repository import REPOSITORY
 from tests.conftest import NUMERICS
 
 PLAIN = {"PATH": "/bin", "NPROC": "8", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
@@ -46,7 +47,7 @@ def test_an_environment_is_made_portable_and_native_again() -> None:
     ],
 )
 def test_an_environment_that_changes_numbers_is_refused(name: str, value: str, words: str) -> None:
-    with pytest.raises(numerics.NumericsError) as caught:
+    with pytest.raises(InputError) as caught:
         numerics.portable_environment(PLAIN | {name: value}, 2)
     assert words in str(caught.value) and "\n" not in str(caught.value)
     assert "--gin.RunConfig.numerics=\"'native'\"" in str(caught.value)
@@ -63,9 +64,7 @@ def test_processors_without_avx2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert not numerics.missing_features(tmp_path / "none")
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
     assert numerics.missing_features(cpuinfo) == ("x86-64 instructions",)
-    with pytest.raises(
-        numerics.NumericsError, match=r"aarch64\) has no x86-64 instructions; expected x86-64 with AVX2"
-    ):
+    with pytest.raises(InputError, match=r"aarch64\) has no x86-64 instructions; expected x86-64 with AVX2"):
         numerics.portable_environment({}, 2)
 
 
@@ -127,9 +126,10 @@ def test_measured_latency_has_all_of_the_processor(monkeypatch: pytest.MonkeyPat
 
     def watched(command: list[str], **options: Any) -> Any:
         seen.update(options["env"])
-        return subprocess.CompletedProcess(command, 0, "", "")
+        return original([sys.executable, "-c", ""], **options)
 
-    monkeypatch.setattr(subprocess, "run", watched)
+    original = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", watched)
     if not numerics.missing_features():
         portable = numerics.portable_environment(plain_environment(), 2)
         monkeypatch.setattr(os, "environ", portable)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.process import numerics
-from tasks.repository import REPOSITORY
+from tasks.system.repository import REPOSITORY
 from tests.conftest import NUMERICS
 from tests.helpers import portable_programs
 

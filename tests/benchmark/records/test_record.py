@@ -26,9 +26,9 @@ from benchmark.records.record import (
     parse,
     read,
     write,
-    write_text,
 )
-from benchmark.records.strict_json import strict_json
+from benchmark.records.strict_schema import strict_json
+from tasks.system.atomic_write import write_text
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 POSITIVE = st.floats(min_value=1e-9, max_value=1e9)

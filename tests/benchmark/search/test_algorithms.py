@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.errors import StageError
 from benchmark.search import algorithms, expected_gain, gaussian_process, sampling
 from benchmark.search.problem import Constraint, Field, Objective, Observation, Problem
+from tasks.system.errors import StageError
 from tests.helpers.search_problems import continuous, hypervolume_share, pairs, solve, toy_table, toy_transformer
 
 SMALL = Problem(

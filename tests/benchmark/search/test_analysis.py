@@ -30,7 +30,7 @@ from benchmark.search.pareto import hypervolume, non_dominated
 from benchmark.search.problem import Field, Objective, Observation, Problem
 from benchmark.search.results import history
 from benchmark.search.space import decode, enumerate_points
-from tasks.repository import REPOSITORY
+from tasks.system.repository import REPOSITORY
 from tests.helpers import searches
 
 SPACE = dataclasses.replace(searches.SPACE, num_hidden_layers=(1, 2, 3, 4))

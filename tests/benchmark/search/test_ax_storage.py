@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
-from benchmark.errors import StageError
 from benchmark.search.architectures import Architectures
 from benchmark.search.ax_storage import AxStorage
 from benchmark.search.journal import Trial
 from benchmark.search.space import decode, enumerate_points
+from tasks.system.errors import StageError
 from tests.helpers.searches import CONFIG, LATENCY, SPACE, whole
 
 PROBLEM = Architectures(CONFIG, LATENCY).problem({})

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from benchmark.config import ExecutorConfig
-from benchmark.errors import StageError
 from benchmark.process import numerics
 from benchmark.search.executors import LocalExecutor, Outcome, RayExecutor, attempt, make_executor
-from tasks.repository import REPOSITORY
+from tasks.system.errors import StageError
+from tasks.system.repository import REPOSITORY
 from tests.helpers.ray_numerics import Numerics
 from tests.helpers.ray_work import Recorded
 

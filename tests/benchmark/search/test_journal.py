@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.search.journal import Journal, JournalError, read_trials
+from benchmark.search.journal import Journal, read_trials
+from tasks.system.errors import StageError
 
 
 def test_journal_reads_what_it_wrote(tmp_path: Path) -> None:
@@ -55,7 +56,7 @@ def test_a_damaged_line_is_refused(tmp_path: Path, line: str) -> None:
     path = tmp_path / "journal.jsonl"
     Journal(path).start([({"a": 1}, "sobol")])
     path.write_bytes(path.read_bytes() + line.encode(errors="surrogateescape") + b"\n")
-    with pytest.raises(JournalError) as caught:
+    with pytest.raises(StageError) as caught:
         Journal(path)
     assert str(caught.value).startswith(f"{path}:2: ")
     assert "\n" not in str(caught.value)

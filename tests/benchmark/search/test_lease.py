@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from benchmark.search.journal import Journal, read_trials
-from benchmark.search.lease import Lease, LeaseError, identity
-from tasks.repository import REPOSITORY
+from benchmark.search.lease import Lease, identity
+from tasks.system.errors import StageError
+from tasks.system.repository import REPOSITORY
 
 HOLD = """
 import sys, time
@@ -30,7 +31,7 @@ def test_a_second_writer_waits_until_the_first_is_killed(tmp_path: Path) -> None
     child = subprocess.Popen([sys.executable, "-c", HOLD, str(path)], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout and child.stdout.readline() == "held\n"
-        with pytest.raises(LeaseError) as caught:
+        with pytest.raises(StageError) as caught:
             Journal(path)
         assert f"process {child.pid} on {identity()['host']} writes here" in str(caught.value)
         assert "\n" not in str(caught.value)
@@ -54,7 +55,7 @@ def test_the_holder_is_known_where_locks_are_not(tmp_path: Path) -> None:
         stat = Path(f"/proc/{child.pid}/stat").read_text()
         holder = identity() | {"pid": child.pid, "started": int(stat.rpartition(")")[2].split()[19])}
         path.write_text(json.dumps(holder))
-        with pytest.raises(LeaseError, match=f"process {child.pid} "):
+        with pytest.raises(StageError, match=f"process {child.pid} "):
             Lease(path)
         # The number was given to another process, the machine was started anew, or the file was torn.
         others = ({"started": 1}, {"boot_id": "another"}, {"pid": 2**22 + 1}, {"pid": "x"}, {"started": None})

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from benchmark.config import ConfigError, EncoderConfig
-from benchmark.errors import StageError
 from benchmark.hardware.estimates import Estimate, KnownLatency, LatencyFailure
 from benchmark.search.architectures import Architectures
 from benchmark.search.journal import Journal, Trial
@@ -20,6 +19,7 @@ from benchmark.search.pareto import hypervolume, non_dominated
 from benchmark.search.proposals import next_points, on_plateau
 from benchmark.search.results import found_systems, history
 from benchmark.search.space import architecture_hash, decode, enumerate_points
+from tasks.system.errors import StageError
 from tests.helpers.searches import (
     BASE,
     CONFIG,

@@ -15,7 +15,7 @@ import pytest
 
 from benchmark.search import expected_gain, gaussian_process, halving, sampling
 from benchmark.search.problem import Field, Objective, Observation, Problem, point_hash
-from tasks.repository import REPOSITORY
+from tasks.system.repository import REPOSITORY
 from tests.helpers.search_portable_child import histories
 from tests.helpers.search_problems import flash_distillations, toy_transformer
 from tests.helpers.searches import CONFIG

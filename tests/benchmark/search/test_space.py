@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from benchmark.config import ConfigError, EncoderConfig, SearchSpace
 from benchmark.config.conditions import parse
-from benchmark.errors import StageError
 from benchmark.models.formulas import num_parameters
 from benchmark.search.architectures import Architectures
 from benchmark.search.journal import Journal
 from benchmark.search.loop import run_search
 from benchmark.search.space import architecture_hash, decode, encode, enumerate_points, is_valid, searched_fields
+from tasks.system.errors import StageError
 from tests.helpers.searches import CONFIG, LATENCY, SPACE, accuracy, quiet, threads
 
 

@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 
 from benchmark.config import EncoderConfig, OptimizerConfig
 from benchmark.models.formulas import forward_flops, masked_lm_head_flops
-from benchmark.pipeline import progress_bars
 from benchmark.training import checkpoints, hooks
 from benchmark.training.fit import DivergedError, _dispatches, fit
 from benchmark.training.hooks import Event, Monitor, write_metrics
 from benchmark.training.metrics import Speed, known_peak, peak_flops, training_flops
 from benchmark.training.optimizers import make_direction
 from benchmark.training.state import init_state, make_train_step
+from tasks.system import progress as progress_bars
 
 DIRECTION = make_direction(OptimizerConfig(weight_decay=0.0))
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.repository import REPOSITORY
+from tasks.system.repository import REPOSITORY
 
 
 class Outcome(NamedTuple):

@@ -19,7 +19,7 @@ from benchmark.models.formulas import num_parameters
 from benchmark.training import checkpoints
 from benchmark.training.pretrain import init_params
 from tasks.arrays.token_arrays import batch_indices
-from tasks.repository import REPOSITORY
+from tasks.system.repository import REPOSITORY
 from tests.helpers.mesh_child import NUM_ROWS, RECIPE, SEED, STUDENT, TEACHER
 
 MESHES = {

@@ -14,13 +14,12 @@ import pytest
 from jax.sharding import AbstractMesh, AxisType, PartitionSpec
 
 import run_benchmark
-from benchmark.cli.command_line import BAD_INPUT
 from benchmark.config import EncoderConfig, MeshConfig, OptimizerConfig
-from benchmark.errors import StageError
 from benchmark.models.heads import MaskedLM, SequenceModel, SpanModel
 from benchmark.training import distributed, partitioning
 from benchmark.training.optimizers import make_direction
 from benchmark.training.state import init_state
+from tasks.system.errors import BAD_INPUT, InputError, StageError
 from tests.conftest import NUMERICS_FLAG
 
 MOBILEBERT = EncoderConfig()
@@ -153,7 +152,7 @@ def test_a_batch_that_does_not_divide_is_refused() -> None:
     ],
 )
 def test_processes_that_cannot_be_found(environment: dict[str, str], message: str) -> None:
-    with pytest.raises(distributed.JoinError, match=message):
+    with pytest.raises(InputError, match=message):
         distributed.join(environment)
 
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tasks.arrays import token_arrays
-from tasks.arrays.write import array_directory, built_beside, write_atomically
-from tasks.errors import DataError
+from tasks.arrays.write import array_directory, built_beside
+from tasks.system.atomic_write import write_bytes
+from tasks.system.errors import DataError
 
 DTYPES = {"input_ids": np.dtype(np.uint16), "label": np.dtype(np.float32)}
 
@@ -109,14 +110,14 @@ def test_uneven_batch_is_refused(tmp_path):
         writer.append({"input_ids": np.zeros((2, 3)), "label": np.zeros(1)})
 
 
-def test_write_atomically_leaves_equal_content_alone(tmp_path):
+def test_writing_leaves_equal_content_alone(tmp_path):
     path = tmp_path / "file"
-    write_atomically(path, b"a")
+    write_bytes(path, b"a")
     before = path.stat().st_mtime_ns
     time.sleep(0.01)
-    write_atomically(path, b"a")
+    write_bytes(path, b"a")
     assert path.stat().st_mtime_ns == before
-    write_atomically(path, b"b")
+    write_bytes(path, b"b")
     assert path.read_bytes() == b"b"
     assert list(tmp_path.iterdir()) == [path]
 

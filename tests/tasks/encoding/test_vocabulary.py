@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from tasks.encoding import vocabulary
-from tasks.errors import DataError
-from tasks.repository import REPOSITORY
+from tasks.system.errors import DataError
+from tasks.system.repository import REPOSITORY
 
 TEXTS = [
     "The cats sat on the mats, and the dogs sat on the logs.",

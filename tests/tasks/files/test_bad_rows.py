@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.catalogue import TASKS, get_task
-from tasks.errors import DataError
 from tasks.files import layouts, readers
 from tasks.files.bad_rows import MAX_REASONS
+from tasks.system.errors import DataError
 
 PACK = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress}
 PAIRS = b"index\tsentence1\tsentence2\tlabel\n"

@@ -6,9 +6,9 @@ import shutil
 import pytest
 
 from tasks.catalogue import TASKS, get_task
-from tasks.errors import DataError
 from tasks.files import layouts
 from tasks.files.readers import read_examples
+from tasks.system.errors import DataError
 
 SST2 = "sentence\tlabel\nfine\t1\n"
 MSR_HEADER = "\ufeffQuality\t#1 ID\t#2 ID\t#1 String\t#2 String\n"

@@ -10,11 +10,11 @@ from itertools import islice
 import pytest
 
 from tasks.catalogue import TASKS, get_task
-from tasks.errors import DataError
 from tasks.files.layouts import find
 from tasks.files.readers import read_examples
 from tasks.files.text_files import sha256_file
 from tasks.sources.corpora import MAX_PART_SENTENCES, Part, read_documents, read_parts, split_sentences
+from tasks.system.errors import DataError
 
 
 def write(root, relative, content):

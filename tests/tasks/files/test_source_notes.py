@@ -9,10 +9,10 @@ from benchmark.config import ConfigError, DataConfig
 from benchmark.pipeline.record import skipped_rows
 from benchmark.records.record import SkippedRows
 from tasks.catalogue import get_task
-from tasks.errors import DataError
 from tasks.files import source_notes
 from tasks.files.text_files import content_digest
 from tasks.materialize.steps import MaterializeRequest, materialize
+from tasks.system.errors import DataError
 
 RTE = "index\tsentence1\tsentence2\tlabel\n"
 ROWS = "".join(f"{n}\tthe cat sat here .\tthe dog ran .\tentailment\n" for n in range(6))

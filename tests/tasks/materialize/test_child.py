@@ -11,10 +11,10 @@ import time
 import pytest
 
 from tasks.arrays import token_arrays
-from tasks.errors import DataError
 from tasks.materialize import start_child
 from tasks.materialize.steps import materialize, run_in_child
-from tasks.repository import REPOSITORY
+from tasks.system.errors import DataError
+from tasks.system.repository import REPOSITORY
 from tests.tasks.materialize.official import make_request
 
 

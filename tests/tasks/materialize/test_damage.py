@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.arrays import locks, token_arrays
+from tasks.arrays import token_arrays
 from tasks.materialize.steps import materialize
-from tasks.repository import REPOSITORY
+from tasks.system import file_lock
+from tasks.system.repository import REPOSITORY
 from tests.tasks.materialize.official import flip, make_request
 
 
@@ -102,9 +103,10 @@ def test_folders_of_live_processes_stay(made, root, copy):
     (copy / building).mkdir()
     code = (
         "import sys, pathlib\n"
-        "from tasks.arrays import token_arrays as arrays, locks\n"
+        "from tasks.arrays import token_arrays as arrays\n"
+        "from tasks.system import file_lock\n"
         "rows = arrays.load(sys.argv[2])\n"
-        "with locks.held_alone(pathlib.Path(sys.argv[1])):\n"
+        "with file_lock.held_alone(pathlib.Path(sys.argv[1])):\n"
         "    print('ready', flush=True)\n"
         "    sys.stdin.read()\n"
     )
@@ -128,7 +130,7 @@ def test_folders_of_live_processes_stay(made, root, copy):
 def test_second_process_waits_and_builds_nothing(made, root, copy):
     lines = []
     with ThreadPoolExecutor(1) as pool:
-        with locks.one_builder(copy):
+        with file_lock.one_builder(copy):
             second = pool.submit(materialize, make_request(root), copy, lines.append)
             while not lines:
                 time.sleep(0.01)

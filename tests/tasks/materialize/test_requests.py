@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from tasks.errors import DataError
 from tasks.materialize.steps import materialize
+from tasks.system.errors import DataError
 from tests.tasks.materialize.official import TEXT, make_request
 
 

@@ -13,7 +13,7 @@ import pytest
 from benchmark.cli.gin_loader import load_run_config
 from benchmark.config import fingerprint
 from benchmark.records.record import Record, TaskScore, read
-from tasks.repository import REPOSITORY
+from tasks.system.repository import REPOSITORY
 
 RECORDED = REPOSITORY / "tests" / "data" / "quickstart"
 OWN = REPOSITORY / "runs" / "quickstart" / "results"

@@ -15,7 +15,7 @@ from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 from sklearn.preprocessing import StandardScaler
 
 from tasks import microworld
-from tasks.repository import REPOSITORY
+from tasks.system.repository import REPOSITORY
 from tests.helpers.microworld_files import LAYOUTS, Example, dev_of, examples, full, tokens
 
 __all__ = ["full"]

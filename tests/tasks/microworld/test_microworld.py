@@ -15,7 +15,7 @@ import pytest
 from tasks import microworld
 from tasks.microworld import grammar, lexicon, squad, write
 from tasks.microworld.world import RELATIONS, make_world
-from tasks.repository import REPOSITORY
+from tasks.system.repository import REPOSITORY
 from tests.helpers.microworld_files import LAYOUTS, dev_of, examples, full, questions, read_lines, splits, tokens
 
 __all__ = ["full"]

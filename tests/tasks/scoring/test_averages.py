@@ -2,8 +2,8 @@
 
 import pytest
 
-from tasks.errors import DataError
 from tasks.scoring.averages import AVERAGES, average, averages
+from tasks.system.errors import DataError
 
 
 def glue(cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli=None):

@@ -7,8 +7,8 @@ import pytest
 
 from tasks.encoding import vocabulary
 from tasks.encoding.spans import SpanConfig
-from tasks.errors import DataError
 from tasks.pretraining import pretraining_task
+from tasks.system.errors import DataError
 
 seqio = pytest.importorskip("seqio")
 import tensorflow as tf  # noqa: E402

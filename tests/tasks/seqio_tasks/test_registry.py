@@ -8,8 +8,8 @@ import pytest
 
 from tasks.encoding import vocabulary
 from tasks.encoding.spans import SpanConfig
-from tasks.errors import DataError
 from tasks.pretraining import pretraining_task
+from tasks.system.errors import DataError
 
 seqio = pytest.importorskip("seqio")
 from tasks.seqio_tasks import registry  # noqa: E402

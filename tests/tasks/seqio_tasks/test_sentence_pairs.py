@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.encoding import preprocessors, vocabulary
-from tasks.errors import DataError
 from tasks.pretraining import PRETRAINING_TASKS, pretraining_task
 from tasks.seqio_tasks import sentence_pairs
 from tasks.sources.corpora import MAX_PART_SENTENCES, Part
+from tasks.system.errors import DataError
 
 # Each token of the small corpora below is a word of its own, so that a row shows where its tokens come from.
 NUM_WORDS = 30_000

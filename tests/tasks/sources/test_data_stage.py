@@ -12,8 +12,8 @@ from benchmark.cli import gin_loader
 from benchmark.config import ConfigError
 from tasks.arrays import token_arrays
 from tasks.encoding import vocabulary
-from tasks.errors import DataError
 from tasks.materialize.steps import materialize
+from tasks.system.errors import DataError
 from tests.tasks.sources.written import CORPUS, request_for, sst2, write_hub
 
 

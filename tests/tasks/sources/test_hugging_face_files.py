@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from tasks import sources
 from tasks.catalogue import get_task
-from tasks.errors import DataError
 from tasks.sources import conventions, hugging_face, shards
+from tasks.system.errors import DataError
 from tests.tasks.sources.written import NAMES, official, schema_of, splits, squad_table, sst2, write_hub, write_saved
 
 

@@ -3,9 +3,9 @@
 import pyarrow as pa
 import pytest
 
-from tasks.errors import DataError
 from tasks.sources import corpora, tfds
 from tasks.sources.texts import HubCorpus, find_corpus, read_texts
+from tasks.system.errors import DataError
 from tests.tasks.sources.written import CORPUS, write_corpus, write_hub
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from tasks import sources
 from tasks.catalogue import TASKS, get_task
-from tasks.errors import DataError
 from tasks.sources import conventions, tfds
+from tasks.system.errors import DataError
 from tests.tasks.sources.written import GLUE, official, splits
 
 

@@ -1,4 +1,4 @@
-"""Bars for what a run trains, on a terminal: one for each fit that is going on, with pace and time left."""
+"""Progress bars on a terminal, one for each long step that is going on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-Show = Callable[[str, int, int, str], None]
+# Name of the step, how much is done, of how much (None where nobody can tell), and words that stand beside the bar.
+Show = Callable[[str, float, float | None, str], None]
 
 
 @contextmanager
@@ -16,8 +17,8 @@ def display() -> Iterator[Show | None]:
     """Gives a function that shows bars if standard error is a terminal, else None.
 
     Yields:
-        `show(name, done, total, words)`, which any thread may call: draws the bar `name`, and takes it away where
-        `done` is `total`. The terminal is left alone while there is no bar, so that others may draw.
+        A `Show`, which any thread may call: draws the bar of a step, and takes it away where all is done. The
+        terminal is left alone while there is no bar, so that others may draw.
     """
     if not sys.stderr.isatty():
         yield None
@@ -25,19 +26,15 @@ def display() -> Iterator[Show | None]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total}, {task.fields[words]}"),
-    )
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[words]}"))
     lock, shown = threading.Lock(), dict[str, TaskID]()
     # Lines on standard output that goes to a file stay there.
     options: dict[str, Any] = {"transient": True, "redirect_stdout": sys.stdout.isatty()}
     bars = Progress(*columns, console=Console(stderr=True), **options)
 
-    def show(name: str, done: int, total: int, words: str) -> None:
+    def show(name: str, done: float, total: float | None, words: str) -> None:
         with lock:
-            if done < total:
+            if total is None or done < total:
                 if not shown:
                     bars.start()
                 if name not in shown:

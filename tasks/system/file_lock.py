@@ -1,4 +1,4 @@
-"""Locks on folders: who builds, who reads, and what nobody needs any more.
+"""File locks: who runs, who builds, who reads, and what nobody needs any more.
 
 All are `flock` locks: the kernel drops them when a process ends, however it ends, so that a killed process never leaves
 a lock behind. On file systems that know no such locks everything goes on without them, and nothing is cleaned up.
@@ -13,8 +13,25 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 LOCK_FILE = ".lock"
+
+
+def try_lock(file: IO[str] | int) -> bool:
+    """Takes the exclusive lock of an open file or folder.
+
+    Args:
+      file: the file, or the descriptor of one; the lock lasts until it is closed.
+
+    Returns:
+      False where another process holds it, or where the file system knows no locks.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager
@@ -87,7 +104,8 @@ def remove_unused(directory: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not try_lock(descriptor):
+            return False
         shutil.rmtree(directory)
     except OSError:
         return False

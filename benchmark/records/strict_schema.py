@@ -1,0 +1,75 @@
+"""JSON and schemas as the project reads them from strangers: finite numbers, every field once, none unknown."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tasks.system.errors import InputError, shown
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class StrictModel(BaseModel):
+    """Base of every schema: unknown fields and other types are refused, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+Model = TypeVar("Model", bound=StrictModel)
+
+
+def validated(model: type[Model], value: Any, name: str, error: type[InputError]) -> Model:
+    """Validates a decoded JSON value.
+
+    Args:
+        model: its schema.
+        value: the value.
+        name: file name for the message.
+        error: raised where the value does not follow the schema; names file, field, value and what is accepted.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as refused:
+        first = refused.errors()[0]
+        # Names of unknown fields come from the file: control characters in them would reach the reader's terminal.
+        field = "".join(c if c.isprintable() else repr(c)[1:-1] for c in ".".join(map(str, first["loc"])))
+        field = field or model.__name__.lower()
+        raise error(f"{name}: {field} = {shown(repr(first.get('input')))}: {first['msg']}") from None
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is not a finite number")
+    return number
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in fields:
+            raise ValueError(f"the field {key!r} is given twice")
+        fields[key] = value
+    return fields
+
+
+def strict_json(text: str) -> Any:
+    """Reads JSON in which every number is finite and no object gives a field twice.
+
+    Args:
+        text: the JSON text. Python's reader alone would take NaN, Infinity and 1e999, and the last of equal fields.
+
+    Returns:
+        The decoded value.
+
+    Raises:
+        ValueError: the text is something else; the message is one line.
+    """
+    try:
+        return json.loads(text, parse_constant=_finite, parse_float=_finite, object_pairs_hook=_unique)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None

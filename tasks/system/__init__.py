@@ -1,0 +1,1 @@
+"""Processes, locks, files, messages: standard library only, for every other module."""

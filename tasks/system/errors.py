@@ -1,0 +1,84 @@
+"""The two families of errors, the exit codes of commands, and the words that messages share."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+# Exit codes of every command; 0 means that all that was asked for ended well.
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+
+class InputError(ValueError):
+    """Input that cannot be used: the message is one line that names the place, the value and what is accepted."""
+
+    def __init__(self, message: str) -> None:
+        """Keeps the message on one line of printable characters, so that a command can print it as it is."""
+        super().__init__(one_line(message))
+
+
+class DataError(InputError):
+    """Data files or a request for data that cannot be used."""
+
+
+class StageError(RuntimeError):
+    """Work that began and could not end; the message is one line, and the same command tries again."""
+
+
+def run_command(work: Callable[[], int]) -> int:
+    """Runs a command, and says in one line on standard error what it could not use or do.
+
+    Any other exception is a defect, and goes on to its traceback.
+
+    Args:
+        work: the command; returns its exit code.
+
+    Returns:
+        The exit code: `BAD_INPUT` after an `InputError`, `FAILED` after a `StageError`.
+    """
+    try:
+        return work()
+    except (InputError, StageError) as error:
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
+        return BAD_INPUT if isinstance(error, InputError) else FAILED
+
+
+@contextmanager
+def named_files() -> Iterator[None]:
+    """Makes an `InputError` of the system's refusal to read or write what a command line names."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(str(error)) from error
+
+
+def one_line(text: str) -> str:
+    """A text on one line; characters that do not print are escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """The text of a value for a message, or its beginning and `...`: a cell of a file may be a megabyte long."""
+    text = str(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Returns `; did you mean 'x'?` for the most similar known name, or nothing where none is similar."""
+    close = _similar(name, known, 1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def nearest_match_hint(name: str, known: Iterable[str]) -> str:
+    """Returns `did you mean A or B?` for up to three similar names, or all known names where none is similar."""
+    choices = sorted(known)
+    close = _similar(name, choices, 3)
+    return f"did you mean {' or '.join(close)}?" if close else f"known names: {', '.join(choices)}"
+
+
+def _similar(name: str, known: Iterable[str], count: int) -> list[str]:
+    """The most similar of the known names, whatever their case, best first."""
+    by_lower = {k.lower(): k for k in sorted(known, reverse=True)}
+    return [by_lower[close] for close in difflib.get_close_matches(name.lower(), by_lower, n=count, cutoff=0.6)]
