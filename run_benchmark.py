@@ -127,10 +127,12 @@ def execute(config: RunConfig, workdir: Path, stages: tuple[str, ...], gin_text:
         return 0
     prepare_process(config, workdir)
     from benchmark.pipeline import runner
+    from benchmark.pipeline.run_context import Run
     from benchmark.process import setup
 
     setup.collect_less_often()
-    return runner.run(config, workdir, stages, gin_text=gin_text, command=command, publish=publish)
+    run = Run(config, workdir, gin_text=gin_text, command=command)
+    return runner.run(run, stages, publish=publish)
 
 
 def rehearse(config: RunConfig, stages: tuple[str, ...], gin_text: str) -> None:

@@ -70,6 +70,8 @@ def test_dry_run_shows_tree_fingerprint_and_stages_and_writes_nothing(folder: Pa
         (["--gin_file=run.gin", "extra"], ["unknown argument 'extra'"]),
         (["--gin_file"], ["--gin_file", "expected one argument"]),
         (["--gin_file=run.gin", "--workdir=run.gin/deep"], ["run.gin is not a folder"]),
+        (["--gin_file=run.gin", "--gin.PhaseConfig.weights={'hiden': 1.0}"], ["did you mean 'hidden'?"]),
+        (["--gin_file=run.gin", "--gin.PhaseConfig.weights={'hiden': 1.0}", "--dry_run"], ["did you mean 'hidden'?"]),
         (["--gin_file=run.gin", "--gin.RunConfig.track='../up'"], ["RunConfig.track", "'../up'", "str matching"]),
     ],
 )
@@ -108,8 +110,8 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     class RunError(InputError):
         pass
 
-    def run(config: Any, workdir: Path, stages: tuple[str, ...], *, gin_text: str, command: str, publish: Any) -> int:
-        module.calls.append((config, workdir, stages, gin_text, command))
+    def run(request: Any, stages: tuple[str, ...], *, publish: Any) -> int:
+        module.calls.append((request.config, request.workdir, stages, request.gin_text, request.command))
         if isinstance(module.outcome, BaseException):
             raise module.outcome
         return module.outcome

@@ -93,7 +93,7 @@ def syntax_error(place: str, text: str, why: str) -> GinError:
     line = f": {' '.join(text.split())[:80]}" if text.strip() else ""
     accepted = (
         "Class.field = VALUE or NAME = VALUE, where VALUE is a number, a string in quotes, True, False, None, "
-        "a list or tuple of values, %NAME or @Class()"
+        "a list, tuple or dictionary of values, %NAME or @Class()"
     )
     return GinError(f"{place}{line}: syntax error: {' '.join(why.split()).rstrip('.')}; accepted: {accepted}")
 
@@ -141,6 +141,10 @@ def check_names(statements: Sequence[Binding]) -> None:
             )
         if b.parameter and b.parameter not in fields_of(b.name):
             names = fields_of(b.name)
+            if b.parameter.endswith("_weight") and "weights" in names:
+                loss = b.parameter.removesuffix("_weight")
+                field = f"{b.name}.weights"
+                raise GinError(f"{start}: replaced by {field}; accepted: {field} = {{{loss!r}: {shown(b.value)}, ...}}")
             hint = nearest(b.parameter, names)
             raise GinError(f"{start}: {b.name} has no field {b.parameter!r}{hint}; accepted: {', '.join(names)}")
         if not b.parameter and b.name in CLASSES:

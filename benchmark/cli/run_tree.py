@@ -74,7 +74,7 @@ class Plan:
         scopes = [scope] if name == owner else [s for s, n in self.origins if n == name]
         bindings = [b for s in scopes if (b := self.find(s, name, parameter))]
         choices = fields_of(name)[parameter].metadata.get("choices") or () if name in CLASSES else ()
-        end = f": expected {error.accepted}" + nearest(str(error.value), map(str, choices))
+        end = f": expected {error.accepted}" + nearest(str(error.wrong), map(str, choices))
         if not bindings:
             place = next((self.origins[s, name] for s in scopes if (s, name) in self.origins), self.origins["", ROOT])
             return GinError(f"{place}: {error.selector} = {shown(repr(error.value))} (the default){end}")
@@ -205,7 +205,8 @@ def build(plan: Plan) -> RunConfig:
             return resolve(plan.macro(value.name).value, value.name)
         if isinstance(value, list | tuple):
             return type(value)(resolve(item, scope) for item in value)
-        # A dictionary stays as it is: no field takes one.
+        if isinstance(value, Mapping):
+            return {key: resolve(item, scope) for key, item in value.items()}
         return value
 
     def make(scope: str, name: str) -> Any:

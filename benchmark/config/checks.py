@@ -14,7 +14,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,11 +28,36 @@ class ConfigError(InputError):
         selector: `Class.field`, as it is written in a gin file.
         value: the value that was refused.
         accepted: what would have been accepted, in words.
+        wrong: the part of the value that was refused, where it is a part.
     """
 
-    def __init__(self, selector: str, value: Any, accepted: str) -> None:
+    def __init__(self, selector: str, value: Any, accepted: str, wrong: Any = None) -> None:
         self.selector, self.value, self.accepted = selector, value, accepted
+        self.wrong = value if wrong is None else wrong
         super().__init__(f"{selector} = {value!r}: expected {accepted}")
+
+
+class FrozenMapping(Mapping[str, float]):
+    """Numbers by name that do not change, sorted by name: equal ones are one key, one text and one pickle."""
+
+    def __init__(self, values: Mapping[str, float]) -> None:
+        """Takes a copy."""
+        self._values = dict(sorted(values.items()))
+
+    def __getitem__(self, name: str) -> float:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._values.items()))
+
+    def __repr__(self) -> str:
+        return repr(self._values)
 
 
 def setting(
@@ -40,11 +65,13 @@ def setting(
     *,
     at_least: float | None = None,
     at_most: float | None = None,
-    choices: Sequence[Any] | None = None,
+    choices: Collection[Any] | None = None,
     pattern: str | None = None,
     changes_results: bool = True,
 ) -> Any:
     """Declares a field with limits; for a tuple field the limits hold for each element.
+
+    For a mapping `choices` are its keys, and the other limits hold for each value.
 
     Args:
         default: default value; without it the field must be given.
@@ -66,6 +93,32 @@ def setting(
         "changes_results": changes_results,
     }
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def _accepted(kind: Any, limits: Mapping[str, Any]) -> str:
+    """Words for what a field takes."""
+    choices = " in {" + ", ".join(map(str, limits["choices"])) + "}" if limits.get("choices") else ""
+    if typing.get_origin(kind) is Mapping:
+        name, value = typing.get_args(kind)
+        text = f"a mapping from {_describe(name)}{choices} to {_describe(value)}"
+    else:
+        text = _describe(kind) + choices
+    for limit, words in (("pattern", "matching"), ("at_least", ">="), ("at_most", "<=")):
+        if limits.get(limit) is not None:
+            text += f" {words} {limits[limit]}"
+    return text
+
+
+def _fits(
+    value: Any, choices: Any = None, pattern: str | None = None, at_least: Any = None, at_most: Any = None
+) -> bool:
+    """Whether one value keeps limits; None stands for no limit."""
+    return (
+        (choices is None or value in choices)
+        and (pattern is None or re.fullmatch(pattern, value) is not None)
+        and (at_least is None or value >= at_least)
+        and (at_most is None or value <= at_most)
+    )
 
 
 def _describe(kind: Any) -> str:
@@ -94,6 +147,11 @@ def _coerce(value: Any, kind: Any) -> Any:
         if isinstance(value, str) or not isinstance(value, Sequence):
             raise TypeError
         return tuple(_coerce(v, typing.get_args(kind)[0]) for v in value)
+    if origin is Mapping:
+        if not isinstance(value, Mapping):
+            raise TypeError
+        key, item = typing.get_args(kind)
+        return FrozenMapping({_coerce(k, key): _coerce(v, item) for k, v in value.items()})
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
@@ -111,30 +169,23 @@ class Checked:
         hints = typing.get_type_hints(type(self))
         for field in dataclasses.fields(self):
             selector, value = f"{type(self).__name__}.{field.name}", getattr(self, field.name)
-            limits = field.metadata
-            accepted = _describe(hints[field.name])
-            if limits.get("choices"):
-                accepted += " in {" + ", ".join(map(str, limits["choices"])) + "}"
-            if limits.get("pattern"):
-                accepted += f" matching {limits['pattern']}"
-            if limits.get("at_least") is not None:
-                accepted += f" >= {limits['at_least']}"
-            if limits.get("at_most") is not None:
-                accepted += f" <= {limits['at_most']}"
+            limits, kind = field.metadata, hints[field.name]
+            accepted = _accepted(kind, limits)
             try:
-                value = _coerce(value, hints[field.name])
+                value = _coerce(value, kind)
             except TypeError:
                 raise ConfigError(selector, value, accepted) from None
-            for item in value if isinstance(value, tuple) else (value,):
-                if item is None:
-                    continue
-                if (
-                    (limits.get("choices") and item not in limits["choices"])
-                    or (limits.get("pattern") and not re.fullmatch(limits["pattern"], item))
-                    or (limits.get("at_least") is not None and not item >= limits["at_least"])
-                    or (limits.get("at_most") is not None and not item <= limits["at_most"])
-                ):
-                    raise ConfigError(selector, value, accepted)
+            choices, pattern, *ends = (limits.get(name) for name in ("choices", "pattern", "at_least", "at_most"))
+            if isinstance(value, Mapping):
+                for name, item in value.items():
+                    if not _fits(name, choices):
+                        raise ConfigError(selector, value, f"{accepted}, without {name!r}", name)
+                    if not _fits(item, None, None, *ends):
+                        raise ConfigError(selector, value, accepted, item)
+            else:
+                for item in value if isinstance(value, tuple) else (value,):
+                    if item is not None and not _fits(item, choices, pattern, *ends):
+                        raise ConfigError(selector, value, accepted, item)
             object.__setattr__(self, field.name, value)
         self.check()
 
@@ -150,6 +201,8 @@ def to_dict(config: Any) -> Any:
     """Turns a configuration into plain dictionaries, lists and scalars, ready for JSON."""
     if dataclasses.is_dataclass(config):
         return {f.name: to_dict(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    if isinstance(config, Mapping):
+        return {name: to_dict(value) for name, value in config.items()}
     return [to_dict(v) for v in config] if isinstance(config, tuple | list) else config
 
 

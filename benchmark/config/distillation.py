@@ -3,39 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from benchmark.config.checks import Checked, ConfigError, setting
+from benchmark.config.losses import LOSSES, in_order
 from benchmark.config.training import OptimizerConfig
-
-LAYER_TERMS = (
-    "feature_map",
-    "feature_mean",
-    "feature_variance",
-    "attention",
-    "hidden",
-    "attention_score",
-    "cosine",
-    "attention_relation",
-    "value_relation",
-)
-"""The losses that compare layers: one number for each layer. `PhaseConfig` holds a weight for each."""
-
-BATCH_TERMS = ("embedding", "masked_lm", "soft_cross_entropy", "next_sentence")
-"""The other losses: one number for a batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseConfig(Checked):
     """One phase of a recipe.
 
-    The loss is the sum of the terms, each times its weight; a term of weight 0 is not computed. Terms that compare
-    layers are summed over `layers`: all of the student's, or its last alone. `ground_truth_ratio` is the share of the
-    hard label in the masked-LM loss, the teacher's distribution has the rest; `temperature` softens the two
-    distributions of the soft cross-entropy. Without `mask_input` student and teacher read the text as it is.
+    `weights` names the losses of the phase (`benchmark.config.losses`) with the weight of each; the phase minimises
+    their weighted sum. A loss of weight 0 is not computed. Losses that compare layers are summed over `layers`: all of
+    the student's, or its last alone. `ground_truth_ratio` is the share of the hard label in the masked-LM loss, the
+    teacher's distribution has the rest; `temperature` softens the two distributions of the soft cross-entropy. Without
+    `mask_input` student and teacher read the text as it is.
 
     A phase with `per_layer` is progressive: it has one stage of `steps` steps for each layer of the student, from the
-    first to the last, and its schedule starts anew with every stage. In stage s, counted from 0, layer s learns at
+    first to the last, and its schedule starts again with every stage. In stage s, counted from 0, layer s learns at
     `current_layer_rate` and those before it at `earlier_layers_rate` times the rate of the optimiser; those after it
     stand still. `stage_loss` says what is minimised: the loss of `current` layer over s + 1 (TF2 program of
     MobileBERT), that of the `gated` layer over the number of layers (its TF1 program), or the `mean` over the layers up
@@ -57,30 +44,17 @@ class PhaseConfig(Checked):
     mask_input: bool = setting(True)
     temperature: float = setting(1.0, at_least=0.01)
     ground_truth_ratio: float = setting(1.0, at_least=0.0, at_most=1.0)
-    feature_map_weight: float = setting(0.0, at_least=0.0)
-    feature_mean_weight: float = setting(0.0, at_least=0.0)
-    feature_variance_weight: float = setting(0.0, at_least=0.0)
-    attention_weight: float = setting(0.0, at_least=0.0)
-    hidden_weight: float = setting(0.0, at_least=0.0)
-    attention_score_weight: float = setting(0.0, at_least=0.0)
-    cosine_weight: float = setting(0.0, at_least=0.0)
-    attention_relation_weight: float = setting(0.0, at_least=0.0)
-    value_relation_weight: float = setting(0.0, at_least=0.0)
-    embedding_weight: float = setting(0.0, at_least=0.0)
-    masked_lm_weight: float = setting(0.0, at_least=0.0)
-    soft_cross_entropy_weight: float = setting(0.0, at_least=0.0)
-    next_sentence_weight: float = setting(0.0, at_least=0.0)
+    weights: Mapping[str, float] = setting(choices=LOSSES, at_least=0.0)
 
     @property
-    def weights(self) -> dict[str, float]:
-        """Weight of each term that is not 0, layer terms first."""
-        every = {term: getattr(self, f"{term}_weight") for term in (*LAYER_TERMS, *BATCH_TERMS)}
-        return {term: weight for term, weight in every.items() if weight}
+    def terms(self) -> tuple[str, ...]:
+        """The losses whose weight is not 0, in the order in which they are added."""
+        return in_order(name for name, weight in self.weights.items() if weight)
 
     @property
     def trains_masked_lm(self) -> bool:
         """Whether the masked-LM head learns something."""
-        return bool(self.steps and {"masked_lm", "soft_cross_entropy"} & set(self.weights))
+        return bool(self.steps) and any(LOSSES[term].reads == "logits" for term in self.terms)
 
     def total_steps(self, num_layers: int) -> int:
         """Steps of the phase for a student of `num_layers` layers."""
@@ -88,14 +62,15 @@ class PhaseConfig(Checked):
 
     def check(self) -> None:
         """Refuses a phase that minimises nothing, and settings that do not go together."""
-        terms = set(self.weights)
-        if not terms:
-            self.refuse("name", "a phase with a loss: a weight above 0 of " + ", ".join((*LAYER_TERMS, *BATCH_TERMS)))
-        if self.per_layer and not terms & set(LAYER_TERMS):
-            self.refuse("per_layer", "False in a phase without a loss that compares layers: " + ", ".join(LAYER_TERMS))
+        losses = [LOSSES[term] for term in self.terms]
+        if not losses:
+            self.refuse("weights", "a phase with a loss: a weight above 0 of " + ", ".join(LOSSES))
+        if self.per_layer and not any(loss.compares_layers for loss in losses):
+            layered = ", ".join(name for name, loss in LOSSES.items() if loss.compares_layers)
+            self.refuse("per_layer", f"False in a phase without a loss that compares layers: {layered}")
         if self.per_layer and self.layers == "last":
             self.refuse("layers", "'all' in a phase that transfers layer by layer")
-        if not self.mask_input and terms & {"masked_lm", "soft_cross_entropy"}:
+        if not self.mask_input and any(loss.reads == "logits" for loss in losses):
             self.refuse("mask_input", "True in a phase with a masked-LM loss")
 
 

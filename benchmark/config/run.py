@@ -9,6 +9,7 @@ from benchmark.config.data import DataConfig
 from benchmark.config.distillation import DistillConfig
 from benchmark.config.encoder import EncoderConfig
 from benchmark.config.latency import LatencyConfig
+from benchmark.config.losses import LOSSES
 from benchmark.config.search import SearchConfig
 from benchmark.config.task_distillation import TaskDistillConfig
 from benchmark.config.training import OptimizerConfig, TeacherConfig, TrainerConfig
@@ -95,8 +96,9 @@ class RunConfig(Checked):
         if self.untrained_control not in ("", "found", *names):
             self.refuse("untrained_control", "'', 'found' or the name of a baseline: " + ", ".join(names))
         if not any(phase.trains_masked_lm for phase in self.distill.phases):
-            weights = "masked_lm_weight or soft_cross_entropy_weight above 0 in a phase with steps"
-            self.distill.refuse("recipe", f"a recipe with {weights}: the search ranks by masked-LM accuracy")
+            heads = " or ".join(name for name, loss in LOSSES.items() if loss.reads == "logits")
+            accepted = f"a recipe with a weight above 0 of {heads} in a phase with steps"
+            self.distill.refuse("recipe", f"{accepted}: the search ranks by masked-LM accuracy")
         parts = self.trainer.gradient_accumulation_steps
         trained = (self.teacher.pretrain, self.distill, self.finetune, self.finetune.distill)
         sizes = {settings.batch_size for settings in trained if settings is not None}

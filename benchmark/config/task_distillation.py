@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from benchmark.config.checks import Checked, setting
 from benchmark.config.distillation import PhaseConfig
+from benchmark.config.losses import LOSSES
 
 KINDS = ("classification", "regression", "span")
 
@@ -40,7 +41,7 @@ class TaskPhaseConfig(PhaseConfig):
 
     Its length is `epochs`, one number for all tasks or one for each of `DataConfig.tasks`, and at most `steps` steps
     (0: no limit). `augmented` names the kinds of tasks that it trains with augmented rows, the others keep to the
-    original ones. `soft_cross_entropy_weight` weighs the prediction: the cross-entropy of the student's task head
+    original ones. The loss `soft_cross_entropy` is that of the prediction: the cross-entropy of the student's task head
     against the teacher's distribution at `temperature`, of labels or of start and end places; in a regression, which
     has no distribution, the squared error against the label.
     """
@@ -50,13 +51,13 @@ class TaskPhaseConfig(PhaseConfig):
     augmented: tuple[str, ...] = setting((), choices=KINDS)
 
     def check(self) -> None:
-        """Refuses what a task has not: masked words, pairs of sentences that follow, layers one after the other."""
+        """Refuses what no task has: masked words, pairs of sentences that follow, layers one after the other."""
         super().check()
         if not self.epochs:
             self.refuse("epochs", "one number, or one for each task")
-        for name in ("masked_lm_weight", "next_sentence_weight"):
-            if getattr(self, name):
-                self.refuse(name, "0.0 in a phase of a task")
+        for name in self.terms:
+            if LOSSES[name].learns_from_labels:
+                self.refuse("weights", f"weights without {name!r} in a phase of a task, whose text has no such labels")
         if self.per_layer:
             self.refuse("per_layer", "False in a phase of a task")
 
@@ -101,5 +102,5 @@ class TaskDistillConfig(Checked):
                 phase.refuse("name", "a name of its own for each phase")
             if phase.augmented and self.augmentation is None:
                 phase.refuse("augmented", "() where TaskDistillConfig.augmentation is None")
-        if not any(phase.soft_cross_entropy_weight and "heads" not in phase.frozen for phase in self.phases):
-            self.refuse("recipe", "a recipe with a phase whose soft_cross_entropy_weight trains the task's head")
+        if not any("soft_cross_entropy" in phase.terms and "heads" not in phase.frozen for phase in self.phases):
+            self.refuse("recipe", "a recipe with a phase whose loss soft_cross_entropy trains the task's head")

@@ -153,56 +153,57 @@ def masked_lm_candidates(encoder: EncoderConfig, params: Any, special: SpecialTo
     return candidates
 
 
-def augmented_ids(
-    ids: np.ndarray,
-    types: np.ndarray,
-    numbers: np.ndarray,
-    words: Words,
-    candidates: Candidates,
-    *,
-    copies: int,
-    rate: float,
-    seed: int,
-) -> np.ndarray:
+@dataclass(frozen=True)
+class Replacement:
+    """How words of a row are replaced.
+
+    Attributes:
+        words: what the vocabulary says.
+        candidates: of the masked LM.
+        copies: copies of each row.
+        rate: probability that a word is replaced.
+        seed: the seed.
+    """
+
+    words: Words
+    candidates: Candidates
+    copies: int
+    rate: float
+    seed: int
+
+
+def augmented_ids(ids: np.ndarray, types: np.ndarray, numbers: np.ndarray, how: Replacement) -> np.ndarray:
     """Copies of some rows, a function of the seed, of the rows and of their numbers alone.
 
     Args:
         ids: `[rows, length]`.
         types: token types, same shape.
         numbers: number of each row in its array, `[rows]`; with the seed it decides what is replaced.
-        words: what the vocabulary says.
-        candidates: of the masked LM.
-        copies: copies of each row.
-        rate: probability that a word is replaced.
-        seed: the seed.
+        how: candidates, copies, rate and seed.
 
     Returns:
         `[rows, copies, length]`.
     """
-    rows, columns = np.nonzero(places(ids, words))
+    rows, columns = np.nonzero(places(ids, how.words))
     lists = np.full((*ids.shape, 1), -1, np.int64)
     if len(rows):
-        found = candidates(ids[rows], types[rows], columns).astype(np.int64)
-        kept = words.written[found]
+        found = how.candidates(ids[rows], types[rows], columns).astype(np.int64)
+        kept = how.words.written[found]
         # What may not be written moves behind the rest, which keeps its order.
         found = np.take_along_axis(np.where(kept, found, -1), np.argsort(~kept, axis=1, kind="stable"), axis=1)
         lists = np.full((*ids.shape, found.shape[1]), -1, np.int64)
         lists[rows, columns] = found
-    shape = (2, copies, ids.shape[1])
-    streams = [np.random.default_rng((seed, _STREAM, int(number))) for number in numbers]
+    shape = (2, how.copies, ids.shape[1])
+    streams = [np.random.default_rng((how.seed, _STREAM, int(number))) for number in numbers]
     draws = np.stack([stream.random(shape, np.float32) for stream in streams])
-    return replaced(ids, lists, draws[:, 0], draws[:, 1], rate).astype(ids.dtype)
+    return replaced(ids, lists, draws[:, 0], draws[:, 1], how.rate).astype(ids.dtype)
 
 
 def augment(
     rows: token_arrays.TokenArrays,
     directory: Path,
-    words: Words,
-    candidates: Candidates,
+    how: Replacement,
     *,
-    copies: int,
-    rate: float,
-    seed: int,
     length: int,
     progress: Callable[[str], None] = lambda line: None,
     block_rows: int = _BLOCK_ROWS,
@@ -211,12 +212,8 @@ def augment(
 
     Args:
         rows: materialised rows of a task.
-        directory: where the result goes; its name must stand for all that it depends on. What is complete is used.
-        words: what the vocabulary says.
-        candidates: of the masked LM.
-        copies: copies of each row.
-        rate: probability that a word is replaced.
-        seed: the seed.
+        directory: where the result goes; its name must stand for all that it depends on. If it is complete, it is used.
+        how: candidates, copies, rate and seed.
         length: columns that hold anything but padding.
         progress: receives progress lines.
         block_rows: rows that are kept together until all are made.
@@ -234,16 +231,13 @@ def augment(
             continue
         numbers = np.arange(start, min(start + block_rows, rows.num_rows))
         ids, types = (np.asarray(rows.features[name][numbers]) for name in ("input_ids", "token_type_ids"))
-        made = np.repeat(ids[:, None], copies, axis=1)
-        used = augmented_ids(
-            ids[:, :length], types[:, :length], numbers, words, candidates, copies=copies, rate=rate, seed=seed
-        )
-        made[..., :length] = used
+        made = np.repeat(ids[:, None], how.copies, axis=1)
+        made[..., :length] = augmented_ids(ids[:, :length], types[:, :length], numbers, how)
         with built_beside(part) as folder:
             np.save(folder / "input_ids.npy", made)
         progress(f"augmented {numbers[-1] + 1:,} of {rows.num_rows:,} rows")
     with array_directory(directory, {name: values.dtype for name, values in rows.features.items()}) as writer:
-        for batch in _with_copies(rows, parts, starts, block_rows, copies):
+        for batch in _with_copies(rows, parts, starts, block_rows, how.copies):
             writer.append(batch)
     shutil.rmtree(parts, ignore_errors=True)
     return token_arrays.load(directory)

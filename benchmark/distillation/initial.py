@@ -11,7 +11,7 @@ import numpy as np
 from benchmark.config import DistillConfig, EncoderConfig
 from benchmark.distillation.layer_maps import layer_map
 from benchmark.distillation.objectives import Objective
-from benchmark.distillation.outputs import Teacher
+from benchmark.distillation.teacher_cache import Teacher
 from benchmark.training.pretrain import init_params, param_shapes
 from tasks.system.errors import StageError
 
@@ -36,7 +36,7 @@ def init_student(student: EncoderConfig, teacher: Teacher, config: DistillConfig
     Raises:
         StageError: layers or head should be copied from a teacher whose shapes are others.
     """
-    params = init_params(student, seed, next_sentence=any(phase.next_sentence_weight for phase in config.phases))
+    params = init_params(student, seed, next_sentence=any("next_sentence" in phase.terms for phase in config.phases))
     if config.copy_embeddings:
         own, source = params["encoder"]["embeddings"], teacher.params["encoder"]["embeddings"]
         params["encoder"]["embeddings"] = jax.tree.map_with_path(
@@ -70,7 +70,7 @@ def student_shapes(student: EncoderConfig, teacher: EncoderConfig, config: Disti
     Raises:
         StageError: layers or head should be copied from a teacher whose shapes are others.
     """
-    own = param_shapes(student, next_sentence=any(phase.next_sentence_weight for phase in config.phases))
+    own = param_shapes(student, next_sentence=any("next_sentence" in phase.terms for phase in config.phases))
     if config.initialise_from_teacher:
         given, count = param_shapes(teacher), student.num_hidden_layers
         layers = jax.tree.map(

@@ -5,6 +5,8 @@ recipe chooses layers by weights. `mask` is 1 for tokens and 0 for padding, `[ba
 positions never matters, not even NaN: it changes neither the loss nor its gradient. Means are over the real tokens of
 the whole batch; TinyBERT's released code has means over all positions, which is the same on full rows.
 
+`benchmark.config.losses` is the table of them; a function that it names has the signature that it states there.
+
 In the formulas S is the student and T the teacher, `E` stands for the mean over real tokens, n for the width.
 
 Where the numbers of heads differ, attention maps are averaged over heads on both sides, as `RULES.md` says. Computation
@@ -13,14 +15,15 @@ is in float32 at least, whatever the type of the inputs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
 
 from benchmark.models.encoder import NEGATIVE, standardize
 from benchmark.models.gradients import cross_entropy, soft_cross_entropy
-
-# Pretraining from scratch has this loss too.
 from benchmark.training.losses import next_sentence_loss as next_sentence_loss
 
 
@@ -241,3 +244,33 @@ def soft_cross_entropy_loss(
     """
     student, teacher = (_clean(x, weights[..., None]) / temperature for x in (student_logits, teacher_logits))
     return temperature**2 * _mean(soft_cross_entropy(student, teacher), weights)
+
+
+def masked_lm_loss(student: jax.Array, teacher: jax.Array | None, batch: Any, settings: Mapping[str, Any]) -> jax.Array:
+    """Masked LM as a phase has it: `mixed_masked_lm_loss` at `ground_truth_ratio`, or hard labels without a teacher.
+
+    Args:
+        student: logits, `[batch, predictions, vocab]`.
+        teacher: likewise; None where all labels are hard.
+        batch: a `MaskedBatch`.
+        settings: those of `Objective.settings`.
+
+    Returns:
+        The mean over real predictions, a scalar.
+    """
+    labels, weights = batch.labels, batch.weights
+    if teacher is not None:
+        return mixed_masked_lm_loss(student, teacher, labels, weights, settings["ground_truth_ratio"])
+    hard = optax.softmax_cross_entropy_with_integer_labels(student, labels)
+    return (hard * weights).sum() / jnp.maximum(weights.sum(), 1.0)
+
+
+def prediction_loss(student: jax.Array, teacher: jax.Array, batch: Any, settings: Mapping[str, Any]) -> jax.Array:
+    """`soft_cross_entropy_loss` as a phase has it, at its `temperature`; arguments as `masked_lm_loss`."""
+    return soft_cross_entropy_loss(student, teacher, batch.weights, settings["temperature"])
+
+
+def sentence_order_loss(student: jax.Array, teacher: None, batch: Any, settings: Mapping[str, Any]) -> jax.Array:
+    """`next_sentence_loss` as a phase has it; arguments as `masked_lm_loss`."""
+    del teacher, settings
+    return next_sentence_loss(student, batch.next_sentence_labels)

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from benchmark.config import EncoderConfig, PhaseConfig
+from benchmark.config.losses import LOSSES, in_order
 from benchmark.distillation import losses
 from benchmark.distillation.outputs import Needs, Outputs, outputs
 from benchmark.training.state import LossFunction, Mean
 
-# Term -> the stack over layers that it compares, and its loss `(student, teacher, mask) -> [layers]`.
-_LAYER_LOSSES = {
-    "feature_map": ("hidden_states", losses.feature_map_loss),
-    "feature_mean": ("hidden_states", losses.feature_mean_loss),
-    "feature_variance": ("hidden_states", losses.feature_variance_loss),
-    "attention": ("attention_scores", losses.attention_loss),
-    "hidden": ("hidden_states", losses.hidden_loss),
-    "attention_score": ("attention_scores", losses.attention_score_loss),
-    "cosine": ("hidden_states", losses.cosine_loss),
-    "attention_relation": ("attention_scores", losses.attention_relation_loss),
-    "value_relation": ("values", losses.value_relation_loss),
+FUNCTIONS: Mapping[str, Callable[..., jax.Array]] = MappingProxyType(
+    {name: getattr(losses, loss.function) for name, loss in LOSSES.items()}
+)
+"""The function of each loss of the table."""
+
+# What the mean of a loss is taken over, of a batch and its float mask `[batch, length]`.
+_COUNTS: dict[str, Callable[[Any, jax.Array], jax.Array]] = {
+    "tokens": lambda batch, mask: mask.sum(),
+    "token_pairs": lambda batch, mask: jnp.square(mask.sum(axis=1)).sum(),
+    "predictions": lambda batch, mask: batch.weights.sum(),
+    "sentence_pairs": lambda batch, mask: (batch.next_sentence_labels >= 0).sum(),
 }
 
 
@@ -35,7 +36,7 @@ class Objective:
     """What a compiled loss holds; weights are no part of it.
 
     Attributes:
-        terms: its terms.
+        terms: its losses, by their names in `benchmark.config.losses`.
         soft_labels: whether masked LM also learns from the teacher's distribution.
         last_layer: whether layer terms compare the last layers alone.
     """
@@ -49,30 +50,21 @@ class Objective:
         """The smallest objective that holds all of the phases."""
         phases = tuple(phases)
         return cls(
-            terms=frozenset(term for phase in phases for term in phase.weights),
-            soft_labels=any(phase.masked_lm_weight and phase.ground_truth_ratio < 1.0 for phase in phases),
+            terms=frozenset(term for phase in phases for term in phase.terms),
+            soft_labels=any("masked_lm" in phase.terms and phase.ground_truth_ratio < 1.0 for phase in phases),
             last_layer=all(phase.layers == "last" for phase in phases),
         )
 
     @property
     def student_needs(self) -> Needs:
         """What it reads of the student."""
-        fields = {_LAYER_LOSSES[term][0] for term in self.terms if term in _LAYER_LOSSES}
-        return Needs(
-            logits=bool({"masked_lm", "soft_cross_entropy"} & self.terms),
-            next_sentence="next_sentence" in self.terms,
-            embeddings="embedding" in self.terms,
-            hidden_states="hidden_states" in fields,
-            attention_scores="attention_scores" in fields,
-            values="values" in fields,
-            last_layer=self.last_layer,
-        )
+        return Needs(**{LOSSES[term].reads: True for term in self.terms}, last_layer=self.last_layer)
 
     @property
     def teacher_needs(self) -> Needs:
-        """What it reads of the teacher: as of the student, but no logits where all labels are hard."""
-        soft = self.soft_labels or "soft_cross_entropy" in self.terms
-        return self.student_needs._replace(logits=soft, next_sentence=False)
+        """What it reads of the teacher: nothing for losses that learn from labels, but logits where labels are soft."""
+        read = {LOSSES[term].reads: True for term in self.terms if not LOSSES[term].learns_from_labels}
+        return Needs(**read | ({"logits": True} if self.soft_labels else {}), last_layer=self.last_layer)
 
     @property
     def projections(self) -> tuple[str, ...]:
@@ -109,7 +101,7 @@ def loss_function(
     objective: Objective,
     compute_dtype: str = "float32",
     read: Callable[..., Outputs] = outputs,
-    batch_terms: Callable[..., dict[str, jax.Array]] | None = None,
+    functions: Mapping[str, Callable[..., jax.Array]] = FUNCTIONS,
 ) -> LossFunction:
     """Loss of an objective, for `make_train_step`.
 
@@ -119,29 +111,40 @@ def loss_function(
         objective: which terms there are.
         compute_dtype: type of the student's activations and products; the losses are computed in float32.
         read: the student's outputs, `(encoder, params, batch, needs, compute_dtype) -> Outputs`.
-        batch_terms: the terms that compare no layers, as `batch_losses`, which is the default.
+        functions: the function of each loss.
 
     Returns:
         `(params, batch, settings) -> (terms, {})`. `params` holds `student` and, where widths differ, the
         objective's projections; the batch is what `read` takes (a `MaskedBatch`) and the teacher's `Outputs` on it;
-        `settings` come from `Objective.settings`. The terms are weighted as they enter the sum.
+        `settings` come from `Objective.settings`. The terms are weighted as they enter the sum, in the table's order.
     """
-    of_batch = batch_terms or batch_losses
     # Every map gives the last student layer the teacher's last, which is all that either hands out in that case.
     mapped = np.zeros(1, np.int64) if objective.last_layer else np.asarray(layers)
 
     def loss(params: Any, batch: Any, settings: dict[str, Any]) -> tuple[dict[str, Mean], dict[str, Mean]]:
         masked, teacher = batch
         own = _projected(read(student, params["student"], masked, objective.student_needs, compute_dtype), params)
-        mask = masked.attention_mask.astype(jnp.float32)
-        counts = _counts(objective, masked, mask)
+        mask = masked.attention_mask.astype(jnp.float32)  # [batch, length]
+        names = in_order(objective.terms)
+        counts = {over: _COUNTS[over](masked, mask) for over in dict.fromkeys(LOSSES[n].mean_over for n in names)}
         terms = {}
-        for term, (field, function) in _LAYER_LOSSES.items():
-            if term in objective.terms:
-                value = function(getattr(own, field), _chosen(getattr(teacher, field), mapped), mask)
-                terms[term] = Mean((settings[term] * value * settings["layers"]).sum(), counts[term])
-        for term, value in of_batch(objective, own, teacher, masked, mask, settings).items():
-            terms[term] = Mean(settings[term] * value, counts[term])
+        for name in names:
+            entry, function = LOSSES[name], functions[name]
+            ours, theirs = getattr(own, entry.reads), getattr(teacher, entry.reads)
+            if entry.compares_layers:
+                # Stacks [layers, batch, length, ...]; of the teacher's layers those that the student's imitate.
+                theirs = _chosen(theirs, mapped)
+            if entry.reads_logits:
+                # Other terms may have asked for the teacher's logits, but hard labels alone are no mixture.
+                theirs = None if entry.learns_from_labels and not objective.soft_labels else theirs
+                value = function(ours, theirs, masked, settings)
+            else:
+                value = function(ours, theirs, mask)
+            # One number, or one for each layer, `[layers]`, of which a stage may weigh a few with 0.
+            value = settings[name] * value
+            if entry.compares_layers:
+                value = (value * settings["layers"]).sum()
+            terms[name] = Mean(value, counts[entry.mean_over])
         return terms, {}
 
     return loss
@@ -153,16 +156,6 @@ def _chosen(stack: jax.Array, mapped: np.ndarray) -> jax.Array:
     if step > 0 and np.array_equal(mapped, first + step * np.arange(len(mapped))):
         return stack[first : int(mapped[-1]) + 1 : step]
     return stack[mapped]
-
-
-def _counts(objective: Objective, masked: Any, mask: jax.Array) -> dict[str, jax.Array]:
-    """What the mean of each term is taken over: tokens, pairs of tokens, predictions, or pairs of sentences."""
-    counts = dict.fromkeys((*_LAYER_LOSSES, "embedding"), mask.sum())
-    counts["attention_score"] = jnp.square(mask.sum(axis=1)).sum()
-    counts |= dict.fromkeys(("masked_lm", "soft_cross_entropy"), masked.weights.sum())
-    if "next_sentence" in objective.terms:
-        counts["next_sentence"] = (masked.next_sentence_labels >= 0).sum()
-    return counts
 
 
 def _projected(own: Outputs, params: Any) -> Outputs:
@@ -177,28 +170,3 @@ def _projected(own: Outputs, params: Any) -> Outputs:
 def _product(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """`[..., width] @ [width, features]` as a product of two matrices, whose gradient takes a quarter less on a CPU."""
     return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], -1)
-
-
-def batch_losses(
-    objective: Objective, own: Outputs, teacher: Outputs, masked: Any, mask: jax.Array, settings: Any
-) -> dict[str, jax.Array]:
-    """The terms that are one number for a batch, before their weights; `mask` is 1 for tokens, `[batch, length]`."""
-    found: dict[str, Any] = {}
-    if "embedding" in objective.terms:
-        found["embedding"] = losses.embedding_loss(own.embeddings, teacher.embeddings, mask)
-    if "masked_lm" in objective.terms:
-        labels, weights = masked.labels, masked.weights
-        if objective.soft_labels:
-            ratio = settings["ground_truth_ratio"]
-            found["masked_lm"] = losses.mixed_masked_lm_loss(own.logits, teacher.logits, labels, weights, ratio)
-        else:
-            hard = optax.softmax_cross_entropy_with_integer_labels(own.logits, labels)
-            found["masked_lm"] = (hard * weights).sum() / jnp.maximum(weights.sum(), 1.0)
-    if "soft_cross_entropy" in objective.terms:
-        found["soft_cross_entropy"] = losses.soft_cross_entropy_loss(
-            own.logits, teacher.logits, masked.weights, settings["temperature"]
-        )
-    if "next_sentence" in objective.terms:
-        follows: Any = masked.next_sentence_labels
-        found["next_sentence"] = losses.next_sentence_loss(own.next_sentence_logits, follows)
-    return found

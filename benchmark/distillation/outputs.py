@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -22,7 +21,7 @@ class Needs(NamedTuple):
     """
 
     logits: bool = False
-    next_sentence: bool = False
+    next_sentence_logits: bool = False
     embeddings: bool = False
     hidden_states: bool = False
     attention_scores: bool = False
@@ -67,7 +66,7 @@ def outputs(
     encoder: EncoderConfig, params: Any, batch: MaskedBatch, needs: Needs, compute_dtype: str = "float32"
 ) -> Outputs:
     """Runs a model on a masked batch and keeps what `needs` names; `compute_dtype` is that of products and states."""
-    result = MaskedLM(encoder, dtype=jnp.dtype(compute_dtype), next_sentence=needs.next_sentence).apply(
+    result = MaskedLM(encoder, dtype=jnp.dtype(compute_dtype), next_sentence=needs.next_sentence_logits).apply(
         {"params": params},
         batch.input_ids,
         batch.attention_mask,
@@ -94,14 +93,6 @@ def what_is_needed(needs: Needs, model: EncoderOutput, logits: Any, next_sentenc
         attention_scores=scores[layers] if needs.attention_scores else None,
         values=values[layers] if needs.values else None,
     )
-
-
-@dataclass(frozen=True)
-class Teacher:
-    """A trained teacher: architecture and parameters with masked-LM head."""
-
-    encoder: EncoderConfig
-    params: Any
 
 
 @partial(jax.jit, static_argnums=(0, 3, 4))

@@ -6,12 +6,8 @@ in a recipe: first the layers, then the predictions. All tasks of a kind and all
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -21,17 +17,16 @@ import numpy as np
 from benchmark.config import EncoderConfig, OptimizerConfig, TaskDistillConfig, TaskPhaseConfig, TrainerConfig
 from benchmark.distillation.initial import init_projections
 from benchmark.distillation.layer_maps import layer_map
-from benchmark.distillation.objectives import Objective, batch_losses, loss_function
-from benchmark.distillation.outputs import BATCH_AXES, Needs, Outputs, Teacher, what_is_needed
-from benchmark.distillation.rates import rate_factors, stage_weights
-from benchmark.training import checkpoints
-from benchmark.training.batches import describe_rows, make_batch
+from benchmark.distillation.objectives import FUNCTIONS, Objective, loss_function
+from benchmark.distillation.outputs import BATCH_AXES, Needs, Outputs, what_is_needed
+from benchmark.distillation.phases import Phase, run_phase
+from benchmark.distillation.teacher_cache import Teacher
+from benchmark.training.batches import TaskData, describe_rows, make_batch
 from benchmark.training.finetune import initial_params, label_bias, task_model
-from benchmark.training.fit import fit
-from benchmark.training.hooks import UNWATCHED, Monitor
+from benchmark.training.job import TrainingJob
 from benchmark.training.metrics import training_flops
-from benchmark.training.optimizers import learning_rate, make_direction
-from benchmark.training.state import DEFAULTS, init_state, make_train_step
+from benchmark.training.optimizers import make_direction
+from benchmark.training.state import make_train_step
 from tasks.arrays import token_arrays
 from tasks.catalogue import TaskInfo
 
@@ -101,15 +96,10 @@ def _teacher_outputs(
     return task_outputs(kind, encoder, params, batch, needs, compute_dtype)
 
 
-def _regression_losses(
-    objective: Objective, own: Outputs, teacher: Outputs, batch: TaskBatch, mask: jax.Array, settings: Any
-) -> dict[str, jax.Array]:
-    """As `batch_losses`, but the prediction is compared with the label, as in the released program."""
-    rest = dataclasses.replace(objective, terms=objective.terms - {"soft_cross_entropy"})
-    found = batch_losses(rest, own, teacher, batch, mask, settings)
-    if "soft_cross_entropy" in objective.terms:
-        found["soft_cross_entropy"] = jnp.square(own.logits[:, 0] - batch.label).mean()
-    return found
+def _squared_error(student: jax.Array, teacher: None, batch: TaskBatch, settings: Any) -> jax.Array:
+    """The prediction loss of a regression, against the label, as in the released program; logits `[batch, 1]`."""
+    del teacher, settings
+    return jnp.square(student[:, 0] - batch.label).mean()
 
 
 @lru_cache(maxsize=16)
@@ -122,8 +112,8 @@ def _program(
     trainer: TrainerConfig,
 ) -> tuple[Any, Any]:
     """The jitted step of a phase, and its optimiser without learning rate."""
-    terms = _regression_losses if kind == "regression" else batch_losses
-    loss = loss_function(student, layers, objective, trainer.compute_dtype, partial(task_outputs, kind), terms)
+    functions = {**FUNCTIONS, "soft_cross_entropy": _squared_error} if kind == "regression" else FUNCTIONS
+    loss = loss_function(student, layers, objective, trainer.compute_dtype, partial(task_outputs, kind), functions)
     direction = make_direction(optimizer)
     step = make_train_step(
         loss,
@@ -147,45 +137,14 @@ def phase_steps(phase: TaskPhaseConfig, epochs: float, num_rows: int, batch_size
     return min(steps, phase.steps) if phase.steps else steps
 
 
-@dataclass(frozen=True)
-class TaskData:
-    """What a student learns a task from.
-
-    Attributes:
-        task: the task.
-        rows: materialised training rows.
-        augmented: rows with augmented copies, or None; phases choose.
-        length: columns to use.
-        pad_id: id of padding.
-    """
-
-    task: TaskInfo
-    rows: token_arrays.TokenArrays
-    augmented: token_arrays.TokenArrays | None
-    length: int
-    pad_id: int
-
-    def chosen(self, phase: TaskPhaseConfig) -> token_arrays.TokenArrays:
-        """The rows of a phase."""
-        if self.task.kind in phase.augmented and self.augmented is not None:
-            return self.augmented
-        return self.rows
-
-
 def distill_task(
     student: EncoderConfig,
     encoder_params: Any,
     teacher: Teacher,
     config: TaskDistillConfig,
     data: TaskData,
-    *,
     epochs: tuple[float, ...],
-    seed: int,
-    directory: Path | None,
-    name: str,
-    progress: Callable[[str], None],
-    trainer: TrainerConfig = DEFAULTS,
-    monitor: Monitor = UNWATCHED,
+    job: TrainingJob,
 ) -> Any:
     """Distils one task into one student, from a fresh head.
 
@@ -196,12 +155,7 @@ def distill_task(
         config: phases, batch size and layer map.
         data: the task with its rows.
         epochs: passes over the rows, one number for each phase.
-        seed: seeds head, maps between widths and data order.
-        directory: for checkpoints, phase results and metrics; None keeps nothing.
-        name: shown in progress lines and errors.
-        progress: receives progress lines.
-        trainer: how to train.
-        monitor: what watches.
+        job: its seed seeds head, maps between widths and data order; results of phases go to its directory.
 
     Returns:
         Parameters of encoder and head.
@@ -210,75 +164,41 @@ def distill_task(
         DivergedError: the loss is not finite.
         StageError: the student has more layers than the teacher.
     """
-    run = _Run(student, teacher, config, data, seed, directory, name, progress, trainer, monitor)
-    params: dict[str, Any] = {"student": initial_params(student, encoder_params, data.task.kind, seed)}
-    params |= init_projections(student, teacher.encoder, Objective.of(config.phases), seed)
-    for phase, passes in zip(config.phases, epochs, strict=True):
-        result = directory / phase.name / "result" if directory else None
-        damage = checkpoints.damage(result) if result is not None and result.exists() else None
-        if damage:
-            progress(f"{name}: the result of phase {phase.name!r} is damaged and is made again: {damage}")
-        if result is not None and result.exists() and not damage:
-            params = checkpoints.restore(result, params)
-            continue
-        # A map between widths that the phase has no use for stays as it is.
-        held = {"student", *Objective.of([phase]).projections} & params.keys()
-        params = params | run.train(phase, passes, {part: params[part] for part in held})
-        if result is not None:
-            checkpoints.save(result, params)
+    kind, depth = data.task.kind, student.num_hidden_layers
+    layers = layer_map(config.layer_map, depth, teacher.encoder.num_hidden_layers)
+    params: dict[str, Any] = {"student": initial_params(student, encoder_params, kind, job.seed)}
+    params |= init_projections(student, teacher.encoder, Objective.of(config.phases), job.seed)
+    for settings, passes in zip(config.phases, epochs, strict=True):
+        objective, rows = Objective.of([settings]), data.chosen(settings)
+        optimizer = settings.optimizer.without_schedule
+        phase = Phase(
+            settings,
+            objective,
+            *_program(kind, student, layers, objective, optimizer, job.trainer),
+            num_layers=depth,
+            stage_steps=phase_steps(settings, passes, rows.num_rows, config.batch_size),
+            batch=partial(_batch, teacher, objective, data, rows, config.batch_size, job),
+            describe_batch=partial(describe_rows, rows, config.batch_size, seed=job.seed),
+            flops=training_flops(student, config.batch_size, data.length, 0, teacher.encoder),
+            constants=None,
+            checkpoint_every=config.checkpoint_every,
+        )
+        params = run_phase(phase, params, job)
     return params["student"]
 
 
-@dataclass(frozen=True)
-class _Run:
-    """What the phases of one distillation share; the arguments of `distill_task`."""
-
-    student: EncoderConfig
-    teacher: Teacher
-    config: TaskDistillConfig
-    data: TaskData
-    seed: int
-    directory: Path | None
-    name: str
-    progress: Callable[[str], None]
-    trainer: TrainerConfig
-    monitor: Monitor
-
-    def train(self, phase: TaskPhaseConfig, epochs: float, params: Any) -> Any:
-        """Runs the steps of a phase and gives the parameters back."""
-        data, teacher, batch_size = self.data, self.teacher, self.config.batch_size
-        kind, objective, rows = data.task.kind, Objective.of([phase]), data.chosen(phase)
-        depth = self.student.num_hidden_layers
-        layers = layer_map(self.config.layer_map, depth, teacher.encoder.num_hidden_layers)
-        step, direction = _program(
-            kind, self.student, layers, objective, phase.optimizer.without_schedule, self.trainer
-        )
-        factors = rate_factors(params, phase, 0, depth)
-        settings = objective.settings(phase, stage_weights(phase, 0, depth))
-        needs, total = teacher_needs(kind, objective), phase_steps(phase, epochs, rows.num_rows, batch_size)
-
-        def inputs(number: int) -> tuple[Any, Any, dict[str, Any]]:
-            indices = token_arrays.batch_indices(rows.num_rows, batch_size, number, self.seed)
-            batch = task_batch(data.task, rows, indices, data.length, data.pad_id)
-            target = _teacher_outputs(kind, teacher.encoder, teacher.params, batch, needs, self.trainer.compute_dtype)
-            rate = np.float32(learning_rate(phase.optimizer, number, total))
-            return (batch, target), jax.tree.map(lambda factor: factor * rate, factors), settings
-
-        folder = self.directory / phase.name if self.directory else None
-        state, _ = fit(
-            init_state(params, direction),
-            step,
-            inputs,
-            total,
-            name=f"{self.name} {phase.name}",
-            directory=folder,
-            checkpoint_every=self.config.checkpoint_every,
-            log_every=self.trainer.log_every,
-            progress=self.progress,
-            hooks=self.monitor.hooks(f"{self.name} {phase.name}", self.progress, folder),
-            steps_per_dispatch=self.trainer.steps_per_dispatch,
-            describe_batch=lambda number: describe_rows(rows, batch_size, number, self.seed),
-            flops_per_step=training_flops(self.student, batch_size, data.length, 0, teacher.encoder),
-            peak_flops=self.monitor.peak_flops,
-        )
-        return state.params
+def _batch(
+    teacher: Teacher,
+    objective: Objective,
+    data: TaskData,
+    rows: token_arrays.TokenArrays,
+    batch_size: int,
+    job: TrainingJob,
+    number: int,
+) -> tuple[TaskBatch, Outputs]:
+    """The rows of a step, and the teacher's outputs on them."""
+    kind = data.task.kind
+    indices = token_arrays.batch_indices(rows.num_rows, batch_size, number, job.seed)
+    batch = task_batch(data.task, rows, indices, data.length, data.pad_id)
+    needs, dtype = teacher_needs(kind, objective), job.trainer.compute_dtype
+    return batch, _teacher_outputs(kind, teacher.encoder, teacher.params, batch, needs, dtype)

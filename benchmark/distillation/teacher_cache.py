@@ -1,4 +1,4 @@
-"""What the teacher gave on the batches of a run, kept for the next student.
+"""The teacher of a run, and its outputs on the batches of the run, kept for the next student.
 
 The batches of a distillation depend on the seed and the step alone, so all students of a search and of a track ask the
 teacher the same things. Its outputs are computed once, kept in memory and, if asked for, on disk up to a limit each,
@@ -11,12 +11,14 @@ import shutil
 import threading
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from benchmark.config import EncoderConfig
 from benchmark.distillation.outputs import Outputs
 
 
@@ -130,3 +132,19 @@ class TeacherCache:
         size = (r["memory_bytes"] + r["disk_bytes"]) / 2**20
         kept = f"the teacher's outputs on {r['computed']} batches ({size:.0f} MiB)"
         return f"{kept} were reused {r['reused']} times; {r['live']} times it ran without room for more"
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained teacher.
+
+    Attributes:
+        encoder: its architecture.
+        params: its parameters, with masked-LM head.
+        cache: its outputs on the rows of a run, which the students of the run share; None asks the teacher every time.
+            It is of no use with `TrainerConfig.teacher_in_step`.
+    """
+
+    encoder: EncoderConfig
+    params: Any
+    cache: TeacherCache | None = None

@@ -28,6 +28,27 @@ from benchmark.records.manifest import machine
 from tasks.system.atomic_write import write_text
 
 
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """What one process measures in every shape.
+
+    Attributes:
+        runtime: what computes.
+        reference: the architecture that all are compared with.
+        encoders: the architectures to measure, by name; `""` among them is the reference against itself.
+        rows: a file of `inputs`.
+        process: number of the process, which decides which rows it reads.
+        counter: what reads energy, where something does.
+    """
+
+    runtime: Runtime
+    reference: EncoderConfig
+    encoders: dict[str, EncoderConfig]
+    rows: Path
+    process: int
+    counter: energy.Counter | None
+
+
 def main(text: str) -> None:
     """Measures what a request asks for, and writes its file.
 
@@ -47,6 +68,7 @@ def main(text: str) -> None:
     started, before, watch = time.perf_counter(), machine_state.state(), machine_state.Watch()
     device = describe(runtime)
     counter = energy.find_counter(str(device["platform"]))
+    subject = Subject(runtime, reference, encoders, Path(request["rows"]), request["process"], counter)
     # Before each timed window garbage is collected, which need not look at all that was imported.
     gc.freeze()
     cells: list[dict[str, Any]] = []
@@ -56,16 +78,7 @@ def main(text: str) -> None:
             reason = request["skip"].get(shape_name(batch_size, length))
             if reason is None:
                 factor = 1 if cells else config.headline_factor
-                cell |= measure_cell(
-                    runtime,
-                    reference,
-                    encoders,
-                    longer(config, factor),
-                    cell,
-                    Path(request["rows"]),
-                    request["process"],
-                    counter,
-                )
+                cell |= measure_cell(subject, longer(config, factor), batch_size, length)
             else:
                 cell["skipped"] = reason
             cells.append(cell)
@@ -116,25 +129,16 @@ def longer(config: LatencyConfig, factor: int) -> LatencyConfig:
     return dataclasses.replace(config, pairs=factor * config.pairs, **seconds)
 
 
-def measure_cell(
-    runtime: Runtime,
-    reference_encoder: EncoderConfig,
-    encoders: dict[str, EncoderConfig],
-    config: LatencyConfig,
-    cell: dict[str, Any],
-    rows_file: Path,
-    process: int,
-    counter: energy.Counter | None,
-) -> dict[str, Any]:
-    """Measures `encoders` against the reference in one shape; `""` among them is the reference against itself.
+def measure_cell(subject: Subject, config: LatencyConfig, batch_size: int, length: int) -> dict[str, Any]:
+    """Measures all systems against the reference in one shape.
 
     Returns:
-        What was seen, as JSON: `systems` with the samples of each, or `skipped` with the reason.
+        The figures, as JSON: `systems` with the samples of each, or `skipped` with the reason.
     """
-    batch_size, length = cell["batch_size"], cell["sequence_length"]
-    rows = read_rows(rows_file, length)
-    inputs, copy_ns = runtime.inputs(rows, batch_size, config.seed + process)
-    reference = runtime.load("", reference_encoder, batch_size, length)(inputs)
+    runtime, encoders = subject.runtime, subject.encoders
+    rows = read_rows(subject.rows, length)
+    inputs, copy_ns = runtime.inputs(rows, batch_size, config.seed + subject.process)
+    reference = runtime.load("", subject.reference, batch_size, length)(inputs)
     # What the first call sets up is no part of a call.
     reference(0)
     call_s = reference(1) * 1e-9
@@ -152,7 +156,7 @@ def measure_cell(
             "samples_ns": ours,
             "reference_samples_ns": theirs,
             "warm_up": dataclasses.asdict(own),
-            "joules": _joules(counter, candidate, config.energy_seconds, own.calls + len(ours)),
+            "joules": _joules(subject.counter, candidate, config.energy_seconds, own.calls + len(ours)),
         }
 
     systems = {"": timed("", reference, warm)} if "" in encoders else {}

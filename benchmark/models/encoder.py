@@ -158,6 +158,8 @@ class EncoderLayer(nn.Module):
         def norm(name: str) -> Norm:
             return Norm(c.normalization_type, c.layer_norm_eps, name=name)
 
+        # Inputs of attention, `[batch * length, hidden]`; with a bottleneck `[batch * length, intra]`, except those
+        # that are `hidden` itself.
         if c.intra_bottleneck_size is None:
             residual = query_key = value = hidden
         else:
@@ -173,6 +175,7 @@ class EncoderLayer(nn.Module):
         def heads(x: jax.Array) -> jax.Array:
             return x.reshape(self.batch, self.length, c.num_attention_heads, c.head_size)
 
+        # Self-attention: `[batch, length, heads, head_size]` each, scores `[batch, heads, length, length]`.
         query = heads(dense(c.intra_size, "query")(query_key))
         key = heads(dense(c.intra_size, "key")(query_key))
         values = heads(dense(c.intra_size, "value")(value))
@@ -182,13 +185,17 @@ class EncoderLayer(nn.Module):
         else:
             # Accelerators may have kernels of their own for it.
             scores, context = None, jax.nn.dot_product_attention(query, key, values, bias)
+        # Output of attention, added to the residual of the inner width: `[batch * length, intra]`.
         context = context.reshape(self.batch * self.length, c.intra_size)
         x = norm("attention_norm")(dense(c.intra_size, "attention_output")(context) + residual)
         activation = ACTIVATIONS[c.hidden_act]
+        # Feed-forward networks one after the other, each with its own residual. MobileBERT has several: with one, a
+        # narrow layer would have most of its parameters in the attention (arXiv 2004.02984).
         for i in range(c.num_feedforward_networks):
             inner = activation(dense(c.intermediate_size, f"intermediate_{i}")(x))
             x = norm(f"output_norm_{i}")(dense(c.intra_size, f"output_{i}")(inner) + x)
         if c.intra_bottleneck_size is not None:
+            # Back to `[batch * length, hidden]`, with the residual around the whole layer.
             x = norm("output_bottleneck_norm")(dense(c.hidden_size, "output_bottleneck")(x) + hidden)
         state = x.reshape(self.batch, self.length, -1) if self.output_hidden_states else None
         return x, (state, scores if self.output_attentions else None, values if self.output_values else None)

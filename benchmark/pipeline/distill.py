@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.config import DistillConfig, EncoderConfig, fingerprint, to_dict
 from benchmark.pipeline.run_context import Run, SystemPlan, parameters_digest, plan, together, tokens_seen
@@ -13,41 +11,26 @@ from benchmark.pipeline.threads import map_threads
 from benchmark.pipeline.workdir import finished, once, read_json
 from benchmark.training import distributed
 
+if TYPE_CHECKING:
+    from benchmark.distillation.teacher_cache import Teacher
+    from benchmark.training.job import TrainingJob
+
 
 def distil_student(
     run: Run,
-    teacher: Any,
+    teacher: Teacher,
     encoder: EncoderConfig,
     recipe: DistillConfig,
-    directory: Path | None,
-    name: str,
+    job: TrainingJob,
     *,
-    quiet: bool = False,
     stop_after: int | None = None,
-) -> Any:
+) -> tuple[Any, dict[str, Any]]:
     """Distils one student, to the end of the recipe or up to a step; returns its parameters and what records say."""
     from benchmark.distillation.distill import distill
     from benchmark.evaluation.masked_lm import evaluate_masked_lm
 
-    seed, train = run.config.seed, run.rows("pretrain", "train")
-    monitor = dataclasses.replace(run.monitor, tensorboard=None) if quiet else run.monitor
-    params, steps = distill(
-        encoder,
-        teacher,
-        recipe,
-        train,
-        run.special,
-        seed=seed,
-        directory=directory,
-        name=name,
-        progress=(lambda line: None) if quiet else run.progress,
-        trainer=run.config.trainer,
-        monitor=monitor,
-        mesh=run.mesh,
-        cache=run.teacher_cache,
-        stop_after=stop_after,
-    )
-    validation = run.rows("pretrain", "validation")
+    train, validation = run.rows("pretrain", "train"), run.rows("pretrain", "validation")
+    params, steps = distill(encoder, teacher, recipe, train, run.special, job, stop_after=stop_after)
     scores = evaluate_masked_lm(encoder, params, validation, run.special, recipe.mask_rate, mesh=run.mesh)
     return params, {"masked_lm": scores, "steps": steps}
 
@@ -70,7 +53,9 @@ def distill_stage(run: Run) -> dict[str, Any]:
             if system.kind == "control":
                 params, result = _untrained(run, encoder)
             else:
-                params, result = distil_student(run, teacher, encoder, recipe, system.directory, system.name)
+                assert teacher is not None
+                job = run.job(system.name, system.directory)
+                params, result = distil_student(run, teacher, encoder, recipe, job)
                 result |= {
                     "recipe": recipe.recipe,
                     "tokens": tokens_seen(run, result["steps"], recipe.batch_size, run.config.seed),
@@ -93,7 +78,7 @@ def distill_stage(run: Run) -> dict[str, Any]:
     return together(markers)
 
 
-def _untrained(run: Run, encoder: EncoderConfig) -> Any:
+def _untrained(run: Run, encoder: EncoderConfig) -> tuple[Any, dict[str, Any]]:
     """The control: random parameters, which only fine-tuning will ever train."""
     from benchmark.evaluation.masked_lm import evaluate_masked_lm
     from benchmark.training.pretrain import init_params

@@ -9,13 +9,16 @@ from __future__ import annotations
 import shutil
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.config import AugmentationConfig, fingerprint
 from benchmark.config.task_distillation import for_task
 from benchmark.pipeline.run_context import Run, SystemPlan
 from benchmark.pipeline.teacher import load_teacher
 from benchmark.pipeline.workdir import once, read_json
+
+if TYPE_CHECKING:
+    from benchmark.training.job import TrainingJob
 
 
 def applies(run: Run, system: SystemPlan) -> bool:
@@ -77,29 +80,22 @@ def _augmented(run: Run, target: Path, config: AugmentationConfig, task_name: st
         if not other.name.startswith(target.name):
             shutil.rmtree(other)
     teacher, train = load_teacher(run), run.rows("tasks", task_name, "train")
-    made = augmentation.augment(
-        train,
-        target,
+    how = augmentation.Replacement(
         augmentation.read_words(run.workdir / "data" / run.data["vocabulary"]["path"]),
         augmentation.masked_lm_candidates(teacher.encoder, teacher.params, run.special, config.candidates),
-        copies=copies,
-        rate=config.rate,
-        seed=run.config.seed,
-        length=used_length(train, run.special.pad_id, multiple=8),
-        progress=lambda line: run.progress(f"{task_name}: {line}"),
+        copies,
+        config.rate,
+        run.config.seed,
+    )
+    length = used_length(train, run.special.pad_id, multiple=8)
+    made = augmentation.augment(
+        train, target, how, length=length, progress=lambda line: run.progress(f"{task_name}: {line}")
     )
     return {"rows": made.num_rows, "directory": target.name}
 
 
 def distilled(
-    run: Run,
-    system: SystemPlan,
-    encoder_params: Any,
-    task_name: str,
-    length: int,
-    seed: int,
-    folder: Path,
-    teachers: Path,
+    run: Run, system: SystemPlan, encoder_params: Any, task_name: str, length: int, teachers: Path, job: TrainingJob
 ) -> Any:
     """Parameters of a student that learned a task from the teacher.
 
@@ -109,13 +105,13 @@ def distilled(
         encoder_params: parameters of its encoder.
         task_name: a task with training data.
         length: columns to use.
-        seed: the fine-tuning seed.
-        folder: for checkpoints and metrics.
         teachers: the teacher's evaluation folder of the task.
+        job: with the fine-tuning seed.
     """
     from benchmark.distillation import task as task_distillation
-    from benchmark.distillation.outputs import Teacher
+    from benchmark.distillation.teacher_cache import Teacher
     from benchmark.training import finetune, partitioning
+    from benchmark.training.batches import TaskData
     from tasks.arrays import token_arrays
     from tasks.catalogue import get_task
 
@@ -125,21 +121,11 @@ def distilled(
     augmented = None
     if _augmentation(run, task_name) is not None:
         augmented = token_arrays.load(teachers / read_json(teachers / "augmented.json")["result"]["directory"])
+    data = TaskData(task, run.rows("tasks", task_name, "train"), length, run.special.pad_id, augmented)
     place = run.config.data.tasks.index(task_name)
-    return task_distillation.distill_task(
-        system.encoder,
-        encoder_params,
-        Teacher(encoder, partitioning.place(None, params)),
-        config,
-        task_distillation.TaskData(task, run.rows("tasks", task_name, "train"), augmented, length, run.special.pad_id),
-        epochs=tuple(for_task(phase.epochs, place) for phase in config.phases),
-        seed=seed,
-        directory=folder,
-        name=f"{system.name} {task_name} seed {seed}",
-        progress=run.progress,
-        trainer=run.config.trainer,
-        monitor=run.monitor,
-    )
+    epochs = tuple(for_task(phase.epochs, place) for phase in config.phases)
+    teacher = Teacher(encoder, partitioning.place(None, params))
+    return task_distillation.distill_task(system.encoder, encoder_params, teacher, config, data, epochs, job)
 
 
 def remove_checkpoints(run: Run, folder: Path) -> None:

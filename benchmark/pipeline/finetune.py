@@ -9,6 +9,7 @@ the first seed (`benchmark.pipeline.distill_task`); the teacher therefore comes 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -144,7 +145,8 @@ def _trained(
 ) -> tuple[Any, int]:
     """The parameters fine-tuned on the first task of a group, and the row length that suffices for all of them."""
     from benchmark.training import finetune
-    from benchmark.training.batches import used_length
+    from benchmark.training.batches import TaskData, used_length
+    from benchmark.training.job import TrainingJob
     from tasks.catalogue import get_task
 
     trained, pad_id = group[0], run.special.pad_id
@@ -153,23 +155,16 @@ def _trained(
     epochs = all_epochs[run.config.data.tasks.index(trained) if len(all_epochs) > 1 else 0]
     predicted = [run.rows("tasks", task, evaluation_split(run, task)) for task in group]
     length = max(used_length(rows, pad_id, multiple) for rows in (train, *predicted))
+    name = f"{system.name} {trained} seed {seed}"
     if distill_task.applies(run, system):
         teachers = parameters_path(run, "teacher", trained).parent
-        return distill_task.distilled(run, system, encoder_params, trained, length, seed, folder, teachers), length
-    params = finetune.finetune(
-        system.encoder,
-        encoder_params,
-        get_task(trained),
-        train,
-        length,
-        pad_id,
-        run.config.finetune,
-        epochs,
-        seed,
-        f"{system.name} {trained} seed {seed}",
-        run.config.trainer,
-    )
-    return params, length
+        # A system is trained on one device.
+        job = dataclasses.replace(run.job(name, folder, seed=seed), mesh=None)
+        return distill_task.distilled(run, system, encoder_params, trained, length, teachers, job), length
+    data = TaskData(get_task(trained), train, length, pad_id)
+    # Plain fine-tuning is short: nothing of it is kept or shown.
+    job = TrainingJob(name, seed=seed, trainer=run.config.trainer)
+    return finetune.finetune(system.encoder, encoder_params, data, run.config.finetune, epochs, job), length
 
 
 def _predicted(run: Run, system: SystemPlan, model: Callable[[], tuple[Any, int]], task_name: str) -> dict[str, Any]:

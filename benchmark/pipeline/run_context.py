@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.config import EncoderConfig, RunConfig, encoder_from_dict, fingerprint
 from benchmark.pipeline.workdir import RunError, read_json
 from benchmark.training import distributed
 from tasks.system.progress import Show
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
+    from benchmark.distillation.teacher_cache import TeacherCache
+    from benchmark.training.job import Monitor, TrainingJob
+    from benchmark.training.masking import SpecialTokens
+    from tasks.arrays.token_arrays import TokenArrays
 
 
 @dataclass(frozen=True)
@@ -28,20 +37,30 @@ class SystemPlan:
 
 @dataclass(frozen=True)
 class Run:
-    """Settings, folder, progress and systems (by name; None: all) of a run; the rest reads what earlier stages left."""
+    """A run, and what earlier stages of it left.
+
+    Attributes:
+        config: the settings.
+        workdir: the run's folder; an interrupted or finished run of the same settings is continued or reused.
+        progress: receives progress lines.
+        show: shows bars; None where lines do.
+        systems: the systems to work on, by name; None for all.
+        gin_text: the settings as gin text, for the records.
+        command: the command line, for the records.
+    """
 
     config: RunConfig
     workdir: Path
-    progress: Callable[[str], None]
+    progress: Callable[[str], None] = lambda line: None
     show: Show | None = None
     systems: frozenset[str] | None = None
     gin_text: str = ""
     command: str = ""
 
     @cached_property
-    def monitor(self) -> Any:
-        """What watches the training runs, as `benchmark.training.hooks.Monitor`."""
-        from benchmark.training.hooks import Monitor
+    def monitor(self) -> Monitor:
+        """What watches the training runs."""
+        from benchmark.training.job import Monitor
         from benchmark.training.metrics import peak_flops
 
         trainer, chip = self.config.trainer, self.config.search.chip
@@ -70,34 +89,50 @@ class Run:
         return fingerprint(digests, self.data["vocabulary"]["digest"], self.config.data)
 
     @cached_property
-    def special(self) -> Any:
-        """Special token ids, as `benchmark.training.masking.SpecialTokens`."""
+    def special(self) -> SpecialTokens:
+        """Special token ids."""
         from benchmark.training.masking import SpecialTokens
 
         v = self.data["vocabulary"]
         return SpecialTokens(v["size"], v["pad_id"], v["cls_id"], v["sep_id"], v["mask_id"])
 
     @cached_property
-    def mesh(self) -> Any:
-        """The devices that train together, as `jax.sharding.Mesh`; None for one device."""
+    def mesh(self) -> Mesh | None:
+        """The devices that train together; None for one device."""
         from benchmark.training.partitioning import make_mesh
 
         return make_mesh(self.config.trainer.mesh)
 
     @cached_property
-    def teacher_cache(self) -> Any:
+    def teacher_cache(self) -> TeacherCache:
         """The teacher's outputs on the batches of search and distillation, which all students share."""
         from benchmark.distillation.teacher_cache import TeacherCache
 
         trainer, folder = self.config.trainer, self.workdir / "teacher_cache"
         return TeacherCache(trainer.teacher_cache_bytes, folder, trainer.teacher_cache_disk_bytes)
 
+    def job(self, name: str, directory: Path | None, *, seed: int | None = None, quiet: bool = False) -> TrainingJob:
+        """A training run on the mesh.
+
+        Args:
+            name: shown in progress lines and errors.
+            directory: for checkpoints and metrics; None keeps nothing.
+            seed: None for that of the run.
+            quiet: whether it is one of many, of which nothing is shown and TensorBoard has nothing.
+        """
+        from benchmark.training.job import TrainingJob, silent
+
+        seed = self.config.seed if seed is None else seed
+        monitor = dataclasses.replace(self.monitor, tensorboard=None) if quiet else self.monitor
+        progress = silent if quiet else self.progress
+        return TrainingJob(name, directory, seed, self.config.trainer, self.mesh, monitor, progress)
+
     @property
     def systems_at_once(self) -> int:
         """Threads that distil; one on a mesh, whose devices must all start the same programs in the same order."""
         return self.config.parallel_systems if self.mesh is None else 1
 
-    def rows(self, *names: str) -> Any:
+    def rows(self, *names: str) -> TokenArrays:
         """Token arrays by their place in the index, for example `rows("tasks", "glue_sst2_v1", "train")`."""
         from tasks.arrays import token_arrays
 

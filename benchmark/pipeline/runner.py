@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -11,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.config import RunConfig, fingerprint
-from benchmark.pipeline import finetune, run_context, search
+from benchmark.pipeline import finetune, search
 from benchmark.pipeline.data import data_stage
 from benchmark.pipeline.distill import distill_stage
 from benchmark.pipeline.latency import latency_stage
 from benchmark.pipeline.record import record_stage
+from benchmark.pipeline.run_context import Run
 from benchmark.pipeline.teacher import teacher_stage
 from benchmark.pipeline.workdir import RunError, declare, locked
 from benchmark.records import manifest, verification
@@ -26,7 +28,7 @@ from tasks.system.progress import display
 
 __all__ = ["RunError", "run"]
 
-Work = Callable[[run_context.Run], dict[str, Any]]
+Work = Callable[[Run], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -57,29 +59,21 @@ TABLE = (
 
 
 def run(
-    config: RunConfig,
-    workdir: Path,
+    request: Run,
     wanted: tuple[str, ...],
     *,
-    gin_text: str,
-    command: str,
     publish: Callable[[RunConfig, Path], None] | None = None,
     instead: Mapping[str, Work] | None = None,
-    systems: frozenset[str] | None = None,
 ) -> int:
     """Runs the wanted stages and prints where time went and what was found.
 
     All processes of a distributed run call this with the same arguments.
 
     Args:
-        config: the settings.
-        workdir: the run's folder; an interrupted or finished run of the same settings is continued or reused.
+        request: settings, folder and systems; its progress and bars are those of the terminal.
         wanted: names in `benchmark.config.STAGES`.
-        gin_text: the settings as gin text, for the records.
-        command: the command line, for the records.
         publish: the stage `publish`, which shows the records of the folder when all other stages have ended.
         instead: by name what stages do instead of what `TABLE` says.
-        systems: the systems to work on, by name; None for all.
 
     Returns:
         0, or 1 when a stage failed, with one line on standard error; the same command tries that stage again.
@@ -94,10 +88,11 @@ def run(
             print(f"[{time.perf_counter() - started:7.1f} s] {line}", flush=True)  # noqa: T201
 
     leads = distributed.leads()
+    config, workdir, gin_text = request.config, request.workdir, request.gin_text
     with locked(workdir) if leads else contextlib.nullcontext(), display() as show:
         if leads:
-            declare(workdir, config, gin_text, manifest.collect(fingerprint(config), command, gin_text))
-        context = run_context.Run(config, workdir, progress, show if leads else None, systems, gin_text, command)
+            declare(workdir, config, gin_text, manifest.collect(fingerprint(config), request.command, gin_text))
+        context = dataclasses.replace(request, progress=progress, show=show if leads else None)
         timing: dict[str, float] = {}
         reused: list[str] = []
         for stage in (stage for stage in TABLE if stage.name in wanted):
@@ -121,7 +116,7 @@ def run(
     return 0
 
 
-def _summary(context: run_context.Run, timing: dict[str, float], reused: list[str]) -> None:
+def _summary(context: Run, timing: dict[str, float], reused: list[str]) -> None:
     """Prints where the time went and what was found."""
     line = context.progress
     line("time by stage: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in timing.items()))

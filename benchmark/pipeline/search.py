@@ -6,7 +6,7 @@ import math
 import shutil
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.config import RunConfig, encoder_from_dict, fingerprint, to_dict
 from benchmark.pipeline.distill import distil_student
@@ -16,6 +16,9 @@ from benchmark.pipeline.workdir import once, read_json, write_json
 from benchmark.process import numerics, setup
 from benchmark.training import distributed
 from tasks.system.atomic_write import write_text
+
+if TYPE_CHECKING:
+    from benchmark.distillation.teacher_cache import Teacher
 
 
 class FlashDistillation:
@@ -33,7 +36,7 @@ class FlashDistillation:
         return _elsewhere, (self.run.config, self.run.workdir.absolute())
 
     @cached_property
-    def teacher(self) -> Any:
+    def teacher(self) -> Teacher:
         """The run's teacher."""
         return load_teacher(self.run)
 
@@ -56,8 +59,8 @@ class FlashDistillation:
         stop = None if job["fraction"] == 1.0 else math.ceil(job["fraction"] * total)
         kept = trial_folder(self.run.workdir, job["number"]) if config.search.rungs else None
         with setup.compile_seconds() as compiling:
-            name = f"trial {job['number']}"
-            _, result = distil_student(self.run, self.teacher, encoder, recipe, kept, name, quiet=True, stop_after=stop)
+            training = self.run.job(f"trial {job['number']}", kept, quiet=True)
+            _, result = distil_student(self.run, self.teacher, encoder, recipe, training, stop_after=stop)
         if kept is not None and stop is None and distributed.leads():
             shutil.rmtree(kept, ignore_errors=True)
         scores = {name: result["masked_lm"][name] for name in ("accuracy", "accuracy_stderr", "loss")}
@@ -74,7 +77,7 @@ def _elsewhere(config: RunConfig, workdir: Path) -> FlashDistillation:
     """What a pickled `FlashDistillation` becomes; a worker that computes with other numerics is refused."""
     numerics.enforce(config.numerics, config.reduction_threads)
     setup.keep_programs(workdir / "compiled")
-    return FlashDistillation(Run(config, workdir, lambda line: None))
+    return FlashDistillation(Run(config, workdir))
 
 
 def _store(run: Run, search: str, problem: Any) -> Any:

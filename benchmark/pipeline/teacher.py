@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.config import fingerprint, to_dict
 from benchmark.pipeline.run_context import Run, load_params, parameters_digest, tokens_seen
 from benchmark.pipeline.workdir import once
+
+if TYPE_CHECKING:
+    from benchmark.distillation.teacher_cache import Teacher
 
 
 def teacher_stage(run: Run) -> dict[str, Any]:
@@ -20,19 +23,8 @@ def teacher_stage(run: Run) -> dict[str, Any]:
         from benchmark.training import checkpoints
         from benchmark.training.pretrain import pretrain
 
-        train = run.rows("pretrain", "train")
-        params, _ = pretrain(
-            encoder,
-            config.pretrain,
-            train,
-            run.special,
-            run.config.seed,
-            directory,
-            run.progress,
-            trainer=run.config.trainer,
-            monitor=run.monitor,
-            mesh=run.mesh,
-        )
+        train, job = run.rows("pretrain", "train"), run.job("teacher", directory)
+        params, _ = pretrain(encoder, config.pretrain, train, run.special, job)
         validation, mask_rate = run.rows("pretrain", "validation"), config.pretrain.mask_rate
         scores = evaluate_masked_lm(encoder, params, validation, run.special, mask_rate, mesh=run.mesh)
         checkpoints.save(directory / "params", params)
@@ -51,12 +43,12 @@ def teacher_stage(run: Run) -> dict[str, Any]:
     return once(marker, stage_fingerprint, work, run.progress, "teacher", directory=directory, together=True)
 
 
-def load_teacher(run: Run) -> Any:
-    """The teacher with its parameters on the device or the mesh, as `benchmark.distillation.outputs.Teacher`."""
-    from benchmark.distillation.outputs import Teacher
+def load_teacher(run: Run) -> Teacher:
+    """The teacher with its parameters on the device or the mesh, and the run's cache of its outputs."""
+    from benchmark.distillation.teacher_cache import Teacher
     from benchmark.training.partitioning import place
 
     encoder = run.config.teacher.encoder
     params = load_params(run.workdir / "teacher", encoder)
     # Host arrays would be copied to the device at every call.
-    return Teacher(encoder, place(run.mesh, params))
+    return Teacher(encoder, place(run.mesh, params), run.teacher_cache)

@@ -20,6 +20,7 @@ from benchmark.config import encoder_from_dict, fingerprint, to_dict
 from benchmark.pipeline import runner
 from benchmark.pipeline.data import data_stage
 from benchmark.pipeline.record import current_numerics
+from benchmark.pipeline.run_context import Run
 from benchmark.pipeline.verify_request import Request
 from benchmark.pipeline.workdir import RunError, read_json, write_json
 from benchmark.records import manifest, verification
@@ -171,21 +172,14 @@ def _run(request: Request, workdir: Path, command: str) -> Record:
         instead["latency"] = _no_latency
     names = (stage.name for stage in runner.TABLE)
     wanted = tuple(name for name in names if name != "teacher" or request.record.system.kind != "control")
-    code = runner.run(
-        request.config,
-        workdir,
-        wanted,
-        gin_text=request.record.provenance.gin_text,
-        command=command,
-        instead=instead,
-        systems=request.systems,
-    )
-    if code:
+    gin_text = request.record.provenance.gin_text
+    run = Run(request.config, workdir, systems=request.systems, gin_text=gin_text, command=command)
+    if runner.run(run, wanted, instead=instead):
         raise RunError("the verification ended with the stage that failed")
     return read(workdir / "results" / f"{request.record.system.name}.json")
 
 
-def _checked_data(request: Request, run: Any, data_stage: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+def _checked_data(request: Request, run: Run, data_stage: Callable[[Run], dict[str, Any]]) -> dict[str, Any]:
     """The data stage; what was read has to be what the record was made from."""
     outcome = data_stage(run)
     assert request.record.provenance is not None
@@ -203,7 +197,7 @@ def _checked_data(request: Request, run: Any, data_stage: Callable[[Any], dict[s
     return outcome
 
 
-def _adopted_search(request: Request, run: Any) -> dict[str, Any]:
+def _adopted_search(request: Request, run: Run) -> dict[str, Any]:
     """Leaves what a search would leave, from the record."""
     name = request.record.system.name
     found = {name: _found(request)[name]} if request.record.system.kind == "found" else {}
@@ -224,7 +218,7 @@ def _same_kind_of_machine(record: Record) -> bool:
     return here in chips
 
 
-def _no_latency(run: Any) -> dict[str, Any]:
+def _no_latency(run: Run) -> dict[str, Any]:
     """Leaves what the latency stage would leave that could measure nothing."""
     result = {"processes": {}, "absent": {}, "device": manifest.device_info()}
     marker = {"fingerprint": fingerprint("not measured"), "result": result, "seconds": 0.0}

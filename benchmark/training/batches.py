@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from benchmark.config import TaskPhaseConfig
 from benchmark.training import partitioning
 from benchmark.training.masking import MaskedBatch
 from tasks.arrays import token_arrays
+from tasks.catalogue import TaskInfo
 
 
 class RowBatch(NamedTuple):
@@ -26,6 +29,31 @@ class RowBatch(NamedTuple):
     input_ids: np.ndarray
     token_type_ids: np.ndarray | None
     next_sentence_labels: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """A task with its training rows.
+
+    Attributes:
+        task: the task.
+        rows: materialised training rows.
+        length: columns to use, as `used_length` gives them.
+        pad_id: id of padding.
+        augmented: rows with augmented copies, which phases of a distillation may choose; None where there are none.
+    """
+
+    task: TaskInfo
+    rows: token_arrays.TokenArrays
+    length: int
+    pad_id: int
+    augmented: token_arrays.TokenArrays | None = None
+
+    def chosen(self, phase: TaskPhaseConfig) -> token_arrays.TokenArrays:
+        """The rows of a phase."""
+        if self.task.kind in phase.augmented and self.augmented is not None:
+            return self.augmented
+        return self.rows
 
 
 def count_tokens(batch: MaskedBatch) -> jax.Array:

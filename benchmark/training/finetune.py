@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from functools import lru_cache
@@ -16,11 +17,12 @@ import optax
 from benchmark.config import EncoderConfig, FinetuneConfig, TrainerConfig
 from benchmark.models.heads import SequenceModel, SpanModel
 from benchmark.training import checkpoints
-from benchmark.training.batches import describe_rows, make_batch
-from benchmark.training.fit import fit
+from benchmark.training.batches import TaskData, describe_rows, make_batch
+from benchmark.training.fit import Steps, fit
 from benchmark.training.initial import init_tree
+from benchmark.training.job import TrainingJob
 from benchmark.training.optimizers import learning_rate, make_direction
-from benchmark.training.state import DEFAULTS, init_state, make_train_step
+from benchmark.training.state import init_state, make_train_step
 from tasks.arrays import token_arrays
 from tasks.catalogue import TaskInfo
 
@@ -108,53 +110,38 @@ def finetune_steps(config: FinetuneConfig, epochs: float, num_rows: int) -> int:
 def finetune(
     encoder: EncoderConfig,
     encoder_params: Any,
-    task: TaskInfo,
-    rows: token_arrays.TokenArrays,
-    length: int,
-    pad_id: int,
+    data: TaskData,
     config: FinetuneConfig,
     epochs: float,
-    seed: int,
-    name: str,
-    trainer: TrainerConfig = DEFAULTS,
+    job: TrainingJob,
 ) -> Any:
     """Fine-tunes an encoder on one task, all parameters, from a fresh head.
 
     Args:
         encoder: architecture.
         encoder_params: pretrained parameters of the encoder; they are not changed.
-        task: the task.
-        rows: materialised training rows.
-        length: columns to use, as `used_length` gives them.
-        pad_id: id of padding.
+        data: the task with its training rows.
         config: batch size, optimiser, limit of steps.
         epochs: passes over the rows.
-        seed: seeds head and data order.
-        name: shown in errors.
-        trainer: how to train.
+        job: its seed seeds head and data order.
 
     Returns:
         Parameters of encoder and head.
     """
-    step, direction = train_step(encoder, task.kind, config, trainer)
+    task, rows, size = data.task, data.rows, config.batch_size
+    step, direction = train_step(encoder, task.kind, config, job.trainer)
     # A copy: the train step donates its state, and the caller's parameters serve other seeds and tasks.
-    params = initial_params(encoder, encoder_params, task.kind, seed)
+    params = initial_params(encoder, encoder_params, task.kind, job.seed)
     total = finetune_steps(config, epochs, rows.num_rows)
     settings = {"label_bias": label_bias(task)} if task.kind == "classification" else {}
 
     def inputs(number: int) -> tuple[Any, Any, dict[str, Any]]:
-        indices = token_arrays.batch_indices(rows.num_rows, config.batch_size, number, seed)
+        indices = token_arrays.batch_indices(rows.num_rows, size, number, job.seed)
         rate = np.float32(learning_rate(config.optimizer, number, total))
-        return make_batch(rows, indices, length, pad_id), rate, settings
+        return make_batch(rows, indices, data.length, data.pad_id), rate, settings
 
-    state, _ = fit(
-        init_state(params, direction),
-        step,
-        inputs,
-        total,
-        name=name,
-        log_every=total,
-        steps_per_dispatch=trainer.steps_per_dispatch,
-        describe_batch=lambda number: describe_rows(rows, config.batch_size, number, seed),
-    )
+    steps = Steps(step, inputs, total, describe_batch=lambda number: describe_rows(rows, size, number, job.seed))
+    # A log waits for the device, and the many short runs of a stage have no use for one.
+    job = dataclasses.replace(job, trainer=dataclasses.replace(job.trainer, log_every=total))
+    state, _ = fit(init_state(params, direction), steps, job)
     return state.params

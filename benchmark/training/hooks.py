@@ -172,32 +172,3 @@ def _words(event: Event) -> str:
     rate = (event.step - event.first_step) / max(event.seconds, 1e-9)
     left = (event.total_steps - event.step) / rate
     return f"loss {event.metrics['loss']:.3f}, {rate:.1f} steps/s, {left:.0f} s left"
-
-
-@dataclass(frozen=True)
-class Monitor:
-    """What watches the fits of a run, beside their own folders and progress lines.
-
-    Attributes:
-        tensorboard: folder of the event files; None for none.
-        peak_flops: peak of the devices, FLOP/s, for MFU; None where it is not known.
-        show: shows bars; None where lines do.
-        digests: whether fits keep the digests of their parameters, beside their metrics.
-    """
-
-    tensorboard: Path | None = None
-    peak_flops: float | None = None
-    show: Show | None = None
-    digests: bool = False
-
-    def hooks(self, name: str, progress: Progress, directory: Path | None = None) -> tuple[Hook, ...]:
-        """The hooks for the fit called `name`, whose words are the folders below `tensorboard`, in its folder."""
-        watching = [show_bar(self.show) if self.show else write_lines(progress)]
-        if self.tensorboard is not None:
-            watching.append(write_tensorboard(self.tensorboard.joinpath(*name.split())))
-        if self.digests and directory is not None:
-            watching.append(write_digests(directory / "digests.jsonl"))
-        return tuple(watching)
-
-
-UNWATCHED = Monitor()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,9 @@ from benchmark.config import EncoderConfig, PretrainConfig, TrainerConfig
 from benchmark.models.heads import MaskedLM
 from benchmark.training import checkpoints, partitioning
 from benchmark.training.batches import count_tokens, describe_rows, take_rows
-from benchmark.training.fit import FitReport, fit
-from benchmark.training.hooks import UNWATCHED, Monitor
+from benchmark.training.fit import FitReport, Steps, fit
 from benchmark.training.initial import init_tree, shapes
+from benchmark.training.job import TrainingJob
 from benchmark.training.losses import masked_lm_loss
 from benchmark.training.masking import SpecialTokens, mask_tokens, num_predictions
 from benchmark.training.metrics import training_flops
@@ -75,13 +74,7 @@ def pretrain(
     config: PretrainConfig,
     rows: token_arrays.TokenArrays,
     special: SpecialTokens,
-    seed: int,
-    directory: Path,
-    progress: Callable[[str], None],
-    *,
-    trainer: TrainerConfig = DEFAULTS,
-    monitor: Monitor = UNWATCHED,
-    mesh: Mesh | None = None,
+    job: TrainingJob,
 ) -> tuple[Any, FitReport]:
     """Trains an encoder from scratch on token rows.
 
@@ -91,44 +84,31 @@ def pretrain(
         rows: materialised `input_ids`, `[rows, length]`; of sentence pairs also `token_type_ids` and
             `next_sentence_label`, `[rows]`, which the model then learns to predict too.
         special: ids of the vocabulary.
-        seed: seeds initial values, data order and masking.
-        directory: for checkpoints and metrics.
-        progress: receives progress lines.
-        trainer: how to train.
-        monitor: what watches.
-        mesh: the devices to train on; None for one.
+        job: its seed seeds initial values, data order and masking.
 
     Returns:
         Parameters (encoder, masked-LM head and, where rows are pairs, next-sentence head) and the fit report.
     """
-    partitioning.check_batch(mesh, "PretrainConfig.batch_size", config.batch_size)
+    partitioning.check_batch(job.mesh, "PretrainConfig.batch_size", config.batch_size)
+    seed, size = job.seed, config.batch_size
     key = jax.random.key(seed)
     pairs = "next_sentence_label" in rows.features
-    step, direction = pretrain_program(encoder, config, next_sentence=pairs, trainer=trainer, mesh=mesh)
-    state = init_state(init_params(encoder, seed, next_sentence=pairs), direction)
+    step, direction = pretrain_program(encoder, config, next_sentence=pairs, trainer=job.trainer, mesh=job.mesh)
     length = rows.features["input_ids"].shape[1]
 
     def inputs(number: int) -> tuple[Any, Any, dict[str, Any]]:
-        ids, types, labels = take_rows(rows, config.batch_size, number, seed, mesh)
+        ids, types, labels = take_rows(rows, size, number, seed, job.mesh)
         batch = mask_tokens(jax.random.fold_in(key, number), ids, special, config.mask_rate, types, labels)
-        batch = partitioning.divide_rows(mesh, batch)
+        batch = partitioning.divide_rows(job.mesh, batch)
         return batch, np.float32(learning_rate(config.optimizer, number, config.steps)), {}
 
-    state, report = fit(
-        state,
+    steps = Steps(
         step,
         inputs,
         config.steps,
-        name="teacher",
-        directory=directory,
-        checkpoint_every=config.checkpoint_every,
-        log_every=trainer.log_every,
-        progress=progress,
-        hooks=monitor.hooks("teacher", progress, directory),
-        steps_per_dispatch=trainer.steps_per_dispatch,
-        describe_batch=lambda number: describe_rows(rows, config.batch_size, number, seed),
-        flops_per_step=training_flops(encoder, config.batch_size, length, num_predictions(length, config.mask_rate)),
-        peak_flops=monitor.peak_flops,
-        mesh=mesh,
+        describe_batch=lambda number: describe_rows(rows, size, number, seed),
+        flops=training_flops(encoder, size, length, num_predictions(length, config.mask_rate)),
     )
+    state = init_state(init_params(encoder, seed, next_sentence=pairs), direction)
+    state, report = fit(state, steps, job, checkpoint_every=config.checkpoint_every)
     return state.params, report

@@ -26,6 +26,7 @@ def main(directory: Path, kill_at: int) -> None:
 
     import benchmark.training.pretrain
     from benchmark.config import EncoderConfig, OptimizerConfig, PretrainConfig, TrainerConfig
+    from benchmark.training.job import TrainingJob
     from benchmark.training.masking import SpecialTokens
     from tasks.arrays.token_arrays import TokenArrays
 
@@ -70,10 +71,7 @@ def main(directory: Path, kill_at: int) -> None:
         PretrainConfig(steps=14, batch_size=4, checkpoint_every=3, optimizer=OptimizerConfig(learning_rate=0.01)),
         TokenArrays(Path(), {"input_ids": ids}, {"rows": len(ids)}),
         SpecialTokens(vocab_size=40, pad_id=0, cls_id=2, sep_id=3, mask_id=4),
-        0,
-        directory,
-        print,
-        trainer=TrainerConfig(log_every=2),
+        TrainingJob("teacher", directory, trainer=TrainerConfig(log_every=2), progress=print),
     )
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(params):

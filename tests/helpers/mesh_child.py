@@ -59,13 +59,10 @@ TRANSFER = PhaseConfig(
     steps=5,
     optimizer=OPTIMIZER,
     per_layer=True,
-    feature_map_weight=100.0,
-    feature_mean_weight=5000.0,
-    feature_variance_weight=5.0,
-    attention_weight=1.0,
+    weights={"feature_map": 100.0, "feature_mean": 5000.0, "feature_variance": 5.0, "attention": 1.0},
 )
 DISTILLATION = PhaseConfig(
-    name="distillation", steps=10, optimizer=OPTIMIZER, masked_lm_weight=1.0, ground_truth_ratio=0.5
+    name="distillation", steps=10, optimizer=OPTIMIZER, weights={"masked_lm": 1.0}, ground_truth_ratio=0.5
 )
 RECIPE = DistillConfig(
     phases=(TRANSFER, DISTILLATION),
@@ -142,12 +139,13 @@ def on_host(tree: Any) -> Any:
 def pretrained(mesh: Any, rows: Any, special: Any, out: Path) -> dict[str, Any]:
     """Pretrains a teacher."""
     from benchmark.training import checkpoints, pretrain
+    from benchmark.training.job import TrainingJob
 
     counts, ids = traced(pretrain), rows.features["input_ids"]
     # The batches of a mesh are also divided in parts, and its steps dispatched four at a time: the same steps still.
     trainer = TrainerConfig() if mesh is None else TrainerConfig(gradient_accumulation_steps=2, steps_per_dispatch=4)
-    options = {"mesh": mesh, "trainer": trainer}
-    params, report = pretrain.pretrain(TEACHER, PRETRAIN, rows, special, SEED, out / "fit", print, **options)
+    job = TrainingJob("teacher", out / "fit", SEED, trainer, mesh, progress=print)
+    params, report = pretrain.pretrain(TEACHER, PRETRAIN, rows, special, job)
     checkpoints.save(out / "pretrained", on_host(params))
     facts = {"traced": counts, "read": list(ids.read), "loss": report.last["loss"]}
     return facts | {"lies": mesh is None or lies(params, mesh)}
@@ -158,18 +156,20 @@ def distilled(mesh: Any, rows: Any, special: Any, out: Path) -> dict[str, Any]:
     import jax
 
     from benchmark.distillation.objectives import Objective
-    from benchmark.distillation.outputs import Teacher, teacher_outputs
+    from benchmark.distillation.outputs import teacher_outputs
+    from benchmark.distillation.teacher_cache import Teacher
     from benchmark.evaluation.masked_lm import evaluate_masked_lm
     from benchmark.training import checkpoints, partitioning, pretrain
     from benchmark.training.batches import take_rows
+    from benchmark.training.job import TrainingJob
     from benchmark.training.masking import mask_tokens
 
     module: Any = importlib.import_module("benchmark.distillation.distill")
     counts, ids = traced(module), rows.features["input_ids"]
     teacher = Teacher(TEACHER, partitioning.place(mesh, pretrain.init_params(TEACHER, 7)))
     directory = out / "student" if jax.process_count() > 1 else None
-    options = {"seed": SEED, "directory": directory, "name": "student", "progress": print, "mesh": mesh}
-    params, _ = module.distill(STUDENT, teacher, RECIPE, rows, special, **options)
+    job = TrainingJob("student", directory, SEED, mesh=mesh, progress=print)
+    params, _ = module.distill(STUDENT, teacher, RECIPE, rows, special, job)
     checkpoints.save(out / "distilled", on_host(params))
     facts = {"traced": counts, "read": list(ids.read), "lies": mesh is None or lies(params, mesh)}
     # 40 rows make two whole batches and a half one.

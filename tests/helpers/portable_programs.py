@@ -35,23 +35,17 @@ def program(function: Callable[[], dict[str, str]]) -> Callable[[], dict[str, st
     return function
 
 
-def quiet(line: str) -> None:
-    """Takes a progress line."""
-
-
 def pretrained(encoder: Any, rows: Any, *, steps: int = 3, batch_size: int = 8, dtype: str = "float32") -> Any:
     from benchmark.config import OptimizerConfig, PretrainConfig, TrainerConfig
+    from benchmark.training.job import TrainingJob
     from benchmark.training.pretrain import pretrain
 
     config = PretrainConfig(
         steps=steps, batch_size=batch_size, optimizer=OptimizerConfig(learning_rate=0.01), checkpoint_every=1000
     )
     with tempfile.TemporaryDirectory() as folder:
-        trainer = TrainerConfig(compute_dtype=dtype)
-        params, report = pretrain(
-            encoder, config, rows, special(encoder.vocab_size), 0, Path(folder), quiet, trainer=trainer
-        )
-    return params, report
+        job = TrainingJob("teacher", Path(folder), trainer=TrainerConfig(compute_dtype=dtype))
+        return pretrain(encoder, config, rows, special(encoder.vocab_size), job)
 
 
 def trained_digests(encoder: Any, rows: Any, **options: Any) -> dict[str, str]:
@@ -167,8 +161,9 @@ def pretrain_bfloat16() -> dict[str, str]:
 def distilled(name: str, student: Any, **changes: Any) -> dict[str, str]:
     """A few steps of each phase of a shipped recipe."""
     from benchmark.distillation.distill import distill
-    from benchmark.distillation.outputs import Teacher
+    from benchmark.distillation.teacher_cache import Teacher
     from benchmark.evaluation.masked_lm import evaluate_masked_lm
+    from benchmark.training.job import TrainingJob
     from benchmark.training.pretrain import init_params
     from benchmark.training.tree_digest import tree_digest
     from tests.benchmark.distillation.test_recipes import PUBLISHED
@@ -181,17 +176,8 @@ def distilled(name: str, student: Any, **changes: Any) -> dict[str, str]:
     recipe = dataclasses.replace(recipe, batch_size=8, mask_rate=0.15, one_program=True, phases=phases)
     teacher = plain(**changes)
     rows = token_rows(32, 32, pairs=True)
-    params, _ = distill(
-        student,
-        Teacher(teacher, init_params(teacher, 7)),
-        recipe,
-        rows,
-        special(),
-        seed=0,
-        directory=None,
-        name=name,
-        progress=quiet,
-    )
+    taught = Teacher(teacher, init_params(teacher, 7))
+    params, _ = distill(student, taught, recipe, rows, special(), TrainingJob(name))
     scores = evaluate_masked_lm(student, params, rows, special(), 0.15, batch_size=8)
     return {"parameters": tree_digest(params), "scores": json_digest(scores)}
 
@@ -228,7 +214,9 @@ def tuned(task_name: str) -> dict[str, str]:
     """Parameters and predictions of a fine-tuning of eight steps."""
     from benchmark.config import FinetuneConfig, OptimizerConfig
     from benchmark.evaluation.predict import predict
+    from benchmark.training.batches import TaskData
     from benchmark.training.finetune import finetune
+    from benchmark.training.job import TrainingJob
     from benchmark.training.pretrain import init_params
     from benchmark.training.tree_digest import tree_digest
     from tasks.catalogue import get_task
@@ -236,7 +224,8 @@ def tuned(task_name: str) -> dict[str, str]:
     task, encoder = get_task(task_name), plain()
     config = FinetuneConfig(seeds=(0,), batch_size=16, optimizer=OptimizerConfig(learning_rate=0.01))
     rows = task_rows(task.kind)
-    params = finetune(encoder, init_params(encoder, 0)["encoder"], task, rows, 16, 0, config, 2.0, 0, "toy")
+    data = TaskData(task, rows, 16, 0)
+    params = finetune(encoder, init_params(encoder, 0)["encoder"], data, config, 2.0, TrainingJob("toy"))
     outputs = predict(encoder, params, task, rows, 16, 0, batch_size=32)
     return {"parameters": tree_digest(params), "outputs": tree_digest({"outputs": outputs})}
 
@@ -263,8 +252,10 @@ def distill_task() -> dict[str, str]:
 
     from benchmark.config import OptimizerConfig, TaskDistillConfig, TaskPhaseConfig
     from benchmark.distillation import augmentation, task
-    from benchmark.distillation.outputs import Teacher
+    from benchmark.distillation.teacher_cache import Teacher
+    from benchmark.training.batches import TaskData
     from benchmark.training.finetune import initial_params
+    from benchmark.training.job import TrainingJob
     from benchmark.training.pretrain import init_params
     from benchmark.training.tree_digest import tree_digest
     from tasks.catalogue import get_task
@@ -277,12 +268,12 @@ def distill_task() -> dict[str, str]:
         name="intermediate",
         epochs=(1.0,),
         optimizer=optimizer,
-        embedding_weight=1.0,
-        hidden_weight=1.0,
-        attention_score_weight=1.0,
+        weights={"embedding": 1.0, "hidden": 1.0, "attention_score": 1.0},
         frozen=("heads",),
     )
-    prediction = TaskPhaseConfig(name="prediction", epochs=(1.0,), optimizer=optimizer, soft_cross_entropy_weight=1.0)
+    prediction = TaskPhaseConfig(
+        name="prediction", epochs=(1.0,), optimizer=optimizer, weights={"soft_cross_entropy": 1.0}
+    )
     config = TaskDistillConfig(recipe="toy", phases=(layers, prediction), batch_size=16, checkpoint_every=100)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "vocab.txt"
@@ -290,29 +281,17 @@ def distill_task() -> dict[str, str]:
         path.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
         words = augmentation.read_words(path)
         candidates = augmentation.masked_lm_candidates(teacher, pretrained_teacher, special(), 4)
-        made = augmentation.augment(
-            rows,
-            Path(folder) / "augmented",
-            words,
-            candidates,
-            copies=2,
-            rate=0.4,
-            seed=0,
-            length=16,
-            progress=quiet,
-        )
+        how = augmentation.Replacement(words, candidates, 2, 0.4, 0)
+        made = augmentation.augment(rows, Path(folder) / "augmented", how, length=16)
         augmented = {name: np.asarray(values) for name, values in made.features.items()}
         params = task.distill_task(
             student,
             init_params(student, 0)["encoder"],
             Teacher(teacher, initial_params(teacher, pretrained_teacher["encoder"], sst2.kind, 8)),
             config,
-            task.TaskData(sst2, rows, made, 16, 0),
-            epochs=(1.0, 1.0),
-            seed=0,
-            directory=None,
-            name="toy",
-            progress=quiet,
+            TaskData(sst2, rows, 16, 0, made),
+            (1.0, 1.0),
+            TrainingJob("toy"),
         )
         return {"augmented": tree_digest(augmented), "parameters": tree_digest(params)}
 

@@ -63,7 +63,8 @@ def jax_step(kind: str, rows: int, parts: int) -> Callable[[int], float]:
     from benchmark.distillation.distill import phase_program
     from benchmark.distillation.initial import init_student
     from benchmark.distillation.objectives import Objective
-    from benchmark.distillation.outputs import Teacher, teacher_outputs
+    from benchmark.distillation.outputs import teacher_outputs
+    from benchmark.distillation.teacher_cache import Teacher
     from benchmark.training.losses import masked_lm_loss
     from benchmark.training.masking import MaskedBatch
     from benchmark.training.optimizers import make_direction
@@ -94,11 +95,13 @@ def jax_step(kind: str, rows: int, parts: int) -> Callable[[int], float]:
             steps=1,
             optimizer=optimizer,
             ground_truth_ratio=GROUND_TRUTH,
-            feature_map_weight=FEATURE_MAP,
-            feature_mean_weight=FEATURE_MEAN,
-            feature_variance_weight=FEATURE_VARIANCE,
-            attention_weight=1.0,
-            masked_lm_weight=1.0,
+            weights={
+                "feature_map": FEATURE_MAP,
+                "feature_mean": FEATURE_MEAN,
+                "feature_variance": FEATURE_VARIANCE,
+                "attention": 1.0,
+                "masked_lm": 1.0,
+            },
         )
         config = DistillConfig(phases=(phase,), copy_embeddings=False)
         objective = Objective.of([phase])
@@ -132,7 +135,8 @@ def micro_step(kind: str) -> Callable[[int], float]:
     from benchmark.distillation.distill import phase_program
     from benchmark.distillation.initial import init_student
     from benchmark.distillation.objectives import Objective
-    from benchmark.distillation.outputs import Teacher, teacher_outputs
+    from benchmark.distillation.outputs import teacher_outputs
+    from benchmark.distillation.teacher_cache import Teacher
     from benchmark.training.masking import SpecialTokens, mask_tokens
     from benchmark.training.pretrain import init_params, pretrain_program
     from benchmark.training.state import init_state

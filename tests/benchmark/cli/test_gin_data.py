@@ -22,6 +22,7 @@ from benchmark.cli.gin_data import MAX_CHARACTERS, MAX_STRING, read_gin_text
 from benchmark.cli.gin_loader import load
 from benchmark.cli.gin_statements import GinError
 from benchmark.config import RunConfig, fingerprint
+from benchmark.config.losses import LOSSES
 from tasks.system.repository import REPOSITORY
 from tests.benchmark.cli.test_gin_loader import BAD_LINES, RUN
 
@@ -106,7 +107,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "EncoderConfig.hidden_act": st.sampled_from(["relu", "gelu", "sigmoid"]),
     "OptimizerConfig.learning_rate": FLOATS,
     "OptimizerConfig.warmup_fraction": FLOATS,
-    "PhaseConfig.hidden_weight": FLOATS,
+    "PhaseConfig.weights": st.dictionaries(st.sampled_from(list(LOSSES)), FLOATS, min_size=1),
     "BaselineConfig.title": TEXT,
     "DataConfig.directory": TEXT,
     "DataConfig.pretrain_corpora": st.lists(TEXT, min_size=1, max_size=1) | st.tuples(TEXT),

@@ -41,10 +41,10 @@ SearchConfig.chip = @ChipConfig()
 DistillConfig.phases = (@transfer/PhaseConfig(), @PhaseConfig())
 PhaseConfig.name = 'distillation'
 PhaseConfig.steps = 10
-PhaseConfig.masked_lm_weight = 1.0
+PhaseConfig.weights = {'masked_lm': 1.0}
 PhaseConfig.optimizer = @OptimizerConfig()
 transfer/PhaseConfig.name = 'transfer'
-transfer/PhaseConfig.hidden_weight = 2.0
+transfer/PhaseConfig.weights = {'masked_lm': 1.0, 'hidden': 2.0}
 FinetuneConfig.optimizer = @finetune/OptimizerConfig()
 finetune/OptimizerConfig.learning_rate = 3e-5
 LatencyConfig.reference = @EncoderConfig()
@@ -87,6 +87,14 @@ def test_scopes_macros_and_nesting(run_file: Path) -> None:
     assert run.distill.phases[1].optimizer == config.OptimizerConfig()
     assert [(b.name, b.encoder.num_hidden_layers) for b in run.baselines] == [("wide", 2), ("deep", 4)]
     assert run.baselines[0].encoder == config.EncoderConfig(num_hidden_layers=2)
+
+
+def test_weights_are_a_dictionary_that_may_hold_macros(run_file: Path) -> None:
+    run_file.write_text(RUN + "HALF = 0.5\nPhaseConfig.weights = {\n  'hidden': %HALF,\n  'masked_lm': %SEED\n}\n")
+    loaded = load(["run.gin"])
+    assert loaded.config.distill.phases[1].weights == {"hidden": 0.5, "masked_lm": 3.0}
+    Path("again.gin").write_text(loaded.text)
+    assert load(["again.gin"]) == loaded
 
 
 def test_text_gives_the_same_run_without_noise(run_file: Path) -> None:
@@ -187,6 +195,19 @@ BAD_LINES = [
     ("deep/EncoderConfig.num_attention_heads = 3", 1, ["deep/EncoderConfig.num_attention_heads = 3", "a divisor"]),
     ("DataConfig.task_length = 1000", 1, ["at most max_position_embeddings = 512"]),
     ("DataConfig.tasks = ('glue_sst3_v1',)", 1, ["'glue_sst3_v1'", "glue_sst2_v1"]),
+    ("PhaseConfig.weights = {'maskd_lm': 1.0}", 1, ["in {feature_map, feature_mean,", "did you mean 'masked_lm'?"]),
+    ("transfer/PhaseConfig.weights = {'hidden': 1, 'x': 1}", 1, ["to float >= 0.0, without 'x'", "masked_lm, soft_"]),
+    ("PhaseConfig.weights = {'hidden': -1.0}", 1, ["PhaseConfig.weights = {'hidden': -1.0}", "to float >= 0.0"]),
+    ("PhaseConfig.weights = {'hidden': 1e999}", 1, ["finite"]),
+    ("PhaseConfig.weights = {'hidden': '1'}", 1, ["expected a mapping from str in {"]),
+    ("PhaseConfig.weights = {1: 1.0}", 1, ["expected a mapping from str in {"]),
+    ("PhaseConfig.weights = {%SEED: 1.0}", 1, ["expected a mapping from str in {"]),
+    ("PhaseConfig.weights = {'hidden': 0.0}", 1, ["expected a phase with a loss"]),
+    (
+        "PhaseConfig.hidden_weight = 2.0",
+        1,
+        ["replaced by PhaseConfig.weights; accepted: PhaseConfig.weights = {'hidden': 2.0, ...}"],
+    ),
     ("SearchSpace.hidden_size = (2, 1)", 1, ["distinct values in rising order"]),
     ("wide/BaselineConfig.name = 'deep'", line_of("baselines") - len(RUN.splitlines()), ["distinct names"]),
     (

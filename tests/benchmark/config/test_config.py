@@ -39,7 +39,7 @@ def phase(**changes: Any) -> PhaseConfig:
         "name": "distillation",
         "steps": 10,
         "optimizer": OptimizerConfig(),
-        "masked_lm_weight": 1.0,
+        "weights": {"masked_lm": 1.0},
     }
     return PhaseConfig(**(values | changes))
 
@@ -163,6 +163,21 @@ def test_fingerprint_of_a_value_never_changes() -> None:
     assert fingerprint({"a": [1, 2.5, None, True, "é"]}) == expected
 
 
+def test_weights_are_one_value_whatever_their_order() -> None:
+    one, two = phase(weights={"hidden": 1, "cosine": 2.5}), phase(weights={"cosine": 2.5, "hidden": 1})
+    assert one == two and hash(one) == hash(two) and repr(one) == repr(two) and fingerprint(one) == fingerprint(two)
+    assert one.weights == {"cosine": 2.5, "hidden": 1.0} and isinstance(one.weights["hidden"], float)
+    assert json.loads(canonical_json(one))["weights"] == {"cosine": 2.5, "hidden": 1.0}
+    # Terms are added in the order of the table.
+    assert one.terms == ("hidden", "cosine")
+    assert phase(weights={"masked_lm": 1.0, "hidden": 0.0}).terms == ("masked_lm",)
+    assert fingerprint(one) != fingerprint(phase(weights={"cosine": 2.5, "hidden": 1.5}))
+    given = {"hidden": 1.0}
+    kept = phase(weights=given)
+    given["hidden"] = 2.0
+    assert kept.weights == {"hidden": 1.0}
+
+
 def test_encoder_round_trip_and_unknown_field() -> None:
     encoder = EncoderConfig(hidden_size=256, intra_bottleneck_size=None, num_feedforward_networks=1)
     assert encoder_from_dict(json.loads(json.dumps(to_dict(encoder)))) == encoder
@@ -183,15 +198,29 @@ def test_a_flash_recipe_shortens_every_phase_and_keeps_at_least_one_step() -> No
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: phase(masked_lm_weight=0.0), r"PhaseConfig\.name = 'distillation': expected a phase with a loss"),
+        (
+            lambda: phase(weights={"masked_lm": 0.0}),
+            r"PhaseConfig\.weights = {'masked_lm': 0\.0}: expected a phase with a loss",
+        ),
         (lambda: phase(per_layer=True), r"PhaseConfig\.per_layer = True: expected False .* compares layers"),
-        (lambda: phase(per_layer=True, hidden_weight=1.0, layers="last"), r"PhaseConfig\.layers = 'last'"),
+        (lambda: phase(per_layer=True, weights={"hidden": 1.0}, layers="last"), r"PhaseConfig\.layers = 'last'"),
         (lambda: phase(mask_input=False), r"PhaseConfig\.mask_input = False: expected True .* masked-LM loss"),
         (
             lambda: phase(frozen=("head",)),
             r"PhaseConfig\.frozen = .*head.* in {embeddings, position_embeddings, layers",
         ),
-        (lambda: phase(hidden_weight=-1.0), r"PhaseConfig\.hidden_weight = -1\.0: expected float >= 0"),
+        (
+            lambda: phase(weights={"hidden": -1.0}),
+            r"PhaseConfig\.weights = {'hidden': -1\.0}: expected a mapping .* to float >= 0",
+        ),
+        (lambda: phase(weights={"hidden": float("nan")}), r"PhaseConfig\.weights = .*nan.*: expected a mapping"),
+        (lambda: phase(weights={"hidden": True}), r"PhaseConfig\.weights = .*True.*: expected a mapping"),
+        (lambda: phase(weights=("hidden", 1.0)), r"PhaseConfig\.weights = .*: expected a mapping from str in"),
+        (lambda: phase(weights={}), r"PhaseConfig\.weights = {}: expected a phase with a loss: .*feature_map, "),
+        (
+            lambda: phase(weights={"hiden": 1.0}),
+            r"PhaseConfig\.weights = {'hiden': 1\.0}: expected .*in {feature_map, .*} .*, without 'hiden'",
+        ),
         (
             lambda: DistillConfig(phases=(phase(), phase())),
             r"PhaseConfig\.name = 'distillation': expected a name of its",

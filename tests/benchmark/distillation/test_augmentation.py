@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.distillation import augmentation
-from benchmark.distillation.augmentation import Words, augment, augmented_ids, masked_lm_candidates, read_words
+from benchmark.distillation.augmentation import (
+    Replacement,
+    Words,
+    augment,
+    augmented_ids,
+    masked_lm_candidates,
+    read_words,
+)
 from benchmark.models.heads import MaskedLM
 from benchmark.training.masking import SpecialTokens
 from benchmark.training.pretrain import init_params
@@ -74,7 +82,8 @@ def some_rows(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 def test_against_a_slow_loop(words: Words, rows: tuple[np.ndarray, np.ndarray], seed: int, rate: float) -> None:
     ids, types = rows
     numbers = np.arange(len(ids)) + 5
-    copies = augmented_ids(ids, types, numbers, words, stub, copies=3, rate=rate, seed=seed)
+    how = Replacement(words, stub, 3, rate, seed)
+    copies = augmented_ids(ids, types, numbers, how)
     assert (copies.shape, copies.dtype) == ((len(ids), 3, ids.shape[1]), ids.dtype)
     for number, (row, type_row, made) in enumerate(zip(ids.tolist(), types.tolist(), copies.tolist(), strict=True)):
         allowed = slow_candidates(row, type_row)
@@ -87,10 +96,8 @@ def test_against_a_slow_loop(words: Words, rows: tuple[np.ndarray, np.ndarray], 
                 else:
                     assert new == old or (rate and new in allowed[place])
         # A row does not depend on those that are made with it.
-        alone = augmented_ids(
-            ids[number : number + 1], types[number : number + 1], numbers[number : number + 1], words, stub,
-            copies=3, rate=rate, seed=seed,
-        )  # fmt: skip
+        only = slice(number, number + 1)
+        alone = augmented_ids(ids[only], types[only], numbers[only], how)
         assert alone[0].tolist() == made
 
 
@@ -111,18 +118,15 @@ def test_replacement_is_that_of_the_numbers_drawn() -> None:
 def test_share_and_choice_are_those_asked_for(words: Words) -> None:
     dog, others = len(TOKENS) + 1, np.arange(len(TOKENS) + 2, len(TOKENS) + 6)
     ids = np.full((50, 10), dog, np.uint16)
-    made = augmented_ids(
-        ids, ids * 0, np.arange(50), words, lambda a, b, c: np.tile(others, (len(a), 1)), copies=20, rate=0.4, seed=1
-    )
+    how = Replacement(words, lambda a, b, c: np.tile(others, (len(a), 1)), 20, 0.4, 1)
+    made = augmented_ids(ids, ids * 0, np.arange(50), how)
     # 10,000 independent draws: five standard deviations.
     assert abs((made != dog).mean() - 0.4) < 5 * (0.4 * 0.6 / made.size) ** 0.5
     shares = [(made == other).mean() for other in others]
     assert all(abs(share - 0.1) < 5 * (0.1 * 0.9 / made.size) ** 0.5 for share in shares)
     # Copies, rows and seeds differ.
     assert len({row.tobytes() for row in made.reshape(-1, 10)}) > 500
-    again = augmented_ids(
-        ids, ids * 0, np.arange(50), words, lambda a, b, c: np.tile(others, (len(a), 1)), copies=20, rate=0.4, seed=2
-    )
+    again = augmented_ids(ids, ids * 0, np.arange(50), dataclasses.replace(how, seed=2))
     assert not np.array_equal(made, again)
 
 
@@ -158,7 +162,7 @@ def labelled(count: int) -> TokenArrays:
 
 
 def made(rows: TokenArrays, directory: Path, words: Words, candidates: Any = stub, block_rows: int = 4) -> TokenArrays:
-    return augment(rows, directory, words, candidates, copies=2, rate=0.4, seed=0, length=7, block_rows=block_rows)
+    return augment(rows, directory, Replacement(words, candidates, 2, 0.4, 0), length=7, block_rows=block_rows)
 
 
 def test_rows_on_disk_keep_their_features(words: Words, tmp_path: Path) -> None:

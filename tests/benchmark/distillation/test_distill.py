@@ -15,8 +15,9 @@ from benchmark.config import DistillConfig, EncoderConfig, OptimizerConfig, Phas
 from benchmark.distillation.distill import distill
 from benchmark.distillation.initial import init_student
 from benchmark.distillation.objectives import Objective
-from benchmark.distillation.outputs import Teacher
-from benchmark.distillation.teacher_cache import TeacherCache
+from benchmark.distillation.phases import run_phase
+from benchmark.distillation.teacher_cache import Teacher, TeacherCache
+from benchmark.training.job import TrainingJob
 from benchmark.training.masking import SpecialTokens
 from benchmark.training.pretrain import init_params
 from tasks.arrays.token_arrays import TokenArrays
@@ -24,6 +25,7 @@ from tasks.system.errors import StageError
 
 # For its imports, which tests replace.
 module: Any = importlib.import_module(distill.__module__)
+phase_module: Any = importlib.import_module(run_phase.__module__)
 
 SPECIAL = SpecialTokens(vocab_size=40, pad_id=0, cls_id=2, sep_id=3, mask_id=4)
 STUDENT = EncoderConfig(
@@ -57,12 +59,11 @@ TRANSFER = PhaseConfig(
     optimizer=OPTIMIZER,
     per_layer=True,
     frozen=("embeddings", "heads"),
-    feature_map_weight=100.0,
-    feature_mean_weight=5000.0,
-    feature_variance_weight=5.0,
-    attention_weight=1.0,
+    weights={"feature_map": 100.0, "feature_mean": 5000.0, "feature_variance": 5.0, "attention": 1.0},
 )
-DISTILL = PhaseConfig(name="distillation", steps=5, optimizer=OPTIMIZER, masked_lm_weight=1.0, ground_truth_ratio=0.5)
+DISTILL = PhaseConfig(
+    name="distillation", steps=5, optimizer=OPTIMIZER, weights={"masked_lm": 1.0}, ground_truth_ratio=0.5
+)
 LAYERS = (1, 3)
 RECIPE = DistillConfig(phases=(TRANSFER, DISTILL), batch_size=4, checkpoint_every=2, one_program=True)
 
@@ -114,8 +115,7 @@ def traces() -> Any:
 def run(
     recipe: DistillConfig, teacher: Teacher, rows: TokenArrays, directory: Path | None = None, **options: Any
 ) -> Any:
-    settings: dict[str, Any] = {"seed": 0, "name": "student", "progress": lambda line: None} | options
-    params, _ = distill(STUDENT, teacher, recipe, rows, SPECIAL, directory=directory, **settings)
+    params, _ = distill(STUDENT, teacher, recipe, rows, SPECIAL, TrainingJob("student", directory, **options))
     return params
 
 
@@ -144,7 +144,7 @@ def test_a_narrower_student_takes_over_what_fits(teacher: Teacher) -> None:
     assert np.array_equal(embeddings["position_embeddings"], own["position_embeddings"])
     assert start["projection"]["kernel"].shape == (12, 16)
     assert "embedding_projection" not in start
-    phases = (dataclasses.replace(TRANSFER, embedding_weight=1.0), DISTILL)
+    phases = (dataclasses.replace(TRANSFER, weights={**TRANSFER.weights, "embedding": 1.0}), DISTILL)
     both = start_of(narrow, teacher, phases=phases)
     assert both["embedding_projection"]["kernel"].shape == (12, 16)
     assert not np.array_equal(both["embedding_projection"]["kernel"], both["projection"]["kernel"])
@@ -180,14 +180,14 @@ class Stop(Exception):  # noqa: N818
 def states(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
     """Records name and parameters at the end of each phase, before the next one donates them."""
     seen: list[tuple[str, Any]] = []
-    original = module.fit
+    original = phase_module.fit
 
-    def recorded(*arguments: Any, **options: Any) -> Any:
-        state, report = original(*arguments, **options)
-        seen.append((options["name"], jax.tree.map(np.array, state.params)))
+    def recorded(start: Any, steps: Any, job: TrainingJob, **options: Any) -> Any:
+        state, report = original(start, steps, job, **options)
+        seen.append((job.name, jax.tree.map(np.array, state.params)))
         return state, report
 
-    monkeypatch.setattr(module, "fit", recorded)
+    monkeypatch.setattr(phase_module, "fit", recorded)
     return seen
 
 
@@ -210,15 +210,15 @@ def test_what_moves_and_when(teacher: Teacher, rows: TokenArrays, monkeypatch: p
 def test_layers_above_the_stage_stand_still(
     teacher: Teacher, rows: TokenArrays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = module.fit
+    original = phase_module.fit
     seen: list[Any] = []
 
-    def first_stage(state: Any, step: Any, inputs: Any, total: int, **options: Any) -> Any:
-        state, _ = original(state, step, inputs, total // 2, **options)
+    def first_stage(state: Any, steps: Any, job: TrainingJob, **options: Any) -> Any:
+        state, _ = original(state, dataclasses.replace(steps, total=steps.total // 2), job, **options)
         seen.append(state.params["student"]["encoder"]["layers"])
         raise Stop
 
-    monkeypatch.setattr(module, "fit", first_stage)
+    monkeypatch.setattr(phase_module, "fit", first_stage)
     with pytest.raises(Stop):
         run(RECIPE, teacher, rows)
     start = start_of(STUDENT, teacher)["student"]["encoder"]["layers"]
@@ -266,7 +266,7 @@ def test_teacher_in_the_step_gives_the_same_parameters(
     trainer = TrainerConfig(teacher_in_step=True, gradient_accumulation_steps=parts, steps_per_dispatch=together)
     # Another map, so that losses of other tests are not traced here again.
     cache, recipe = TeacherCache(2**30), dataclasses.replace(RECIPE, layer_map="last")
-    within = run(recipe, teacher, rows, trainer=trainer, cache=cache)
+    within = run(recipe, dataclasses.replace(teacher, cache=cache), rows, trainer=trainer)
     for a, b in zip(jax.tree.leaves(within), jax.tree.leaves(run(recipe, teacher, rows)), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-4)
     assert cache.computed == cache.live == 0
@@ -279,20 +279,34 @@ def test_every_stage_and_phase_runs_the_same_program(teacher: Teacher, rows: Tok
     assert traces[STUDENT, LAYERS, Objective.of(RECIPE.phases), "float32"] == 1
 
 
-def test_phases_that_differ_in_numbers_alone_share_a_program() -> None:
+def test_phases_that_differ_in_numbers_alone_share_a_program(
+    teacher: Teacher, rows: TokenArrays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heavier = {"masked_lm": 2.0}
     slower = dataclasses.replace(OPTIMIZER, learning_rate=1e-4, warmup_fraction=0.5)
-    other = dataclasses.replace(DISTILL, name="again", optimizer=slower, masked_lm_weight=2.0, ground_truth_ratio=0.1)
+    other = dataclasses.replace(DISTILL, name="again", optimizer=slower, weights=heavier, ground_truth_ratio=0.1)
     lamb = dataclasses.replace(DISTILL, name="lamb", optimizer=OptimizerConfig(name="lamb"))
-    recipe = dataclasses.replace(RECIPE, phases=(DISTILL, other, lamb), one_program=False)
-    run: Any = module._Run(STUDENT, TEACHER, recipe, None, SPECIAL, 0, None, "", print)
-    assert run.program(DISTILL) is run.program(other)
-    assert run.program(DISTILL)[0] is not run.program(TRANSFER)[0]
-    assert run.program(DISTILL)[1] is not run.program(lamb)[1]
+    recipe = dataclasses.replace(RECIPE, phases=(DISTILL, other, TRANSFER, lamb), one_program=False)
+    ran: dict[str, tuple[Any, Any]] = {}
+
+    def not_run(phase: Any, params: Any, job: TrainingJob, **options: Any) -> Any:
+        ran[phase.config.name] = phase.step, phase.optimizer
+        return params
+
+    monkeypatch.setattr(module, "run_phase", not_run)
+    run(recipe, teacher, rows)
+    assert ran[DISTILL.name][0] is ran["again"][0] and ran[DISTILL.name][1] is ran["again"][1]
+    assert ran[DISTILL.name][0] is not ran[TRANSFER.name][0]
+    assert ran[DISTILL.name][1] is not ran["lamb"][1]
 
 
 def test_rows_without_pairs_are_refused_where_next_sentence_counts(teacher: Teacher, rows: TokenArrays) -> None:
-    recipe = dataclasses.replace(RECIPE, phases=(dataclasses.replace(DISTILL, next_sentence_weight=1.0),))
-    with pytest.raises(StageError, match=r"next_sentence_weight = 1.0 .*'distillation'.*DataConfig.sentence_pairs"):
+    recipe = dataclasses.replace(
+        RECIPE, phases=(dataclasses.replace(DISTILL, weights={"masked_lm": 1.0, "next_sentence": 1.0}),)
+    )
+    with pytest.raises(
+        StageError, match=r"weights = .*'next_sentence': 1.0.* .*'distillation'.*DataConfig.sentence_pairs"
+    ):
         run(recipe, teacher, rows)
 
 
@@ -344,24 +358,13 @@ def test_an_interrupted_distillation_ends_with_the_same_bits(
 
 
 def test_a_distillation_in_parts_ends_with_the_same_bits(teacher: Teacher, rows: TokenArrays, tmp_path: Path) -> None:
-    whole, total = distill(STUDENT, teacher, RECIPE, rows, SPECIAL, seed=0, directory=None, name="s", progress=print)
+    whole, total = distill(STUDENT, teacher, RECIPE, rows, SPECIAL, TrainingJob("s"))
     seen: list[Any] = []
     # Inside a phase, twice at the same place, at the border of two phases, and beyond the end.
     first = RECIPE.phases[0].total_steps(STUDENT.num_hidden_layers)
     assert 3 < first < total - 2
     for stop, steps in ((3, 3), (3, 3), (first, first), (first + 2, first + 2), (total + 5, total)):
-        params, done = distill(
-            STUDENT,
-            teacher,
-            RECIPE,
-            rows,
-            SPECIAL,
-            seed=0,
-            directory=tmp_path,
-            name="s",
-            progress=print,
-            stop_after=stop,
-        )
+        params, done = distill(STUDENT, teacher, RECIPE, rows, SPECIAL, TrainingJob("s", tmp_path), stop_after=stop)
         assert done == steps
         seen.append(params)
     assert equal(seen[0], seen[1]) and not equal(seen[1], seen[2]) and not equal(seen[2], seen[3])
@@ -373,22 +376,21 @@ def test_students_that_share_a_cache_end_with_the_same_bits(teacher: Teacher, ro
     alone = run(RECIPE, teacher, rows)
     large = TeacherCache(2**30)
     for _ in range(2):
-        assert equal(run(RECIPE, teacher, rows, cache=large), alone)
+        assert equal(run(RECIPE, dataclasses.replace(teacher, cache=large), rows), alone)
     steps = sum(phase.total_steps(STUDENT.num_hidden_layers) for phase in RECIPE.phases)
     assert (large.computed, large.reused, large.live) == (steps, steps, 0)
     small = TeacherCache(large.memory_bytes // 2)
     for _ in range(2):
-        assert equal(run(RECIPE, teacher, rows, cache=small), alone)
+        assert equal(run(RECIPE, dataclasses.replace(teacher, cache=small), rows), alone)
     assert small.live == 2 * (steps - small.computed) > 0
     # Other masks or another seed are other batches.
-    other = run(RECIPE, teacher, rows, cache=large, seed=1)
+    other = run(RECIPE, dataclasses.replace(teacher, cache=large), rows, seed=1)
     assert large.computed == 2 * steps and not equal(other, alone)
 
 
 def test_other_widths_and_heads_need_no_care(teacher: Teacher, rows: TokenArrays) -> None:
     narrow = dataclasses.replace(STUDENT, hidden_size=12, num_attention_heads=1, num_hidden_layers=1)
-    options: dict[str, Any] = {"seed": 0, "directory": None, "name": "narrow", "progress": lambda line: None}
-    params, steps = distill(narrow, teacher, RECIPE, rows, SPECIAL, **options)
+    params, steps = distill(narrow, teacher, RECIPE, rows, SPECIAL, TrainingJob("narrow"))
     assert steps == 3 + 5
     assert jax.tree.map(np.shape, params) == jax.tree.map(np.shape, init_params(narrow, 0))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from benchmark.config import EncoderConfig, OptimizerConfig, PhaseConfig
-from benchmark.config.distillation import BATCH_TERMS, LAYER_TERMS
+from benchmark.config.losses import LOSSES
 from benchmark.distillation import losses
-from benchmark.distillation.objectives import Objective, loss_function
-from benchmark.distillation.outputs import Needs, teacher_outputs
+from benchmark.distillation.objectives import FUNCTIONS, Objective, loss_function
+from benchmark.distillation.outputs import Needs, Outputs, teacher_outputs
 from benchmark.models.heads import MaskedLM
 from benchmark.training.masking import MaskedBatch
 from benchmark.training.pretrain import init_params
+from tasks.system.repository import REPOSITORY
 
 STUDENT = EncoderConfig(
     vocab_size=30,
@@ -37,7 +38,7 @@ TEACHER = dataclasses.replace(
     STUDENT, num_hidden_layers=4, hidden_size=12, num_attention_heads=3, key_query_shared_bottleneck=False
 )
 LAYERS = (1, 3)
-TERMS = (*LAYER_TERMS, *BATCH_TERMS)
+TERMS = tuple(LOSSES)
 
 
 def phase(**settings: Any) -> PhaseConfig:
@@ -141,23 +142,21 @@ def compute(
 
 def test_every_term_enters_with_its_weight(params: Any, teacher_params: Any, expected: dict[str, Any]) -> None:
     weights = {term: 0.5 + number for number, term in enumerate(TERMS)}
-    config = phase(
-        temperature=2.0, ground_truth_ratio=0.25, **{f"{term}_weight": weight for term, weight in weights.items()}
-    )
+    config = phase(temperature=2.0, ground_truth_ratio=0.25, weights=weights)
     loss, parts = compute(Objective.of([config]), config, params, teacher_params, [0.5, 2.0])
     assert set(parts) == set(TERMS)
     for term in TERMS:
-        value = expected[term] @ np.array([0.5, 2.0]) if term in LAYER_TERMS else expected[term]
+        value = expected[term] @ np.array([0.5, 2.0]) if LOSSES[term].compares_layers else expected[term]
         np.testing.assert_allclose(parts[term], weights[term] * value, rtol=2e-5, err_msg=term)
     np.testing.assert_allclose(loss, sum(parts.values()), rtol=1e-6)
 
 
 def test_the_last_layer_alone(params: Any, teacher_params: Any, expected: dict[str, Any]) -> None:
     terms = ("cosine", "attention_relation", "value_relation")
-    config = phase(layers="last", **{f"{term}_weight": 1.0 for term in terms})
+    config = phase(layers="last", weights=dict.fromkeys(terms, 1.0))
     alone = Objective.of([config])
     # Beside a phase that reads all layers, in one program, the same comes out.
-    shared = Objective.of([config, phase(hidden_weight=1.0)])
+    shared = Objective.of([config, phase(weights={"hidden": 1.0})])
     assert (alone.last_layer, shared.last_layer) == (True, False)
     for objective in (alone, shared):
         _, parts = compute(objective, config, params, teacher_params)
@@ -166,7 +165,7 @@ def test_the_last_layer_alone(params: Any, teacher_params: Any, expected: dict[s
 
 
 def test_terms_of_other_phases_have_weight_0(params: Any, teacher_params: Any, expected: dict[str, Any]) -> None:
-    one, two = phase(hidden_weight=3.0), phase(masked_lm_weight=2.0, ground_truth_ratio=0.25)
+    one, two = phase(weights={"hidden": 3.0}), phase(weights={"masked_lm": 2.0}, ground_truth_ratio=0.25)
     objective = Objective.of([one, two])
     assert objective.terms == {"hidden", "masked_lm"}
     loss, parts = compute(objective, one, params, teacher_params)
@@ -178,7 +177,7 @@ def test_terms_of_other_phases_have_weight_0(params: Any, teacher_params: Any, e
 
 
 def test_hard_labels_ask_nothing_of_the_teacher(params: Any, teacher_params: Any) -> None:
-    config = phase(masked_lm_weight=1.0)
+    config = phase(weights={"masked_lm": 1.0})
     objective = Objective.of([config])
     assert objective.teacher_needs == Needs()
     loss, _ = compute(objective, config, params, teacher_params)
@@ -192,15 +191,15 @@ def test_hard_labels_ask_nothing_of_the_teacher(params: Any, teacher_params: Any
     ("settings", "student", "teacher"),
     [
         (
-            {"feature_map_weight": 1, "attention_weight": 1},
+            {"weights": {"feature_map": 1, "attention": 1}},
             "hidden_states attention_scores",
             "hidden_states attention_scores",
         ),
-        ({"masked_lm_weight": 1, "ground_truth_ratio": 0.5}, "logits", "logits"),
-        ({"masked_lm_weight": 1, "next_sentence_weight": 1}, "logits next_sentence", ""),
-        ({"soft_cross_entropy_weight": 1, "cosine_weight": 1}, "logits hidden_states", "logits hidden_states"),
-        ({"embedding_weight": 1, "value_relation_weight": 1}, "embeddings values", "embeddings values"),
-        ({"hidden_weight": 1, "layers": "last"}, "hidden_states last_layer", "hidden_states last_layer"),
+        ({"weights": {"masked_lm": 1}, "ground_truth_ratio": 0.5}, "logits", "logits"),
+        ({"weights": {"masked_lm": 1, "next_sentence": 1}}, "logits next_sentence_logits", ""),
+        ({"weights": {"soft_cross_entropy": 1, "cosine": 1}}, "logits hidden_states", "logits hidden_states"),
+        ({"weights": {"embedding": 1, "value_relation": 1}}, "embeddings values", "embeddings values"),
+        ({"weights": {"hidden": 1}, "layers": "last"}, "hidden_states last_layer", "hidden_states last_layer"),
     ],
 )
 def test_needs(settings: dict[str, Any], student: str, teacher: str) -> None:
@@ -221,7 +220,7 @@ def test_only_what_is_asked_for_is_handed_out(teacher_params: Any) -> None:
 
 
 def test_padding_never_matters(params: Any, teacher_params: Any) -> None:
-    config = phase(ground_truth_ratio=0.5, temperature=2.0, **{f"{term}_weight": 1.0 for term in TERMS})
+    config = phase(ground_truth_ratio=0.5, temperature=2.0, weights=dict.fromkeys(TERMS, 1.0))
     other = BATCH._replace(input_ids=jnp.where(BATCH.attention_mask > 0, BATCH.input_ids, 17))
     found = [
         compute(Objective.of([config]), config, params, teacher_params, batch=batch)[1] for batch in (BATCH, other)
@@ -229,3 +228,13 @@ def test_padding_never_matters(params: Any, teacher_params: Any) -> None:
     for term in TERMS:
         np.testing.assert_allclose(found[0][term], found[1][term], rtol=1e-5, err_msg=term)
         assert np.isfinite(found[0][term])
+
+
+def test_the_table_the_functions_and_the_documentation_agree() -> None:
+    """One list of losses: each has its function, an output that it can read, and its row in the documentation."""
+    assert set(FUNCTIONS) == set(LOSSES)
+    assert {loss.reads for loss in LOSSES.values()} <= set(Needs._fields) & set(Outputs._fields)
+    assert all(loss.function.endswith("_loss") and loss.source for loss in LOSSES.values())
+    text = (REPOSITORY / "docs" / "distillation.md").read_text(encoding="utf-8")
+    table = text[text.index("| Loss | Formula |") :].partition("\n\n")[0].splitlines()[2:]
+    assert sorted(line.split("`")[1] for line in table) == sorted(LOSSES)

@@ -28,7 +28,7 @@ PARAMS: dict[str, Any] = {
     "student": init_params(STUDENT, 0, next_sentence=True),
     "projection": {"kernel": np.zeros((8, 16), np.float32)},
 }
-PHASE = PhaseConfig(name="phase", steps=10, optimizer=OptimizerConfig(), hidden_weight=1.0)
+PHASE = PhaseConfig(name="phase", steps=10, optimizer=OptimizerConfig(), weights={"hidden": 1.0})
 
 
 def factors(phase: PhaseConfig, stage: int = 0) -> dict[str, Any]:

@@ -16,14 +16,17 @@ from benchmark.cli.gin_loader import load_run_config
 from benchmark.config import ConfigError, DistillConfig, EncoderConfig, OptimizerConfig, PhaseConfig
 from benchmark.distillation.distill import distill
 from benchmark.distillation.initial import init_student
-from benchmark.distillation.outputs import Teacher
+from benchmark.distillation.phases import run_phase
 from benchmark.distillation.rates import group_of
+from benchmark.distillation.teacher_cache import Teacher
+from benchmark.training.job import TrainingJob
 from benchmark.training.masking import SpecialTokens
 from benchmark.training.pretrain import init_params
 from tasks.arrays.token_arrays import TokenArrays
 from tasks.system.repository import REPOSITORY
 
 module: Any = importlib.import_module(distill.__module__)
+phase_module: Any = importlib.import_module(run_phase.__module__)
 
 NAMES = ("distilbert", "minilm", "mobilebert", "tinybert")
 ADAM = OptimizerConfig(name="adamw", weight_decay=0.01, clip_norm=1.0, beta1=0.9, beta2=0.999, epsilon=1e-6)
@@ -40,18 +43,14 @@ PUBLISHED = {
                 steps=10_000,
                 per_layer=True,
                 frozen=("embeddings", "heads"),
-                feature_map_weight=100.0,
-                feature_mean_weight=5000.0,
-                feature_variance_weight=5.0,
-                attention_weight=1.0,
+                weights={"feature_map": 100.0, "feature_mean": 5000.0, "feature_variance": 5.0, "attention": 1.0},
                 optimizer=dataclasses.replace(LAMB, warmup_fraction=0.0, end_factor=1.0),
             ),
             PhaseConfig(
                 name="distillation",
                 steps=500_000,
-                masked_lm_weight=1.0,
+                weights={"masked_lm": 1.0, "next_sentence": 1.0},
                 ground_truth_ratio=0.5,
-                next_sentence_weight=1.0,
                 optimizer=dataclasses.replace(LAMB, warmup_fraction=0.02, end_factor=1e-4, decay_from="start"),
             ),
         ),
@@ -66,9 +65,7 @@ PUBLISHED = {
                 steps=round(3 * 2.5e9 / (256 * 128)),
                 mask_input=False,
                 frozen=("heads",),
-                embedding_weight=1.0,
-                hidden_weight=1.0,
-                attention_score_weight=1.0,
+                weights={"embedding": 1.0, "hidden": 1.0, "attention_score": 1.0},
                 optimizer=dataclasses.replace(ADAM, learning_rate=5e-5, warmup_fraction=0.1),
             ),
         ),
@@ -84,10 +81,8 @@ PUBLISHED = {
                 steps=round(3 * 3.3e9 / (4096 * 512)),
                 layers="last",
                 frozen=("position_embeddings",),
-                soft_cross_entropy_weight=5.0,
+                weights={"soft_cross_entropy": 5.0, "masked_lm": 2.0, "cosine": 1.0},
                 temperature=2.0,
-                masked_lm_weight=2.0,
-                cosine_weight=1.0,
                 optimizer=OptimizerConfig(
                     name="adamw",
                     learning_rate=5e-4,
@@ -109,8 +104,7 @@ PUBLISHED = {
                 steps=400_000,
                 layers="last",
                 frozen=("heads",),
-                attention_relation_weight=1.0,
-                value_relation_weight=1.0,
+                weights={"attention_relation": 1.0, "value_relation": 1.0},
                 optimizer=dataclasses.replace(ADAM, learning_rate=5e-4, warmup_fraction=0.01),
             ),
         ),
@@ -122,7 +116,7 @@ PROBE = """
 probe/PhaseConfig.name = 'probe'
 probe/PhaseConfig.steps = 10
 probe/PhaseConfig.frozen = ('embeddings', 'layers')
-probe/PhaseConfig.masked_lm_weight = 1.0
+probe/PhaseConfig.weights = {'masked_lm': 1.0}
 probe/PhaseConfig.optimizer = @probe/OptimizerConfig()
 """
 ONLY_PHASE = {"tinybert": "general", "minilm": "relations"}
@@ -259,7 +253,7 @@ def test_a_short_distillation(name: str, teacher: Teacher, rows: TokenArrays, mo
     )
     losses: list[float] = []
     ends: list[tuple[Any, Any]] = []
-    make, train = module.make_train_step, module.fit
+    make, train = module.make_train_step, phase_module.fit
 
     def recording(*arguments: Any, **options: Any) -> Any:
         step = make(*arguments, **options)
@@ -278,11 +272,9 @@ def test_a_short_distillation(name: str, teacher: Teacher, rows: TokenArrays, mo
         return result
 
     monkeypatch.setattr(module, "make_train_step", recording)
-    monkeypatch.setattr(module, "fit", watched)
+    monkeypatch.setattr(phase_module, "fit", watched)
     student = STUDENTS[name]
-    params, total = distill(
-        student, teacher, recipe, rows, SPECIAL, seed=0, directory=None, name=name, progress=lambda line: None
-    )
+    params, total = distill(student, teacher, recipe, rows, SPECIAL, TrainingJob(name))
     assert total == len(losses) == sum(phase.total_steps(2) for phase in recipe.phases)
     # Stages of a transfer have losses of their own, as phases have.
     for first in range(0, total, steps):

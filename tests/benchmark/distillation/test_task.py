@@ -24,14 +24,17 @@ from benchmark.config import (
     TaskPhaseConfig,
 )
 from benchmark.config.task_distillation import PUBLISHED_COPIES
-from benchmark.distillation.outputs import Teacher
-from benchmark.distillation.task import TaskData, distill_task, phase_steps
+from benchmark.distillation.phases import run_phase
+from benchmark.distillation.task import distill_task, phase_steps
+from benchmark.distillation.teacher_cache import Teacher
 from benchmark.evaluation.predict import predict
 from benchmark.pipeline import distill_task as task_distillation
 from benchmark.pipeline import finetune
 from benchmark.pipeline.run_context import Run, SystemPlan
 from benchmark.training import checkpoints
+from benchmark.training.batches import TaskData
 from benchmark.training.finetune import initial_params, restore_params, without_unused_outputs
+from benchmark.training.job import TrainingJob
 from benchmark.training.pretrain import init_params
 from tasks.catalogue import get_task
 from tests.benchmark.training.test_finetune import SQUAD, SST2, STSB, toy_rows
@@ -39,6 +42,7 @@ from tests.helpers.encoders import small_encoder
 from tests.helpers.mnli_run import AX, MNLI, TINY, TRAIN_ROWS, make_run
 
 module: Any = importlib.import_module(distill_task.__module__)
+phase_module: Any = importlib.import_module(run_phase.__module__)
 
 # Plain layers, one batch size and one length: all tests share their programs.
 PLAIN: dict[str, Any] = {
@@ -56,12 +60,10 @@ LAYERS = TaskPhaseConfig(
     name="intermediate",
     epochs=(3.0,),
     optimizer=OPTIMIZER,
-    embedding_weight=1.0,
-    hidden_weight=1.0,
-    attention_score_weight=1.0,
+    weights={"embedding": 1.0, "hidden": 1.0, "attention_score": 1.0},
     frozen=("heads",),
 )
-PREDICTION = TaskPhaseConfig(name="prediction", epochs=(6.0,), optimizer=OPTIMIZER, soft_cross_entropy_weight=1.0)
+PREDICTION = TaskPhaseConfig(name="prediction", epochs=(6.0,), optimizer=OPTIMIZER, weights={"soft_cross_entropy": 1.0})
 CONFIG = TaskDistillConfig(recipe="toy", phases=(LAYERS, PREDICTION), batch_size=16, checkpoint_every=100)
 TASKS = (SST2, STSB, SQUAD)
 
@@ -81,17 +83,10 @@ def teacher_of(task: Any) -> Teacher:
     return Teacher(TEACHER, params | {name: params[name] | {"kernel": 10.0 * params[name]["kernel"]}})
 
 
-def learned(task: Any, directory: Path | None = None, config: TaskDistillConfig = CONFIG, **changes: Any) -> Any:
-    settings: dict[str, Any] = {
-        "epochs": tuple(phase.epochs[0] for phase in config.phases),
-        "seed": 0,
-        "directory": directory,
-        "name": "toy",
-        "progress": lambda line: None,
-    }
-    data = TaskData(task, toy_rows(task.kind, 48, 0), None, LENGTH, 0)
-    encoder = init_params(STUDENT, 0)["encoder"]
-    return distill_task(STUDENT, encoder, teacher_of(task), config, data, **(settings | changes))
+def learned(task: Any, directory: Path | None = None, config: TaskDistillConfig = CONFIG) -> Any:
+    data = TaskData(task, toy_rows(task.kind, 48, 0), LENGTH, 0)
+    encoder, epochs = init_params(STUDENT, 0)["encoder"], tuple(phase.epochs[0] for phase in config.phases)
+    return distill_task(STUDENT, encoder, teacher_of(task), config, data, epochs, TrainingJob("toy", directory))
 
 
 def metrics_of(directory: Path, phase: str) -> list[dict[str, float]]:
@@ -152,13 +147,13 @@ def test_the_prediction_loss_is_that_of_scipy(task: Any, tmp_path: Path) -> None
 
 def test_layers_come_first_and_leave_the_head_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, Any]] = []
-    original = module.fit
+    original = phase_module.fit
 
-    def recorded(state: Any, *arguments: Any, **options: Any) -> Any:
-        seen.append((options["name"], jax.tree.map(np.array, state.params)))
-        return original(state, *arguments, **options)
+    def recorded(state: Any, steps: Any, job: TrainingJob, **options: Any) -> Any:
+        seen.append((job.name, jax.tree.map(np.array, state.params)))
+        return original(state, steps, job, **options)
 
-    monkeypatch.setattr(module, "fit", recorded)
+    monkeypatch.setattr(phase_module, "fit", recorded)
     pretrained = init_params(STUDENT, 0)["encoder"]
     learned(SST2, tmp_path, dataclasses.replace(CONFIG, checkpoint_every=3))
     lines = metrics_of(tmp_path, "intermediate")
@@ -199,8 +194,8 @@ def test_phases_choose_their_rows_and_steps() -> None:
     rows, more = toy_rows("regression", 40, 0), toy_rows("regression", 120, 0)
     both = dataclasses.replace(LAYERS, augmented=("classification", "regression"))
     for task, phase, expected in ((STSB, both, more), (STSB, PREDICTION, rows), (SQUAD, both, rows)):
-        assert TaskData(task, rows, more, LENGTH, 0).chosen(phase) is expected
-    assert TaskData(STSB, rows, None, LENGTH, 0).chosen(both) is rows
+        assert TaskData(task, rows, LENGTH, 0, more).chosen(phase) is expected
+    assert TaskData(STSB, rows, LENGTH, 0).chosen(both) is rows
     assert phase_steps(LAYERS, 1.5, 41, 8) == 8
     assert phase_steps(dataclasses.replace(LAYERS, steps=3), 1.5, 41, 8) == 3
 
@@ -257,11 +252,11 @@ def test_the_stage_distils_students_and_nobody_else(run: Run, monkeypatch: pytes
     asked: list[tuple[str, int]] = []
     original = module.distill_task
 
-    def noted(*arguments: Any, **options: Any) -> Any:
-        data = arguments[4]
+    def noted(*arguments: Any) -> Any:
+        data, job = arguments[4], arguments[6]
         assert data.augmented is not None
-        asked.append((options["name"], data.augmented.num_rows))
-        return original(*arguments, **options)
+        asked.append((job.name, data.augmented.num_rows))
+        return original(*arguments)
 
     monkeypatch.setattr(module, "distill_task", noted)
     assert not finetune.finetune_stage(run)["reused"]
@@ -306,9 +301,7 @@ def test_the_shipped_recipe_has_the_published_numbers() -> None:
                 name="intermediate",
                 epochs=(20.0,),
                 augmented=("classification", "regression", "span"),
-                embedding_weight=1.0,
-                hidden_weight=1.0,
-                attention_score_weight=1.0,
+                weights={"embedding": 1.0, "hidden": 1.0, "attention_score": 1.0},
                 frozen=("heads",),
                 optimizer=dataclasses.replace(adam, learning_rate=5e-5, warmup_fraction=0.0, end_factor=1.0),
             ),
@@ -316,7 +309,7 @@ def test_the_shipped_recipe_has_the_published_numbers() -> None:
                 name="prediction",
                 epochs=(3.0,),
                 augmented=("classification",),
-                soft_cross_entropy_weight=1.0,
+                weights={"soft_cross_entropy": 1.0},
                 temperature=1.0,
                 optimizer=dataclasses.replace(adam, learning_rate=3e-5, warmup_fraction=0.1, end_factor=0.0),
             ),
@@ -337,11 +330,14 @@ def test_copies_are_those_of_the_program_unless_said_otherwise() -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: dataclasses.replace(PREDICTION, masked_lm_weight=1.0), "masked_lm_weight"),
+        (
+            lambda: dataclasses.replace(PREDICTION, weights={**PREDICTION.weights, "masked_lm": 1.0}),
+            "without 'masked_lm'",
+        ),
         (lambda: dataclasses.replace(LAYERS, per_layer=True), "per_layer"),
         (lambda: dataclasses.replace(LAYERS, epochs=()), "epochs"),
         (lambda: dataclasses.replace(LAYERS, augmented=("pairs",)), "augmented"),
-        (lambda: dataclasses.replace(CONFIG, phases=(LAYERS,)), "soft_cross_entropy_weight trains"),
+        (lambda: dataclasses.replace(CONFIG, phases=(LAYERS,)), "soft_cross_entropy trains"),
         (lambda: dataclasses.replace(CONFIG, phases=(PREDICTION, PREDICTION)), "a name of its own"),
         (
             lambda: dataclasses.replace(CONFIG, phases=(dataclasses.replace(PREDICTION, augmented=("span",)),)),

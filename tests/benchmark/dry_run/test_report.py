@@ -21,7 +21,7 @@ from baselines.catalogue import baselines
 from benchmark.cli.gin_loader import load
 from benchmark.config import ChipConfig, RunConfig, TargetConfig, TrainerConfig, fingerprint
 from benchmark.distillation.initial import init_student, student_shapes
-from benchmark.distillation.outputs import Teacher
+from benchmark.distillation.teacher_cache import Teacher
 from benchmark.dry_run import report, train_steps
 from benchmark.hardware.hlo_cycles import estimated_cycles
 from benchmark.hardware.tpu_compiler import Memory, compile_program, read_memory
@@ -92,7 +92,7 @@ def test_stages_that_train_nothing_evaluate_nothing(
 @pytest.mark.parametrize(
     ("binding", "words"),
     [
-        ("distill/PhaseConfig.next_sentence_weight=1.0", "the rows are no sentence pairs"),
+        ("distill/PhaseConfig.weights={'masked_lm': 1.0, 'next_sentence': 1.0}", "the rows are no sentence pairs"),
         ("teacher/EncoderConfig.num_hidden_layers=1", "cannot imitate a teacher of 1"),
         ("DistillConfig.initialise_from_teacher=True", "accepted: a student whose layers and head"),
     ],

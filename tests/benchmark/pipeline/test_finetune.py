@@ -18,7 +18,9 @@ from benchmark.pipeline import finetune as finetuning
 from benchmark.pipeline import record
 from benchmark.pipeline.run_context import Run
 from benchmark.training import checkpoints, finetune
+from benchmark.training.batches import TaskData
 from benchmark.training.initial import init_tree
+from benchmark.training.job import TrainingJob
 from tasks.catalogue import get_task
 from tasks.scoring import metrics
 from tests.helpers.mnli_run import AX, MISMATCHED, MNLI, TINY, make_run
@@ -30,10 +32,9 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     calls: list[tuple[Any, ...]] = []
     real = finetune.finetune
 
-    def noted(encoder: Any, params: Any, task: Any, rows: Any, length: int, pad: int, *rest: Any) -> Any:
-        config, epochs, seed, *_ = rest
-        calls.append((task.name, seed, epochs, length))
-        return real(encoder, params, task, rows, length, pad, *rest)
+    def noted(encoder: Any, params: Any, data: TaskData, config: Any, epochs: float, job: TrainingJob) -> Any:
+        calls.append((data.task.name, job.seed, epochs, data.length))
+        return real(encoder, params, data, config, epochs, job)
 
     monkeypatch.setattr(finetune, "finetune", noted)
     return calls

@@ -13,8 +13,9 @@ import pytest
 from benchmark.config import FinetuneConfig, OptimizerConfig
 from benchmark.evaluation.predict import predict
 from benchmark.models.heads import SequenceModel
-from benchmark.training.batches import make_batch, used_length
+from benchmark.training.batches import TaskData, make_batch, used_length
 from benchmark.training.finetune import CLASS_OUTPUTS, finetune, finetune_steps, label_bias, without_unused_outputs
+from benchmark.training.job import TrainingJob
 from benchmark.training.pretrain import init_params
 from tasks.arrays.token_arrays import TokenArrays
 from tasks.catalogue import get_task
@@ -50,7 +51,8 @@ def pretrained() -> Any:
 
 
 def tuned(pretrained: Any, task: Any, seed: int = 0, epochs: float = 8.0) -> Any:
-    return finetune(ENCODER, pretrained, task, toy_rows(task.kind, 256, 0), LENGTH, 0, CONFIG, epochs, seed, "toy")
+    data = TaskData(task, toy_rows(task.kind, 256, 0), LENGTH, 0)
+    return finetune(ENCODER, pretrained, data, CONFIG, epochs, TrainingJob("toy", seed=seed))
 
 
 def test_unused_labels_do_not_exist() -> None:

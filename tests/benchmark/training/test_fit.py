@@ -6,6 +6,7 @@ import shutil
 import struct
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.config import EncoderConfig, OptimizerConfig
+from benchmark.config import EncoderConfig, OptimizerConfig, TrainerConfig
 from benchmark.models.formulas import forward_flops, masked_lm_head_flops
 from benchmark.training import checkpoints, hooks
-from benchmark.training.fit import DivergedError, _dispatches, fit
-from benchmark.training.hooks import Event, Monitor, write_metrics
+from benchmark.training.fit import DivergedError, Steps, _dispatches, fit
+from benchmark.training.hooks import Event, Hook, write_metrics
+from benchmark.training.job import Monitor, TrainingJob
 from benchmark.training.metrics import Speed, known_peak, peak_flops, training_flops
 from benchmark.training.optimizers import make_direction
 from benchmark.training.state import init_state, make_train_step
@@ -64,10 +66,30 @@ def stopping(at: int) -> Any:
     return interrupted
 
 
-def run(directory: Path | None, given: Any = inputs, **options: Any) -> Any:
+def run(
+    directory: Path | None,
+    given: Any = inputs,
+    *,
+    steps_per_dispatch: int = 1,
+    checkpoint_every: int = 4,
+    steps: dict[str, Any] | None = None,
+    **options: Any,
+) -> Any:
+    """Fits; `steps` are further fields of `Steps`, and `options` of `TrainingJob`."""
     state = init_state({"w": jnp.arange(4.0)}, DIRECTION)
-    values: dict[str, Any] = {"name": "run", "directory": directory, "checkpoint_every": 4, "log_every": 5}
-    return fit(state, STEP, given, TOTAL, **(values | options))
+    trainer = TrainerConfig(log_every=5, steps_per_dispatch=steps_per_dispatch)
+    job = TrainingJob(**({"name": "run", "directory": directory, "trainer": trainer} | options))
+    return fit(state, Steps(STEP, given, TOTAL, **(steps or {})), job, checkpoint_every=checkpoint_every)
+
+
+@dataclass(frozen=True)
+class Listener(Monitor):
+    """Watches with one hook alone."""
+
+    hook: Hook = print
+
+    def hooks(self, name: str, progress: Any, directory: Path | None = None) -> tuple[Hook, ...]:
+        return (self.hook,)
 
 
 def equal(one: Any, two: Any) -> bool:
@@ -86,7 +108,7 @@ def undisturbed() -> dict[int, Any]:
 
 def test_what_a_hook_is_told(tmp_path: Path) -> None:
     told: list[Event] = []
-    state, report = run(tmp_path, hooks=[told.append])
+    state, report = run(tmp_path, monitor=Listener(hook=told.append))
     steps = [(event.kind, event.step) for event in told]
     # Every fifth step and every fourth, which is saved; the last one is the caller's to save.
     logs = sorted({5, 10, 15, 20} | {4, 8, 12, 16, 20} | {22})
@@ -157,7 +179,7 @@ def test_a_step_that_is_not_finite_ends_the_run(
     options: dict[str, Any] = {"steps_per_dispatch": size, "checkpoint_every": every}
     describe = {"describe_batch": lambda number: f"batch {number} (rows 7, 9)"}
     with pytest.raises(DivergedError) as caught:
-        run(tmp_path, spoilt(13, 14), **options, **describe)
+        run(tmp_path, spoilt(13, 14), steps=describe, **options)
     message = str(caught.value)
     assert message == (
         "run: loss is nan, furthest is nan, gradient_norm is nan at step 14 of 22, on batch 13 (rows 7, 9);"
@@ -264,7 +286,7 @@ def events(path: Path) -> list[tuple[int, dict[str, float]]]:
 def test_tensorboard_shows_what_the_metrics_file_holds(tmp_path: Path) -> None:
     monitor = Monitor(tensorboard=tmp_path / "tensorboard")
     assert not Monitor().hooks("a", print)[1:]
-    run(tmp_path / "run", hooks=monitor.hooks("student transfer", lambda line: None))
+    run(tmp_path / "run", monitor=monitor, name="student transfer")
     (path,) = (tmp_path / "tensorboard" / "student" / "transfer").iterdir()
     shown: dict[int, dict[str, float]] = {}
     for step, values in events(path):

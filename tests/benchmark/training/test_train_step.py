@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.config import EncoderConfig, OptimizerConfig, PhaseConfig
-from benchmark.config.distillation import BATCH_TERMS, LAYER_TERMS
+from benchmark.config.losses import LOSSES
 from benchmark.distillation.objectives import Objective, loss_function
 from benchmark.distillation.outputs import BATCH_AXES, teacher_outputs
 from benchmark.training.batches import count_tokens
@@ -141,9 +141,8 @@ def masked_batch(seed: int = 0) -> Any:
 
 def test_a_distillation_in_parts_gives_the_same_step() -> None:
     """All terms there are, whose means are over tokens, predictions and pairs, on arrays with two batch axes."""
-    terms = (*LAYER_TERMS, *BATCH_TERMS)
-    weights: dict[str, Any] = {f"{term}_weight": 1.0 for term in terms}
-    phase = PhaseConfig(name="all", steps=1, optimizer=OptimizerConfig(), ground_truth_ratio=0.5, **weights)
+    weights = dict.fromkeys(LOSSES, 1.0)
+    phase = PhaseConfig(name="all", steps=1, optimizer=OptimizerConfig(), ground_truth_ratio=0.5, weights=weights)
     objective = Objective.of([phase])
     loss = loss_function(ENCODER, (0,), objective)
     batch = masked_batch()._replace(next_sentence_labels=jnp.array([0, 1, -1, 1]))
@@ -162,7 +161,7 @@ def test_a_distillation_in_parts_gives_the_same_step() -> None:
         state = init_state({"student": init_params(ENCODER, 0, next_sentence=True)}, PLAIN)
         results.append(step(state, batch, np.float32(0.01), options))
     (_, figures), (_, others) = results
-    assert {*terms, "gradient_norm"} < set(figures)
+    assert {*weights, "gradient_norm"} < set(figures)
     assert int(figures["tokens"]) == 16 + 5 + 14 + 4
     assert_close(results[0], results[1], rtol=1e-4, atol=1e-5)
 

@@ -10,13 +10,14 @@ import numpy as np
 import optax
 import pytest
 
-from benchmark.config import EncoderConfig, OptimizerConfig, PretrainConfig
+from benchmark.config import EncoderConfig, OptimizerConfig, PretrainConfig, TrainerConfig
 from benchmark.evaluation.masked_lm import evaluate_masked_lm
 from benchmark.models.heads import MaskedLM, SequenceModel
 from benchmark.training import checkpoints
 from benchmark.training.batches import take_rows
-from benchmark.training.fit import DivergedError, fit
+from benchmark.training.fit import DivergedError, Steps, fit
 from benchmark.training.initial import init_tree
+from benchmark.training.job import TrainingJob
 from benchmark.training.masking import SpecialTokens, mask_tokens, num_predictions
 from benchmark.training.optimizers import learning_rate, make_direction
 from benchmark.training.pretrain import init_params, load_params, pretrain
@@ -229,17 +230,8 @@ def run(directory: Path | None, total: int = 20, *, stop_at: int | None = None, 
         return inputs(number)
 
     progress = lines.append if lines is not None else lambda line: None
-    return fit(
-        fresh_state(),
-        STEP,
-        interrupted,
-        total,
-        name="run",
-        directory=directory,
-        checkpoint_every=4,
-        log_every=5,
-        progress=progress,
-    )
+    job = TrainingJob("run", directory, trainer=TrainerConfig(log_every=5), progress=progress)
+    return fit(fresh_state(), Steps(STEP, interrupted, total), job, checkpoint_every=4)
 
 
 def test_a_rate_for_each_parameter() -> None:
@@ -282,7 +274,7 @@ def test_a_diverged_run_names_its_step(tmp_path: Path) -> None:
     with pytest.raises(
         DivergedError, match=r"student: loss is nan, gradient_norm is nan at step 8 of 20, on batch 7; there is no"
     ):
-        fit(fresh_state(), STEP, diverging, 20, name="student", log_every=5)
+        fit(fresh_state(), Steps(STEP, diverging, 20), TrainingJob("student", trainer=TrainerConfig(log_every=5)))
 
 
 @pytest.fixture(scope="module")
@@ -291,7 +283,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
         steps=30, batch_size=16, optimizer=OptimizerConfig(learning_rate=0.01), checkpoint_every=1000
     )
     rows = token_arrays(np.where(token_rows(64) > 4, 7, token_rows(64)))
-    return pretrain(TINY, config, rows, SPECIAL, 0, tmp_path_factory.mktemp("teacher"), lambda line: None)
+    return pretrain(TINY, config, rows, SPECIAL, TrainingJob("teacher", tmp_path_factory.mktemp("teacher")))
 
 
 def test_pretraining_learns_a_constant_text(trained: tuple[Any, Any]) -> None:
@@ -370,7 +362,7 @@ def test_pretraining_learns_next_sentence(tmp_path: Path) -> None:
     encoder = dataclasses.replace(TINY, pooler="tanh", initializer_range=0.1)
     optimizer = OptimizerConfig(learning_rate=0.02, weight_decay=0.0)
     config = PretrainConfig(steps=150, batch_size=32, optimizer=optimizer, checkpoint_every=1000)
-    params, report = pretrain(encoder, config, pairs_of_rows(256), SPECIAL, 0, tmp_path, lambda line: None)
+    params, report = pretrain(encoder, config, pairs_of_rows(256), SPECIAL, TrainingJob("teacher", tmp_path))
     assert report.last["next_sentence"] < report.last["loss"]
     # 37 rows in batches of 16: the last one holds fillers, which must not count.
     held_out = pairs_of_rows(37, seed=1)

@@ -1,0 +1,114 @@
+"""One phase of a distillation: its steps with their rates and settings, continued where an interrupted run left it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from benchmark.config import PhaseConfig
+from benchmark.distillation.objectives import Objective
+from benchmark.distillation.rates import rate_factors, stage_weights
+from benchmark.training import checkpoints, distributed
+from benchmark.training.fit import Steps, fit
+from benchmark.training.job import TrainingJob
+from benchmark.training.optimizers import learning_rate
+from benchmark.training.state import init_state
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A phase for one student, ready to run.
+
+    Attributes:
+        config: its settings.
+        objective: what its step computes.
+        step: as `make_train_step` gives it.
+        optimizer: the step's optimiser, without learning rate.
+        num_layers: layers of the student.
+        stage_steps: steps of a stage; a phase that does not go layer by layer has one stage.
+        batch: number of a batch -> the batch, as the step reads it.
+        describe_batch: number of a batch -> words for it.
+        flops: of one step.
+        constants: what all steps read, as `Steps` has it.
+        checkpoint_every: steps between checkpoints.
+        first_batch: number of the batch of its first step, where phases share one order of batches.
+    """
+
+    config: PhaseConfig
+    objective: Objective
+    step: Callable[..., Any]
+    optimizer: optax.GradientTransformation
+    num_layers: int
+    stage_steps: int
+    batch: Callable[[int], Any]
+    describe_batch: Callable[[int], str]
+    flops: float
+    constants: dict[str, Any] | None
+    checkpoint_every: int
+    first_batch: int = 0
+
+    def steps(self, params: Any) -> Steps:
+        """The steps that train `params`: of each the batch, the rate of every parameter, and the weights of the terms.
+
+        All stages have the same shapes, so that they share the compiled step.
+        """
+        config, stages = self.config, range(self.num_layers if self.config.per_layer else 1)
+        factors = [rate_factors(params, config, stage, self.num_layers) for stage in stages]
+        weights = [stage_weights(config, stage, self.num_layers) for stage in stages]
+        settings = [self.objective.settings(config, layers) for layers in weights]
+
+        def inputs(number: int) -> tuple[Any, Any, dict[str, Any]]:
+            # The schedule starts again with each stage.
+            stage, step = divmod(number, self.stage_steps)
+            rate = np.float32(learning_rate(config.optimizer, step, self.stage_steps))
+            rates = jax.tree.map(lambda factor: factor * rate, factors[stage])
+            return self.batch(self.first_batch + number), rates, settings[stage]
+
+        def describe(number: int) -> str:
+            return self.describe_batch(self.first_batch + number)
+
+        return Steps(self.step, inputs, self.stage_steps * len(stages), self.constants, describe, self.flops)
+
+
+def run_phase(
+    phase: Phase, params: dict[str, Any], job: TrainingJob, *, stop_after: int | None = None, keep: bool = True
+) -> dict[str, Any]:
+    """Runs a phase, or reads the result of an earlier call that ended it.
+
+    Args:
+        phase: the phase.
+        params: `student`, and the maps between widths next to it.
+        job: that of the whole distillation, of which the phase is a part.
+        stop_after: as `fit` has it.
+        keep: whether to keep the result, where the job has a directory.
+
+    Returns:
+        The parameters after it. A map between widths that the phase has no use for stays as it is.
+    """
+    name, own = phase.config.name, job.part(phase.config.name)
+    result = own.directory / "result" if own.directory is not None else None
+    damage = checkpoints.damage(result) if result is not None and result.exists() else None
+    if damage:
+        job.progress(f"{job.name}: the result of phase {name!r} is damaged and is made again: {damage}")
+    if result is not None:
+        whole = result.exists() and not damage
+        # Processes that train together take the word of the first: what another one sees of the folder may be older.
+        if whole if job.mesh is None else distributed.agree(whole):
+            return dict(checkpoints.restore(result, params))
+    moving = {part: params[part] for part in {"student", *phase.objective.projections} & params.keys()}
+    state, _ = fit(
+        init_state(moving, phase.optimizer),
+        phase.steps(moving),
+        own,
+        checkpoint_every=phase.checkpoint_every,
+        stop_after=stop_after,
+    )
+    params = params | state.params
+    if result is not None and keep:
+        checkpoints.save(result, params)
+    return params

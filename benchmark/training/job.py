@@ -1,0 +1,78 @@
+"""One training run: its name, folder and seed, how it trains, on which devices, and what watches it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmark.config import TrainerConfig
+from benchmark.training.hooks import Hook, Progress, show_bar, write_digests, write_lines, write_tensorboard
+from benchmark.training.state import DEFAULTS
+from tasks.system.progress import Show
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
+
+def silent(line: str) -> None:
+    """Takes a progress line and shows it nowhere."""
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """What watches the fits of a run, next to their own folders and progress lines.
+
+    Attributes:
+        tensorboard: folder of the event files; None for none.
+        peak_flops: peak of the devices, FLOP/s, for MFU; None where it is not known.
+        show: shows bars; None where lines do.
+        digests: whether fits keep the digests of their parameters, next to their metrics.
+    """
+
+    tensorboard: Path | None = None
+    peak_flops: float | None = None
+    show: Show | None = None
+    digests: bool = False
+
+    def hooks(self, name: str, progress: Progress, directory: Path | None = None) -> tuple[Hook, ...]:
+        """The hooks for the fit called `name`, whose words are the folders below `tensorboard`, in its folder."""
+        watching = [show_bar(self.show) if self.show else write_lines(progress)]
+        if self.tensorboard is not None:
+            watching.append(write_tensorboard(self.tensorboard.joinpath(*name.split())))
+        if self.digests and directory is not None:
+            watching.append(write_digests(directory / "digests.jsonl"))
+        return tuple(watching)
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """One training run, apart from the model, the data and the settings that it trains with.
+
+    Attributes:
+        name: shown in progress lines and errors.
+        directory: where checkpoints, results and metrics go; None keeps nothing.
+        seed: seeds initial values, data order and masking.
+        trainer: how to train.
+        mesh: the devices to train on; None for one.
+        monitor: what watches.
+        progress: receives one line now and then.
+    """
+
+    name: str
+    directory: Path | None = None
+    seed: int = 0
+    trainer: TrainerConfig = DEFAULTS
+    mesh: Mesh | None = None
+    monitor: Monitor = Monitor()
+    progress: Progress = silent
+
+    def part(self, name: str) -> TrainingJob:
+        """The job of one phase: its name stands after this one's, its folder lies in this one's."""
+        directory = self.directory / name if self.directory is not None else None
+        return dataclasses.replace(self, name=f"{self.name} {name}", directory=directory)
+
+    def hooks(self) -> tuple[Hook, ...]:
+        """The monitor's hooks for this job."""
+        return self.monitor.hooks(self.name, self.progress, self.directory)
