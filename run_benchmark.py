@@ -270,6 +270,9 @@ def main(words: Sequence[str] | None = None) -> int:
             print("\n".join(tree_lines(config)))
             print(f"fingerprint: {fingerprint(config)}\nworkdir: {workdir}\nstages: {', '.join(stages)}", flush=True)
             return rehearse(config, stages, gin_text)
+        # A run that began has its data, perhaps, and needs the folder no more.
+        if "data" in stages and not workdir.exists():
+            config.data.expanded_directory()
         # Publishing alone computes nothing.
         if stages != ("publish",):
             numerics.enforce(config.numerics, config.reduction_threads)

@@ -22,6 +22,8 @@ from tasks.materialize.request import MaterializeRequest
 from tasks.repository import REPOSITORY
 
 _LOG_TAIL_LINES = 20
+# They do not change the result.
+_TOKENIZER_THREADS = 2
 
 
 def environment(threads: int) -> dict[str, str]:
@@ -75,7 +77,7 @@ def run(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env=environment(request.processes),
+            env=environment(_TOKENIZER_THREADS),
             encoding="utf-8",
         )
         assert process.stdin is not None and process.stdout is not None
