@@ -1,7 +1,7 @@
 """Task-specific distillation: a student that was distilled in general learns a task from the fine-tuned teacher.
 
 Source: TinyBERT, arXiv 1909.10351, section 3.2, and its released program (`task_distill.py`). The phases are data, as
-in a recipe: first the layers, then the predictions. All tasks of a kind and all seeds share a compiled step.
+in a recipe: first the layers, then the predictions. All tasks with a head and all seeds share a compiled step.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from benchmark.distillation.outputs import BATCH_AXES, Needs, Outputs, Teacher, 
 from benchmark.distillation.rates import rate_factors, stage_weights
 from benchmark.training import checkpoints
 from benchmark.training.batches import describe_rows, make_batch
-from benchmark.training.finetune import initial_params, label_bias, task_model
+from benchmark.training.finetune import TaskHead, initial_params, label_bias, task_head, task_model
 from benchmark.training.fit import fit
 from benchmark.training.hooks import UNWATCHED, Monitor
 from benchmark.training.metrics import training_flops
@@ -45,7 +45,7 @@ class TaskBatch(NamedTuple):
         token_type_ids: `[batch, length]`.
         weights: ones, one for each distribution that is predicted: `[batch]`, or `[batch, 2]` for start and end.
         label: what a regression predicts, `[batch]`; None for other tasks.
-        label_bias: `label_bias` of a classification for each row, `[batch, CLASS_OUTPUTS]`; None for other tasks.
+        label_bias: `label_bias` of a classification for each row, `[batch, TaskHead.outputs]`; None for other tasks.
     """
 
     input_ids: Any
@@ -73,32 +73,32 @@ def task_batch(
 
 
 def task_outputs(
-    kind: str, encoder: EncoderConfig, params: Any, batch: TaskBatch, needs: Needs, compute_dtype: str = "float32"
+    head: TaskHead, encoder: EncoderConfig, params: Any, batch: TaskBatch, needs: Needs, compute_dtype: str = "float32"
 ) -> Outputs:
-    """Runs a model with the head of a kind of task and keeps what `needs` names; `compute_dtype` is that of products.
+    """Runs a model with the head of a task and keeps what `needs` names; `compute_dtype` is that of products.
 
     Returns:
         `logits` have the distribution on their last axis: `[batch, labels]`, `[batch, 2, length]` for start and end,
         and `[batch, 1]` of a regression.
     """
     inputs = batch.input_ids, batch.attention_mask, batch.token_type_ids
-    result = task_model(encoder, kind, compute_dtype).apply(
+    result = task_model(encoder, head, compute_dtype).apply(
         {"params": params}, *inputs, method="outputs", **needs.wanted
     )
     logits = result.logits
-    if kind == "classification":
+    if head.kind == "classification":
         logits = logits + batch.label_bias
-    elif kind == "span":
+    elif head.kind == "span":
         logits = logits.swapaxes(1, 2)
     return what_is_needed(needs, result.encoder, logits)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 4, 5))
 def _teacher_outputs(
-    kind: str, encoder: EncoderConfig, params: Any, batch: TaskBatch, needs: Needs, compute_dtype: str
+    head: TaskHead, encoder: EncoderConfig, params: Any, batch: TaskBatch, needs: Needs, compute_dtype: str
 ) -> Outputs:
     """The teacher's `task_outputs`: a program of its own, which all students of a process share."""
-    return task_outputs(kind, encoder, params, batch, needs, compute_dtype)
+    return task_outputs(head, encoder, params, batch, needs, compute_dtype)
 
 
 def _regression_losses(
@@ -114,7 +114,7 @@ def _regression_losses(
 
 @lru_cache(maxsize=16)
 def _program(
-    kind: str,
+    head: TaskHead,
     student: EncoderConfig,
     layers: tuple[int, ...],
     objective: Objective,
@@ -122,8 +122,8 @@ def _program(
     trainer: TrainerConfig,
 ) -> tuple[Any, Any]:
     """The jitted step of a phase, and its optimiser without learning rate."""
-    terms = _regression_losses if kind == "regression" else batch_losses
-    loss = loss_function(student, layers, objective, trainer.compute_dtype, partial(task_outputs, kind), terms)
+    terms = _regression_losses if head.kind == "regression" else batch_losses
+    loss = loss_function(student, layers, objective, trainer.compute_dtype, partial(task_outputs, head), terms)
     direction = make_direction(optimizer)
     step = make_train_step(
         loss,
@@ -211,7 +211,7 @@ def distill_task(
         StageError: the student has more layers than the teacher.
     """
     run = _Run(student, teacher, config, data, seed, directory, name, progress, trainer, monitor)
-    params: dict[str, Any] = {"student": initial_params(student, encoder_params, data.task.kind, seed)}
+    params: dict[str, Any] = {"student": initial_params(student, encoder_params, data.task, seed)}
     params |= init_projections(student, teacher.encoder, Objective.of(config.phases), seed)
     for phase, passes in zip(config.phases, epochs, strict=True):
         result = directory / phase.name / "result" if directory else None
@@ -247,20 +247,20 @@ class _Run:
     def train(self, phase: TaskPhaseConfig, epochs: float, params: Any) -> Any:
         """Runs the steps of a phase and gives the parameters back."""
         data, teacher, batch_size = self.data, self.teacher, self.config.batch_size
-        kind, objective, rows = data.task.kind, Objective.of([phase]), data.chosen(phase)
+        head, objective, rows = task_head(data.task), Objective.of([phase]), data.chosen(phase)
         depth = self.student.num_hidden_layers
         layers = layer_map(self.config.layer_map, depth, teacher.encoder.num_hidden_layers)
         step, direction = _program(
-            kind, self.student, layers, objective, phase.optimizer.without_schedule, self.trainer
+            head, self.student, layers, objective, phase.optimizer.without_schedule, self.trainer
         )
         factors = rate_factors(params, phase, 0, depth)
         settings = objective.settings(phase, stage_weights(phase, 0, depth))
-        needs, total = teacher_needs(kind, objective), phase_steps(phase, epochs, rows.num_rows, batch_size)
+        needs, total = teacher_needs(head.kind, objective), phase_steps(phase, epochs, rows.num_rows, batch_size)
 
         def inputs(number: int) -> tuple[Any, Any, dict[str, Any]]:
             indices = token_arrays.batch_indices(rows.num_rows, batch_size, number, self.seed)
             batch = task_batch(data.task, rows, indices, data.length, data.pad_id)
-            target = _teacher_outputs(kind, teacher.encoder, teacher.params, batch, needs, self.trainer.compute_dtype)
+            target = _teacher_outputs(head, teacher.encoder, teacher.params, batch, needs, self.trainer.compute_dtype)
             rate = np.float32(learning_rate(phase.optimizer, number, total))
             return (batch, target), jax.tree.map(lambda factor: factor * rate, factors), settings
 
