@@ -22,13 +22,6 @@ _SCALE = 0.001
 _TRAINED_TOKENS = 400
 _TRAINING_EXAMPLES = 200
 _SHOWN_TOKENS = 48
-# The embedded data has no files of these tasks.
-_OWN_ROWS = {
-    "glue_wnli_v1": "index\tsentence1\tsentence2\tlabel\n"
-    "0\tThe piano did not go through the door because it was too wide.\tThe piano was too wide.\t1\n",
-    "glue_ax_v1": "Premise\tHypothesis\tLabel\n"
-    "The boy who found the key did not open the box.\tThe boy opened the box.\tcontradiction\n",
-}
 
 
 def list_tasks() -> str:
@@ -119,10 +112,10 @@ def example(info: TaskInfo, directory: Path | None = None) -> str:
         if directory is None:
             root, origin = Path(folder) / "data", "the embedded data"
             microworld.generate(root, seed=0, scale=_SCALE)
-            if info.name in _OWN_ROWS:
+            if info.made_up_file:
                 path = root / info.official_file("validation")
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(_OWN_ROWS[info.name], encoding="utf-8")
+                path.write_text(info.made_up_file, encoding="utf-8")
                 origin = "made up, as the embedded data has none"
         else:
             root, origin = directory, str(directory)
