@@ -10,7 +10,7 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -59,7 +59,7 @@ def is_complete(directory: Path) -> bool:
       directory: the folder, which may not exist.
 
     Returns:
-      whether it can be used. `verify` also checks the content.
+      whether it can be used. `damage` also checks the content.
     """
     try:
         meta = json.loads((directory / META_FILE).read_text(encoding="utf-8"))
@@ -138,19 +138,6 @@ def damage(directory: Path | str) -> str | None:
     return None
 
 
-def verify(directory: Path | str) -> None:
-    """Reads every file of a directory and compares it with `meta.json`.
-
-    Args:
-      directory: the folder of token arrays.
-
-    Raises:
-      DataError: naming the first file that differs.
-    """
-    if found := damage(directory):
-        raise DataError(f"{found}; run the data stage again")
-
-
 @functools.lru_cache(maxsize=4)
 def _permutation(num_rows: int, seed: int, epoch: int) -> np.ndarray:
     # The seed and the epoch are the key of a counter-based generator: no state to carry from epoch to epoch.
@@ -191,9 +178,7 @@ def _permuted(positions: np.ndarray, num_rows: int, seed: int, epoch: int) -> np
     return values.astype(np.int64)
 
 
-def batch_indices(
-    num_rows: int, batch_size: int, step: int, seed: int, process_index: int = 0, process_count: int = 1
-) -> np.ndarray:
+def batch_indices(num_rows: int, batch_size: int, step: int, seed: int) -> np.ndarray:
     """Says which rows make up a batch, as a pure function of its arguments.
 
     Every epoch visits every row once, in an order of its own. Batches run on across the end of an epoch, so that no
@@ -208,25 +193,17 @@ def batch_indices(
       batch_size: the number of rows of a batch, over all processes.
       step: the batch's number, from 0.
       seed: decides the order.
-      process_index: which share of the batch to give, from 0.
-      process_count: among how many processes the batch is divided; it divides `batch_size`.
 
     Returns:
-      int64 `[batch_size / process_count]`. The shares of all processes, in their order, are the whole batch.
+      int64 `[batch_size]`.
 
     Raises:
-      DataError: if there are no rows to choose from, or the batch cannot be divided.
+      DataError: if there are no rows to choose from.
     """
     if num_rows < 1 or batch_size < 1 or step < 0:
         raise DataError(f"num_rows {num_rows}, batch_size {batch_size}, step {step}: at least 1, 1 and 0 are expected")
-    if batch_size % max(process_count, 1) or not 0 <= process_index < process_count:
-        raise DataError(
-            f"batch_size {batch_size}, process {process_index} of {process_count}: a batch size that is a multiple of"
-            " the number of processes is expected, and a process number from 0 below it"
-        )
-    share = batch_size // process_count
     parts = []
-    position, missing = step * batch_size + process_index * share, share
+    position, missing = step * batch_size, batch_size
     while missing:
         epoch, offset = divmod(position, num_rows)
         length = min(missing, num_rows - offset)
@@ -237,20 +214,3 @@ def batch_indices(
         position += length
         missing -= length
     return np.concatenate(parts)
-
-
-def take(
-    arrays: TokenArrays, indices: np.ndarray | Iterable[int], names: Iterable[str] | None = None
-) -> dict[str, np.ndarray]:
-    """Copies rows into memory.
-
-    Args:
-      arrays: the token arrays.
-      indices: `[batch]` row numbers.
-      names: the features to take; all by default.
-
-    Returns:
-      feature -> `[batch, ...]`.
-    """
-    rows = np.asarray(indices)
-    return {name: np.asarray(arrays.features[name][rows]) for name in (names or arrays.features)}

@@ -11,19 +11,14 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+# `official`: the publisher's file; the digest is in the checksums of TensorFlow Datasets 4.9 (`url_checksums/glue.txt`,
+# `datasets/squad/checksums.tsv`); for the vocabulary it is bert-base-uncased's.
+# `copy`: the GLUE file as a public copy of the benchmark has it (github.com/F0restL1n/BERT at 0d0288be), with the
+# official number of rows; no digest by the publisher is known.
+# `rebuilt`: official content put together again: MRPC's training rows from the publisher's file as GLUE does, SQuAD
+# v1.1 from the pages of its own explorer (training ids are made up, some answer offsets are chosen), MNLI and QQP from
+# a public Parquet copy (github.com/lanl/TTLoRAMoE at f2c87e05; MNLI without unread columns).
 Origin = Literal["official", "copy", "rebuilt"]
-
-ORIGINS: Mapping[Origin, str] = MappingProxyType(
-    {
-        "official": "the publisher's file: the digest is in the checksums of TensorFlow Datasets 4.9"
-        " (`url_checksums/glue.txt`, `datasets/squad/checksums.tsv`); for the vocabulary it is bert-base-uncased's",
-        "copy": "the GLUE file as a public copy of the benchmark has it (github.com/F0restL1n/BERT at 0d0288be),"
-        " with the official number of rows; no digest by the publisher is known",
-        "rebuilt": "official content put together again: MRPC's training rows from the publisher's file as GLUE does,"
-        " SQuAD v1.1 from the pages of its own explorer (training ids are made up, some answer offsets are chosen),"
-        " MNLI and QQP from a public Parquet copy (github.com/lanl/TTLoRAMoE at f2c87e05; MNLI without unread columns)",
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -34,7 +29,7 @@ class KnownFile:
       name: its official path below the data root.
       sha256: of the uncompressed content.
       bytes: of the uncompressed content.
-      origin: a key of `ORIGINS`.
+      origin: where the digest comes from.
     """
 
     name: str

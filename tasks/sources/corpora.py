@@ -94,37 +94,15 @@ def corpus_files(path: Path | HubCorpus) -> list[Path]:
     return files
 
 
-def read_documents(path: Path | str | HubCorpus) -> Iterator[list[str]]:
-    """Reads the documents of a pretraining corpus, in file order.
+def read_parts(path: Path | str | HubCorpus) -> Iterator[Part]:
+    """Reads a pretraining corpus in parts of bounded size, however long its documents are.
 
     Args:
       path: a file, a folder of files, or a corpus of a hub.
 
     Yields:
-      the sentences of one document; never an empty list. Headings stay, as sentences of their own; the titles of
-      WikiExtractor and WikiText documents do not.
-
-    Raises:
-      DataError: if there is no such file, it is no UTF-8 text, or it holds no document.
-    """
-    sentences: list[str] = []
-    current = 0
-    for part in read_parts(path):
-        if part.document != current:
-            yield sentences
-            sentences, current = [], part.document
-        sentences.extend(part.sentences)
-    yield sentences
-
-
-def read_parts(path: Path | str | HubCorpus) -> Iterator[Part]:
-    """Reads a pretraining corpus in parts of bounded size, however long its documents are.
-
-    Args:
-      path: a file or a folder of files.
-
-    Yields:
-      the parts of the documents, in file order. Joined, they are what `read_documents` gives.
+      the parts of the documents, in file order. Headings stay, as sentences of their own; the titles of WikiExtractor
+      and WikiText documents do not.
 
     Raises:
       DataError: if there is no such file, it is no UTF-8 text, or it holds no document.

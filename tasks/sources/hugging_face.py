@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from tasks.catalogue import TaskInfo
 from tasks.errors import DataError
+from tasks.files.bad_rows import OnBadRow
 from tasks.sources import conventions, shards
 
 # Where a repository of the hub keeps its parquet files; SQuAD's two name the folder after the configuration.
@@ -110,13 +111,14 @@ def missing_split(info: TaskInfo, root: Path, split: str) -> DataError:
     return missing(root / task.folder, task.split(split), f"the {split} split of {info.title}")
 
 
-def read_examples(info: TaskInfo, root: Path, split: str) -> Iterator[dict[str, Any]]:
+def read_examples(info: TaskInfo, root: Path, split: str, on_bad_row: OnBadRow = "error") -> Iterator[dict[str, Any]]:
     """Reads one split of a task.
 
     Args:
       info: the task.
       root: the folder that holds `glue/`, `squad/` and `squad_v2/`.
       split: `train`, `validation` or `test`.
+      on_bad_row: means nothing here; a copy with a bad row is refused.
 
     Yields:
       examples as `tasks.files.readers.read_examples` hands them out, in the order of the official file.
@@ -124,6 +126,7 @@ def read_examples(info: TaskInfo, root: Path, split: str) -> Iterator[dict[str, 
     Raises:
       DataError: if the split is missing or is not what it should be.
     """
+    del on_bad_row
     task = conventions.hub_task(info)
     folder, name = root / task.folder, task.split(split)
     files = split_files(folder, name)

@@ -16,6 +16,7 @@ import numpy as np
 
 from tasks.catalogue import TaskInfo
 from tasks.errors import DataError
+from tasks.files.bad_rows import OnBadRow
 from tasks.sources import conventions, shards
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*(/[\w.+-]+)*(:\d+\.\d+\.\d+)?")
@@ -145,13 +146,14 @@ def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text.splitlines()[0][:200] if text else ''}"
 
 
-def read_examples(info: TaskInfo, root: Path, split: str) -> Iterator[dict[str, Any]]:
+def read_examples(info: TaskInfo, root: Path, split: str, on_bad_row: OnBadRow = "error") -> Iterator[dict[str, Any]]:
     """Reads one split of a task.
 
     Args:
       info: the task.
       root: the TFDS data directory.
       split: `train`, `validation` or `test`.
+      on_bad_row: means nothing here; a copy with a bad row is refused.
 
     Yields:
       examples as `tasks.files.readers.read_examples` hands them out. TFDS stores examples in an order of its own. GLUE
@@ -161,6 +163,7 @@ def read_examples(info: TaskInfo, root: Path, split: str) -> Iterator[dict[str, 
     Raises:
       DataError: if the split is missing or is not what it should be.
     """
+    del on_bad_row
     task = conventions.hub_task(info)
     name = task.split(split)
     if not split_files(root, task.tfds, name):
