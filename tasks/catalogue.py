@@ -296,13 +296,13 @@ def get_task(name: str) -> TaskInfo:
     """Looks a task up.
 
     Args:
-      name: its versioned name, such as `glue_sst2_v1`.
+        name: its versioned name, such as `glue_sst2_v1`.
 
     Returns:
-      the entry of `TASKS`.
+        The entry of `TASKS`.
 
     Raises:
-      DataError: if there is no such task; the message names the nearest ones.
+        DataError: if there is no such task; the message names the nearest ones.
     """
     if name not in TASKS:
         raise DataError(f"unknown task '{name}': {nearest_match_hint(name, TASKS)}")
@@ -312,11 +312,8 @@ def get_task(name: str) -> TaskInfo:
 def text_field_names(info: TaskInfo) -> tuple[str, ...]:
     """Names the text fields of an example as `tasks.files.readers.read_examples` hands it out.
 
-    Args:
-      info: the task.
-
     Returns:
-      the official names where a task has its own (QNLI, QQP, SQuAD), else `sentence` or `sentence1`, `sentence2`.
+        The official names where a task has its own (QNLI, QQP, SQuAD), else `sentence` or `sentence1`, `sentence2`.
     """
     if len(info.text_columns) == 1:
         return ("sentence",)

@@ -15,7 +15,7 @@ class DataError(ValueError):
         """Keeps the message on one line of printable characters, so that a command can print it as it is.
 
         Args:
-          message: what is wrong, where, and what would be accepted.
+            message: what is wrong, where, and what would be accepted.
         """
         line = " ".join(str(message).split())
         super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line))
@@ -24,11 +24,8 @@ class DataError(ValueError):
 def shown(value: object) -> str:
     """Shortens a value of a file for a message: a cell may be a megabyte long.
 
-    Args:
-      value: anything.
-
     Returns:
-      its text, or the beginning of it and `...`.
+        Its text, or the beginning of it and `...`.
     """
     text = str(value)
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
@@ -37,12 +34,8 @@ def shown(value: object) -> str:
 def nearest_match_hint(name: str, known: Iterable[str]) -> str:
     """Says which known names are close to a wrong one.
 
-    Args:
-      name: the name that was asked for.
-      known: the names that exist.
-
     Returns:
-      `did you mean A or B?`, or the list of all known names when none is close.
+        `did you mean A or B?`, or the list of all known names when none is close.
     """
     choices = sorted(known)
     close = difflib.get_close_matches(name, choices, n=3, cutoff=0.6)

@@ -26,11 +26,11 @@ class MetricInfo:
     """A score: how to read it.
 
     Attributes:
-      name: the key of the score.
-      higher_is_better: the direction.
-      minimum: the lowest possible value, in percent.
-      maximum: the highest possible value, in percent.
-      description: one sentence.
+        name: the key of the score.
+        higher_is_better: the direction.
+        minimum: the lowest possible value, in percent.
+        maximum: the highest possible value, in percent.
+        description: one sentence.
     """
 
     name: str
@@ -95,31 +95,31 @@ class TaskInfo:
     """A task as data.
 
     Attributes:
-      name: the versioned name.
-      title: the name people use, such as `MNLI-m`.
-      kind: `classification` (integer labels), `regression` (float labels) or `span` (answers cut from a context).
-      directory: the folder of its files below the data root, in the official layout.
-      split_stems: split -> file name without `.tsv` or `.json` (and without `.gz` or `.xz`).
-      other_files: split -> further names under which people have its file, relative to the parent of `directory`.
-      parts: split -> file names in `directory` that the split can be made of; see `tasks.files.layouts`.
-      optional_splits: the splits that a run can do without.
-      text_columns: the official columns of the text, one or two, in the order in which the model reads them.
-      label_column: the official column of the label ("" for span tasks).
-      renamed_columns: split -> {column: what this split's file calls it}.
-      label_names: the official label strings, a label's position being its id (empty for regression and span tasks).
-      label_range: lowest and highest label of a regression task.
-      headerless_columns: the column names of splits whose file has no header line.
-      metrics: names in `METRICS`, the primary one first.
-      split_sizes: split -> official number of examples.
-      size_tolerance: how far a count may be from the official one and still be right.
-      skips_broken_rows: whether rows with a wrong number of columns are skipped (the official QQP file has some).
-      trained_on: the task whose fine-tuned model predicts this one, which has no training data ("" for the others).
-      max_length: the customary number of tokens per row.
-      in_averages: the ids of the averages (`tasks.scoring.averages.AVERAGES`) that the task is part of.
-      hub: how hubs hold the task (None: it is read from official files only).
-      made_up_file: a validation file of one row to describe the task with ("": the embedded data has the task).
-      citation: where the task comes from.
-      download: where its files are.
+        name: the versioned name.
+        title: the name people use, such as `MNLI-m`.
+        kind: `classification` (integer labels), `regression` (float labels) or `span` (answers cut from a context).
+        directory: the folder of its files below the data root, in the official layout.
+        split_stems: split -> file name without `.tsv` or `.json` (and without `.gz` or `.xz`).
+        other_files: split -> further names under which people have its file, relative to the parent of `directory`.
+        parts: split -> file names in `directory` that the split can be made of; see `tasks.files.layouts`.
+        optional_splits: the splits that a run can do without.
+        text_columns: the official columns of the text, one or two, in the order in which the model reads them.
+        label_column: the official column of the label ("" for span tasks).
+        renamed_columns: split -> {column: what this split's file calls it}.
+        label_names: the official label strings, a label's position being its id (empty for regression and span tasks).
+        label_range: lowest and highest label of a regression task.
+        headerless_columns: the column names of splits whose file has no header line.
+        metrics: names in `METRICS`, the primary one first.
+        split_sizes: split -> official number of examples.
+        size_tolerance: how far a count may be from the official one and still be right.
+        skips_broken_rows: whether rows with a wrong number of columns are skipped (the official QQP file has some).
+        trained_on: the task whose fine-tuned model predicts this one, which has no training data ("" for the others).
+        max_length: the customary number of tokens per row.
+        in_averages: the ids of the averages (`tasks.scoring.averages.AVERAGES`) that the task is part of.
+        hub: how hubs hold the task (None: it is read from official files only).
+        made_up_file: a validation file of one row to describe the task with ("": the embedded data has the task).
+        citation: where the task comes from.
+        download: where its files are.
     """
 
     name: str
@@ -190,11 +190,8 @@ class TaskInfo:
     def official_file(self, split: str) -> str:
         """Names the official file of a split.
 
-        Args:
-          split: a key of `split_stems`.
-
         Returns:
-          its path below the data root, uncompressed.
+            Its path below the data root, uncompressed.
         """
         return f"{self.directory}/{self.split_stems[split]}{self.extension}"
 
@@ -202,7 +199,7 @@ class TaskInfo:
         """Digests everything that a score of this task depends on, its metrics' directions and ranges included.
 
         Returns:
-          16 hexadecimal digits; a published entry keeps them for ever.
+            16 hexadecimal digits; a published entry keeps them for ever.
         """
         values = {
             f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in self.NOT_IN_DEFINITION

@@ -33,9 +33,9 @@ class TokenArrays:
     """The features of one split.
 
     Attributes:
-      directory: where they lie.
-      features: name -> memory-mapped array, all with the same first dimension.
-      meta: the content of `meta.json`.
+        directory: where they lie.
+        features: name -> memory-mapped array, all with the same first dimension.
+        meta: the content of `meta.json`.
     """
 
     directory: Path
@@ -56,10 +56,10 @@ def is_complete(directory: Path) -> bool:
     """Checks cheaply whether a directory of token arrays is whole: `meta.json` and the sizes that it states.
 
     Args:
-      directory: the folder, which may not exist.
+        directory: the folder, which may not exist.
 
     Returns:
-      whether it can be used. `damage` also checks the content.
+        Whether it can be used. `damage` also checks the content.
     """
     try:
         meta = json.loads((directory / META_FILE).read_text(encoding="utf-8"))
@@ -72,13 +72,13 @@ def load(directory: Path | str) -> TokenArrays:
     """Opens token arrays without reading them.
 
     Args:
-      directory: a folder that `tasks.materialize.steps` wrote.
+        directory: a folder that `tasks.materialize.steps` wrote.
 
     Returns:
-      its memory-mapped features. The directory counts as used for as long as the result lives.
+        Its memory-mapped features. The directory counts as used for as long as the result lives.
 
     Raises:
-      DataError: if the folder is missing or incomplete.
+        DataError: if the folder is missing or incomplete.
     """
     directory = Path(directory)
     if not is_complete(directory):
@@ -99,11 +99,8 @@ def load(directory: Path | str) -> TokenArrays:
 def load_examples(directory: Path | str) -> list[dict[str, Any]]:
     """Reads the examples of a span task.
 
-    Args:
-      directory: the folder of its token arrays.
-
     Returns:
-      the examples (`id`, `title`, `question`, `context`, `answers`, `is_impossible`) in the order of `example_index`.
+        The examples (`id`, `title`, `question`, `context`, `answers`, `is_impossible`) in the order of `example_index`.
     """
     with (Path(directory) / EXAMPLES_FILE).open(encoding="utf-8") as file:
         return [json.loads(line) for line in file]
@@ -112,11 +109,8 @@ def load_examples(directory: Path | str) -> list[dict[str, Any]]:
 def damage(directory: Path | str) -> str | None:
     """Reads every file of a directory and compares it with `meta.json`: its size, its digest, its shape.
 
-    Args:
-      directory: the folder of token arrays.
-
     Returns:
-      one line that names the first file that differs, or None where all is well.
+        One line that names the first file that differs, or None where all is well.
     """
     directory = Path(directory)
     try:
@@ -189,16 +183,16 @@ def batch_indices(num_rows: int, batch_size: int, step: int, seed: int) -> np.nd
     hundreds of megabytes in every process; there each batch is computed by itself.
 
     Args:
-      num_rows: the number of rows of the data, at least 1.
-      batch_size: the number of rows of a batch, over all processes.
-      step: the batch's number, from 0.
-      seed: decides the order.
+        num_rows: the number of rows of the data, at least 1.
+        batch_size: the number of rows of a batch, over all processes.
+        step: the batch's number, from 0.
+        seed: decides the order.
 
     Returns:
-      int64 `[batch_size]`.
+        int64 `[batch_size]`.
 
     Raises:
-      DataError: if there are no rows to choose from.
+        DataError: if there are no rows to choose from.
     """
     if num_rows < 1 or batch_size < 1 or step < 0:
         raise DataError(f"num_rows {num_rows}, batch_size {batch_size}, step {step}: at least 1, 1 and 0 are expected")

@@ -28,7 +28,7 @@ def list_tasks() -> str:
     """Lists every task.
 
     Returns:
-      a table: name, title, kind, metrics, examples of each split, tokens per row, where its model is trained.
+        A table: name, title, kind, metrics, examples of each split, tokens per row, where its model is trained.
     """
     rows: list[tuple[str, ...]] = [
         ("name", "title", "kind", "metrics", "train", "validation", "test", "length", "model of")
@@ -55,11 +55,8 @@ def list_tasks() -> str:
 def facts(info: TaskInfo) -> str:
     """Describes a task.
 
-    Args:
-      info: the task.
-
     Returns:
-      its catalogue entry in words, and what is known of its files.
+        Its catalogue entry in words, and what is known of its files.
     """
     lines = [f"{info.name}: {info.title} ({info.kind}; {info.citation})"]
     if info.trained_on:
@@ -99,14 +96,14 @@ def example(info: TaskInfo, directory: Path | None = None) -> str:
     """Shows the first example of a task before and after preprocessing.
 
     Args:
-      info: the task.
-      directory: the data root; None generates a small part of the embedded data.
+        info: the task.
+        directory: the data root; None generates a small part of the embedded data.
 
     Returns:
-      the example as it is read, its tokens, and what the model gets.
+        The example as it is read, its tokens, and what the model gets.
 
     Raises:
-      DataError: if the files cannot be read.
+        DataError: if the files cannot be read.
     """
     with tempfile.TemporaryDirectory() as folder:
         if directory is None:
@@ -200,14 +197,14 @@ def describe(info: TaskInfo, directory: Path | None = None) -> str:
     """Describes a task and shows an example of it.
 
     Args:
-      info: the task.
-      directory: the data root; None shows an example of the embedded data.
+        info: the task.
+        directory: the data root; None shows an example of the embedded data.
 
     Returns:
-      lines for a terminal.
+        Lines for a terminal.
 
     Raises:
-      DataError: if the files cannot be read.
+        DataError: if the files cannot be read.
     """
     if directory is not None and not directory.is_dir():
         raise DataError(f"{directory} is no folder; the folder that holds glue/ and squad/ is expected")

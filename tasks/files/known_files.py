@@ -26,10 +26,10 @@ class KnownFile:
     """A file whose content is known.
 
     Attributes:
-      name: its official path below the data root.
-      sha256: of the uncompressed content.
-      bytes: of the uncompressed content.
-      origin: where the digest comes from.
+        name: its official path below the data root.
+        sha256: of the uncompressed content.
+        bytes: of the uncompressed content.
+        origin: where the digest comes from.
     """
 
     name: str
@@ -105,9 +105,9 @@ def known_versions(name: str) -> tuple[KnownFile, ...]:
     """Lists what is known of one file.
 
     Args:
-      name: its official path below the data root.
+        name: its official path below the data root.
 
     Returns:
-      its known contents; official ones first.
+        Its known contents; official ones first.
     """
     return tuple(file for file in KNOWN_FILES.values() if file.name == name)

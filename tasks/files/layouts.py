@@ -22,9 +22,9 @@ class SplitFiles:
     """The files that one split is read from.
 
     Attributes:
-      table: the file with the rows.
-      validation_ids: the file with the ids of the validation rows, where `table` holds training and validation rows.
-      official_names: for each file the name by which `tasks.files.known_files` knows it.
+        table: the file with the rows.
+        validation_ids: the file with the ids of the validation rows, where `table` holds training and validation rows.
+        official_names: for each file the name by which `tasks.files.known_files` knows it.
     """
 
     table: Path
@@ -64,13 +64,8 @@ def _places(info: TaskInfo, directory: Path, split: str) -> Iterator[tuple[tuple
 def find_all(info: TaskInfo, directory: Path | str, split: str) -> list[SplitFiles]:
     """Finds every file that a split can be read from.
 
-    Args:
-      info: the task.
-      directory: the data root.
-      split: `train`, `validation` or `test`.
-
     Returns:
-      what is there, in order of preference: readers use the first.
+        What is there, in order of preference: readers use the first.
     """
     if split not in info.split_stems:
         return []
@@ -87,13 +82,8 @@ def find_all(info: TaskInfo, directory: Path | str, split: str) -> list[SplitFil
 def find(info: TaskInfo, directory: Path | str, split: str) -> SplitFiles | None:
     """Finds the files that a split is read from.
 
-    Args:
-      info: the task.
-      directory: the data root.
-      split: `train`, `validation` or `test`.
-
     Returns:
-      the files, or None where there are none.
+        The files, or None where there are none.
     """
     return next(iter(find_all(info, directory, split)), None)
 
@@ -115,7 +105,7 @@ def require(info: TaskInfo, directory: Path | str, split: str) -> SplitFiles:
     """Finds the files of a split that must be there.
 
     Raises:
-      DataError: they are not; see `missing`.
+        DataError: they are not; see `missing`.
     """
     files = find(info, directory, split)
     if files is None:

@@ -30,11 +30,11 @@ def environment(threads: int) -> dict[str, str]:
     """Gives the environment of the child.
 
     Args:
-      threads: how many threads the tokenizer may use.
+        threads: how many threads the tokenizer may use.
 
     Returns:
-      the caller's environment, with accelerators hidden (SeqIO imports JAX, which would reserve their memory) and
-      TensorFlow quiet.
+        The caller's environment, with accelerators hidden (SeqIO imports JAX, which would reserve their memory) and
+        TensorFlow quiet.
     """
     paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
@@ -58,17 +58,17 @@ def run(
     """Runs the child and waits for it.
 
     Args:
-      request: what to make.
-      output: the folder for the result.
-      progress: gets the lines of the child's progress as they come.
-      show: gets the fields of `tasks.materialize.progress.State`, a few times a second during long steps.
+        request: what to make.
+        output: the folder for the result.
+        progress: gets the lines of the child's progress as they come.
+        show: gets the fields of `tasks.materialize.progress.State`, a few times a second during long steps.
 
     Returns:
-      the content of `data.json`.
+        The content of `data.json`.
 
     Raises:
-      DataError: the child's, unchanged.
-      RuntimeError: if the child died otherwise; the message ends with the end of its log.
+        DataError: the child's, unchanged.
+        RuntimeError: if the child died otherwise; the message ends with the end of its log.
     """
     message = json.dumps({"request": dataclasses.asdict(request), "output": str(output)})
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:

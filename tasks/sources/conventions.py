@@ -21,11 +21,8 @@ from tasks.errors import DataError
 def hub_task(info: TaskInfo) -> HubTask:
     """Looks up how the hubs hold a task.
 
-    Args:
-      info: the task.
-
     Raises:
-      DataError: if the catalogue does not say it.
+        DataError: if the catalogue does not say it.
     """
     if info.hub is None:
         known = ", ".join(name for name, other in TASKS.items() if other.hub)
@@ -39,18 +36,18 @@ def examples(
     """Turns rows of a hub into examples.
 
     Args:
-      info: the task.
-      split: `train`, `validation` or `test`; labels of a test split become -1, as in the official files.
-      rows: column -> plain Python value, in the order of the official file. A row's position becomes its `idx`: the
-        hubs' own numbers count rows of source files, some of which went to another split or were dropped.
-      class_names: what the data set itself says of its label ids; None where it says nothing.
-      place: what an error message begins with.
+        info: the task.
+        split: `train`, `validation` or `test`; labels of a test split become -1, as in the official files.
+        rows: column -> plain Python value, in the order of the official file. A row's position becomes its `idx`: the
+            hubs' own numbers count rows of source files, some of which went to another split or were dropped.
+        class_names: what the data set itself says of its label ids; None where it says nothing.
+        place: what an error message begins with.
 
     Yields:
-      examples as `tasks.files.readers.read_examples` hands them out.
+        Examples as `tasks.files.readers.read_examples` hands them out.
 
     Raises:
-      DataError: on a value that is no text, no label or no answer of its context.
+        DataError: on a value that is no text, no label or no answer of its context.
     """
     task = hub_task(info)
     if info.kind == "span":
