@@ -53,13 +53,13 @@ def test_damage_reads_everything(directory):
     content[-1] ^= 1
     (directory / "label.npy").write_bytes(content)
     assert token_arrays.is_complete(directory)
-    assert "label.npy: sha256" in token_arrays.damage(directory)
+    assert "label.npy: sha256" in str(token_arrays.damage(directory))
 
 
 def test_meta_that_does_not_fit_its_files_is_damage(directory):
     meta = json.loads((directory / "meta.json").read_text())
     (directory / "meta.json").write_text(json.dumps({**meta, "rows": 7}))
-    assert "meta.json: 7 rows, [8, 3]; input_ids.npy has [8, 3]" in token_arrays.damage(directory)
+    assert "meta.json: 7 rows, [8, 3]; input_ids.npy has [8, 3]" in str(token_arrays.damage(directory))
 
 
 def test_cut_off_or_missing_files_are_incomplete(directory, tmp_path):

@@ -13,6 +13,7 @@ import pytest
 
 from tasks import microworld
 from tasks.catalogue import get_task
+from tasks.sources.conventions import hub_task
 from tests.helpers.documents import read_documents
 from tests.tasks.sources.written import CORPUS, NAMES, mrpc_sources, write_corpus, write_hugging_face
 
@@ -68,7 +69,7 @@ def tfds_root(world, tfds_library, tmp_path_factory):
         for method in ("download", "download_and_extract"):
             patch.setattr(tfds_library.download.DownloadManager, method, downloaded)
         tfds_library.disable_progress_bar()
-        for name in dict.fromkeys(get_task(name).hub.tfds for name in NAMES):
+        for name in dict.fromkeys(hub_task(get_task(name)).tfds for name in NAMES):
             tfds_library.builder(name, data_dir=str(root)).download_and_prepare()
     documents = [" ".join(sentences) for sentences in read_documents(world / CORPUS)]
     kind = tfds_library.features.Text()
