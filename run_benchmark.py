@@ -238,6 +238,9 @@ def run(words: list[str], command: str) -> int:
         print(f"fingerprint: {fingerprint(config)}\nworkdir: {workdir}\nstages: {', '.join(stages)}", flush=True)
         rehearse(config, stages, gin_text)
         return 0
+    # A run that began has its data, perhaps, and needs the folder no more.
+    if "data" in stages and not workdir.exists():
+        config.data.expanded_directory()
     # Publishing alone computes nothing.
     if stages != ("publish",):
         numerics.enforce(config.numerics, config.reduction_threads)

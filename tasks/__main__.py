@@ -44,10 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Args:
-      arguments: the words after `python -m tasks`.
+        arguments: the words after `python -m tasks`.
 
     Returns:
-      the exit code: 0, 1 where `verify-data` found a wrong file, 2 for bad input.
+        The exit code: 0, 1 where `verify-data` found a wrong file, 2 for bad input.
     """
     parser = argparse.ArgumentParser(prog="python -m tasks", description="The tasks of the benchmark.")
     commands = parser.add_subparsers(dest="command", required=True)

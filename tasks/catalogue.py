@@ -18,9 +18,21 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from tasks.system.errors import DataError, nearest_match_hint
-from tasks.task_info import METRICS, SPLITS, Kind, MetricInfo, TaskInfo
+from tasks.task_info import GROUP_FOLDERS, METRICS, SPLITS, HubTask, Kind, MetricInfo, TaskInfo
 
-__all__ = ["METRICS", "SPLITS", "TASKS", "DataError", "Kind", "MetricInfo", "TaskInfo", "get_task", "text_field_names"]
+__all__ = [
+    "GROUP_FOLDERS",
+    "METRICS",
+    "SPLITS",
+    "TASKS",
+    "DataError",
+    "HubTask",
+    "Kind",
+    "MetricInfo",
+    "TaskInfo",
+    "get_task",
+    "text_field_names",
+]
 
 _GLUE_DOWNLOADS = "https://dl.fbaipublicfiles.com/glue/data"
 _SENTEVAL_DOWNLOADS = "https://dl.fbaipublicfiles.com/senteval/senteval_data"
@@ -36,6 +48,14 @@ def _sizes(train: int, validation: int, test: int | None = None) -> dict[str, in
     return sizes if test is None else {**sizes, "test": test}
 
 
+def _hub(config: str, texts: tuple[str, ...], classes: tuple[str, ...] = (), suffix: str = "") -> HubTask:
+    splits = {name: name + suffix for name in ("validation", "test")} if suffix else {}
+    return HubTask(tfds=f"glue/{config}:2.0.0", folder=f"glue/{config}", texts=texts, classes=classes, splits=splits)
+
+
+_ALL_AVERAGES = ("official9", "col9", "task8_m", "dev9_wnli", "t5_8")
+_SENTENCES = ("sentence1", "sentence2")
+_PREMISE = ("premise", "hypothesis")
 _NLI = ("entailment", "neutral", "contradiction")
 _ENTAILMENT = ("entailment", "not_entailment")
 _COLA_COLUMNS = ("source", "label", "mark", "sentence")
@@ -52,6 +72,8 @@ _CATALOGUE = (
         headerless_columns={"train": _COLA_COLUMNS, "validation": _COLA_COLUMNS},
         metrics=("matthews",),
         split_sizes=_sizes(8_551, 1_043, 1_063),
+        in_averages=_ALL_AVERAGES,
+        hub=_hub("cola", ("sentence",), ("unacceptable", "acceptable")),
         citation="Warstadt et al. 2018, arXiv 1805.12471",
         download=f"{_GLUE_DOWNLOADS}/CoLA.zip",
     ),
@@ -65,6 +87,8 @@ _CATALOGUE = (
         label_names=("0", "1"),
         metrics=("accuracy",),
         split_sizes=_sizes(67_349, 872, 1_821),
+        in_averages=_ALL_AVERAGES,
+        hub=_hub("sst2", ("sentence",), ("negative", "positive")),
         citation="Socher et al. 2013, https://aclanthology.org/D13-1170",
         download=f"{_GLUE_DOWNLOADS}/SST-2.zip",
     ),
@@ -84,6 +108,8 @@ _CATALOGUE = (
         label_names=("0", "1"),
         metrics=("f1", "accuracy"),
         split_sizes=_sizes(3_668, 408, 1_725),
+        in_averages=_ALL_AVERAGES,
+        hub=_hub("mrpc", _SENTENCES, ("not_equivalent", "equivalent")),
         citation="Dolan and Brockett 2005, https://aclanthology.org/I05-5002",
         download=f"{_SENTEVAL_DOWNLOADS}/msr_paraphrase_{{train,test}}.txt and, for the split, GLUE's dev_ids.tsv",
     ),
@@ -93,11 +119,13 @@ _CATALOGUE = (
         kind="regression",
         directory="glue/STS-B",
         split_stems=_stems(),
-        text_columns=("sentence1", "sentence2"),
+        text_columns=_SENTENCES,
         label_column="score",
         label_range=(0.0, 5.0),
         metrics=("spearman", "pearson"),
         split_sizes=_sizes(5_749, 1_500, 1_379),
+        in_averages=_ALL_AVERAGES,
+        hub=_hub("stsb", _SENTENCES),
         citation="Cer et al. 2017, arXiv 1708.00055",
         download=f"{_GLUE_DOWNLOADS}/STS-B.zip",
     ),
@@ -114,6 +142,8 @@ _CATALOGUE = (
         split_sizes=_sizes(363_849, 40_430, 390_965),
         size_tolerance=3,
         skips_broken_rows=True,
+        in_averages=_ALL_AVERAGES,
+        hub=_hub("qqp", ("question1", "question2"), ("not_duplicate", "duplicate")),
         citation="Iyer et al. 2017, Quora Question Pairs",
         download=f"{_GLUE_DOWNLOADS}/QQP.zip",
     ),
@@ -123,11 +153,13 @@ _CATALOGUE = (
         kind="classification",
         directory="glue/MNLI",
         split_stems=_stems("dev_matched", "test_matched"),
-        text_columns=("sentence1", "sentence2"),
+        text_columns=_SENTENCES,
         label_column="gold_label",
         label_names=_NLI,
         metrics=("accuracy",),
         split_sizes=_sizes(392_702, 9_815, 9_796),
+        in_averages=_ALL_AVERAGES,
+        hub=_hub("mnli", _PREMISE, _NLI, "_matched"),
         citation="Williams et al. 2018, arXiv 1704.05426",
         download=f"{_GLUE_DOWNLOADS}/MNLI.zip",
     ),
@@ -137,13 +169,14 @@ _CATALOGUE = (
         kind="classification",
         directory="glue/MNLI",
         split_stems={"validation": "dev_mismatched", "test": "test_mismatched"},
-        text_columns=("sentence1", "sentence2"),
+        text_columns=_SENTENCES,
         label_column="gold_label",
         label_names=_NLI,
         metrics=("accuracy",),
         split_sizes={"validation": 9_832, "test": 9_847},
         trained_on="glue_mnli_matched_v1",
         in_averages=("official9", "col9", "t5_8"),
+        hub=_hub("mnli", _PREMISE, _NLI, "_mismatched"),
         citation="Williams et al. 2018, arXiv 1704.05426",
         download=f"{_GLUE_DOWNLOADS}/MNLI.zip",
     ),
@@ -157,6 +190,8 @@ _CATALOGUE = (
         label_names=_ENTAILMENT,
         metrics=("accuracy",),
         split_sizes=_sizes(104_743, 5_463, 5_463),
+        in_averages=_ALL_AVERAGES,
+        hub=_hub("qnli", ("question", "sentence"), _ENTAILMENT),
         citation="Wang et al. 2018, arXiv 1804.07461 (from SQuAD v1.1)",
         download=f"{_GLUE_DOWNLOADS}/QNLIv2.zip",
     ),
@@ -166,10 +201,12 @@ _CATALOGUE = (
         kind="classification",
         directory="glue/RTE",
         split_stems=_stems(),
-        text_columns=("sentence1", "sentence2"),
+        text_columns=_SENTENCES,
         label_names=_ENTAILMENT,
         metrics=("accuracy",),
         split_sizes=_sizes(2_490, 277, 3_000),
+        in_averages=_ALL_AVERAGES,
+        hub=_hub("rte", _SENTENCES, _ENTAILMENT),
         citation="Bentivogli et al. 2009 and the three PASCAL RTE challenges before it",
         download=f"{_GLUE_DOWNLOADS}/RTE.zip",
     ),
@@ -179,11 +216,14 @@ _CATALOGUE = (
         kind="classification",
         directory="glue/WNLI",
         split_stems=_stems(),
-        text_columns=("sentence1", "sentence2"),
+        text_columns=_SENTENCES,
         label_names=("0", "1"),
         metrics=("accuracy",),
         split_sizes=_sizes(635, 71, 146),
         in_averages=("official9", "dev9_wnli"),
+        hub=_hub("wnli", _SENTENCES, ("not_entailment", "entailment")),
+        made_up_file="index\tsentence1\tsentence2\tlabel\n"
+        "0\tThe piano did not go through the door because it was too wide.\tThe piano was too wide.\t1\n",
         citation="Levesque et al. 2012, recast in arXiv 1804.07461",
         download=f"{_GLUE_DOWNLOADS}/WNLI.zip",
     ),
@@ -204,13 +244,15 @@ _CATALOGUE = (
             ),
         },
         optional_splits=("validation", "test"),
-        text_columns=("sentence1", "sentence2"),
+        text_columns=_SENTENCES,
         renamed_columns={"validation": {"sentence1": "Premise", "sentence2": "Hypothesis", "label": "Label"}},
         label_names=_NLI,
         metrics=("matthews",),
         split_sizes={"validation": 1_104, "test": 1_104},
         trained_on="glue_mnli_matched_v1",
-        in_averages=(),
+        hub=_hub("ax", _PREMISE, _NLI),
+        made_up_file="Premise\tHypothesis\tLabel\n"
+        "The boy who found the key did not open the box.\tThe boy opened the box.\tcontradiction\n",
         citation="Wang et al. 2018, arXiv 1804.07461",
         download="https://gluebenchmark.com/diagnostics",
     ),
@@ -225,7 +267,8 @@ _CATALOGUE = (
         metrics=("f1", "exact_match"),
         split_sizes=_sizes(87_599, 10_570),
         max_length=384,
-        in_averages=(),
+        # Version 3.0.0 is the first whose contexts keep their outer white space: before, 19 answers missed their text.
+        hub=HubTask(tfds="squad/v1.1:3.0.0", folder="squad", texts=("question", "context")),
         citation="Rajpurkar et al. 2016, arXiv 1606.05250",
         download=f"{_SQUAD_DOWNLOADS}/{{train,dev}}-v1.1.json",
     ),
@@ -240,7 +283,7 @@ _CATALOGUE = (
         metrics=("f1", "exact_match"),
         split_sizes=_sizes(130_319, 11_873),
         max_length=384,
-        in_averages=(),
+        hub=HubTask(tfds="squad/v2.0:3.0.0", folder="squad_v2", texts=("question", "context")),
         citation="Rajpurkar et al. 2018, arXiv 1806.03822",
         download=f"{_SQUAD_DOWNLOADS}/{{train,dev}}-v2.0.json",
     ),
@@ -253,13 +296,13 @@ def get_task(name: str) -> TaskInfo:
     """Looks a task up.
 
     Args:
-      name: its versioned name, such as `glue_sst2_v1`.
+        name: its versioned name, such as `glue_sst2_v1`.
 
     Returns:
-      the entry of `TASKS`.
+        The entry of `TASKS`.
 
     Raises:
-      DataError: if there is no such task; the message names the nearest ones.
+        DataError: if there is no such task; the message names the nearest ones.
     """
     if name not in TASKS:
         raise DataError(f"unknown task '{name}': {nearest_match_hint(name, TASKS)}")
@@ -269,11 +312,8 @@ def get_task(name: str) -> TaskInfo:
 def text_field_names(info: TaskInfo) -> tuple[str, ...]:
     """Names the text fields of an example as `tasks.files.readers.read_examples` hands it out.
 
-    Args:
-      info: the task.
-
     Returns:
-      the official names where a task has its own (QNLI, QQP, SQuAD), else `sentence` or `sentence1`, `sentence2`.
+        The official names where a task has its own (QNLI, QQP, SQuAD), else `sentence` or `sentence1`, `sentence2`.
     """
     if len(info.text_columns) == 1:
         return ("sentence",)

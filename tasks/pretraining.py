@@ -17,11 +17,11 @@ class PretrainingTask:
     """A pretraining task as data.
 
     Attributes:
-      name: its versioned name.
-      sentence_pairs: whether rows are pairs with a next-sentence label.
-      features: the arrays that it gives.
-      description: one sentence.
-      citation: where it comes from.
+        name: its versioned name.
+        sentence_pairs: whether rows are pairs with a next-sentence label.
+        features: the arrays that it gives.
+        description: one sentence.
+        citation: where it comes from.
     """
 
     name: str
@@ -56,9 +56,9 @@ def pretraining_task(sentence_pairs: bool) -> PretrainingTask:
     """Gives the newest version of a pretraining task.
 
     Args:
-      sentence_pairs: whether rows are pairs with a next-sentence label.
+        sentence_pairs: whether rows are pairs with a next-sentence label.
 
     Returns:
-      an entry of `PRETRAINING_TASKS`.
+        An entry of `PRETRAINING_TASKS`.
     """
     return PRETRAINING_TASKS["pretrain_mlm_nsp_v1" if sentence_pairs else "pretrain_mlm_v1"]

@@ -10,11 +10,15 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
-from tasks.system.errors import DataError
+from tasks.system.errors import DataError, nearest_match_hint
 
 Kind = Literal["classification", "regression", "span"]
 
 SPLITS = ("train", "validation", "test")
+# The first part of `TaskInfo.directory` -> the names that people have for this folder; "" is the data root itself.
+GROUP_FOLDERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"glue": ("glue", "glue_data", "GLUE", ""), "squad": ("squad", "SQuAD", "")}
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +26,11 @@ class MetricInfo:
     """A score: how to read it.
 
     Attributes:
-      name: the key of the score.
-      higher_is_better: the direction.
-      minimum: the lowest possible value, in percent.
-      maximum: the highest possible value, in percent.
-      description: one sentence.
+        name: the key of the score.
+        higher_is_better: the direction.
+        minimum: the lowest possible value, in percent.
+        maximum: the highest possible value, in percent.
+        description: one sentence.
     """
 
     name: str
@@ -59,33 +63,63 @@ def _nothing() -> Mapping[str, Any]:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HubTask:
+    """Where TensorFlow Datasets and the Hugging Face hub hold a task, and under which names.
+
+    Attributes:
+        tfds: its name in TensorFlow Datasets, with the version that is read.
+        folder: its folder below the data root in a copy of the Hugging Face hub.
+        texts: the columns of the texts, in the order of `tasks.catalogue.text_field_names`.
+        classes: the names of the labels, a label's position being its id; the ids are those of `TaskInfo.label_names`.
+        splits: our name of a split -> theirs, where they differ.
+    """
+
+    tfds: str
+    folder: str
+    texts: tuple[str, ...]
+    classes: tuple[str, ...] = ()
+    splits: Mapping[str, str] = field(default_factory=_nothing)
+
+    def split(self, name: str) -> str:
+        """Gives the hubs' name of one of our splits."""
+        return self.splits.get(name, name)
+
+    def columns(self) -> tuple[str, ...]:
+        """Names the columns that an example is made of; `idx` and the label may be missing."""
+        span = self.texts == ("question", "context")
+        return ("id", "title", "context", "question", "answers") if span else self.texts
+
+
+@dataclass(frozen=True, kw_only=True)
 class TaskInfo:
     """A task as data.
 
     Attributes:
-      name: the versioned name.
-      title: the name people use, such as `MNLI-m`.
-      kind: `classification` (integer labels), `regression` (float labels) or `span` (answers cut from a context).
-      directory: the folder of its files below the data root, in the official layout.
-      split_stems: split -> file name without `.tsv` or `.json` (and without `.gz` or `.xz`).
-      other_files: split -> further names under which people have its file, relative to the parent of `directory`.
-      parts: split -> file names in `directory` that the split can be made of; see `tasks.files.layouts`.
-      optional_splits: the splits that a run can do without.
-      text_columns: the official columns of the text, one or two, in the order in which the model reads them.
-      label_column: the official column of the label ("" for span tasks).
-      renamed_columns: split -> {column: what this split's file calls it}.
-      label_names: the official label strings, a label's position being its id (empty for regression and span tasks).
-      label_range: lowest and highest label of a regression task.
-      headerless_columns: the column names of splits whose file has no header line.
-      metrics: names in `METRICS`, the primary one first.
-      split_sizes: split -> official number of examples.
-      size_tolerance: how far a count may be from the official one and still be right.
-      skips_broken_rows: whether rows with a wrong number of columns are skipped (the official QQP file has some).
-      trained_on: the task whose fine-tuned model predicts this one, which has no training data ("" for the others).
-      max_length: the customary number of tokens per row.
-      in_averages: the ids of the averages (`tasks.scoring.metrics.AVERAGES`) that the task is part of.
-      citation: where the task comes from.
-      download: where its files are.
+        name: the versioned name.
+        title: the name people use, such as `MNLI-m`.
+        kind: `classification` (integer labels), `regression` (float labels) or `span` (answers cut from a context).
+        directory: the folder of its files below the data root, in the official layout.
+        split_stems: split -> file name without `.tsv` or `.json` (and without `.gz` or `.xz`).
+        other_files: split -> further names under which people have its file, relative to the parent of `directory`.
+        parts: split -> file names in `directory` that the split can be made of; see `tasks.files.layouts`.
+        optional_splits: the splits that a run can do without.
+        text_columns: the official columns of the text, one or two, in the order in which the model reads them.
+        label_column: the official column of the label ("" for span tasks).
+        renamed_columns: split -> {column: what this split's file calls it}.
+        label_names: the official label strings, a label's position being its id (empty for regression and span tasks).
+        label_range: lowest and highest label of a regression task.
+        headerless_columns: the column names of splits whose file has no header line.
+        metrics: names in `METRICS`, the primary one first.
+        split_sizes: split -> official number of examples.
+        size_tolerance: how far a count may be from the official one and still be right.
+        skips_broken_rows: whether rows with a wrong number of columns are skipped (the official QQP file has some).
+        trained_on: the task whose fine-tuned model predicts this one, which has no training data ("" for the others).
+        max_length: the customary number of tokens per row.
+        in_averages: the ids of the averages (`tasks.scoring.averages.AVERAGES`) that the task is part of.
+        hub: how hubs hold the task (None: it is read from official files only).
+        made_up_file: a validation file of one row to describe the task with ("": the embedded data has the task).
+        citation: where the task comes from.
+        download: where its files are.
     """
 
     name: str
@@ -108,12 +142,21 @@ class TaskInfo:
     skips_broken_rows: bool = False
     trained_on: str = ""
     max_length: int = 128
-    in_averages: tuple[str, ...] = ("official9", "col9", "task8_m", "dev9_wnli", "t5_8")
+    in_averages: tuple[str, ...] = ()
+    hub: HubTask | None = None
+    made_up_file: str = ""
     citation: str
     download: str
 
     # What says where a task is found, or who uses it, may grow without a new version: scores do not depend on it.
-    NOT_IN_DEFINITION: ClassVar[tuple[str, ...]] = ("other_files", "in_averages", "citation", "download")
+    NOT_IN_DEFINITION: ClassVar[tuple[str, ...]] = (
+        "other_files",
+        "in_averages",
+        "hub",
+        "made_up_file",
+        "citation",
+        "download",
+    )
 
     def __post_init__(self) -> None:
         """Makes the mappings read-only and checks what a typo would break."""
@@ -123,6 +166,11 @@ class TaskInfo:
             raise DataError(f"task {self.name}: unknown metrics {sorted(unknown)}")
         if not set(self.split_stems) <= set(SPLITS):
             raise DataError(f"task {self.name}: splits {sorted(self.split_stems)} are not among {SPLITS}")
+        if (group := self.directory.partition("/")[0]) not in GROUP_FOLDERS:
+            raise DataError(
+                f"task {self.name}: directory '{self.directory}': the group folder '{group}' is not in GROUP_FOLDERS;"
+                f" {nearest_match_hint(group, GROUP_FOLDERS)}"
+            )
 
     @property
     def primary_metric(self) -> str:
@@ -142,11 +190,8 @@ class TaskInfo:
     def official_file(self, split: str) -> str:
         """Names the official file of a split.
 
-        Args:
-          split: a key of `split_stems`.
-
         Returns:
-          its path below the data root, uncompressed.
+            Its path below the data root, uncompressed.
         """
         return f"{self.directory}/{self.split_stems[split]}{self.extension}"
 
@@ -154,7 +199,7 @@ class TaskInfo:
         """Digests everything that a score of this task depends on, its metrics' directions and ranges included.
 
         Returns:
-          16 hexadecimal digits; a published entry keeps them for ever.
+            16 hexadecimal digits; a published entry keeps them for ever.
         """
         values = {
             f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in self.NOT_IN_DEFINITION

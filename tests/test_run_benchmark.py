@@ -73,22 +73,59 @@ def test_dry_run_shows_tree_fingerprint_and_stages_and_writes_nothing(folder: Pa
         (["--gin_file=run.gin", "--gin.PhaseConfig.weights={'hiden': 1.0}"], ["did you mean 'hidden'?"]),
         (["--gin_file=run.gin", "--gin.PhaseConfig.weights={'hiden': 1.0}", "--dry_run"], ["did you mean 'hidden'?"]),
         (["--gin_file=run.gin", "--gin.RunConfig.track='../up'"], ["RunConfig.track", "'../up'", "str matching"]),
+        (
+            ["--gin_file=run.gin", "--gin.DataConfig.max_query_length=93"],
+            ["--gin.DataConfig.max_query_length", "93", "expected less than span_length - 3 = 93"],
+        ),
+        (
+            ["--gin_file=run.gin", "--gin.DataConfig.pretrain_validation=''", "--gin.DataConfig.validation_rows=0"],
+            ["--gin.DataConfig.validation_rows", "expected an integer >= 1", "pretrain_validation"],
+        ),
+        (["--gin_file=run.gin", "--gin.DataConfig.tasks=('glue_sst2',)"], ["did you mean glue_sst2_v1"]),
     ],
 )
+@pytest.mark.parametrize("more", [[], ["--dry_run"]])
 def test_bad_input_in_process(
     folder: Path,
     words: list[str],
     parts: list[str],
+    more: list[str],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(folder)
-    assert run_benchmark.main(words) == BAD_INPUT
+    assert run_benchmark.main([*more, *words]) == BAD_INPUT
     out, err = capsys.readouterr()
     assert out == ""
     assert len(err.splitlines()) == 1
     for part in parts:
         assert part in err
+    assert [p.name for p in folder.iterdir()] == ["run.gin"]
+
+
+def test_all_rows_of_a_validation_file_may_be_asked_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    words = ["--gin_file=run.gin", "--gin.DataConfig.validation_rows=0", "--stages=data", "--dry_run"]
+    assert run_benchmark.main(words) == 0
+    assert "    validation_rows = 0" in capsys.readouterr().out.splitlines()
+
+
+def test_a_folder_in_an_unset_variable_is_found_before_anything_is_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("NO_SUCH_DATA", raising=False)
+    words = ["--gin_file=run.gin", "--gin.DataConfig.source='files'", "--gin.DataConfig.directory='$NO_SUCH_DATA'"]
+    # Shapes and settings can be looked at on a machine without the data.
+    assert run_benchmark.main([*words, "--stages=data", "--dry_run"]) == 0
+    capsys.readouterr()
+    assert run_benchmark.main(words) == BAD_INPUT
+    error = (
+        "error: DataConfig.directory = '$NO_SUCH_DATA': expected a folder; the environment variable in it is not set"
+    )
+    assert capsys.readouterr().err.strip() == error
     assert [p.name for p in folder.iterdir()] == ["run.gin"]
 
 

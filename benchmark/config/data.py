@@ -17,52 +17,83 @@ if TYPE_CHECKING:
 class DataConfig(Checked):
     """Where text comes from and what token arrays are made of it.
 
-    `directory` holds the files of the source (docs/data.md) and `pretrain/`, `vocab/`; environment variables in it are
-    expanded when the run starts, so that the same settings have the same fingerprint on every machine. An entry of
-    `pretrain_corpora` is a path below it, `hf:DIR` or `tfds:NAME`. `on_bad_row` says what happens to rows of task files
-    that cannot be used: `error` stops, `skip` leaves them out, counts them and names the first few in the records.
+    Defaults and limits stand here alone; the data stage's request is a plain record of them. Lengths are in tokens.
     """
 
+    # `microworld` generates text and tasks; the others read what lies below `directory` (docs/data.md).
     source: str = setting("microworld", choices=("microworld", "files", "tfds", "hf"))
+    # The data root. Environment variables in it are expanded when the run starts, so that the same settings have the
+    # same fingerprint on every machine. For the microworld: the folder to generate it in, "" for one in the run's own.
     directory: str = setting("")
     microworld_seed: int = setting(0, at_least=0)
+    # Size relative to the usual one.
     microworld_scale: float = setting(1.0, at_least=0.001, at_most=1.0)
+    # `train`, or the path of a vocab.txt, absolute or below `directory`.
     vocabulary: str = setting("train")
     vocabulary_size: int = setting(1024, at_least=64)
+    # Paths below `directory`, `hf:DIR` or `tfds:NAME`, whatever the source of the tasks.
     pretrain_corpora: tuple[str, ...] = setting(("pretrain/microworld/corpus.wikiextractor.txt",))
-    pretrain_rates: tuple[float, ...] = setting((1.0,), at_least=0.0)
+    # How often rows are drawn from each corpus, relative to each other.
+    pretrain_rates: tuple[float, ...] = setting((1.0,))
+    # The text of the validation rows; "" holds the last `validation_rows` rows of the corpora out.
     pretrain_validation: str = setting("pretrain/microworld/validation.wikiextractor.txt")
     pretrain_length: int = setting(64, at_least=8)
+    # 0: as many as the corpora give.
     pretrain_max_rows: int = setting(0, at_least=0)
+    # Whether pretraining rows are pairs with a next-sentence label; `pretrain_seed` decides what is random about them.
     sentence_pairs: bool = setting(False)
     pretrain_seed: int = setting(0, at_least=0)
-    validation_rows: int = setting(512, at_least=1)
+    # At most as many as `pretrain_validation` gives, 0 for all of them.
+    validation_rows: int = setting(512, at_least=0)
     tasks: tuple[str, ...] = setting(("glue_sst2_v1",))
+    # A row of a classification or regression task.
     task_length: int = setting(48, at_least=8)
+    # A window of a span task, and how far each window starts after the one before it.
     span_length: int = setting(96, at_least=16)
     span_stride: int = setting(32, at_least=1)
+    # Question tokens that are kept.
     max_query_length: int = setting(24, at_least=4)
+    # Rows of task files that cannot be used: `error` stops, `skip` leaves them out, counts them and names the first few
+    # in the records.
     on_bad_row: str = setting("error", choices=("error", "skip"))
 
     def check(self) -> None:
-        """Refuses missing or unequal lists, and files without a folder."""
+        """Refuses lists and lengths that do not go together, and files without a folder."""
+        if not self.vocabulary:
+            self.refuse("vocabulary", "'train' or the path of a vocab.txt")
+        if not self.pretrain_corpora or len(set(self.pretrain_corpora)) != len(self.pretrain_corpora):
+            self.refuse("pretrain_corpora", "at least one path, and no path twice")
         if len(self.pretrain_rates) != len(self.pretrain_corpora):
             self.refuse("pretrain_rates", f"one rate for each of the {len(self.pretrain_corpora)} pretrain_corpora")
+        if min(self.pretrain_rates) <= 0:
+            self.refuse("pretrain_rates", "numbers above 0")
+        if not self.validation_rows and not self.pretrain_validation:
+            self.refuse("validation_rows", "an integer >= 1; 0 (all rows) needs a file as pretrain_validation")
         if self.source != "microworld" and not self.directory:
             self.refuse("directory", f"the folder of the data when source = '{self.source}'")
         if not self.tasks:
             self.refuse("tasks", "at least one task name")
+        if len(set(self.tasks)) != len(self.tasks):
+            self.refuse("tasks", "no task twice")
+        # [CLS] question [SEP] context [SEP], with at least one token of context.
+        if self.max_query_length + 3 >= self.span_length:
+            room = self.span_length - 3
+            self.refuse("max_query_length", f"less than span_length - 3 = {room}, to leave room for the context")
 
-    def request(self) -> MaterializeRequest:
-        """What the data stage is asked for, with environment variables in `directory` expanded.
+    def expanded_directory(self) -> str:
+        """Gives `directory` with the values of its environment variables.
 
         Raises:
-            ConfigError: `directory` names an environment variable that is not set.
+            ConfigError: one of them is not set.
         """
+        directory = os.path.expandvars(self.directory)
+        if "$" in directory:
+            self.refuse("directory", "a folder; the environment variable in it is not set")
+        return directory
+
+    def request(self) -> MaterializeRequest:
+        """Makes the data stage's request; raises as `expanded_directory` does."""
         from tasks.materialize.request import MaterializeRequest
 
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        values["directory"] = os.path.expandvars(self.directory)
-        if "$" in values["directory"]:
-            self.refuse("directory", "a folder; the environment variable in it is not set")
-        return MaterializeRequest(**values)
+        return MaterializeRequest(**values | {"directory": self.expanded_directory()})

@@ -1,7 +1,7 @@
 """Task-specific distillation: a student that was distilled in general learns a task from the fine-tuned teacher.
 
 Source: TinyBERT, arXiv 1909.10351, section 3.2, and its released program (`task_distill.py`). The phases are data, as
-in a recipe: first the layers, then the predictions. All tasks of a kind and all seeds share a compiled step.
+in a recipe: first the layers, then the predictions. All tasks with a head and all seeds share a compiled step.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmark.distillation.outputs import BATCH_AXES, Needs, Outputs, what_is_n
 from benchmark.distillation.phases import Phase, run_phase
 from benchmark.distillation.teacher_cache import Teacher
 from benchmark.training.batches import TaskData, describe_rows, make_batch
-from benchmark.training.finetune import initial_params, label_bias, task_model
+from benchmark.training.finetune import TaskHead, initial_params, label_bias, task_head, task_model
 from benchmark.training.job import TrainingJob
 from benchmark.training.metrics import training_flops
 from benchmark.training.optimizers import make_direction
@@ -40,7 +40,7 @@ class TaskBatch(NamedTuple):
         token_type_ids: `[batch, length]`.
         weights: ones, one for each distribution that is predicted: `[batch]`, or `[batch, 2]` for start and end.
         label: what a regression predicts, `[batch]`; None for other tasks.
-        label_bias: `label_bias` of a classification for each row, `[batch, CLASS_OUTPUTS]`; None for other tasks.
+        label_bias: `label_bias` of a classification for each row, `[batch, TaskHead.outputs]`; None for other tasks.
     """
 
     input_ids: Any
@@ -68,32 +68,32 @@ def task_batch(
 
 
 def task_outputs(
-    kind: str, encoder: EncoderConfig, params: Any, batch: TaskBatch, needs: Needs, compute_dtype: str = "float32"
+    head: TaskHead, encoder: EncoderConfig, params: Any, batch: TaskBatch, needs: Needs, compute_dtype: str = "float32"
 ) -> Outputs:
-    """Runs a model with the head of a kind of task and keeps what `needs` names; `compute_dtype` is that of products.
+    """Runs a model with the head of a task and keeps what `needs` names; `compute_dtype` is that of products.
 
     Returns:
         `logits` have the distribution on their last axis: `[batch, labels]`, `[batch, 2, length]` for start and end,
         and `[batch, 1]` of a regression.
     """
     inputs = batch.input_ids, batch.attention_mask, batch.token_type_ids
-    result = task_model(encoder, kind, compute_dtype).apply(
+    result = task_model(encoder, head, compute_dtype).apply(
         {"params": params}, *inputs, method="outputs", **needs.wanted
     )
     logits = result.logits
-    if kind == "classification":
+    if head.kind == "classification":
         logits = logits + batch.label_bias
-    elif kind == "span":
+    elif head.kind == "span":
         logits = logits.swapaxes(1, 2)
     return what_is_needed(needs, result.encoder, logits)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 4, 5))
 def _teacher_outputs(
-    kind: str, encoder: EncoderConfig, params: Any, batch: TaskBatch, needs: Needs, compute_dtype: str
+    head: TaskHead, encoder: EncoderConfig, params: Any, batch: TaskBatch, needs: Needs, compute_dtype: str
 ) -> Outputs:
     """The teacher's `task_outputs`: a program of its own, which all students of a process share."""
-    return task_outputs(kind, encoder, params, batch, needs, compute_dtype)
+    return task_outputs(head, encoder, params, batch, needs, compute_dtype)
 
 
 def _squared_error(student: jax.Array, teacher: None, batch: TaskBatch, settings: Any) -> jax.Array:
@@ -104,7 +104,7 @@ def _squared_error(student: jax.Array, teacher: None, batch: TaskBatch, settings
 
 @lru_cache(maxsize=16)
 def _program(
-    kind: str,
+    head: TaskHead,
     student: EncoderConfig,
     layers: tuple[int, ...],
     objective: Objective,
@@ -112,8 +112,8 @@ def _program(
     trainer: TrainerConfig,
 ) -> tuple[Any, Any]:
     """The jitted step of a phase, and its optimiser without learning rate."""
-    functions = {**FUNCTIONS, "soft_cross_entropy": _squared_error} if kind == "regression" else FUNCTIONS
-    loss = loss_function(student, layers, objective, trainer.compute_dtype, partial(task_outputs, kind), functions)
+    functions = {**FUNCTIONS, "soft_cross_entropy": _squared_error} if head.kind == "regression" else FUNCTIONS
+    loss = loss_function(student, layers, objective, trainer.compute_dtype, partial(task_outputs, head), functions)
     direction = make_direction(optimizer)
     step = make_train_step(
         loss,
@@ -164,9 +164,9 @@ def distill_task(
         DivergedError: the loss is not finite.
         StageError: the student has more layers than the teacher.
     """
-    kind, depth = data.task.kind, student.num_hidden_layers
+    head, depth = task_head(data.task), student.num_hidden_layers
     layers = layer_map(config.layer_map, depth, teacher.encoder.num_hidden_layers)
-    params: dict[str, Any] = {"student": initial_params(student, encoder_params, kind, job.seed)}
+    params: dict[str, Any] = {"student": initial_params(student, encoder_params, data.task, job.seed)}
     params |= init_projections(student, teacher.encoder, Objective.of(config.phases), job.seed)
     for settings, passes in zip(config.phases, epochs, strict=True):
         objective, rows = Objective.of([settings]), data.chosen(settings)
@@ -174,7 +174,7 @@ def distill_task(
         phase = Phase(
             settings,
             objective,
-            *_program(kind, student, layers, objective, optimizer, job.trainer),
+            *_program(head, student, layers, objective, optimizer, job.trainer),
             num_layers=depth,
             stage_steps=phase_steps(settings, passes, rows.num_rows, config.batch_size),
             batch=partial(_batch, teacher, objective, data, rows, config.batch_size, job),
@@ -197,8 +197,8 @@ def _batch(
     number: int,
 ) -> tuple[TaskBatch, Outputs]:
     """The rows of a step, and the teacher's outputs on them."""
-    kind = data.task.kind
+    head = task_head(data.task)
     indices = token_arrays.batch_indices(rows.num_rows, batch_size, number, job.seed)
     batch = task_batch(data.task, rows, indices, data.length, data.pad_id)
-    needs, dtype = teacher_needs(kind, objective), job.trainer.compute_dtype
-    return batch, _teacher_outputs(kind, teacher.encoder, teacher.params, batch, needs, dtype)
+    needs, dtype = teacher_needs(head.kind, objective), job.trainer.compute_dtype
+    return batch, _teacher_outputs(head, teacher.encoder, teacher.params, batch, needs, dtype)

@@ -62,6 +62,7 @@ def shape_lines(config: RunConfig, stages: tuple[str, ...]) -> Iterator[str]:
         StageError: something in the settings does not go together; one line.
     """
     from benchmark.dry_run import train_steps
+    from benchmark.training.finetune import task_head
     from tasks.catalogue import get_task
 
     if "teacher" in stages:
@@ -79,8 +80,8 @@ def shape_lines(config: RunConfig, stages: tuple[str, ...]) -> Iterator[str]:
                     yield f"{step.name}: {_size(step.state.params)}; loss {', '.join(sorted(terms))}"
     if "finetune" in stages:
         name, encoder = next(iter(students.items()))
-        # One task of each kind: those of a kind share their program.
-        for task in {get_task(task).kind: get_task(task) for task in config.data.tasks}.values():
+        # One task of each head: those with a head share their program.
+        for task in {task_head(get_task(task)): get_task(task) for task in config.data.tasks}.values():
             yield _line(train_steps.finetuning_step(config, encoder, name, task))
 
 

@@ -146,13 +146,13 @@ def distillation_step(
 
 def finetuning_step(config: RunConfig, encoder: EncoderConfig, name: str, task: TaskInfo) -> Program:
     """A step of fine-tuning on a task, with rows of the greatest length."""
-    settings, kind = config.finetune, task.kind
-    step, direction = finetune.train_step(encoder, kind, settings, config.trainer)
+    settings, kind, head = config.finetune, task.kind, finetune.task_head(task)
+    step, direction = finetune.train_step(encoder, head, settings, config.trainer)
     length = config.data.span_length if kind == "span" else config.data.task_length
     rows = jax.ShapeDtypeStruct((settings.batch_size, length), np.int32)
     number = jax.ShapeDtypeStruct(rows.shape[:1], np.float32 if kind == "regression" else np.int32)
     labels = ("start_position", "end_position") if kind == "span" else ("label",)
     batch = dict.fromkeys(("input_ids", "attention_mask", "token_type_ids"), rows) | dict.fromkeys(labels, number)
-    state = _state(shapes(finetune.task_model(encoder, kind), 3), direction, None)
+    state = _state(shapes(finetune.task_model(encoder, head), 3), direction, None)
     given = {"label_bias": finetune.label_bias(task)} if kind == "classification" else {}
     return Program(f"{name}, {kind}", step, (state, batch, _RATE, given))

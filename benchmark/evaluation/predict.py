@@ -10,14 +10,14 @@ import numpy as np
 
 from benchmark.config import EncoderConfig
 from benchmark.training.batches import make_batch
-from benchmark.training.finetune import task_model
+from benchmark.training.finetune import TaskHead, task_head, task_model
 from tasks.arrays import token_arrays
 from tasks.catalogue import TaskInfo
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _forward(encoder: EncoderConfig, kind: str, params: Any, batch: dict[str, jax.Array]) -> jax.Array:
-    return task_model(encoder, kind).apply(
+def _forward(encoder: EncoderConfig, head: TaskHead, params: Any, batch: dict[str, jax.Array]) -> jax.Array:
+    return task_model(encoder, head).apply(
         {"params": params}, batch["input_ids"], batch["attention_mask"], batch["token_type_ids"]
     )
 
@@ -42,7 +42,7 @@ def predict(
         indices = np.minimum(np.arange(start, start + batch_size), rows.num_rows - 1)
         batch = make_batch(rows, indices, length, pad_id)
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
-        outputs.append(np.asarray(_forward(encoder, task.kind, params, inputs)))
+        outputs.append(np.asarray(_forward(encoder, task_head(task), params, inputs)))
     values = np.concatenate(outputs)[: rows.num_rows]
     if task.kind == "classification":
         return values[:, : task.num_labels]

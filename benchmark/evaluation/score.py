@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,8 +22,7 @@ NULL_THRESHOLD = 0.0
 def load_references(task: TaskInfo, rows: token_arrays.TokenArrays) -> Any:
     """What `tasks.scoring.metrics` compares with: labels `[n]`, or the examples of a span task."""
     if task.kind == "span":
-        with (rows.directory / token_arrays.EXAMPLES_FILE).open(encoding="utf-8") as file:
-            return [json.loads(line) for line in file]
+        return token_arrays.load_examples(rows.directory)
     return np.asarray(rows.features["label"])
 
 

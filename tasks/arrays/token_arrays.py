@@ -10,7 +10,7 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -33,9 +33,9 @@ class TokenArrays:
     """The features of one split.
 
     Attributes:
-      directory: where they lie.
-      features: name -> memory-mapped array, all with the same first dimension.
-      meta: the content of `meta.json`.
+        directory: where they lie.
+        features: name -> memory-mapped array, all with the same first dimension.
+        meta: the content of `meta.json`.
     """
 
     directory: Path
@@ -56,10 +56,10 @@ def is_complete(directory: Path) -> bool:
     """Checks cheaply whether a directory of token arrays is whole: `meta.json` and the sizes that it states.
 
     Args:
-      directory: the folder, which may not exist.
+        directory: the folder, which may not exist.
 
     Returns:
-      whether it can be used. `verify` also checks the content.
+        Whether it can be used. `damage` also checks the content.
     """
     try:
         meta = json.loads((directory / META_FILE).read_text(encoding="utf-8"))
@@ -72,13 +72,13 @@ def load(directory: Path | str) -> TokenArrays:
     """Opens token arrays without reading them.
 
     Args:
-      directory: a folder that `tasks.materialize.steps` wrote.
+        directory: a folder that `tasks.materialize.steps` wrote.
 
     Returns:
-      its memory-mapped features. The directory counts as used for as long as the result lives.
+        Its memory-mapped features. The directory counts as used for as long as the result lives.
 
     Raises:
-      DataError: if the folder is missing or incomplete.
+        DataError: if the folder is missing or incomplete.
     """
     directory = Path(directory)
     if not is_complete(directory):
@@ -99,11 +99,8 @@ def load(directory: Path | str) -> TokenArrays:
 def load_examples(directory: Path | str) -> list[dict[str, Any]]:
     """Reads the examples of a span task.
 
-    Args:
-      directory: the folder of its token arrays.
-
     Returns:
-      the examples (`id`, `title`, `question`, `context`, `answers`, `is_impossible`) in the order of `example_index`.
+        The examples (`id`, `title`, `question`, `context`, `answers`, `is_impossible`) in the order of `example_index`.
     """
     with (Path(directory) / EXAMPLES_FILE).open(encoding="utf-8") as file:
         return [json.loads(line) for line in file]
@@ -112,11 +109,8 @@ def load_examples(directory: Path | str) -> list[dict[str, Any]]:
 def damage(directory: Path | str) -> str | None:
     """Reads every file of a directory and compares it with `meta.json`: its size, its digest, its shape.
 
-    Args:
-      directory: the folder of token arrays.
-
     Returns:
-      one line that names the first file that differs, or None where all is well.
+        One line that names the first file that differs, or None where all is well.
     """
     directory = Path(directory)
     try:
@@ -136,19 +130,6 @@ def damage(directory: Path | str) -> str | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         return f"{directory / META_FILE}: missing or damaged ({type(error).__name__}: {error})"
     return None
-
-
-def verify(directory: Path | str) -> None:
-    """Reads every file of a directory and compares it with `meta.json`.
-
-    Args:
-      directory: the folder of token arrays.
-
-    Raises:
-      DataError: naming the first file that differs.
-    """
-    if found := damage(directory):
-        raise DataError(f"{found}; run the data stage again")
 
 
 @functools.lru_cache(maxsize=4)
@@ -191,9 +172,7 @@ def _permuted(positions: np.ndarray, num_rows: int, seed: int, epoch: int) -> np
     return values.astype(np.int64)
 
 
-def batch_indices(
-    num_rows: int, batch_size: int, step: int, seed: int, process_index: int = 0, process_count: int = 1
-) -> np.ndarray:
+def batch_indices(num_rows: int, batch_size: int, step: int, seed: int) -> np.ndarray:
     """Says which rows make up a batch, as a pure function of its arguments.
 
     Every epoch visits every row once, in an order of its own. Batches run on across the end of an epoch, so that no
@@ -204,29 +183,21 @@ def batch_indices(
     hundreds of megabytes in every process; there each batch is computed by itself.
 
     Args:
-      num_rows: the number of rows of the data, at least 1.
-      batch_size: the number of rows of a batch, over all processes.
-      step: the batch's number, from 0.
-      seed: decides the order.
-      process_index: which share of the batch to give, from 0.
-      process_count: among how many processes the batch is divided; it divides `batch_size`.
+        num_rows: the number of rows of the data, at least 1.
+        batch_size: the number of rows of a batch, over all processes.
+        step: the batch's number, from 0.
+        seed: decides the order.
 
     Returns:
-      int64 `[batch_size / process_count]`. The shares of all processes, in their order, are the whole batch.
+        int64 `[batch_size]`.
 
     Raises:
-      DataError: if there are no rows to choose from, or the batch cannot be divided.
+        DataError: if there are no rows to choose from.
     """
     if num_rows < 1 or batch_size < 1 or step < 0:
         raise DataError(f"num_rows {num_rows}, batch_size {batch_size}, step {step}: at least 1, 1 and 0 are expected")
-    if batch_size % max(process_count, 1) or not 0 <= process_index < process_count:
-        raise DataError(
-            f"batch_size {batch_size}, process {process_index} of {process_count}: a batch size that is a multiple of"
-            " the number of processes is expected, and a process number from 0 below it"
-        )
-    share = batch_size // process_count
     parts = []
-    position, missing = step * batch_size + process_index * share, share
+    position, missing = step * batch_size, batch_size
     while missing:
         epoch, offset = divmod(position, num_rows)
         length = min(missing, num_rows - offset)
@@ -237,20 +208,3 @@ def batch_indices(
         position += length
         missing -= length
     return np.concatenate(parts)
-
-
-def take(
-    arrays: TokenArrays, indices: np.ndarray | Iterable[int], names: Iterable[str] | None = None
-) -> dict[str, np.ndarray]:
-    """Copies rows into memory.
-
-    Args:
-      arrays: the token arrays.
-      indices: `[batch]` row numbers.
-      names: the features to take; all by default.
-
-    Returns:
-      feature -> `[batch, ...]`.
-    """
-    rows = np.asarray(indices)
-    return {name: np.asarray(arrays.features[name][rows]) for name in (names or arrays.features)}

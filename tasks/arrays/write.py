@@ -24,11 +24,8 @@ BUILDING = ".building-"
 def built_beside(target: Path) -> Iterator[Path]:
     """Gives a folder to build in and moves it to its place at the end; whoever comes second throws theirs away.
 
-    Args:
-      target: the place.
-
     Yields:
-      an empty folder beside it.
+        An empty folder beside it.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.parent / f"{BUILDING}{target.name}-{secrets.token_hex(4)}"
@@ -50,11 +47,11 @@ def array_directory(target: Path, dtypes: Mapping[str, Any]) -> Iterator[ArrayWr
     """Gives a writer whose files become the directory `target` when the block ends well.
 
     Args:
-      target: the place; something damaged in it is removed.
-      dtypes: feature -> type in which it is stored.
+        target: the place; something damaged in it is removed.
+        dtypes: feature -> type in which it is stored.
 
     Yields:
-      a writer; further files may be put into its `directory`.
+        A writer; further files may be put into its `directory`.
     """
     if target.is_dir() and damage(target):
         shutil.rmtree(target)
@@ -77,8 +74,8 @@ class ArrayWriter:
         """Creates the files.
 
         Args:
-          directory: an existing, empty folder.
-          dtypes: feature -> type in which it is stored.
+            directory: an existing, empty folder.
+            dtypes: feature -> type in which it is stored.
         """
         self.directory = directory
         self._dtypes = dict(dtypes)
@@ -92,7 +89,7 @@ class ArrayWriter:
         """Adds rows.
 
         Args:
-          batch: feature -> `[rows, ...]`, for every feature.
+            batch: feature -> `[rows, ...]`, for every feature.
         """
         rows = {len(batch[name]) for name in self._files}
         if len(rows) != 1:
@@ -122,12 +119,12 @@ def write_meta(directory: Path, rows: int, extra: Mapping[str, Any]) -> dict[str
     """Digests the files of a directory and writes its `meta.json`, which makes it complete.
 
     Args:
-      directory: a folder with all its other files in place.
-      rows: the number of rows of every feature.
-      extra: further members of `meta.json`.
+        directory: a folder with all its other files in place.
+        rows: the number of rows of every feature.
+        extra: further members of `meta.json`.
 
     Returns:
-      the content of `meta.json`.
+        The content of `meta.json`.
     """
     features = {}
     for path in sorted(directory.glob("*.npy")):

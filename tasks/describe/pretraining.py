@@ -23,11 +23,8 @@ _SEED = (0,)
 def describe_pretraining(task: PretrainingTask) -> str:
     """Describes a pretraining task and shows its first row.
 
-    Args:
-      task: the task.
-
     Returns:
-      lines for a terminal.
+        Lines for a terminal.
     """
     with tempfile.TemporaryDirectory() as folder:
         root, path = Path(folder) / "data", Path(folder) / "vocabulary.txt"

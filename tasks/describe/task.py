@@ -22,20 +22,13 @@ _SCALE = 0.001
 _TRAINED_TOKENS = 400
 _TRAINING_EXAMPLES = 200
 _SHOWN_TOKENS = 48
-# The embedded data has no files of these tasks.
-_OWN_ROWS = {
-    "glue_wnli_v1": "index\tsentence1\tsentence2\tlabel\n"
-    "0\tThe piano did not go through the door because it was too wide.\tThe piano was too wide.\t1\n",
-    "glue_ax_v1": "Premise\tHypothesis\tLabel\n"
-    "The boy who found the key did not open the box.\tThe boy opened the box.\tcontradiction\n",
-}
 
 
 def list_tasks() -> str:
     """Lists every task.
 
     Returns:
-      a table: name, title, kind, metrics, examples of each split, tokens per row, where its model is trained.
+        A table: name, title, kind, metrics, examples of each split, tokens per row, where its model is trained.
     """
     rows: list[tuple[str, ...]] = [
         ("name", "title", "kind", "metrics", "train", "validation", "test", "length", "model of")
@@ -62,11 +55,8 @@ def list_tasks() -> str:
 def facts(info: TaskInfo) -> str:
     """Describes a task.
 
-    Args:
-      info: the task.
-
     Returns:
-      its catalogue entry in words, and what is known of its files.
+        Its catalogue entry in words, and what is known of its files.
     """
     lines = [f"{info.name}: {info.title} ({info.kind}; {info.citation})"]
     if info.trained_on:
@@ -106,23 +96,23 @@ def example(info: TaskInfo, directory: Path | None = None) -> str:
     """Shows the first example of a task before and after preprocessing.
 
     Args:
-      info: the task.
-      directory: the data root; None generates a small part of the embedded data.
+        info: the task.
+        directory: the data root; None generates a small part of the embedded data.
 
     Returns:
-      the example as it is read, its tokens, and what the model gets.
+        The example as it is read, its tokens, and what the model gets.
 
     Raises:
-      DataError: if the files cannot be read.
+        DataError: if the files cannot be read.
     """
     with tempfile.TemporaryDirectory() as folder:
         if directory is None:
             root, origin = Path(folder) / "data", "the embedded data"
             microworld.generate(root, seed=0, scale=_SCALE)
-            if info.name in _OWN_ROWS:
+            if info.made_up_file:
                 path = root / info.official_file("validation")
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(_OWN_ROWS[info.name], encoding="utf-8")
+                path.write_text(info.made_up_file, encoding="utf-8")
                 origin = "made up, as the embedded data has none"
         else:
             root, origin = directory, str(directory)
@@ -207,14 +197,14 @@ def describe(info: TaskInfo, directory: Path | None = None) -> str:
     """Describes a task and shows an example of it.
 
     Args:
-      info: the task.
-      directory: the data root; None shows an example of the embedded data.
+        info: the task.
+        directory: the data root; None shows an example of the embedded data.
 
     Returns:
-      lines for a terminal.
+        Lines for a terminal.
 
     Raises:
-      DataError: if the files cannot be read.
+        DataError: if the files cannot be read.
     """
     if directory is not None and not directory.is_dir():
         raise DataError(f"{directory} is no folder; the folder that holds glue/ and squad/ is expected")

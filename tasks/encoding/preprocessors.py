@@ -23,11 +23,8 @@ MIN_DOCUMENT_TOKENS = 8
 def token_id_dtype(vocabulary_size: int) -> np.dtype:
     """Chooses the type in which token ids are stored.
 
-    Args:
-      vocabulary_size: the number of tokens.
-
     Returns:
-      `uint16` where it suffices, else `uint32`.
+        `uint16` where it suffices, else `uint32`.
     """
     return np.dtype(np.uint16 if vocabulary_size <= 65_535 else np.uint32)
 
@@ -35,12 +32,8 @@ def token_id_dtype(vocabulary_size: int) -> np.dtype:
 def tokenize_batch(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
     """Tokenises texts without adding special tokens.
 
-    Args:
-      tokenizer: from `tasks.encoding.vocabulary.tokenizer`.
-      texts: any texts.
-
     Returns:
-      the token ids of each text.
+        The token ids of each text.
     """
     return [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
@@ -49,12 +42,12 @@ def pair_lengths(first: int, second: int, room: int) -> tuple[int, int]:
     """Says how many tokens of a pair fit: the longer part loses tokens first, on equality the second (as in BERT).
 
     Args:
-      first: number of tokens of the first part.
-      second: number of tokens of the second part.
-      room: number of tokens that both may have together.
+        first: number of tokens of the first part.
+        second: number of tokens of the second part.
+        room: number of tokens that both may have together.
 
     Returns:
-      the numbers of tokens to keep.
+        The numbers of tokens to keep.
     """
     if first + second <= room:
         return first, second
@@ -77,14 +70,14 @@ def encode_rows(
     """Encodes single texts or pairs of texts.
 
     Args:
-      tokenizer: from `tasks.encoding.vocabulary.tokenizer`.
-      vocabulary: the ids of the special tokens.
-      first: `batch` texts.
-      second: `batch` texts, or None for single texts.
-      length: the length of a row; longer inputs lose tokens at the end, of the longer part first.
+        tokenizer: from `tasks.encoding.vocabulary.tokenizer`.
+        vocabulary: the ids of the special tokens.
+        first: `batch` texts.
+        second: `batch` texts, or None for single texts.
+        length: the length of a row; longer inputs lose tokens at the end, of the longer part first.
 
     Returns:
-      `input_ids` int32 and `token_type_ids` uint8, both `[batch, length]`.
+        `input_ids` int32 and `token_type_ids` uint8, both `[batch, length]`.
     """
     first_ids = tokenize_batch(tokenizer, first)
     second_ids = tokenize_batch(tokenizer, second) if second is not None else None
@@ -107,12 +100,12 @@ def row_lengths(num_tokens: int, room: int) -> list[int]:
     """Divides the tokens of one document among rows.
 
     Args:
-      num_tokens: the number of tokens of the document.
-      room: the number of tokens that a row holds, without [CLS] and [SEP].
+        num_tokens: the number of tokens of the document.
+        room: the number of tokens that a row holds, without [CLS] and [SEP].
 
     Returns:
-      the number of tokens of each row, in order. All rows are full but the last; a last row of less than half the
-      room shares evenly with the one before it, so that no row is a stump.
+        The number of tokens of each row, in order. All rows are full but the last; a last row of less than half the
+        room shares evenly with the one before it, so that no row is a stump.
     """
     full, tail = divmod(num_tokens, room)
     lengths = [room] * full
@@ -128,13 +121,13 @@ def pack_documents(tokenizer: Tokenizer, vocabulary: Vocabulary, documents: Sequ
     """Cuts documents into pretraining rows; a row never crosses documents.
 
     Args:
-      tokenizer: from `tasks.encoding.vocabulary.tokenizer`.
-      vocabulary: the ids of the special tokens.
-      documents: texts; those with fewer than `MIN_DOCUMENT_TOKENS` tokens are left out.
-      length: the length of a row.
+        tokenizer: from `tasks.encoding.vocabulary.tokenizer`.
+        vocabulary: the ids of the special tokens.
+        documents: texts; those with fewer than `MIN_DOCUMENT_TOKENS` tokens are left out.
+        length: the length of a row.
 
     Returns:
-      int32 `[rows, length]`: `[CLS] tokens [SEP]`, padded.
+        int32 `[rows, length]`: `[CLS] tokens [SEP]`, padded.
     """
     rows: list[np.ndarray] = []
     for ids in tokenize_batch(tokenizer, documents):

@@ -28,9 +28,9 @@ class SpanConfig:
     """How windows are made.
 
     Attributes:
-      length: the length of a row, special tokens included.
-      stride: how far each window starts after the one before it, in tokens (BERT's `doc_stride`).
-      max_query_length: the number of question tokens that are kept.
+        length: the length of a row, special tokens included.
+        stride: how far each window starts after the one before it, in tokens (BERT's `doc_stride`).
+        max_query_length: the number of question tokens that are kept.
     """
 
     length: int
@@ -42,12 +42,12 @@ def window_bounds(num_tokens: int, room: int, stride: int) -> list[tuple[int, in
     """Lays windows over a context.
 
     Args:
-      num_tokens: the number of context tokens.
-      room: the number of context tokens that a window holds.
-      stride: how far each window starts after the one before it.
+        num_tokens: the number of context tokens.
+        room: the number of context tokens that a window holds.
+        stride: how far each window starts after the one before it.
 
     Returns:
-      first and past-the-end token of each window; together they cover the context.
+        First and past-the-end token of each window; together they cover the context.
     """
     bounds = []
     start = 0
@@ -63,11 +63,11 @@ def max_context(bounds: Sequence[tuple[int, int]], num_tokens: int) -> np.ndarra
     """Marks in which window each token has the most context on its poorer side.
 
     Args:
-      bounds: from `window_bounds`.
-      num_tokens: the number of context tokens.
+        bounds: from `window_bounds`.
+        num_tokens: the number of context tokens.
 
     Returns:
-      int64 `[num_tokens]`: the window, the first one on equality.
+        int64 `[num_tokens]`: the window, the first one on equality.
     """
     positions = np.arange(num_tokens)
     # BERT's score, in the same double precision.
@@ -82,12 +82,12 @@ def answer_tokens(offsets: np.ndarray, start: int, end: int) -> tuple[int, int] 
     """Finds the tokens of an answer.
 
     Args:
-      offsets: int `[num_tokens, 2]`, characters of each context token.
-      start: first character of the answer.
-      end: character after the answer.
+        offsets: int `[num_tokens, 2]`, characters of each context token.
+        start: first character of the answer.
+        end: character after the answer.
 
     Returns:
-      first and last token that overlap the answer, or None if none does.
+        First and last token that overlap the answer, or None if none does.
     """
     first = int(np.searchsorted(offsets[:, 1], start, side="right"))
     last = int(np.searchsorted(offsets[:, 0], end, side="left")) - 1
@@ -100,11 +100,11 @@ def with_dropped_marks(text: str, offsets: np.ndarray) -> np.ndarray:
     Without this an answer that ends in a decomposed letter, or in an emoji with a variation selector, loses its end.
 
     Args:
-      text: the text that was tokenised.
-      offsets: int `[num_tokens, 2]`, the characters of each token.
+        text: the text that was tokenised.
+        offsets: int `[num_tokens, 2]`, the characters of each token.
 
     Returns:
-      int `[num_tokens, 2]`: the same starts, and ends behind all marks (category Mn) that follow and are in no token.
+        int `[num_tokens, 2]`: the same starts, and ends behind all marks (category Mn) that follow and are in no token.
     """
     if text.isascii():
         return offsets
@@ -133,17 +133,17 @@ def encode_examples(
     """Encodes questions with windows over their contexts.
 
     Args:
-      tokenizer: from `tasks.encoding.vocabulary.tokenizer`.
-      vocabulary: the ids of the special tokens.
-      examples: with `idx`, `question`, `context`, `answer_start` and `answer_end` (characters of the training answer;
-        -1 and -1 where there is none).
-      config: lengths and stride.
+        tokenizer: from `tasks.encoding.vocabulary.tokenizer`.
+        vocabulary: the ids of the special tokens.
+        examples: with `idx`, `question`, `context`, `answer_start` and `answer_end` (characters of the training answer;
+            -1 and -1 where there is none).
+        config: lengths and stride.
 
     Returns:
-      one row per window: `input_ids` int32 `[rows, length]`; `token_type_ids` uint8 `[rows, length]`;
-      `start_position`, `end_position` int32 `[rows]`, 0 (that is [CLS]) where the window does not hold the whole
-      answer; `example_index` int32 `[rows]`; `offsets` int32 `[rows, length, 2]`, characters of the context from
-      `with_dropped_marks`, -1 outside the context; `is_max_context` uint8 `[rows, length]`.
+        One row per window: `input_ids` int32 `[rows, length]`; `token_type_ids` uint8 `[rows, length]`;
+        `start_position`, `end_position` int32 `[rows]`, 0 (that is [CLS]) where the window does not hold the whole
+        answer; `example_index` int32 `[rows]`; `offsets` int32 `[rows, length, 2]`, characters of the context from
+        `with_dropped_marks`, -1 outside the context; `is_max_context` uint8 `[rows, length]`.
     """
     # Several questions share a context; it is tokenised once.
     contexts = list(dict.fromkeys(example["context"] for example in examples))
@@ -224,23 +224,23 @@ def decode_answers(
     logits over all windows of an example wins; of equal ones that of the earlier window, then of the higher start.
 
     Args:
-      start_logits: float `[rows, length]`.
-      end_logits: float `[rows, length]`.
-      arrays: `offsets`, `is_max_context` and `example_index` of the same rows.
-      examples: the examples (`id`, `context`); `example_index` is the position in this sequence.
-      n_best: how many starts and ends are tried per window, and how many answers `nbest` holds.
-      max_answer_length: the longest answer, in tokens.
-      null_threshold: None where every question has an answer (SQuAD v1.1); else the empty answer is given where the
-        null score exceeds the best answer's score by more than this. With `np.inf` the best answer is given whatever
-        its score, and `nbest` still holds the empty answer.
-      with_nbest: whether to give `nbest`.
+        start_logits: float `[rows, length]`.
+        end_logits: float `[rows, length]`.
+        arrays: `offsets`, `is_max_context` and `example_index` of the same rows.
+        examples: the examples (`id`, `context`); `example_index` is the position in this sequence.
+        n_best: how many starts and ends are tried per window, and how many answers `nbest` holds.
+        max_answer_length: the longest answer, in tokens.
+        null_threshold: None where every question has an answer (SQuAD v1.1); else the empty answer is given where the
+            null score exceeds the best answer's score by more than this. With `np.inf` the best answer is given
+            whatever its score, and `nbest` still holds the empty answer.
+        with_nbest: whether to give `nbest`.
 
     Returns:
-      example id -> `text`, `score` (sum of logits of the best answer, -inf where there was none) and `null_score`
-      (lowest sum of the [CLS] logits over the example's windows; lower means more answerable); on request `nbest`, the
-      best answers with different texts, best first. Each has `text`, `score`, `probability` (softmax of the scores
-      over this list) and `null` (whether it is the empty answer, which the list holds exactly if there is a threshold:
-      in its place, or as one more at the end).
+        Example id -> `text`, `score` (sum of logits of the best answer, -inf where there was none) and `null_score`
+        (lowest sum of the [CLS] logits over the example's windows; lower means more answerable); on request `nbest`,
+        the best answers with different texts, best first. Each has `text`, `score`, `probability` (softmax of the
+        scores over this list) and `null` (whether it is the empty answer, which the list holds exactly if there is a
+        threshold: in its place, or as one more at the end).
     """
     index = np.asarray(arrays["example_index"], np.int64)
     null = np.asarray(start_logits[:, 0], np.float64) + np.asarray(end_logits[:, 0], np.float64)
@@ -278,7 +278,7 @@ def _candidates(
     """Finds every answer that counts, by window, then rank of its start, then rank of its end.
 
     Returns:
-      four arrays `[candidates]`: window, score, first and past-the-end character.
+        Four arrays `[candidates]`: window, score, first and past-the-end character.
     """
     parts = []
     for first in range(0, max(len(start_logits), 1), _CHUNK):
@@ -305,12 +305,12 @@ def _nbest(spans: Iterator[tuple[str, float]], n_best: int, null_score: float | 
     """Lists the best answers of one example.
 
     Args:
-      spans: text and score, best first.
-      n_best: the length of the list, if there are as many.
-      null_score: the score of the empty answer, or None where it is no choice.
+        spans: text and score, best first.
+        n_best: the length of the list, if there are as many.
+        null_score: the score of the empty answer, or None where it is no choice.
 
     Returns:
-      `nbest` of `decode_answers`.
+        `nbest` of `decode_answers`.
     """
     scores: dict[str, float] = {}
     for text, score in spans:

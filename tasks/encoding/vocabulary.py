@@ -34,14 +34,14 @@ class Vocabulary:
     """A vocabulary file and what a model must know of it.
 
     Attributes:
-      path: the file, one token per line, a token's id being its line (from 0).
-      size: the number of tokens.
-      digest: sha256 of the file's bytes, 64 hexadecimal digits.
-      pad_id: the id of [PAD].
-      unk_id: the id of [UNK].
-      cls_id: the id of [CLS].
-      sep_id: the id of [SEP].
-      mask_id: the id of [MASK].
+        path: the file, one token per line, a token's id being its line (from 0).
+        size: the number of tokens.
+        digest: sha256 of the file's bytes, 64 hexadecimal digits.
+        pad_id: the id of [PAD].
+        unk_id: the id of [UNK].
+        cls_id: the id of [CLS].
+        sep_id: the id of [SEP].
+        mask_id: the id of [MASK].
     """
 
     path: Path
@@ -58,13 +58,13 @@ def load(path: Path | str) -> Vocabulary:
     """Reads and checks a vocabulary file.
 
     Args:
-      path: a `vocab.txt`.
+        path: a `vocab.txt`.
 
     Returns:
-      its description.
+        Its description.
 
     Raises:
-      DataError: if the file is missing, is no UTF-8 text, repeats a token or lacks a special one.
+        DataError: if the file is missing, is no UTF-8 text, repeats a token or lacks a special one.
     """
     path = Path(path)
     if not path.is_file():
@@ -85,13 +85,13 @@ def read_tokens(path: Path | str) -> list[str]:
     """Reads the tokens of a vocabulary file.
 
     Args:
-      path: a `vocab.txt`.
+        path: a `vocab.txt`.
 
     Returns:
-      the tokens, a token's id being its place.
+        The tokens, a token's id being its place.
 
     Raises:
-      DataError: as `load`.
+        DataError: as `load`.
     """
     path = load(path).path
     return _tokens(path.read_bytes(), path)
@@ -101,11 +101,11 @@ def tokenizer(vocabulary: Vocabulary | Path | str) -> Tokenizer:
     """Builds the tokenizer of a vocabulary.
 
     Args:
-      vocabulary: a vocabulary or the path of its file.
+        vocabulary: a vocabulary or the path of its file.
 
     Returns:
-      a `tokenizers.Tokenizer`; `encode(text, add_special_tokens=False)` gives `ids` and `offsets` (pairs of character
-      positions in the original text). The special tokens, written out in a text, are recognised as in BERT.
+        A `tokenizers.Tokenizer`; `encode(text, add_special_tokens=False)` gives `ids` and `offsets` (pairs of character
+        positions in the original text). The special tokens, written out in a text, are recognised as in BERT.
     """
     from tokenizers import Tokenizer, models
 
@@ -121,8 +121,8 @@ def write(tokens: Iterable[str], path: Path) -> None:
     """Writes a vocabulary file.
 
     Args:
-      tokens: the tokens in the order of their ids.
-      path: the file to write.
+        tokens: the tokens in the order of their ids.
+        path: the file to write.
     """
     path.write_bytes("".join(f"{token}\n" for token in tokens).encode())
 
@@ -137,15 +137,15 @@ def train_wordpiece(texts: Iterable[str], size: int) -> list[str]:
     order, does the same work.
 
     Args:
-      texts: any pieces of text.
-      size: the number of tokens, special ones included. If the texts do not yield as many, `[unused0]`, `[unused1]`
-        and so on (BERT's names) fill the rest, so that a model's table has the size that was asked for.
+        texts: any pieces of text.
+        size: the number of tokens, special ones included. If the texts do not yield as many, `[unused0]`, `[unused1]`
+            and so on (BERT's names) fill the rest, so that a model's table has the size that was asked for.
 
     Returns:
-      the tokens in the order of their ids, special tokens first.
+        The tokens in the order of their ids, special tokens first.
 
     Raises:
-      DataError: if the texts are empty, or have more characters than `size` leaves room for.
+        DataError: if the texts are empty, or have more characters than `size` leaves room for.
     """
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
@@ -186,10 +186,10 @@ def count_words(texts: Iterable[str]) -> dict[str, int]:
     """Counts the words that BERT's normalisation and pre-tokenisation give.
 
     Args:
-      texts: any pieces of text.
+        texts: any pieces of text.
 
     Returns:
-      word -> number of occurrences.
+        Word -> number of occurrences.
     """
     from tokenizers import Tokenizer, models
 

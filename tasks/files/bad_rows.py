@@ -18,9 +18,9 @@ class BadRow:
     """A row that cannot be used.
 
     Attributes:
-      place: where it is in its file, such as `line 7`.
-      reason: what is wrong and what is expected.
-      tolerated: whether the official file is known to have such rows, so that it is skipped in any case.
+        place: where it is in its file, such as `line 7`.
+        reason: what is wrong and what is expected.
+        tolerated: whether the official file is known to have such rows, so that it is skipped in any case.
     """
 
     place: str
@@ -33,9 +33,9 @@ class ReadingReport:
     """What reading a split to its end gave.
 
     Attributes:
-      examples: the number of good rows.
-      skipped: the number of rows that were skipped.
-      reasons: place and reason of the first `MAX_REASONS` of them.
+        examples: the number of good rows.
+        skipped: the number of rows that were skipped.
+        reasons: place and reason of the first `MAX_REASONS` of them.
     """
 
     examples: int

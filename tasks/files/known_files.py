@@ -11,19 +11,14 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+# `official`: the publisher's file; the digest is in the checksums of TensorFlow Datasets 4.9 (`url_checksums/glue.txt`,
+# `datasets/squad/checksums.tsv`); for the vocabulary it is bert-base-uncased's.
+# `copy`: the GLUE file as a public copy of the benchmark has it (github.com/F0restL1n/BERT at 0d0288be), with the
+# official number of rows; no digest by the publisher is known.
+# `rebuilt`: official content put together again: MRPC's training rows from the publisher's file as GLUE does, SQuAD
+# v1.1 from the pages of its own explorer (training ids are made up, some answer offsets are chosen), MNLI and QQP from
+# a public Parquet copy (github.com/lanl/TTLoRAMoE at f2c87e05; MNLI without unread columns).
 Origin = Literal["official", "copy", "rebuilt"]
-
-ORIGINS: Mapping[Origin, str] = MappingProxyType(
-    {
-        "official": "the publisher's file: the digest is in the checksums of TensorFlow Datasets 4.9"
-        " (`url_checksums/glue.txt`, `datasets/squad/checksums.tsv`); for the vocabulary it is bert-base-uncased's",
-        "copy": "the GLUE file as a public copy of the benchmark has it (github.com/F0restL1n/BERT at 0d0288be),"
-        " with the official number of rows; no digest by the publisher is known",
-        "rebuilt": "official content put together again: MRPC's training rows from the publisher's file as GLUE does,"
-        " SQuAD v1.1 from the pages of its own explorer (training ids are made up, some answer offsets are chosen),"
-        " MNLI and QQP from a public Parquet copy (github.com/lanl/TTLoRAMoE at f2c87e05; MNLI without unread columns)",
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -31,10 +26,10 @@ class KnownFile:
     """A file whose content is known.
 
     Attributes:
-      name: its official path below the data root.
-      sha256: of the uncompressed content.
-      bytes: of the uncompressed content.
-      origin: a key of `ORIGINS`.
+        name: its official path below the data root.
+        sha256: of the uncompressed content.
+        bytes: of the uncompressed content.
+        origin: where the digest comes from.
     """
 
     name: str
@@ -110,9 +105,9 @@ def known_versions(name: str) -> tuple[KnownFile, ...]:
     """Lists what is known of one file.
 
     Args:
-      name: its official path below the data root.
+        name: its official path below the data root.
 
     Returns:
-      its known contents; official ones first.
+        Its known contents; official ones first.
     """
     return tuple(file for file in KNOWN_FILES.values() if file.name == name)

@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.catalogue import TaskInfo
+from tasks.catalogue import GROUP_FOLDERS, TaskInfo
 from tasks.system.errors import DataError
 
 COMPRESSIONS = ("", ".gz", ".xz")
-_GROUP_FOLDERS = {"glue": ("glue", "glue_data", "GLUE", ""), "squad": ("squad", "SQuAD", "")}
 
 
 @dataclass(frozen=True)
@@ -23,9 +22,9 @@ class SplitFiles:
     """The files that one split is read from.
 
     Attributes:
-      table: the file with the rows.
-      validation_ids: the file with the ids of the validation rows, where `table` holds training and validation rows.
-      official_names: for each file the name by which `tasks.files.known_files` knows it.
+        table: the file with the rows.
+        validation_ids: the file with the ids of the validation rows, where `table` holds training and validation rows.
+        official_names: for each file the name by which `tasks.files.known_files` knows it.
     """
 
     table: Path
@@ -51,7 +50,7 @@ def _places(info: TaskInfo, directory: Path, split: str) -> Iterator[tuple[tuple
     """Lists where a split may lie, best first: the (uncompressed) paths that are needed together, and their names."""
     group, _, folder = info.directory.partition("/")
     official = info.official_file(split)
-    bases = [directory / name for name in _GROUP_FOLDERS[group]]
+    bases = [directory / name for name in GROUP_FOLDERS[group]]
     for base in bases:
         yield (base / folder / official.rsplit("/", 1)[1],), (official,)
         for other in info.other_files.get(split, ()):
@@ -65,13 +64,8 @@ def _places(info: TaskInfo, directory: Path, split: str) -> Iterator[tuple[tuple
 def find_all(info: TaskInfo, directory: Path | str, split: str) -> list[SplitFiles]:
     """Finds every file that a split can be read from.
 
-    Args:
-      info: the task.
-      directory: the data root.
-      split: `train`, `validation` or `test`.
-
     Returns:
-      what is there, in order of preference: readers use the first.
+        What is there, in order of preference: readers use the first.
     """
     if split not in info.split_stems:
         return []
@@ -88,40 +82,32 @@ def find_all(info: TaskInfo, directory: Path | str, split: str) -> list[SplitFil
 def find(info: TaskInfo, directory: Path | str, split: str) -> SplitFiles | None:
     """Finds the files that a split is read from.
 
-    Args:
-      info: the task.
-      directory: the data root.
-      split: `train`, `validation` or `test`.
-
     Returns:
-      the files, or None where there are none.
+        The files, or None where there are none.
     """
     return next(iter(find_all(info, directory, split)), None)
+
+
+def missing(info: TaskInfo, directory: Path | str, split: str) -> DataError:
+    """Makes the error for a split that is not there: the paths looked at, what they should hold, where to get it."""
+    if split not in info.split_stems:
+        where = f"; it is predicted with the model of {info.trained_on}" if info.trained_on and split == "train" else ""
+        return DataError(f"task {info.name} has no split '{split}'; it has {', '.join(info.split_stems)}{where}")
+    first, *others = (" with ".join(map(str, paths)) for paths, _ in _places(info, Path(directory), split))
+    return DataError(
+        f"{first} (or .gz, .xz) is missing: it should hold the {split} split of {info.title}"
+        f" ({info.split_sizes[split]:,} examples); also looked at {', '.join(others)};"
+        f" get it from {info.download}"
+    )
 
 
 def require(info: TaskInfo, directory: Path | str, split: str) -> SplitFiles:
     """Finds the files of a split that must be there.
 
-    Args:
-      info: the task.
-      directory: the data root.
-      split: `train`, `validation` or `test`.
-
-    Returns:
-      the files.
-
     Raises:
-      DataError: naming the paths that were looked at, what they should hold and where to get it.
+        DataError: they are not; see `missing`.
     """
-    if split not in info.split_stems:
-        where = f"; it is predicted with the model of {info.trained_on}" if info.trained_on and split == "train" else ""
-        raise DataError(f"task {info.name} has no split '{split}'; it has {', '.join(info.split_stems)}{where}")
     files = find(info, directory, split)
     if files is None:
-        first, *others = (" with ".join(map(str, paths)) for paths, _ in _places(info, Path(directory), split))
-        raise DataError(
-            f"{first} (or .gz, .xz) is missing: it should hold the {split} split of {info.title}"
-            f" ({info.split_sizes[split]:,} examples); also looked at {', '.join(others)};"
-            f" get it from {info.download}"
-        )
+        raise missing(info, directory, split)
     return files

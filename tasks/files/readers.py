@@ -28,18 +28,19 @@ def read_examples(info: TaskInfo, directory: Path | str, split: str, on_bad_row:
     """Reads one split of a task.
 
     Args:
-      info: the task.
-      directory: the data root.
-      split: `train`, `validation` or `test`.
-      on_bad_row: `error` stops at the first bad row, `skip` leaves bad rows out (`report` counts them).
+        info: the task.
+        directory: the data root.
+        split: `train`, `validation` or `test`.
+        on_bad_row: `error` stops at the first bad row, `skip` leaves bad rows out (`report` counts them).
 
     Yields:
-      GLUE: `idx` (number of the example, from 0), the text fields (`tasks.catalogue.text_field_names`) and `label`: the
-      position in `label_names`, a float for regression, -1 (-1.0) in test splits, whatever their file holds. SQuAD:
-      `idx`, `id`, `title`, `question`, `context`, `answers` (list of `{"text", "answer_start"}`) and `is_impossible`.
+        GLUE: `idx` (number of the example, from 0), the text fields (`tasks.catalogue.text_field_names`) and `label`:
+        the position in `label_names`, a float for regression, -1 (-1.0) in test splits, whatever their file holds.
+        SQuAD: `idx`, `id`, `title`, `question`, `context`, `answers` (list of `{"text", "answer_start"}`) and
+        `is_impossible`.
 
     Raises:
-      DataError: if the file is missing, empty or not what its name says.
+        DataError: if the file is missing, empty or not what its name says.
     """
     files = layouts.require(info, directory, split)
     yield from _examples(info, files, split, on_bad_row, lambda reason: None)
@@ -49,16 +50,16 @@ def report(info: TaskInfo, files: SplitFiles, split: str, on_bad_row: OnBadRow =
     """Reads a split to its end and counts.
 
     Args:
-      info: the task.
-      files: its files.
-      split: `train`, `validation` or `test`.
-      on_bad_row: as for `read_examples`.
+        info: the task.
+        files: its files.
+        split: `train`, `validation` or `test`.
+        on_bad_row: as for `read_examples`.
 
     Returns:
-      the numbers of examples and of rows that were skipped.
+        The numbers of examples and of rows that were skipped.
 
     Raises:
-      DataError: as `read_examples`.
+        DataError: as `read_examples`.
     """
     reasons: list[str] = []
     examples = sum(1 for _ in _examples(info, files, split, on_bad_row, reasons.append))

@@ -26,14 +26,14 @@ def write(directory: Path, info: TaskInfo, root: Path, split: str, on_bad_row: O
     """Reads the files of a split and writes the note on them.
 
     Args:
-      directory: the folder of the arrays.
-      info: the task.
-      root: the data root.
-      split: `train`, `validation` or `test`.
-      on_bad_row: as for `tasks.files.readers.read_examples`.
+        directory: the folder of the arrays.
+        info: the task.
+        root: the data root.
+        split: `train`, `validation` or `test`.
+        on_bad_row: as for `tasks.files.readers.read_examples`.
 
     Raises:
-      DataError: if the split cannot be read.
+        DataError: if the split cannot be read.
     """
     files = layouts.require(info, root, split)
     found = readers.report(info, files, split, on_bad_row)
@@ -50,12 +50,12 @@ def load(output: Path, tasks: Mapping[str, Mapping[str, str]]) -> Notes:
     """Collects the notes of a data folder.
 
     Args:
-      output: the folder of `data.json`.
-      tasks: task name -> split -> folder of its arrays in `output`, as in `data.json`.
+        output: the folder of `data.json`.
+        tasks: task name -> split -> folder of its arrays in `output`, as in `data.json`.
 
     Returns:
-      task name -> split -> `files` (official name -> sha256 of the content), `examples`, `skipped` (number of rows) and
-      `reasons` (of the first few); arrays that come from elsewhere have none.
+        Task name -> split -> `files` (official name -> sha256 of the content), `examples`, `skipped` (number of rows)
+        and `reasons` (of the first few); arrays that come from elsewhere have none.
     """
     notes: Notes = {}
     for name, splits in tasks.items():
@@ -70,12 +70,12 @@ def wrong_count(info: TaskInfo, split: str, count: int) -> str:
     """Says that a number of examples is not the official one.
 
     Args:
-      info: the task.
-      split: the split.
-      count: the number of examples that were read.
+        info: the task.
+        split: the split.
+        count: the number of examples that were read.
 
     Returns:
-      what is wrong, "" where nothing is.
+        What is wrong, "" where nothing is.
     """
     official = info.split_sizes[split]
     return "" if abs(count - official) <= info.size_tolerance else f"{count:,} examples, {official:,} are official"
@@ -84,11 +84,8 @@ def wrong_count(info: TaskInfo, split: str, count: int) -> str:
 def warnings(notes: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
     """Says what makes the data of a run differ from the official ones, or may.
 
-    Args:
-      notes: from `load`.
-
     Returns:
-      one line for each file with unknown content, each wrong number of examples, and each file with skipped rows.
+        One line for each file with unknown content, each wrong number of examples, and each file with skipped rows.
     """
     lines = []
     for task, splits in notes.items():

@@ -24,14 +24,14 @@ def squad_rows(path: Path) -> Iterator[Row | BadRow]:
     """Parses one file.
 
     Args:
-      path: plain, `.gz` or `.xz` file.
+        path: plain, `.gz` or `.xz` file.
 
     Yields:
-      per question `id`, `title`, `question`, `context`, `answers` (list of `{"text", "answer_start"}`) and
-      `is_impossible`, or what is wrong with a question, a paragraph or an article.
+        Per question `id`, `title`, `question`, `context`, `answers` (list of `{"text", "answer_start"}`) and
+        `is_impossible`, or what is wrong with a question, a paragraph or an article.
 
     Raises:
-      DataError: if the file is no JSON, or not SQuAD's at the top.
+        DataError: if the file is no JSON, or not SQuAD's at the top.
     """
     seen: set[str] = set()
     for place, article in enumerate(_articles(path)):

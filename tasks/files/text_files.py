@@ -21,11 +21,8 @@ _ARCHIVE_ERRORS = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error)
 def sha256_file(path: Path) -> str:
     """Digests the bytes of a file as they lie on disk (compressed files are not unpacked).
 
-    Args:
-      path: the file.
-
     Returns:
-      64 hexadecimal digits.
+        64 hexadecimal digits.
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -35,10 +32,10 @@ def open_binary(path: Path) -> IO[bytes]:
     """Opens a plain, gzip or xz file for reading its content.
 
     Args:
-      path: the file; its ending says how it is compressed.
+        path: the file; its ending says how it is compressed.
 
     Returns:
-      a binary stream of the uncompressed content.
+        A binary stream of the uncompressed content.
     """
     if path.suffix == ".gz":
         return cast("IO[bytes]", gzip.open(path, "rb"))
@@ -52,13 +49,13 @@ def archive_errors(path: Path) -> Iterator[None]:
     """Turns what a damaged archive raises inside the block into a `DataError`.
 
     Args:
-      path: the file, for the message.
+        path: the file, for the message.
 
     Yields:
-      nothing.
+        nothing.
 
     Raises:
-      DataError: if the archive is damaged, or no archive.
+        DataError: if the archive is damaged, or no archive.
     """
     try:
         yield
@@ -70,13 +67,13 @@ def content_digest(path: Path) -> tuple[str, int]:
     """Digests the content of a file, uncompressed.
 
     Args:
-      path: plain, `.gz` or `.xz` file.
+        path: plain, `.gz` or `.xz` file.
 
     Returns:
-      sha256 (64 hexadecimal digits) and the number of bytes.
+        SHA-256 (64 hexadecimal digits) and the number of bytes.
 
     Raises:
-      DataError: on a damaged archive.
+        DataError: on a damaged archive.
     """
     digest, size = hashlib.sha256(), 0
     with archive_errors(path), open_binary(path) as file:
@@ -93,13 +90,13 @@ def raw_lines(path: Path) -> Iterator[bytes]:
     mark is dropped, and so is the carriage return of a Windows line ending.
 
     Args:
-      path: plain, `.gz` or `.xz` file.
+        path: plain, `.gz` or `.xz` file.
 
     Yields:
-      the lines without their endings.
+        The lines without their endings.
 
     Raises:
-      DataError: on a damaged archive.
+        DataError: on a damaged archive.
     """
     with archive_errors(path), open_binary(path) as file:
         # The archive classes have a slow readline of their own.
@@ -113,11 +110,8 @@ def raw_lines(path: Path) -> Iterator[bytes]:
 def not_utf8(error: UnicodeDecodeError) -> str:
     """Says what is wrong with bytes that are not UTF-8.
 
-    Args:
-      error: what decoding them raised.
-
     Returns:
-      the rest of a message that began with the place.
+        The rest of a message that began with the place.
     """
     return f"byte 0x{error.object[error.start]:02x} at position {error.start} is not UTF-8; UTF-8 text is expected"
 
@@ -126,13 +120,13 @@ def read_lines(path: Path) -> Iterator[str]:
     """Reads a UTF-8 text file line by line; see `raw_lines` for what a line is.
 
     Args:
-      path: plain, `.gz` or `.xz` file.
+        path: plain, `.gz` or `.xz` file.
 
     Yields:
-      the lines without their endings.
+        The lines without their endings.
 
     Raises:
-      DataError: on bytes that are not UTF-8, naming the line, or a damaged archive.
+        DataError: on bytes that are not UTF-8, naming the line, or a damaged archive.
     """
     for number, line in enumerate(raw_lines(path), start=1):
         try:

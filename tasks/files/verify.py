@@ -25,14 +25,14 @@ class FileCheck:
     """What was found out about the files of one split.
 
     Attributes:
-      task: the name of the task, or `vocabulary`.
-      split: the split.
-      file: the files, relative to the data root.
-      rows: the number of examples, None where the file could not be read.
-      official_rows: the official number.
-      digest: `official`, `copy`, `rebuilt` or `unknown`, one for each file.
-      level: how good that is.
-      verdict: the same in words.
+        task: the name of the task, or `vocabulary`.
+        split: the split.
+        file: the files, relative to the data root.
+        rows: the number of examples, None where the file could not be read.
+        official_rows: the official number.
+        digest: `official`, `copy`, `rebuilt` or `unknown`, one for each file.
+        level: how good that is.
+        verdict: the same in words.
     """
 
     task: str
@@ -49,13 +49,13 @@ def check_directory(root: Path) -> list[FileCheck]:
     """Checks every file of a task, and every vocabulary, below a data root.
 
     Args:
-      root: the folder that holds `glue/` and `squad/`, or the folders of the tasks.
+        root: the folder that holds `glue/` and `squad/`, or the folders of the tasks.
 
     Returns:
-      one entry for each split of each task (level `missing` where there is no file) and each further file of a split.
+        One entry for each split of each task (level `missing` where there is no file) and each further file of a split.
 
     Raises:
-      DataError: if there is no folder, or no file in it that belongs to a task.
+        DataError: if there is no folder, or no file in it that belongs to a task.
     """
     if not root.is_dir():
         raise DataError(f"{root} is no folder; the folder that holds glue/ and squad/ is expected")
@@ -123,11 +123,8 @@ def _check_vocabulary(path: Path, root: Path) -> FileCheck:
 def table(checks: list[FileCheck]) -> str:
     """Writes the result of a check for a terminal.
 
-    Args:
-      checks: from `check_directory`.
-
     Returns:
-      a line for each, and a last one that sums up.
+        A line for each, and a last one that sums up.
     """
     rows: list[tuple[str, ...]] = [("task", "split", "file", "rows", "official", "digest", "verdict")]
     for check in checks:

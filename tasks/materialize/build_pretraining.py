@@ -23,7 +23,7 @@ def build_vocabulary(build: Build) -> vocabulary.Vocabulary:
     """Trains or copies the vocabulary to `output/vocabulary-<digest>.txt`.
 
     Raises:
-      DataError: if the given vocabulary is missing or has another size, or there is no text to train on.
+        DataError: if the given vocabulary is missing or has another size, or there is no text to train on.
     """
     request = build.request
     if request.vocabulary != "train":
@@ -62,10 +62,10 @@ def build_pretraining(build: Build, words: vocabulary.Vocabulary) -> dict[str, s
     """Builds the pretraining rows of both splits.
 
     Returns:
-      split -> name of the folder of its arrays.
+        Split -> name of the folder of its arrays.
 
     Raises:
-      DataError: if a corpus is missing or gives too few rows.
+        DataError: if a corpus is missing or gives too few rows.
     """
     request = build.request
     held_out = request.validation_rows

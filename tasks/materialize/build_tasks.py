@@ -30,10 +30,10 @@ def build_task(build: Build, info: TaskInfo, words: Vocabulary) -> dict[str, str
     """Builds the arrays of every split of a task whose file is there, which that of an optional split need not be.
 
     Returns:
-      split -> name of the folder of its arrays.
+        Split -> name of the folder of its arrays.
 
     Raises:
-      DataError: if a file is missing or is not what it should be.
+        DataError: if a file is missing or is not what it should be.
     """
     directories: dict[str, str] = {}
     config = build.request.span_config() if info.kind == "span" else None

@@ -21,10 +21,10 @@ class State:
     """How far a step is.
 
     Attributes:
-      step: its name.
-      rows: the number of rows written.
-      rate: rows per second since the start of the step.
-      share: how much of the work is done, from 0 to 1; None where nobody can tell.
+        step: its name.
+        rows: the number of rows written.
+        rate: rows per second since the start of the step.
+        share: how much of the work is done, from 0 to 1; None where nobody can tell.
     """
 
     step: str
@@ -52,10 +52,10 @@ class Meter:
         """Starts the clock.
 
         Args:
-          step: the name of the step.
-          sources: the files that it reads.
-          limit: how many rows end the step before the files do (0: none).
-          show: gets a state a few times a second.
+            step: the name of the step.
+            sources: the files that it reads.
+            limit: how many rows end the step before the files do (0: none).
+            show: gets a state a few times a second.
         """
         self._step, self._limit, self._show = step, limit, show
         self._sizes = {str(path.resolve()): path.stat().st_size for path in sources}
@@ -66,7 +66,7 @@ class Meter:
         """Shows the state, unless it was shown just now.
 
         Args:
-          rows: the number of rows written so far.
+            rows: the number of rows written so far.
         """
         now = time.perf_counter()
         if now - self._shown < _SECONDS_BETWEEN_STATES:
@@ -93,10 +93,10 @@ def display(progress: Progress) -> Iterator[ShowState]:
     """Gives a function that shows states: as a bar if standard error is a terminal, else as lines.
 
     Args:
-      progress: gets the lines, at most one every few seconds.
+        progress: gets the lines, at most one every few seconds.
 
     Yields:
-      the function.
+        The function.
     """
     with terminal.display() as show:
         yield lines(progress) if show is None else _bar(show)
@@ -126,10 +126,10 @@ def lines(progress: Progress) -> ShowState:
     """Gives a function that shows states as lines.
 
     Args:
-      progress: gets at most one line every few seconds.
+        progress: gets at most one line every few seconds.
 
     Returns:
-      the function.
+        The function.
     """
     shown = time.perf_counter()
 

@@ -19,17 +19,19 @@ from tasks.system.child_process import ChildError, ChildProcess, child_environme
 from tasks.system.errors import DataError, StageError
 
 _LOG_TAIL_LINES = 20
+# They do not change the result.
+_TOKENIZER_THREADS = 2
 
 
 def environment(threads: int) -> dict[str, str]:
     """Gives the environment of the child.
 
     Args:
-      threads: how many threads the tokenizer may use.
+        threads: how many threads the tokenizer may use.
 
     Returns:
-      the caller's environment, with accelerators hidden (SeqIO imports JAX, which would reserve their memory) and
-      TensorFlow quiet.
+        The caller's environment, with accelerators hidden (SeqIO imports JAX, which would reserve their memory) and
+        TensorFlow quiet.
     """
     return child_environment(
         os.environ,
@@ -51,21 +53,22 @@ def run(
     """Runs the child and waits for it.
 
     Args:
-      request: what to make.
-      output: the folder for the result.
-      progress: gets the lines of the child's progress as they come.
-      show: gets the fields of `tasks.materialize.progress.State`, a few times a second during long steps.
+        request: what to make.
+        output: the folder for the result.
+        progress: gets the lines of the child's progress as they come.
+        show: gets the fields of `tasks.materialize.progress.State`, a few times a second during long steps.
 
     Returns:
-      the content of `data.json`.
+        The content of `data.json`.
 
     Raises:
-      DataError: the child's, unchanged.
-      RuntimeError: if the child died otherwise; the message ends with the end of its log.
+        DataError: the child's, unchanged.
+        RuntimeError: if the child died otherwise; the message ends with the end of its log.
     """
     message = json.dumps({"request": dataclasses.asdict(request), "output": str(output)})
     # Paths of a request may be relative to the folder of this process.
-    with ChildProcess(module_command("tasks.materialize.child"), environment(request.processes), "data", None) as child:
+    child = ChildProcess(module_command("tasks.materialize.child"), environment(_TOKENIZER_THREADS), "data", None)
+    with child:
         child.send(message)
         try:
             for answer in child.answers():

@@ -44,18 +44,19 @@ def materialize(
     """Makes the vocabulary and the token arrays of a request, except those that are there already.
 
     Args:
-      request: what to make.
-      output: the folder for the result; it is created.
-      progress: gets one line per finished step.
-      show: gets the state of long steps; by default `progress` gets a line about them now and then.
+        request: what to make.
+        output: the folder for the result; it is created.
+        progress: gets one line per finished step.
+        show: gets the state of long steps; by default `progress` gets a line about them now and then.
 
     Returns:
-      the content of `output/data.json`, which is written last: `vocabulary`, `pretrain_task`, `pretrain`, `tasks`,
-      `task_sources` (what was read from official files, see `tasks.files.source_notes`), `warnings` (what makes them
-      differ from known ones), `source_files`, `request`, `seconds` (time per step). Its paths are relative to `output`.
+        The content of `output/data.json`, which is written last: `vocabulary`, `pretrain_task`, `pretrain`, `tasks`,
+        `task_sources` (what was read from official files, see `tasks.files.source_notes`), `warnings` (what makes them
+        differ from known ones), `source_files`, `request`, `seconds` (time per step). Its paths are relative to
+        `output`.
 
     Raises:
-      DataError: if a file is missing or is not what it should be.
+        DataError: if a file is missing or is not what it should be.
     """
     return _locked(Build(request, output, _root_path(request, output), progress, show or lines(progress)))
 
@@ -64,15 +65,15 @@ def run_in_child(request: MaterializeRequest, output: Path, progress: Progress =
     """Does what `materialize` does, but builds in a child process, so that TensorFlow stays out of this one.
 
     Args:
-      request: what to make.
-      output: the folder for the result; it is created.
-      progress: gets one line per finished step.
+        request: what to make.
+        output: the folder for the result; it is created.
+        progress: gets one line per finished step.
 
     Returns:
-      the content of `output/data.json`. Where everything is there already, no process is started.
+        The content of `output/data.json`. Where everything is there already, no process is started.
 
     Raises:
-      DataError: the child's, unchanged.
+        DataError: the child's, unchanged.
     """
     try:
         return _locked(Build(request, output, _root_path(request, output), progress, may_build=False))

@@ -30,11 +30,8 @@ _TEMPORARY = re.compile(r"\.(data\.json|vocabulary-[0-9a-f]{12}\.txt)-[0-9a-f]{8
 def read_index(output: Path) -> dict[str, Any] | None:
     """Reads `data.json`.
 
-    Args:
-      output: the folder of the data stage.
-
     Returns:
-      its content, or None where there is none that can be read.
+        Its content, or None where there is none that can be read.
     """
     try:
         index = json.loads((output / DATA_FILE).read_text(encoding="utf-8"))
@@ -46,11 +43,8 @@ def read_index(output: Path) -> dict[str, Any] | None:
 def array_names(index: dict[str, Any]) -> list[str]:
     """Lists the array folders that an index refers to.
 
-    Args:
-      index: the content of `data.json`.
-
     Returns:
-      the names of the folders.
+        The names of the folders.
     """
     splits = [index["pretrain"], *index["tasks"].values()]
     return [name for directories in splits for name in directories.values()]
@@ -59,11 +53,8 @@ def array_names(index: dict[str, Any]) -> list[str]:
 def intact(output: Path) -> bool:
     """Reads everything that `data.json` refers to and compares it with the digests.
 
-    Args:
-      output: the folder of the data stage.
-
     Returns:
-      whether all is as it was written.
+        Whether all is as it was written.
     """
     index = read_index(output)
     try:
@@ -80,12 +71,12 @@ def vocabulary_is_intact(output: Path, index: dict[str, Any], name: str = "") ->
     """Compares the vocabulary with its digest.
 
     Args:
-      output: the folder of the data stage.
-      index: the content of its `data.json`.
-      name: the file that is meant; about another one than its own the index says nothing.
+        output: the folder of the data stage.
+        index: the content of its `data.json`.
+        name: the file that is meant; about another one than its own the index says nothing.
 
     Returns:
-      whether the file is there and as it was written.
+        Whether the file is there and as it was written.
     """
     try:
         if name and name != index["vocabulary"]["path"]:
@@ -100,11 +91,11 @@ def usable(directory: Path, progress: Progress) -> bool:
     """Says whether an array folder is there and undamaged; a damaged one is removed.
 
     Args:
-      directory: the folder.
-      progress: gets a line about a damaged folder.
+        directory: the folder.
+        progress: gets a line about a damaged folder.
 
     Returns:
-      whether it can be used; if not, its place is free.
+        Whether it can be used; if not, its place is free.
     """
     if not directory.exists():
         return False
@@ -120,10 +111,6 @@ def remove_leftovers(output: Path, index: dict[str, Any]) -> None:
     """Removes what killed processes left half-built, and arrays and vocabularies that nothing refers to.
 
     The caller holds the folder's builder lock. Folders that a live process builds or reads stay.
-
-    Args:
-      output: the folder of the data stage.
-      index: the content of its `data.json`.
     """
     remove_half_built(output)
     wanted = {*array_names(index), index["vocabulary"]["path"]}
@@ -141,7 +128,7 @@ def remove_half_built(folder: Path) -> None:
     """Removes what killed processes left half-built.
 
     Args:
-      folder: a folder in which directories are built, its builder lock held.
+        folder: a folder in which directories are built, its builder lock held.
     """
     for entry in folder.glob(f"{BUILDING}*"):
         file_lock.remove_unused(entry)

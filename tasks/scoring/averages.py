@@ -22,9 +22,9 @@ class Average:
     """An average over GLUE.
 
     Attributes:
-      id: its name in records and on the board.
-      groups: the unweighted mean is taken over these; each is the unweighted mean of (task, metric) pairs.
-      description: who uses it.
+        id: its name in records and on the board.
+        groups: the unweighted mean is taken over these; each is the unweighted mean of (task, metric) pairs.
+        description: who uses it.
     """
 
     id: str
@@ -104,14 +104,14 @@ def average(average_id: str, scores: Scores) -> float:
     """Averages scores over GLUE.
 
     Args:
-      average_id: a key of `AVERAGES`.
-      scores: task name -> metric -> percent, as `score` gives them.
+        average_id: a key of `AVERAGES`.
+        scores: task name -> metric -> percent, as `score` gives them.
 
     Returns:
-      percent.
+        percent.
 
     Raises:
-      DataError: if there is no such average, or a score that it needs is missing (the message names all of them).
+        DataError: if there is no such average, or a score that it needs is missing (the message names all of them).
     """
     if average_id not in AVERAGES:
         raise DataError(f"unknown average '{average_id}': {nearest_match_hint(average_id, AVERAGES)}")
@@ -126,10 +126,10 @@ def averages(scores: Scores) -> dict[str, float]:
     """Gives every average whose scores are all there.
 
     Args:
-      scores: task name -> metric -> percent.
+        scores: task name -> metric -> percent.
 
     Returns:
-      average id -> percent.
+        Average id -> percent.
     """
     complete = (
         entry.id

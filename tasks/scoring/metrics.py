@@ -66,12 +66,8 @@ def f1(references: np.ndarray, predictions: np.ndarray) -> float:
 def matthews(references: np.ndarray, predictions: np.ndarray) -> float:
     """Matthews correlation of two columns of integer labels (any number of classes), times 100.
 
-    Args:
-      references: int `[n]`.
-      predictions: int `[n]`.
-
     Returns:
-      the correlation of Gorodkin (2004), which for two classes is the usual formula; 0 where one column is constant.
+        The correlation of Gorodkin (2004), which for two classes is the usual formula; 0 where one column is constant.
     """
     labels = np.unique(np.concatenate([references, predictions]))
     true = references[:, None] == labels
@@ -122,12 +118,12 @@ def per_example_scores(task_name: str, predictions: Any, references: Any) -> dic
     """Scores every example by itself, where the metric allows that; paired tests need it.
 
     Args:
-      task_name: a name in the catalogue.
-      predictions: as for `score`.
-      references: as for `score`.
+        task_name: a name in the catalogue.
+        predictions: as for `score`.
+        references: as for `score`.
 
     Returns:
-      classification: `accuracy`; span tasks: `exact_match` and `f1`; values 0.0 to 1.0, `[n]`. Regression: nothing.
+        Classification: `accuracy`; span tasks: `exact_match` and `f1`; values 0.0 to 1.0, `[n]`. Regression: nothing.
     """
     info = get_task(task_name)
     if info.kind == "span":
@@ -147,16 +143,16 @@ def score(task_name: str, predictions: Any, references: Any) -> dict[str, float]
     """Scores predictions with the metrics of a task.
 
     Args:
-      task_name: a name in the catalogue.
-      predictions: `[n]` integer labels or float scores; for span tasks a mapping example id -> answer text.
-      references: `[n]` labels or scores; for span tasks the examples (`id`, `answers`).
+        task_name: a name in the catalogue.
+        predictions: `[n]` integer labels or float scores; for span tasks a mapping example id -> answer text.
+        references: `[n]` labels or scores; for span tasks the examples (`id`, `answers`).
 
     Returns:
-      metric -> percent, in the order of the catalogue, the primary metric first.
+        Metric -> percent, in the order of the catalogue, the primary metric first.
 
     Raises:
-      DataError: if the numbers of predictions and references differ, there are none, references are missing (label -1)
-        or a prediction is not finite.
+        DataError: if the numbers of predictions and references differ, there are none, references are missing (label
+            -1) or a prediction is not finite.
     """
     info = get_task(task_name)
     if info.kind == "span":

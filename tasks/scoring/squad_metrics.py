@@ -21,11 +21,8 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 def normalize_answer(text: str) -> str:
     """Normalises an answer by the rules of SQuAD's evaluation script (v1.1 and v2.0 share them).
 
-    Args:
-      text: an answer.
-
     Returns:
-      lower case, without punctuation (ASCII) and the words a, an and the, single spaces.
+        Lower case, without punctuation (ASCII) and the words a, an and the, single spaces.
     """
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
@@ -52,13 +49,13 @@ def span_scores(prediction: str, answers: Sequence[str], has_no_answer_option: b
     """Scores one answer against the references.
 
     Args:
-      prediction: the predicted answer, "" for none.
-      answers: the reference answers; none where the question has no answer.
-      has_no_answer_option: True for the rules of v2.0 (references that are empty after normalisation are dropped, and
-        no reference means that the empty answer is right), False for those of v1.1 (an empty answer is just wrong).
+        prediction: the predicted answer, "" for none.
+        answers: the reference answers; none where the question has no answer.
+        has_no_answer_option: True for the rules of v2.0 (references that are empty after normalisation are dropped, and
+            no reference means that the empty answer is right), False for those of v1.1 (an empty answer is just wrong).
 
     Returns:
-      `exact_match` and `f1`, from 0.0 to 1.0, each the best over the references.
+        `exact_match` and `f1`, from 0.0 to 1.0, each the best over the references.
     """
     if has_no_answer_option:
         answers = [answer for answer in answers if normalize_answer(answer)] or [""]
@@ -78,12 +75,12 @@ def apply_null_threshold(answers: Mapping[str, Mapping[str, Any]], threshold: fl
     """Chooses between the best answer and none, as BERT does for v2.0.
 
     Args:
-      answers: example id -> `text`, `score`, `null_score`, from `tasks.encoding.spans.decode_answers` without a
-        threshold or with an infinite one.
-      threshold: the empty answer is given where `null_score - score` exceeds it; BERT's default is 0.
+        answers: example id -> `text`, `score`, `null_score`, from `tasks.encoding.spans.decode_answers` without a
+            threshold or with an infinite one.
+        threshold: the empty answer is given where `null_score - score` exceeds it; BERT's default is 0.
 
     Returns:
-      example id -> text.
+        Example id -> text.
     """
     return {
         name: "" if answer["null_score"] - answer["score"] > threshold else answer["text"]
@@ -97,13 +94,14 @@ def best_null_threshold(
     """Finds the no-answer threshold that scores best, as SQuAD v2.0's script does.
 
     Args:
-      answers: as for `apply_null_threshold`.
-      references: the examples (`id`, `answers`).
-      metric: `f1` or `exact_match`.
+        answers: as for `apply_null_threshold`.
+        references: the examples (`id`, `answers`).
+        metric: `f1` or `exact_match`.
 
     Returns:
-      the threshold for `null_score - score`, and the score in percent that it gives. As in the script, the threshold is
-      0 where no answer at all scores best, and of several with equal differences some may be let in and others not.
+        The threshold for `null_score - score`, and the score in percent that it gives. As in the script, the threshold
+        is 0 where no answer at all scores best, and of several with equal differences some may be let in and others
+        not.
     """
     values = [
         span_scores(answers[example["id"]]["text"], [entry["text"] for entry in example["answers"]], True)[metric]
@@ -118,14 +116,14 @@ def evaluate_v2(
     """Gives every number of SQuAD v2.0's script, under its names.
 
     Args:
-      answers: as for `apply_null_threshold`, one for every example.
-      references: the examples (`id`, `answers`), at least one.
-      threshold: as for `apply_null_threshold`.
+        answers: as for `apply_null_threshold`, one for every example.
+        references: the examples (`id`, `answers`), at least one.
+        threshold: as for `apply_null_threshold`.
 
     Returns:
-      `exact`, `f1` and `total` at the threshold; the same with `HasAns_` over the questions that have an answer and
-      with `NoAns_` over the others, where there are any; `best_exact`, `best_exact_thresh`, `best_f1` and
-      `best_f1_thresh` over all thresholds. Scores in percent.
+        `exact`, `f1` and `total` at the threshold; the same with `HasAns_` over the questions that have an answer and
+        with `NoAns_` over the others, where there are any; `best_exact`, `best_exact_thresh`, `best_f1` and
+        `best_f1_thresh` over all thresholds. Scores in percent.
     """
     chosen = apply_null_threshold(answers, threshold)
     answerable = np.array([bool(example["answers"]) for example in references])

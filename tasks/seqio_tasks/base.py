@@ -41,12 +41,12 @@ def make_dataset(
     Rows cross from Python to TensorFlow in chunks, because each crossing costs about half a millisecond.
 
     Args:
-      rows: opens the reader; a `DataError` of it is kept for `rows` to raise.
-      types: feature -> TensorFlow type; every value is a scalar.
-      chunk: how many rows cross at once.
+        rows: opens the reader; a `DataError` of it is kept for `rows` to raise.
+        types: feature -> TensorFlow type; every value is a scalar.
+        chunk: how many rows cross at once.
 
     Returns:
-      a dataset of single rows.
+        A dataset of single rows.
     """
 
     def generate() -> Iterator[dict[str, list[Any]]]:
@@ -81,13 +81,13 @@ def batched(
     """Makes a SeqIO preprocessor of a function over batches: the fast tokenizer earns its name on batches only.
 
     Args:
-      encode: takes one array per input, gives one array per output, with any number of rows.
-      inputs: the features to take.
-      outputs: feature -> its type and the shape of one row.
-      batch_size: how many examples `encode` gets at once.
+        encode: takes one array per input, gives one array per output, with any number of rows.
+        inputs: the features to take.
+        outputs: feature -> its type and the shape of one row.
+        batch_size: how many examples `encode` gets at once.
 
     Returns:
-      a function of datasets, row by row at both ends.
+        A function of datasets, row by row at both ends.
     """
     encode_batches = mapped(encode, inputs, outputs)
     return lambda dataset: encode_batches(dataset.batch(batch_size))
@@ -101,12 +101,12 @@ def mapped(
     """Makes a SeqIO preprocessor of a function that gives any number of rows for each example.
 
     Args:
-      encode: takes one array per input, gives one array per output, with any number of rows.
-      inputs: the features to take.
-      outputs: feature -> its type and the shape of one row.
+        encode: takes one array per input, gives one array per output, with any number of rows.
+        inputs: the features to take.
+        outputs: feature -> its type and the shape of one row.
 
     Returns:
-      a function of datasets that gives single rows.
+        A function of datasets that gives single rows.
     """
 
     def preprocess(dataset: tf.data.Dataset) -> tf.data.Dataset:
@@ -145,12 +145,12 @@ def register(
     """Registers a SeqIO task.
 
     Args:
-      name: its name.
-      source: gives the examples.
-      preprocessor: makes rows of them.
-      outputs: feature -> its type and the shape of one row.
-      vocabulary: the vocabulary of `input_ids`.
-      metrics: T5's functions for the task.
+        name: its name.
+        source: gives the examples.
+        preprocessor: makes rows of them.
+        outputs: feature -> its type and the shape of one row.
+        vocabulary: the vocabulary of `input_ids`.
+        metrics: T5's functions for the task.
     """
     features = {
         feature: _feature(vocabulary.size if feature == "input_ids" else 0, dtype, len(shape))
@@ -165,15 +165,15 @@ def rows(name: str, split: str, batch_size: int) -> Iterator[Batch]:
     """Reads a registered task or mixture once, in order.
 
     Args:
-      name: what a `register_` function gave back.
-      split: `train`, `validation` or `test`.
-      batch_size: the number of rows of a batch; the last may have fewer.
+        name: what a `register_` function gave back.
+        split: `train`, `validation` or `test`.
+        batch_size: the number of rows of a batch; the last may have fewer.
 
     Yields:
-      feature -> `[rows, ...]`.
+        Feature -> `[rows, ...]`.
 
     Raises:
-      DataError: what a reader raised, unchanged.
+        DataError: what a reader raised, unchanged.
     """
     provider = seqio.get_mixture_or_task(name)
     dataset = provider.get_dataset(

@@ -34,11 +34,11 @@ class EncoderFeatureConverter(seqio.FeatureConverter):
         dataset = seqio.get_dataset(task.name, converter.lengths(128), converter, batch_size=32)
 
     Attributes:
-      TASK_FEATURES: what is taken from the task: `input_ids`, `token_type_ids` where the task has them, its labels.
-        Others, such as `index`, can be named in `passthrough_features`.
-      MODEL_FEATURES: what comes out: `input_ids`, `attention_mask` (1 on tokens, 0 on padding) and `token_type_ids` (0
-        where the task has none), all int32 `[length]`; `labels` (int32, or float32 for regression), or
-        `start_positions` and `end_positions`, or `next_sentence_label`, scalars.
+        TASK_FEATURES: what is taken from the task: `input_ids`, `token_type_ids` where the task has them, its labels.
+            Others, such as `index`, can be named in `passthrough_features`.
+        MODEL_FEATURES: what comes out: `input_ids`, `attention_mask` (1 on tokens, 0 on padding) and `token_type_ids`
+            (0 where the task has none), all int32 `[length]`; `labels` (int32, or float32 for regression), or
+            `start_positions` and `end_positions`, or `next_sentence_label`, scalars.
     """
 
     def __init__(
@@ -50,12 +50,12 @@ class EncoderFeatureConverter(seqio.FeatureConverter):
         """Fits the converter to a task.
 
         Args:
-          output_features: those of the SeqIO task or mixture.
-          pad_id: the id of [PAD] in its vocabulary.
-          passthrough_features: further features of the task, to be handed on as they are.
+            output_features: those of the SeqIO task or mixture.
+            pad_id: the id of [PAD] in its vocabulary.
+            passthrough_features: further features of the task, to be handed on as they are.
 
         Raises:
-          DataError: if the task has no `input_ids`.
+            DataError: if the task has no `input_ids`.
         """
         if "input_ids" not in output_features:
             raise DataError(f"the task has no feature input_ids; it has {', '.join(output_features)}")
@@ -79,10 +79,10 @@ class EncoderFeatureConverter(seqio.FeatureConverter):
         """Gives the `task_feature_lengths` that `seqio.get_dataset` asks for.
 
         Args:
-          length: the number of tokens of a row.
+            length: the number of tokens of a row.
 
         Returns:
-          feature of the task -> length; None for scalars, which SeqIO must not trim.
+            Feature of the task -> length; None for scalars, which SeqIO must not trim.
         """
         features = {**self.TASK_FEATURES, **self._passthrough_features}
         return {name: length if feature.rank else None for name, feature in features.items()}
@@ -91,10 +91,10 @@ class EncoderFeatureConverter(seqio.FeatureConverter):
         """Says how long the features of the model are.
 
         Args:
-          task_feature_lengths: feature of the task -> length.
+            task_feature_lengths: feature of the task -> length.
 
         Returns:
-          feature of the model -> length.
+            Feature of the model -> length.
         """
         length = task_feature_lengths["input_ids"]
         lengths = dict.fromkeys(("input_ids", "attention_mask", "token_type_ids"), length)

@@ -33,13 +33,10 @@ _FUNCTIONS: Mapping[str, MetricFn] = MappingProxyType(
 def metric_fns(info: TaskInfo) -> list[MetricFn]:
     """Gives T5's functions for the metrics of a task.
 
-    Args:
-      info: the task.
-
     Returns:
-      functions of targets and predictions, for SeqIO's `metric_fns`, in the order of the task's metrics. Span tasks get
-      one that gives `em` and `f1` for lists of reference answers and for answers; SQuAD v2.0 gets none, because T5's
-      function needs an answer to every question.
+        Functions of targets and predictions, for SeqIO's `metric_fns`, in the order of the task's metrics. Span tasks
+        get one that gives `em` and `f1` for lists of reference answers and for answers; SQuAD v2.0 gets none, because
+        T5's function needs an answer to every question.
     """
     if info.kind == "span":
         return [] if has_no_answer_option(info) else [t5_metrics.squad]

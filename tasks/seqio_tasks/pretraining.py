@@ -42,15 +42,15 @@ def register_pretraining(
     """Registers a pretraining mixture: one SeqIO task per corpus, drawn from by rate.
 
     Args:
-      paths: the corpora.
-      rates: how often rows are drawn from each, relative to each other.
-      vocabulary: the vocabulary of the rows.
-      length: the length of a row.
-      task: which rows to make.
-      seed: decides what is random about sentence pairs.
+        paths: the corpora.
+        rates: how often rows are drawn from each, relative to each other.
+        vocabulary: the vocabulary of the rows.
+        length: the length of a row.
+        task: which rows to make.
+        seed: decides what is random about sentence pairs.
 
     Returns:
-      the name of the SeqIO mixture.
+        The name of the SeqIO mixture.
     """
     names = []
     for position, path in enumerate(paths):

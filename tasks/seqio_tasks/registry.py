@@ -41,15 +41,15 @@ def register_task(
     """Registers a classification or regression task.
 
     Args:
-      name: its name in the catalogue.
-      directory: the data root.
-      vocabulary: the vocabulary of the rows.
-      length: the length of a row.
-      source: which reader gives the examples (`tasks.sources`).
-      on_bad_row: as for `tasks.files.readers.read_examples`.
+        name: its name in the catalogue.
+        directory: the data root.
+        vocabulary: the vocabulary of the rows.
+        length: the length of a row.
+        source: which reader gives the examples (`tasks.sources`).
+        on_bad_row: as for `tasks.files.readers.read_examples`.
 
     Returns:
-      the name of the SeqIO task.
+        The name of the SeqIO task.
     """
     info = get_task(name)
     registered = _registered_name(info, source, directory, vocabulary, length, on_bad_row)
@@ -94,15 +94,15 @@ def register_span_task(
     """Registers a question-answering task.
 
     Args:
-      name: its name in the catalogue.
-      directory: the data root.
-      vocabulary: the vocabulary of the rows.
-      config: how windows are made.
-      source: which reader gives the examples (`tasks.sources`).
-      on_bad_row: as for `tasks.files.readers.read_examples`.
+        name: its name in the catalogue.
+        directory: the data root.
+        vocabulary: the vocabulary of the rows.
+        config: how windows are made.
+        source: which reader gives the examples (`tasks.sources`).
+        on_bad_row: as for `tasks.files.readers.read_examples`.
 
     Returns:
-      the name of the SeqIO task.
+        The name of the SeqIO task.
     """
     info = get_task(name)
     registered = _registered_name(info, source, directory, vocabulary, config, on_bad_row)
@@ -176,10 +176,10 @@ def training_answer(example: Mapping[str, Any]) -> dict[str, int]:
     """Picks the answer that a model is trained on: the first.
 
     Args:
-      example: from `tasks.files.readers.read_examples`.
+        example: from `tasks.files.readers.read_examples`.
 
     Returns:
-      `answer_start` and `answer_end`, characters of the context; -1 and -1 where there is no answer.
+        `answer_start` and `answer_end`, characters of the context; -1 and -1 where there is no answer.
     """
     if not example["answers"]:
         return {"answer_start": -1, "answer_end": -1}

@@ -42,15 +42,15 @@ def blocks_of_parts(parts: Iterable[Part], name: str) -> Iterator[list[Part]]:
     """Divides a corpus into blocks of at least two documents each.
 
     Args:
-      parts: the corpus.
-      name: what errors call it.
+        parts: the corpus.
+        name: what errors call it.
 
     Yields:
-      `PARTS_PER_BLOCK` consecutive parts or more: a block grows until it holds two documents, and what is left at the
-      end joins the last block.
+        `PARTS_PER_BLOCK` consecutive parts or more: a block grows until it holds two documents, and what is left at the
+        end joins the last block.
 
     Raises:
-      DataError: if the corpus is one document, or one of its documents is too long to hold in memory.
+        DataError: if the corpus is one document, or one of its documents is too long to hold in memory.
     """
     held: list[Part] = []
     block: list[Part] = []
@@ -84,16 +84,16 @@ def pair_rows(
     """Makes the rows of one block.
 
     Args:
-      tokenizer: from `tasks.encoding.vocabulary.tokenizer`.
-      vocabulary: the ids of the special tokens.
-      texts: the parts of the block, each with one sentence per line.
-      documents: the document that each part belongs to.
-      length: the length of a row.
-      seed: decides every draw; no two blocks should have the same.
+        tokenizer: from `tasks.encoding.vocabulary.tokenizer`.
+        vocabulary: the ids of the special tokens.
+        texts: the parts of the block, each with one sentence per line.
+        documents: the document that each part belongs to.
+        length: the length of a row.
+        seed: decides every draw; no two blocks should have the same.
 
     Returns:
-      `input_ids` int32 and `token_type_ids` uint8 `[rows, length]`: `[CLS] a [SEP] b [SEP]`, padded, 1 on b and its
-      [SEP]; `next_sentence_label` int32 `[rows]`: 0 where b follows a, 1 where b is from another document.
+        `input_ids` int32 and `token_type_ids` uint8 `[rows, length]`: `[CLS] a [SEP] b [SEP]`, padded, 1 on b and its
+        [SEP]; `next_sentence_label` int32 `[rows]`: 0 where b follows a, 1 where b is from another document.
     """
     parts = [_token_sentences(tokenizer, text) for text in texts]
     usable = [index for index, part in enumerate(parts) if sum(map(len, part)) >= MIN_DOCUMENT_TOKENS]

@@ -1,117 +1,98 @@
 """Where examples come from: official files, TensorFlow Datasets or Hugging Face folders; one reader each.
 
-Every source gives the same examples in the same order, apart from what docs/data.md lists. Which one is read is the
-`source` of a request; the microworld writes official files, so `files` reads it.
+Every source gives the same examples in the same order, apart from differences that docs/data.md lists. The `source` of
+a request says which one is read; the microworld writes official files, so `files` reads it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Protocol
 
 from tasks.catalogue import TaskInfo
-from tasks.files import layouts, readers
-from tasks.files.bad_rows import OnBadRow
+from tasks.files.bad_rows import OnBadRow, Row
 from tasks.sources.texts import HubCorpus, find_corpus
+from tasks.system.errors import DataError
+
+
+class Source(Protocol):
+    """The functions that the module of a source has; `root` is the data root."""
+
+    def task_files(self, info: TaskInfo, root: Path, split: str, /) -> tuple[Path, ...]:
+        """Lists the files that decide the content of a split; none if it is not there.
+
+        Raises:
+            DataError: part of the split is missing.
+        """
+
+    def missing_split(self, info: TaskInfo, root: Path, split: str, /) -> DataError:
+        """Makes the error for a split that is not there: the path looked at, what it should hold, how to get it."""
+
+    def read_examples(self, info: TaskInfo, root: Path, split: str, on_bad_row: OnBadRow, /) -> Iterator[Row]:
+        """Reads a split as `tasks.files.readers.read_examples` does.
+
+        The rows of hubs are all good, or the copy is refused: there `on_bad_row` means nothing. An error comes with the
+        first example.
+
+        Raises:
+            DataError: the split is missing or is not what it should be.
+        """
+
+
+# Only the chosen source's module is imported: pyarrow costs a noticeable part of a second.
+def _official() -> Source:
+    from tasks.sources import official
+
+    return official
+
+
+def _tfds() -> Source:
+    from tasks.sources import tfds
+
+    return tfds
+
+
+def _hugging_face() -> Source:
+    from tasks.sources import hugging_face
+
+    return hugging_face
+
+
+SOURCES: Mapping[str, Callable[[], Source]] = MappingProxyType(
+    {"microworld": _official, "files": _official, "tfds": _tfds, "hf": _hugging_face}
+)
 
 
 def task_files(source: str, info: TaskInfo, root: Path, split: str) -> tuple[Path, ...]:
-    """Lists the files that decide the content of one split of a task.
-
-    Args:
-      source: `microworld`, `files`, `tfds` or `hf`.
-      info: the task.
-      root: the data root.
-      split: `train`, `validation` or `test`.
-
-    Returns:
-      the files; none if the split is not there.
-
-    Raises:
-      DataError: if part of the split is missing.
-    """
-    # Only the chosen source's reader is imported: pyarrow costs a noticeable part of a second.
-    if source == "tfds":
-        from tasks.sources import tfds
-
-        return tfds.task_files(info, root, split)
-    if source == "hf":
-        from tasks.sources import hugging_face
-
-        return hugging_face.task_files(info, root, split)
-    files = layouts.find(info, root, split)
-    return files.paths if files else ()
+    """As `Source.task_files`, of the source with this name."""
+    return SOURCES[source]().task_files(info, root, split)
 
 
 def require_task_files(source: str, info: TaskInfo, root: Path, split: str) -> tuple[Path, ...]:
-    """Lists the files of a split that must be there.
-
-    Args:
-      source: `microworld`, `files`, `tfds` or `hf`.
-      info: the task.
-      root: the data root.
-      split: `train`, `validation` or `test`.
-
-    Returns:
-      the files.
-
-    Raises:
-      DataError: naming the path that was looked at, what it should hold and how to get it.
-    """
+    """As `task_files`, but raises `Source.missing_split` where there are none."""
     if files := task_files(source, info, root, split):
         return files
-    if source == "tfds":
-        from tasks.sources import tfds
-
-        raise tfds.missing_split(info, root, split)
-    if source == "hf":
-        from tasks.sources import hugging_face
-
-        raise hugging_face.missing_split(info, root, split)
-    return layouts.require(info, root, split).paths
+    raise SOURCES[source]().missing_split(info, root, split)
 
 
-def read_examples(
-    source: str, info: TaskInfo, root: Path, split: str, on_bad_row: OnBadRow = "error"
-) -> Iterator[dict[str, Any]]:
-    """Reads one split of a task from a source.
-
-    Args:
-      source: `microworld`, `files`, `tfds` or `hf`.
-      info: the task.
-      root: the data root.
-      split: `train`, `validation` or `test`.
-      on_bad_row: as for `tasks.files.readers.read_examples`; the rows of hubs are all good, or the copy is refused.
-
-    Returns:
-      examples as `tasks.files.readers.read_examples` describes them. An error comes with the first example.
-
-    Raises:
-      DataError: if the split is missing or is not what it should be.
-    """
-    if source == "tfds":
-        from tasks.sources import tfds
-
-        return tfds.read_examples(info, root, split)
-    if source == "hf":
-        from tasks.sources import hugging_face
-
-        return hugging_face.read_examples(info, root, split)
-    return readers.read_examples(info, root, split, on_bad_row)
+def read_examples(source: str, info: TaskInfo, root: Path, split: str, on_bad_row: OnBadRow = "error") -> Iterator[Row]:
+    """As `Source.read_examples`, of the source with this name."""
+    return SOURCES[source]().read_examples(info, root, split, on_bad_row)
 
 
 def unprepared(source: str, tasks: Sequence[TaskInfo], root: Path, texts: Sequence[str]) -> list[str]:
     """Lists what TensorFlow Datasets would have to download and prepare for a request.
 
     Args:
-      source: `microworld`, `files`, `tfds` or `hf`.
-      tasks: the tasks of the request.
-      root: the data root.
-      texts: the entries of `pretrain_corpora` and `pretrain_validation`.
+        source: a key of `SOURCES`.
+        tasks: the tasks of the request.
+        root: the data root.
+        texts: the entries of `pretrain_corpora` and `pretrain_validation`.
 
     Returns:
-      TFDS names, each once, in the order in which they are needed.
+        TFDS names, each once, in the order in which they are needed.
     """
     from tasks.sources import conventions, tfds
 

@@ -1,6 +1,7 @@
 """How the hubs hold GLUE and SQuAD, and how their rows become examples of `tasks.files.readers.read_examples`.
 
-The hubs are TensorFlow Datasets and the Hugging Face hub. Their GLUE follows the same script, so one table serves both:
+The hubs are TensorFlow Datasets and the Hugging Face hub. Their GLUE follows the same script, so one `HubTask` in the
+catalogue serves both:
 integer labels with -1 in test splits, `premise` and `hypothesis` in MNLI, both MNLI sets in one configuration with four
 splits. Names and label orders are those of `tensorflow_datasets` 4.9.10 (`text/glue.py`, `datasets/squad`) and of the
 hub's `nyu-mll/glue`, `rajpurkar/squad` and `rajpurkar/squad_v2`. docs/data.md says how official files differ.
@@ -9,87 +10,24 @@ hub's `nyu-mll/glue`, `rajpurkar/squad` and `rajpurkar/squad_v2`. docs/data.md s
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from tasks.catalogue import TaskInfo, text_field_names
+from tasks.catalogue import TASKS, HubTask, TaskInfo, text_field_names
 from tasks.system.errors import DataError
-
-SPAN_COLUMNS = ("id", "title", "context", "question", "answers")
-
-
-@dataclass(frozen=True, kw_only=True)
-class HubTask:
-    """Where the hubs hold a task, and under which names.
-
-    Attributes:
-      tfds: its name in TensorFlow Datasets, with the version that is read.
-      folder: its folder below the data root in a copy of the Hugging Face hub.
-      texts: the columns of the texts, in the order of `tasks.catalogue.text_field_names`.
-      classes: the names of the labels, a label's position being its id; the ids are those of `TaskInfo.label_names`.
-      splits: our name of a split -> theirs, where they differ.
-    """
-
-    tfds: str
-    folder: str
-    texts: tuple[str, ...]
-    classes: tuple[str, ...] = ()
-    splits: Mapping[str, str] = field(default_factory=dict)
-
-    def split(self, name: str) -> str:
-        """Gives the hubs' name of one of our splits."""
-        return self.splits.get(name, name)
-
-    def columns(self) -> tuple[str, ...]:
-        """Names the columns that an example is made of; `idx` and the label may be missing."""
-        return SPAN_COLUMNS if self.texts == ("question", "context") else self.texts
-
-
-def _glue(config: str, texts: tuple[str, ...], classes: tuple[str, ...] = (), suffix: str = "") -> HubTask:
-    splits = {name: name + suffix for name in ("validation", "test")} if suffix else {}
-    return HubTask(tfds=f"glue/{config}:2.0.0", folder=f"glue/{config}", texts=texts, classes=classes, splits=splits)
-
-
-_SENTENCES = ("sentence1", "sentence2")
-_PREMISE = ("premise", "hypothesis")
-_ENTAILMENT = ("entailment", "not_entailment")
-_NLI = ("entailment", "neutral", "contradiction")
-
-HUB_TASKS: Mapping[str, HubTask] = {
-    "glue_cola_v1": _glue("cola", ("sentence",), ("unacceptable", "acceptable")),
-    "glue_sst2_v1": _glue("sst2", ("sentence",), ("negative", "positive")),
-    "glue_mrpc_v1": _glue("mrpc", _SENTENCES, ("not_equivalent", "equivalent")),
-    "glue_stsb_v1": _glue("stsb", _SENTENCES),
-    "glue_qqp_v1": _glue("qqp", ("question1", "question2"), ("not_duplicate", "duplicate")),
-    "glue_mnli_matched_v1": _glue("mnli", _PREMISE, _NLI, "_matched"),
-    "glue_mnli_mismatched_v1": _glue("mnli", _PREMISE, _NLI, "_mismatched"),
-    "glue_qnli_v1": _glue("qnli", ("question", "sentence"), _ENTAILMENT),
-    "glue_rte_v1": _glue("rte", _SENTENCES, _ENTAILMENT),
-    "glue_wnli_v1": _glue("wnli", _SENTENCES, ("not_entailment", "entailment")),
-    "glue_ax_v1": _glue("ax", _PREMISE, _NLI),
-    # Version 3.0.0 is the first whose contexts keep their outer white space; before, 19 answers pointed beside it.
-    "squad_v1_1_v1": HubTask(tfds="squad/v1.1:3.0.0", folder="squad", texts=("question", "context")),
-    "squad_v2_0_v1": HubTask(tfds="squad/v2.0:3.0.0", folder="squad_v2", texts=("question", "context")),
-}
 
 
 def hub_task(info: TaskInfo) -> HubTask:
     """Looks up how the hubs hold a task.
 
-    Args:
-      info: the task.
-
-    Returns:
-      the entry of `HUB_TASKS`.
-
     Raises:
-      DataError: if the hubs' form of the task is not known.
+        DataError: if the catalogue does not say it.
     """
-    if info.name not in HUB_TASKS:
-        raise DataError(f"task {info.name} can be read from official files only; known here: {', '.join(HUB_TASKS)}")
-    return HUB_TASKS[info.name]
+    if info.hub is None:
+        known = ", ".join(name for name, other in TASKS.items() if other.hub)
+        raise DataError(f"task {info.name} can be read from official files only; known here: {known}")
+    return info.hub
 
 
 def examples(
@@ -98,18 +36,18 @@ def examples(
     """Turns rows of a hub into examples.
 
     Args:
-      info: the task.
-      split: `train`, `validation` or `test`; labels of a test split become -1, as in the official files.
-      rows: column -> plain Python value, in the order of the official file. A row's position becomes its `idx`: the
-        hubs' own numbers count rows of source files, some of which went to another split or were dropped.
-      class_names: what the data set itself says of its label ids; None where it says nothing.
-      place: what an error message begins with.
+        info: the task.
+        split: `train`, `validation` or `test`; labels of a test split become -1, as in the official files.
+        rows: column -> plain Python value, in the order of the official file. A row's position becomes its `idx`: the
+            hubs' own numbers count rows of source files, some of which went to another split or were dropped.
+        class_names: what the data set itself says of its label ids; None where it says nothing.
+        place: what an error message begins with.
 
     Yields:
-      examples as `tasks.files.readers.read_examples` hands them out.
+        Examples as `tasks.files.readers.read_examples` hands them out.
 
     Raises:
-      DataError: on a value that is no text, no label or no answer of its context.
+        DataError: on a value that is no text, no label or no answer of its context.
     """
     task = hub_task(info)
     if info.kind == "span":

@@ -39,8 +39,8 @@ class Part:
     """Sentences of one document that follow each other; long documents come in several parts.
 
     Attributes:
-      document: the number of the document in its corpus, from 0.
-      sentences: 1 to `MAX_PART_SENTENCES` sentences.
+        document: the number of the document in its corpus, from 0.
+        sentences: 1 to `MAX_PART_SENTENCES` sentences.
     """
 
     document: int
@@ -51,10 +51,10 @@ def split_sentences(text: str) -> list[str]:
     """Splits a paragraph into sentences with one regular expression.
 
     Args:
-      text: a paragraph; line breaks and runs of white space count as one space.
+        text: a paragraph; line breaks and runs of white space count as one space.
 
     Returns:
-      its sentences, none empty.
+        Its sentences, none empty.
     """
     text = " ".join(text.split())
     sentences = []
@@ -73,13 +73,13 @@ def corpus_files(path: Path | HubCorpus) -> list[Path]:
     """Lists the files of a corpus.
 
     Args:
-      path: a file, a folder of files (as WikiExtractor writes), or a corpus of a hub.
+        path: a file, a folder of files (as WikiExtractor writes), or a corpus of a hub.
 
     Returns:
-      the files in the order in which they are read.
+        The files in the order in which they are read.
 
     Raises:
-      DataError: if there is nothing to read.
+        DataError: if there is nothing to read.
     """
     if isinstance(path, HubCorpus):
         return texts.corpus_files(path)
@@ -94,40 +94,18 @@ def corpus_files(path: Path | HubCorpus) -> list[Path]:
     return files
 
 
-def read_documents(path: Path | str | HubCorpus) -> Iterator[list[str]]:
-    """Reads the documents of a pretraining corpus, in file order.
-
-    Args:
-      path: a file, a folder of files, or a corpus of a hub.
-
-    Yields:
-      the sentences of one document; never an empty list. Headings stay, as sentences of their own; the titles of
-      WikiExtractor and WikiText documents do not.
-
-    Raises:
-      DataError: if there is no such file, it is no UTF-8 text, or it holds no document.
-    """
-    sentences: list[str] = []
-    current = 0
-    for part in read_parts(path):
-        if part.document != current:
-            yield sentences
-            sentences, current = [], part.document
-        sentences.extend(part.sentences)
-    yield sentences
-
-
 def read_parts(path: Path | str | HubCorpus) -> Iterator[Part]:
     """Reads a pretraining corpus in parts of bounded size, however long its documents are.
 
     Args:
-      path: a file or a folder of files.
+        path: a file, a folder of files, or a corpus of a hub.
 
     Yields:
-      the parts of the documents, in file order. Joined, they are what `read_documents` gives.
+        The parts of the documents, in file order. Headings stay, as sentences of their own; the titles of WikiExtractor
+        and WikiText documents do not.
 
     Raises:
-      DataError: if there is no such file, it is no UTF-8 text, or it holds no document.
+        DataError: if there is no such file, it is no UTF-8 text, or it holds no document.
     """
     number = 0
     for document in _read_hub(path) if isinstance(path, HubCorpus) else _read_files(Path(path)):

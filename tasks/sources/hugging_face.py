@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.catalogue import TaskInfo
+from tasks.files.bad_rows import OnBadRow
 from tasks.sources import conventions, shards
 from tasks.system.errors import DataError
 
@@ -28,15 +29,11 @@ _ROWS_PER_BATCH = 1024
 def split_files(folder: Path, split: str) -> tuple[Path, ...]:
     """Finds the data files of a split.
 
-    Args:
-      folder: the folder of a data set.
-      split: the split's name in it.
-
     Returns:
-      `.arrow` or `.parquet` files in the order in which they are read; none if there is no such split.
+        `.arrow` or `.parquet` files in the order in which they are read; none if there is no such split.
 
     Raises:
-      DataError: if a part of the split is missing, or the saved state cannot be read.
+        DataError: if a part of the split is missing, or the saved state cannot be read.
     """
     # A single `Dataset`, saved without a dictionary of splits, counts as the training split.
     for saved in (folder / split, folder) if split == "train" else (folder / split,):
@@ -52,12 +49,8 @@ def split_files(folder: Path, split: str) -> tuple[Path, ...]:
 def digested_files(folder: Path, split: str) -> tuple[Path, ...]:
     """Lists the files that decide the content of a split: its data files and `dataset_info.json` beside them.
 
-    Args:
-      folder: the folder of a data set.
-      split: the split's name in it.
-
     Returns:
-      the files; none if there is no such split.
+        The files; none if there is no such split.
     """
     files = split_files(folder, split)
     infos = sorted({path.parent / _INFO_FILE for path in files})
@@ -84,12 +77,12 @@ def missing(folder: Path, split: str, what: str) -> DataError:
     """Makes the error for a split that is not there.
 
     Args:
-      folder: the folder that was looked at.
-      split: the split's name in it.
-      what: what the split should hold.
+        folder: the folder that was looked at.
+        split: the split's name in it.
+        what: what the split should hold.
 
     Returns:
-      the error, which says what is expected and how to get it.
+        The error, which says what is expected and how to get it.
     """
     return DataError(
         f"{folder}/{split}-00000-of-*.parquet (or {folder}/{split}/{_STATE_FILE}) is missing: it should hold {what};"
@@ -110,20 +103,22 @@ def missing_split(info: TaskInfo, root: Path, split: str) -> DataError:
     return missing(root / task.folder, task.split(split), f"the {split} split of {info.title}")
 
 
-def read_examples(info: TaskInfo, root: Path, split: str) -> Iterator[dict[str, Any]]:
+def read_examples(info: TaskInfo, root: Path, split: str, on_bad_row: OnBadRow = "error") -> Iterator[dict[str, Any]]:
     """Reads one split of a task.
 
     Args:
-      info: the task.
-      root: the folder that holds `glue/`, `squad/` and `squad_v2/`.
-      split: `train`, `validation` or `test`.
+        info: the task.
+        root: the folder that holds `glue/`, `squad/` and `squad_v2/`.
+        split: `train`, `validation` or `test`.
+        on_bad_row: means nothing here; a copy with a bad row is refused.
 
     Yields:
-      examples as `tasks.files.readers.read_examples` hands them out, in the order of the official file.
+        Examples as `tasks.files.readers.read_examples` hands them out, in the order of the official file.
 
     Raises:
-      DataError: if the split is missing or is not what it should be.
+        DataError: if the split is missing or is not what it should be.
     """
+    del on_bad_row
     task = conventions.hub_task(info)
     folder, name = root / task.folder, task.split(split)
     files = split_files(folder, name)
@@ -142,15 +137,15 @@ def read_texts(folder: Path, split: str, what: str) -> Iterator[str]:
     """Reads the column `text` of a split, a part at a time.
 
     Args:
-      folder: the folder of a data set.
-      split: the split's name in it.
-      what: what the split should hold, for the error message.
+        folder: the folder of a data set.
+        split: the split's name in it.
+        what: what the split should hold, for the error message.
 
     Yields:
-      one text per row.
+        One text per row.
 
     Raises:
-      DataError: if the split is missing, a file is damaged, or it has no such column.
+        DataError: if the split is missing, a file is damaged, or it has no such column.
     """
     files = split_files(folder, split)
     if not files:

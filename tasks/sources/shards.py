@@ -15,13 +15,13 @@ def complete(paths: Iterable[Path]) -> tuple[Path, ...]:
     """Checks that no part of a split is missing.
 
     Args:
-      paths: the files of one split; those without `-NNNNN-of-NNNNN` in their name are whole by themselves.
+        paths: the files of one split; those without `-NNNNN-of-NNNNN` in their name are whole by themselves.
 
     Returns:
-      the files in the order of their numbers.
+        The files in the order of their numbers.
 
     Raises:
-      DataError: if the numbers are not exactly those that the names promise.
+        DataError: if the numbers are not exactly those that the names promise.
     """
     files = tuple(sorted(paths))
     numbers = [match.groups() for path in files if (match := _NUMBER.search(path.name))]

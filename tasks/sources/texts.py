@@ -24,9 +24,9 @@ class HubCorpus:
     """A corpus in a hub's form; its training split is read.
 
     Attributes:
-      kind: `hf` or `tfds`.
-      root: the data root.
-      name: a folder below the root, or a TFDS name such as `wikipedia/20230601.en:1.0.0`.
+        kind: `hf` or `tfds`.
+        root: the data root.
+        name: a folder below the root, or a TFDS name such as `wikipedia/20230601.en:1.0.0`.
     """
 
     kind: str
@@ -42,11 +42,11 @@ def find_corpus(root: Path, entry: str) -> Path | HubCorpus:
     """Tells what an entry of `pretrain_corpora` means, without looking at the disk.
 
     Args:
-      root: the data root.
-      entry: `hf:DIR`, `tfds:NAME` or a path.
+        root: the data root.
+        entry: `hf:DIR`, `tfds:NAME` or a path.
 
     Returns:
-      a corpus of a hub, or the path of text.
+        A corpus of a hub, or the path of text.
     """
     kind, _, name = entry.partition(":")
     return HubCorpus(kind, root, name) if kind in KINDS and name else root / entry
@@ -55,14 +55,11 @@ def find_corpus(root: Path, entry: str) -> Path | HubCorpus:
 def corpus_files(corpus: HubCorpus) -> list[Path]:
     """Lists the files that decide the content of a corpus.
 
-    Args:
-      corpus: from `find_corpus`.
-
     Returns:
-      the files in the order in which they are read.
+        The files in the order in which they are read.
 
     Raises:
-      DataError: if there is nothing to read.
+        DataError: if there is nothing to read.
     """
     if corpus.kind == "tfds":
         from tasks.sources import tfds
@@ -81,14 +78,11 @@ def corpus_files(corpus: HubCorpus) -> list[Path]:
 def read_texts(corpus: HubCorpus) -> Iterator[str]:
     """Reads a corpus, one text per document.
 
-    Args:
-      corpus: from `find_corpus`.
-
     Yields:
-      the texts, in stored order; titles, which are columns of their own, are left out.
+        The texts, in stored order; titles, which are columns of their own, are left out.
 
     Raises:
-      DataError: if there is no such corpus, or it has no column of texts.
+        DataError: if there is no such corpus, or it has no column of texts.
     """
     if corpus.kind == "hf":
         from tasks.sources import hugging_face

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from tasks.catalogue import TaskInfo
+from tasks.files.bad_rows import OnBadRow
 from tasks.sources import conventions, shards
 from tasks.system.errors import DataError
 
@@ -29,14 +30,14 @@ def folder(root: Path, name: str) -> Path | None:
     """Finds a prepared data set.
 
     Args:
-      root: the TFDS data directory.
-      name: `data_set/config:version`; without a version the latest that is prepared counts.
+        root: the TFDS data directory.
+        name: `data_set/config:version`; without a version the latest that is prepared counts.
 
     Returns:
-      its folder, or None.
+        Its folder, or None.
 
     Raises:
-      DataError: on what is no name of a TFDS data set.
+        DataError: on what is no name of a TFDS data set.
     """
     if not _NAME.fullmatch(name):
         raise DataError(f"'{name}' names no TFDS data set; expected a form such as wikipedia/20230601.en:1.0.0")
@@ -50,15 +51,15 @@ def split_files(root: Path, name: str, split: str) -> tuple[Path, ...]:
     """Lists the files that decide the content of a split: its records and their description.
 
     Args:
-      root: the TFDS data directory.
-      name: `data_set/config:version`.
-      split: the split's name in TFDS.
+        root: the TFDS data directory.
+        name: `data_set/config:version`.
+        split: the split's name in TFDS.
 
     Returns:
-      the files; none if the data set or the split is not there.
+        The files; none if the data set or the split is not there.
 
     Raises:
-      DataError: if a part of the split is missing.
+        DataError: if a part of the split is missing.
     """
     place = folder(root, name)
     if place is None:
@@ -73,14 +74,14 @@ def missing(root: Path, name: str, split: str, what: str, why: str = "") -> Data
     """Makes the error for a split that is not there.
 
     Args:
-      root: the TFDS data directory.
-      name: `data_set/config:version`.
-      split: the split's name in TFDS.
-      what: what the split should hold.
-      why: what went wrong when it was to be prepared.
+        root: the TFDS data directory.
+        name: `data_set/config:version`.
+        split: the split's name in TFDS.
+        what: what the split should hold.
+        why: what went wrong when it was to be prepared.
 
     Returns:
-      the error, which says what is expected and how to get it.
+        The error, which says what is expected and how to get it.
     """
     stem, _, version = name.partition(":")
     return DataError(
@@ -105,11 +106,11 @@ def prepare(root: Path, name: str) -> None:
     """Downloads and prepares a data set, as TFDS does it.
 
     Args:
-      root: the TFDS data directory.
-      name: `data_set/config:version`, or without a version for the one that TFDS prepares.
+        root: the TFDS data directory.
+        name: `data_set/config:version`, or without a version for the one that TFDS prepares.
 
     Raises:
-      DataError: if that fails, for example without a network.
+        DataError: if that fails, for example without a network.
     """
     import tensorflow_datasets as tfds
 
@@ -145,22 +146,24 @@ def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text.splitlines()[0][:200] if text else ''}"
 
 
-def read_examples(info: TaskInfo, root: Path, split: str) -> Iterator[dict[str, Any]]:
+def read_examples(info: TaskInfo, root: Path, split: str, on_bad_row: OnBadRow = "error") -> Iterator[dict[str, Any]]:
     """Reads one split of a task.
 
     Args:
-      info: the task.
-      root: the TFDS data directory.
-      split: `train`, `validation` or `test`.
+        info: the task.
+        root: the TFDS data directory.
+        split: `train`, `validation` or `test`.
+        on_bad_row: means nothing here; a copy with a bad row is refused.
 
     Yields:
-      examples as `tasks.files.readers.read_examples` hands them out. TFDS stores examples in an order of its own. GLUE
-      comes back in the order of the official file, by `idx`; SQuAD has no such number in TFDS and comes in the order of
-      `id`.
+        Examples as `tasks.files.readers.read_examples` hands them out. TFDS stores examples in an order of its own.
+        GLUE comes back in the order of the official file, by `idx`; SQuAD has no such number in TFDS and comes in the
+        order of `id`.
 
     Raises:
-      DataError: if the split is missing or is not what it should be.
+        DataError: if the split is missing or is not what it should be.
     """
+    del on_bad_row
     task = conventions.hub_task(info)
     name = task.split(split)
     if not split_files(root, task.tfds, name):
@@ -179,15 +182,15 @@ def read_rows(root: Path, name: str, split: str) -> Iterator[dict[str, Any]]:
     """Reads a split in the order in which TFDS stores it.
 
     Args:
-      root: the TFDS data directory.
-      name: `data_set/config:version` of a prepared data set.
-      split: the split's name in TFDS.
+        root: the TFDS data directory.
+        name: `data_set/config:version` of a prepared data set.
+        split: the split's name in TFDS.
 
     Yields:
-      feature -> plain Python value.
+        Feature -> plain Python value.
 
     Raises:
-      DataError: if the records are damaged.
+        DataError: if the records are damaged.
     """
     place = folder(root, name)
     if place is None:

@@ -39,11 +39,11 @@ def one_builder(folder: Path, waiting: Callable[[], None] = lambda: None) -> Ite
     """Lets one process at a time build in a folder; the others wait for it.
 
     Args:
-      folder: the folder, which is created.
-      waiting: called once if another process holds the lock.
+        folder: the folder, which is created.
+        waiting: called once if another process holds the lock.
 
     Yields:
-      when this process holds the lock.
+        When this process holds the lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -63,10 +63,10 @@ def held_alone(directory: Path) -> Iterator[None]:
     """Marks a directory as one that a live process builds.
 
     Args:
-      directory: an existing directory.
+        directory: an existing directory.
 
     Yields:
-      once, with the mark set.
+        Once, with the mark set.
     """
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -81,8 +81,8 @@ def hold(directory: Path, reader: object) -> None:
     """Marks a directory as read for as long as an object lives (at most as long as the process).
 
     Args:
-      directory: the directory.
-      reader: the object that reads it.
+        directory: the directory.
+        reader: the object that reads it.
     """
     with suppress(OSError):
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
@@ -93,11 +93,8 @@ def hold(directory: Path, reader: object) -> None:
 def remove_unused(directory: Path) -> bool:
     """Removes a directory unless a live process holds it.
 
-    Args:
-      directory: the directory.
-
     Returns:
-      whether it was removed.
+        Whether it was removed.
     """
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)

@@ -287,7 +287,7 @@ def distill_task() -> dict[str, str]:
         params = task.distill_task(
             student,
             init_params(student, 0)["encoder"],
-            Teacher(teacher, initial_params(teacher, pretrained_teacher["encoder"], sst2.kind, 8)),
+            Teacher(teacher, initial_params(teacher, pretrained_teacher["encoder"], sst2, 8)),
             config,
             TaskData(sst2, rows, 16, 0, made),
             (1.0, 1.0),

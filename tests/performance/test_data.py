@@ -20,9 +20,9 @@ from tasks.arrays.write import array_directory
 from tasks.catalogue import get_task
 from tasks.files import layouts, readers
 from tasks.files.text_files import read_lines
-from tasks.materialize.request import MaterializeRequest
 from tasks.materialize.steps import materialize
 from tasks.system.repository import REPOSITORY
+from tests.helpers.data_requests import data_request
 
 # Batches that are delivered, and steps that are taken, in one round.
 STEPS = 50
@@ -52,7 +52,7 @@ class Source:
     corpus: str
 
     def request(self, **changes):
-        request = MaterializeRequest(
+        request = data_request(
             source="files",
             directory=str(self.root),
             vocabulary=self.vocabulary,
@@ -264,7 +264,7 @@ def test_memory_of_streaming(benchmark, state_ratio, source, tmp_path, sentence_
         rows_per_second=round(measured["rows"] / measured["seconds"]),
     )
     train = token_arrays.load(tmp_path / "output" / measured["train"])
-    token_arrays.verify(train.directory)
+    assert token_arrays.damage(train.directory) is None
     ids = np.asarray(train.features["input_ids"])
     assert ids.shape == (measured["rows"], 128)
     # Every row begins a text and closes it, and padding stands at the end alone.

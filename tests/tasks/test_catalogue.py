@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from tasks.__main__ import main
-from tasks.catalogue import METRICS, TASKS, get_task, text_field_names
+from tasks.catalogue import METRICS, TASKS, TaskInfo, get_task, text_field_names
 from tasks.files.known_files import KNOWN_FILES
 from tasks.pretraining import PRETRAINING_TASKS
 from tasks.scoring.averages import AVERAGES
+from tasks.sources.conventions import hub_task
 from tasks.system.errors import DataError
 from tasks.system.repository import REPOSITORY
 
@@ -67,6 +68,23 @@ def test_averages_and_tasks_name_each_other():
     for entry in AVERAGES.values():
         for task, metric in (pair for group in entry.groups for pair in group):
             assert metric in get_task(task).metrics
+
+
+def test_a_task_is_in_no_average_and_on_no_hub_unless_it_says_so():
+    fields = {field.name: field.default for field in dataclasses.fields(TaskInfo)}
+    assert (fields["in_averages"], fields["hub"]) == ((), None)
+    with pytest.raises(DataError, match="glue_rte_v1 can be read from official files only; known here: glue_cola_v1"):
+        hub_task(dataclasses.replace(get_task("glue_rte_v1"), hub=None))
+
+
+@pytest.mark.parametrize(("directory", "hint"), [("gleu/RTE", "did you mean glue?"), ("x", "known names: glue, squad")])
+def test_an_unknown_group_folder_is_one_line(directory, hint):
+    with pytest.raises(DataError) as caught:
+        dataclasses.replace(get_task("glue_rte_v1"), directory=directory)
+    group = directory.partition("/")[0]
+    assert str(caught.value) == (
+        f"task glue_rte_v1: directory '{directory}': the group folder '{group}' is not in GROUP_FOLDERS; {hint}"
+    )
 
 
 def test_field_names():
@@ -127,7 +145,14 @@ def test_every_change_of_a_definition_is_noticed(field, value):
 
 def test_where_a_task_is_found_is_no_part_of_its_definition():
     info = get_task("glue_mrpc_v1")
-    moved = dataclasses.replace(info, download="elsewhere", other_files={"train": ("MRPC/t.tsv",)}, in_averages=())
+    moved = dataclasses.replace(
+        info,
+        download="elsewhere",
+        other_files={"train": ("MRPC/t.tsv",)},
+        in_averages=(),
+        hub=None,
+        made_up_file="sentence\n",
+    )
     assert moved.definition_hash() == info.definition_hash()
 
 

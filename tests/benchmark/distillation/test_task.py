@@ -78,7 +78,7 @@ def quick_compiles() -> Iterator[None]:
 
 def teacher_of(task: Any) -> Teacher:
     """A random teacher with answers far from even: those of a fresh head hardly differ from a fresh student's."""
-    params = initial_params(TEACHER, init_params(TEACHER, 7)["encoder"], task.kind, 8)
+    params = initial_params(TEACHER, init_params(TEACHER, 7)["encoder"], task, 8)
     name = "span" if task.kind == "span" else "classifier"
     return Teacher(TEACHER, params | {name: params[name] | {"kernel": 10.0 * params[name]["kernel"]}})
 
@@ -126,7 +126,7 @@ def test_every_kind_of_task_is_learned(task: Any, tmp_path: Path) -> None:
     longer = dataclasses.replace(PREDICTION, epochs=(40.0,))
     config = dataclasses.replace(CONFIG, phases=(LAYERS, longer) if task is SST2 else (longer,))
     params = learned(task, tmp_path, config)
-    start = initial_params(STUDENT, init_params(STUDENT, 0)["encoder"], task.kind, 0)
+    start = initial_params(STUDENT, init_params(STUDENT, 0)["encoder"], task, 0)
     assert jax.tree.map(np.shape, params) == jax.tree.map(np.shape, start)
     for phase in config.phases:
         assert metrics_of(tmp_path, phase.name)[-1]["step"] == 3 * phase.epochs[0]

@@ -16,7 +16,6 @@ import transformers
 from baselines.__main__ import main
 from benchmark.config import EncoderConfig, to_dict
 from benchmark.evaluation.predict import predict
-from benchmark.models.heads import SequenceModel, SpanModel
 from benchmark.pipeline import finetune as finetuning
 from benchmark.pipeline.run_context import Run
 from benchmark.records.record import Unscored, write
@@ -65,8 +64,7 @@ def write_record(workdir: Path, encoder: EncoderConfig, *tasks: str, unscored: s
 def keep(workdir: Path, encoder: EncoderConfig, task: str) -> tuple[Path, Any]:
     """A record with random parameters fine-tuned on one task, and these parameters."""
     info = get_task(task)
-    outputs = finetune.CLASS_OUTPUTS if info.kind == "classification" else 1
-    model = SpanModel(encoder) if info.kind == "span" else SequenceModel(encoder, outputs)
+    model = finetune.task_model(encoder, finetune.task_head(info))
     params = trained_like(init_tree(model, encoder, 3, num_inputs=3))
     folder = workdir / "evaluation" / "toy" / task
     checkpoints.save(folder / "parameters", finetune.without_unused_outputs(params, info))

@@ -13,8 +13,17 @@ import pytest
 from benchmark.config import FinetuneConfig, OptimizerConfig
 from benchmark.evaluation.predict import predict
 from benchmark.models.heads import SequenceModel
+from benchmark.training import checkpoints
 from benchmark.training.batches import TaskData, make_batch, used_length
-from benchmark.training.finetune import CLASS_OUTPUTS, finetune, finetune_steps, label_bias, without_unused_outputs
+from benchmark.training.finetune import (
+    SMALLEST_CLASS_HEAD,
+    finetune,
+    finetune_steps,
+    label_bias,
+    restore_params,
+    task_head,
+    without_unused_outputs,
+)
 from benchmark.training.job import TrainingJob
 from benchmark.training.pretrain import init_params
 from tasks.arrays.token_arrays import TokenArrays
@@ -56,7 +65,7 @@ def tuned(pretrained: Any, task: Any, seed: int = 0, epochs: float = 8.0) -> Any
 
 
 def test_unused_labels_do_not_exist() -> None:
-    logits = jnp.asarray(np.random.default_rng(0).standard_normal((5, CLASS_OUTPUTS)), jnp.float32)
+    logits = jnp.asarray(np.random.default_rng(0).standard_normal((5, SMALLEST_CLASS_HEAD)), jnp.float32)
     labels = jnp.array([0, 1, 1, 0, 1])
 
     def padded(x: jax.Array) -> jax.Array:
@@ -125,6 +134,26 @@ def test_outputs_that_stand_for_no_label_can_be_cut_off(pretrained: Any) -> None
     np.testing.assert_allclose(found, predict(ENCODER, params, SST2, rows, LENGTH, 0), atol=1e-5)
     for task in (STSB, SQUAD):
         assert without_unused_outputs(params, task) is params
+
+
+def test_a_task_with_more_labels_has_a_wider_head(pretrained: Any, tmp_path: Path) -> None:
+    task = dataclasses.replace(MNLI, name="made_up_v1", label_names=("a", "b", "c", "d", "e"))
+    assert task_head(SST2) == task_head(MNLI) == ("classification", SMALLEST_CLASS_HEAD)
+    assert task_head(task) == ("classification", 5)
+    assert label_bias(task).tolist() == [0.0] * 5
+    features = dict(toy_rows("classification", 256, 0).features)
+    features["label"] = np.arange(256) % 5
+    features["input_ids"] = features["input_ids"].copy()
+    features["input_ids"][:, 1] = 5 + features["label"]
+    rows = TokenArrays(Path(), features, {"rows": 256})
+    data = TaskData(task, rows, LENGTH, 0)
+    params = finetune(ENCODER, pretrained, data, CONFIG, 8.0, TrainingJob("toy"))
+    outputs = predict(ENCODER, params, task, rows, LENGTH, 0)
+    assert outputs.shape == (256, 5)
+    assert (outputs.argmax(axis=1) == features["label"]).mean() > 0.95
+    checkpoints.save(tmp_path / "kept", without_unused_outputs(params, task))
+    restored = restore_params(tmp_path / "kept", ENCODER, task)
+    np.testing.assert_array_equal(predict(ENCODER, restored, task, rows, LENGTH, 0), outputs)
 
 
 def test_a_seed_decides_everything(pretrained: Any) -> None:

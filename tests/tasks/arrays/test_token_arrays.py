@@ -34,15 +34,12 @@ def test_written_arrays_are_plain_npy_files(directory):
     assert np.load(directory / "label.npy").tolist() == list(range(8))
 
 
-def test_load_maps_and_take_copies(directory):
+def test_load_maps(directory):
     loaded = token_arrays.load(directory)
     assert (loaded.num_rows, len(loaded)) == (8, 8)
     assert isinstance(loaded.features["input_ids"], np.memmap)
-    batch = token_arrays.take(loaded, [5, 0])
-    assert batch["input_ids"].tolist() == [[15, 16, 17], [0, 1, 2]]
-    assert batch["label"].dtype == np.float32
-    assert not isinstance(batch["input_ids"], np.memmap)
-    assert list(token_arrays.take(loaded, [1], ["label"])) == ["label"]
+    assert loaded.features["input_ids"][[5, 0]].tolist() == [[15, 16, 17], [0, 1, 2]]
+    assert loaded.features["label"].dtype == np.float32
 
 
 def test_no_rows_can_be_loaded(tmp_path):
@@ -51,21 +48,19 @@ def test_no_rows_can_be_loaded(tmp_path):
     assert token_arrays.load(tmp_path / "empty").features["input_ids"].shape == (0, 3)
 
 
-def test_verify_reads_everything(directory):
-    token_arrays.verify(directory)
+def test_damage_reads_everything(directory):
+    assert token_arrays.damage(directory) is None
     content = bytearray((directory / "label.npy").read_bytes())
     content[-1] ^= 1
     (directory / "label.npy").write_bytes(content)
     assert token_arrays.is_complete(directory)
-    with pytest.raises(DataError, match=r"label\.npy: sha256"):
-        token_arrays.verify(directory)
+    assert "label.npy: sha256" in str(token_arrays.damage(directory))
 
 
 def test_meta_that_does_not_fit_its_files_is_damage(directory):
     meta = json.loads((directory / "meta.json").read_text())
     (directory / "meta.json").write_text(json.dumps({**meta, "rows": 7}))
-    with pytest.raises(DataError, match=r"meta\.json: 7 rows, \[8, 3\]; input_ids\.npy has \[8, 3\]"):
-        token_arrays.verify(directory)
+    assert "meta.json: 7 rows, [8, 3]; input_ids.npy has [8, 3]" in str(token_arrays.damage(directory))
 
 
 def test_cut_off_or_missing_files_are_incomplete(directory, tmp_path):
@@ -191,31 +186,6 @@ def test_computed_order_of_many_rows():
     assert all(batch.min() >= 0 and batch.max() < rows for batch in batches)
     assert all(len(set(batch.tolist())) == 4096 for batch in batches[:2])
     assert token_arrays.batch_indices(rows, 4, 2**40, 1).tolist() == PINNED_FAR
-
-
-@pytest.mark.parametrize("table_rows", [0, 2**22])
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    rows=st.integers(1, 60),
-    share=st.integers(1, 9),
-    processes=st.integers(1, 6),
-    step=st.integers(0, 40),
-    seed=st.integers(0, 99),
-)
-def test_shares_of_all_processes_are_the_batch(monkeypatch, table_rows, rows, share, processes, step, seed):
-    monkeypatch.setattr(token_arrays, "TABLE_ROWS", table_rows)
-    whole = token_arrays.batch_indices(rows, share * processes, step, seed)
-    shares = [
-        token_arrays.batch_indices(rows, share * processes, step, seed, index, processes) for index in range(processes)
-    ]
-    assert all(len(one) == share for one in shares)
-    assert np.concatenate(shares).tolist() == whole.tolist()
-
-
-def test_indivisible_batches_are_refused():
-    for index, count in ((0, 3), (2, 2), (-1, 2), (0, 0)):
-        with pytest.raises(DataError, match=f"batch_size 8, process {index} of {count}: a batch size that is a mult"):
-            token_arrays.batch_indices(10, 8, 0, 0, index, count)
 
 
 def test_wrong_arguments_are_refused():

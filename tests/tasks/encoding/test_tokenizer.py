@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tasks.catalogue import get_task
 from tasks.encoding import vocabulary
 from tasks.files.readers import read_examples
-from tasks.sources.corpora import read_documents
+from tests.helpers.documents import read_documents
 
 TRAINING_TEXTS = [
     "The cats sat on the mats, and the dogs sat on the logs.",

@@ -13,8 +13,9 @@ from tasks.catalogue import TASKS, get_task
 from tasks.files.layouts import find
 from tasks.files.readers import read_examples
 from tasks.files.text_files import sha256_file
-from tasks.sources.corpora import MAX_PART_SENTENCES, Part, read_documents, read_parts, split_sentences
+from tasks.sources.corpora import MAX_PART_SENTENCES, Part, read_parts, split_sentences
 from tasks.system.errors import DataError
+from tests.helpers.documents import read_documents
 
 
 def write(root, relative, content):

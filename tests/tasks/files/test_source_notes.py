@@ -11,8 +11,10 @@ from benchmark.records.record import SkippedRows
 from tasks.catalogue import get_task
 from tasks.files import source_notes
 from tasks.files.text_files import content_digest
-from tasks.materialize.steps import MaterializeRequest, materialize
+from tasks.materialize.request import MaterializeRequest
+from tasks.materialize.steps import materialize
 from tasks.system.errors import DataError
+from tests.helpers.data_requests import data_request
 
 RTE = "index\tsentence1\tsentence2\tlabel\n"
 ROWS = "".join(f"{n}\tthe cat sat here .\tthe dog ran .\tentailment\n" for n in range(6))
@@ -31,7 +33,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def request(root: Path, on_bad_row: str) -> MaterializeRequest:
-    return MaterializeRequest(
+    return data_request(
         source="files",
         directory=str(root),
         vocabulary_size=80,
@@ -41,7 +43,7 @@ def request(root: Path, on_bad_row: str) -> MaterializeRequest:
         validation_rows=2,
         tasks=("glue_rte_v1",),
         task_length=16,
-        on_bad_row=on_bad_row,  # type: ignore[arg-type]
+        on_bad_row=on_bad_row,
     )
 
 

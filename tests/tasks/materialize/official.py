@@ -1,10 +1,9 @@
 """A small data root in the official layout, and what is asked of it."""
 
-import dataclasses
 import json
 import os
 
-from tasks.materialize.steps import MaterializeRequest
+from tests.helpers.data_requests import data_request
 
 ADJECTIVES = ["good", "bad", "long", "short", "red", "blue", "warm", "cold"]
 NOUNS = ["film", "book", "house", "river", "cat", "dog"]
@@ -37,22 +36,22 @@ def write_root(root):
 
 
 def make_request(root, **changes):
-    request = MaterializeRequest(
-        source="files",
-        directory=str(root),
-        vocabulary="train",
-        vocabulary_size=100,
-        pretrain_corpora=("pretrain/a.txt", "pretrain/b.txt"),
-        pretrain_rates=(0.7, 0.3),
-        pretrain_length=32,
-        validation_rows=17,
-        tasks=("glue_sst2_v1", "glue_stsb_v1", "squad_v1_1_v1"),
-        task_length=16,
-        span_length=24,
-        span_stride=8,
-        max_query_length=6,
-    )
-    return dataclasses.replace(request, **changes)
+    values = {
+        "source": "files",
+        "directory": str(root),
+        "vocabulary": "train",
+        "vocabulary_size": 100,
+        "pretrain_corpora": ("pretrain/a.txt", "pretrain/b.txt"),
+        "pretrain_rates": (0.7, 0.3),
+        "pretrain_length": 32,
+        "validation_rows": 17,
+        "tasks": ("glue_sst2_v1", "glue_stsb_v1", "squad_v1_1_v1"),
+        "task_length": 16,
+        "span_length": 24,
+        "span_stride": 8,
+        "max_query_length": 6,
+    }
+    return data_request(**{**values, **changes})
 
 
 def flip(path):

@@ -85,7 +85,7 @@ def test_killed_run_is_finished_by_the_next(made, root, tmp_path):
     process.wait()
     for directory in tmp_path.iterdir():
         if directory.is_dir() and not directory.name.startswith("."):
-            token_arrays.verify(directory)
+            assert token_arrays.damage(directory) is None
     _, data, _ = made
     assert materialize(make_request(root), tmp_path)["tasks"] == data["tasks"]
     assert not list(tmp_path.glob(".building-*"))

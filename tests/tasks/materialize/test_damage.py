@@ -62,7 +62,7 @@ def test_data_stage_finds_a_flipped_bit(root, tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "run_in_child", materialize)
     fields = dataclasses.asdict(make_request(root, tasks=("glue_stsb_v1",)))
-    data = DataConfig(**{**{name: fields[name] for name in fields if name != "processes"}, "max_query_length": 6})
+    data = DataConfig(**fields)
     config = load_run_config(["gin/quickstart.gin"], [])
     config = dataclasses.replace(config, data=data, finetune=dataclasses.replace(config.finetune, epochs=(1.0,)))
     lines = []
@@ -120,7 +120,7 @@ def test_folders_of_live_processes_stay(made, root, copy):
         assert other.stdout is not None and other.stdout.readline() == b"ready\n"
         materialize(make_request(root, pretrain_length=40), copy)
         assert (copy / building).is_dir()
-        token_arrays.verify(copy / reading)
+        assert token_arrays.damage(copy / reading) is None
         other.kill()
     materialize(make_request(root, pretrain_length=40), copy)
     assert not (copy / building).exists()

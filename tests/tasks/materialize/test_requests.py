@@ -31,25 +31,3 @@ def test_sentence_pairs_need_documents(root, tmp_path):
     (tmp_path / "plain.txt").write_text(TEXT)
     with pytest.raises(DataError, match=r"plain\.txt: one document; sentence pairs need at least two"):
         materialize(request, tmp_path / "output")
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"source": "web"}, "source is 'web'; expected one of microworld, files"),
-        ({"directory": ""}, "directory"),
-        ({"pretrain_rates": (1.0,)}, "pretrain_rates"),
-        ({"pretrain_rates": (1.0, 0.0)}, "pretrain_rates"),
-        ({"pretrain_corpora": ("a", "a")}, "no path twice"),
-        ({"pretrain_length": 4}, "pretrain_length is 4; expected an integer of at least 8"),
-        ({"validation_rows": 0}, "validation_rows"),
-        ({"sentence_pairs": "yes"}, "sentence_pairs is 'yes'; expected True or False"),
-        ({"pretrain_seed": -1}, "pretrain_seed"),
-        ({"max_query_length": 21}, "max_query_length is 21; expected less than span_length - 3 = 21"),
-        ({"tasks": ("glue_sst2",)}, "did you mean glue_sst2_v1"),
-        ({"microworld_scale": 0.0}, "microworld_scale"),
-    ],
-)
-def test_requests_are_checked(root, changes, message):
-    with pytest.raises(DataError, match=message):
-        make_request(root, **changes)

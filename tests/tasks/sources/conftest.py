@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from tasks import microworld
-from tasks.sources import conventions, corpora
+from tasks.catalogue import get_task
+from tasks.sources.conventions import hub_task
+from tests.helpers.documents import read_documents
 from tests.tasks.sources.written import CORPUS, NAMES, mrpc_sources, write_corpus, write_hugging_face
 
 
@@ -67,9 +69,9 @@ def tfds_root(world, tfds_library, tmp_path_factory):
         for method in ("download", "download_and_extract"):
             patch.setattr(tfds_library.download.DownloadManager, method, downloaded)
         tfds_library.disable_progress_bar()
-        for name in dict.fromkeys(conventions.HUB_TASKS[name].tfds for name in NAMES):
+        for name in dict.fromkeys(hub_task(get_task(name)).tfds for name in NAMES):
             tfds_library.builder(name, data_dir=str(root)).download_and_prepare()
-    documents = [" ".join(sentences) for sentences in corpora.read_documents(world / CORPUS)]
+    documents = [" ".join(sentences) for sentences in read_documents(world / CORPUS)]
     kind = tfds_library.features.Text()
     tfds_library.dataset_builders.store_as_tfds_dataset(
         name="wikipedia",

@@ -3,9 +3,10 @@
 import pyarrow as pa
 import pytest
 
-from tasks.sources import corpora, tfds
+from tasks.sources import tfds
 from tasks.sources.texts import HubCorpus, find_corpus, read_texts
 from tasks.system.errors import DataError
+from tests.helpers.documents import read_documents
 from tests.tasks.sources.written import CORPUS, write_corpus, write_hub
 
 
@@ -13,18 +14,18 @@ from tests.tasks.sources.written import CORPUS, write_corpus, write_hub
 def test_hugging_face_corpus_gives_the_documents_of_the_file(world, tmp_path, saved):
     write_corpus(world, tmp_path / "wiki" / "20231101.en", saved)
     corpus = find_corpus(tmp_path, "hf:wiki/20231101.en")
-    assert list(corpora.read_documents(corpus)) == list(corpora.read_documents(world / CORPUS))
+    assert list(read_documents(corpus)) == list(read_documents(world / CORPUS))
 
 
 def test_one_saved_dataset_is_a_corpus(world, tmp_path):
     write_corpus(world, tmp_path / "wiki", saved=True)
     alone = find_corpus(tmp_path, "hf:wiki/train")
-    assert list(corpora.read_documents(alone)) == list(corpora.read_documents(world / CORPUS))
+    assert list(read_documents(alone)) == list(read_documents(world / CORPUS))
 
 
 def test_tfds_corpus_gives_the_documents_of_the_file(world, tfds_root):
-    read = list(corpora.read_documents(find_corpus(tfds_root, "tfds:wikipedia/20230601.en")))
-    assert sorted(read) == sorted(corpora.read_documents(world / CORPUS))
+    read = list(read_documents(find_corpus(tfds_root, "tfds:wikipedia/20230601.en")))
+    assert sorted(read) == sorted(read_documents(world / CORPUS))
 
 
 def test_tfds_books_name_their_text_otherwise(tmp_path, monkeypatch):
@@ -52,7 +53,7 @@ def test_unusable_corpora(tmp_path, entry, message):
     write_hub(tmp_path / "titles", "train", pa.table({"title": ["a"]}), parts=1)
     write_hub(tmp_path / "nothing", "train", pa.table({"text": ["", "\n"]}), parts=1)
     with pytest.raises(DataError, match=message):
-        list(corpora.read_documents(find_corpus(tmp_path, entry)))
+        list(read_documents(find_corpus(tmp_path, entry)))
 
 
 def test_entries_without_a_known_word_are_paths(tmp_path):

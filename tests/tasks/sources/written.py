@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 
 from tasks.catalogue import TASKS, get_task
 from tasks.files import layouts, readers
-from tasks.materialize.steps import MaterializeRequest
+from tests.helpers.data_requests import data_request
 
 # AX is not among the microworld's tasks.
 NAMES = [name for name in TASKS if name != "glue_ax_v1"]
@@ -164,4 +164,4 @@ def request_for(source, directory, **changes):
         "max_query_length": 16,
         **changes,
     }
-    return MaterializeRequest(**values)
+    return data_request(**values)

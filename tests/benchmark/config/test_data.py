@@ -1,0 +1,56 @@
+"""Settings of the data stage: one place for defaults and limits."""
+
+import dataclasses
+import re
+from typing import Any
+
+import pytest
+
+from benchmark.config import ConfigError, DataConfig, to_dict
+
+FILES: dict[str, Any] = {
+    "source": "files",
+    "directory": "/data",
+    "pretrain_corpora": ("pretrain/a.txt", "pretrain/b.txt"),
+    "pretrain_rates": (0.7, 0.3),
+    "pretrain_validation": "",
+    "span_length": 24,
+    "max_query_length": 6,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"source": "web"}, "source = 'web': expected str in {microworld, files"),
+        ({"directory": ""}, "directory"),
+        ({"vocabulary": ""}, "'train' or the path of a vocab.txt"),
+        ({"pretrain_corpora": (), "pretrain_rates": ()}, "at least one path"),
+        ({"pretrain_rates": (1.0,)}, "pretrain_rates"),
+        ({"pretrain_rates": (1.0, 0.0)}, "pretrain_rates"),
+        ({"pretrain_corpora": ("a", "a")}, "no path twice"),
+        ({"pretrain_length": 4}, "pretrain_length = 4: expected int >= 8"),
+        ({"validation_rows": 0}, "validation_rows"),
+        ({"sentence_pairs": "yes"}, "sentence_pairs = 'yes': expected bool"),
+        ({"pretrain_seed": -1}, "pretrain_seed"),
+        ({"max_query_length": 21}, "max_query_length = 21: expected less than span_length - 3 = 21"),
+        ({"tasks": ("glue_sst2_v1", "glue_sst2_v1")}, "no task twice"),
+        ({"microworld_scale": 0.0}, "microworld_scale"),
+    ],
+)
+def test_limits(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        DataConfig(**{**FILES, **changes})
+
+
+def test_all_rows_of_a_validation_file_may_be_asked_for() -> None:
+    assert DataConfig(validation_rows=0).request().validation_rows == 0
+
+
+def test_the_request_has_the_settings_and_the_folder_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = DataConfig(**{**FILES, "directory": "$SOME_DATA/v1"})
+    with pytest.raises(ConfigError, match=r"DataConfig\.directory = '\$SOME_DATA/v1'.*not set"):
+        settings.request()
+    monkeypatch.setenv("SOME_DATA", "/data")
+    expected = dataclasses.replace(settings, directory="/data/v1")
+    assert to_dict(settings.request()) == to_dict(expected)
