@@ -6,6 +6,8 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# The linter of the page's scripts. Optional: it needs node, which nothing else does.
+ESLINT := .ci/javascript/node_modules/.bin/eslint
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart small test check bench site clean
@@ -39,10 +41,12 @@ small: setup  ## run the scaled-down real-data track on CPU (needs AUTODISTILL_D
 test: setup  ## run the tests on two processes
 	$(BIN)/python -m pytest -q -n 2
 
-check: setup  ## check format, lint and types
+check: setup  ## check format, lint and types, and with node the page's scripts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	@if command -v node >/dev/null && test -x $(ESLINT); then $(ESLINT) -c .ci/javascript/eslint.config.js leaderboard/static; \
+		else echo "skipped: the page's scripts are not linted; that takes node and npm install --no-package-lock --prefix .ci/javascript"; fi
 
 bench: setup  ## measure speed and memory against peers (idle machine, about 90 minutes; JSON in runs/bench)
 	@mkdir -p runs/bench

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from benchmark.records.record import LatencyBlock, Record, RecordError
+from leaderboard.columns import COLUMNS
 from leaderboard.export import printable
 from leaderboard.rank import (
     CONTENDERS,
@@ -29,6 +30,8 @@ from tasks.catalogue import TASKS
 
 AXES = ("latency", "speedup")
 _BINS = 40
+# Of a latency block: what its group says, and samples, which the page gets summed up.
+_NOT_SHOWN = {"samples_ns", "reference_samples_ns", *(field.name for field in fields(LatencyGroup))}
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ def board_data(records: Sequence[Record], title: str, history: Mapping[str, Any]
         or any(record.provenance.embedded_data for record in records if record.provenance),
         "contenders": sorted(CONTENDERS),
         "devices": _devices(records),
+        "columns": [asdict(column) for column in COLUMNS],
         "qualities": [asdict(quality) for quality in qualities],
         "common_tasks": [tasks[key].label for key in common],
         "groups": [asdict(group) | {"key": group.key, "reference": references[group]} for group in groups],
@@ -207,17 +211,7 @@ def _row(
 
 
 def _latency(block: LatencyBlock, reference: str | None) -> dict[str, Any]:
-    fields = {
-        "latency_s",
-        "percentiles_s",
-        "joules",
-        "reference",
-        "speedup",
-        "speedup_interval",
-        "noise_floor",
-        "details",
-    }
-    value = block.model_dump(mode="json", include=fields)
+    value = block.model_dump(mode="json", exclude=_NOT_SHOWN)
     return value | {
         "comparable_speedup": block.speedup is not None and block.reference == reference,
         "distribution": distribution(block.samples_ns, block.reference_samples_ns),

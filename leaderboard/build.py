@@ -17,22 +17,10 @@ from benchmark.records.history_tables import tables
 from benchmark.records.record import Record
 from leaderboard.board import board_data
 from leaderboard.export import island_json, records_csv
+from leaderboard.scripts import join
 from tasks.system.atomic_write import write_text
 
 _HERE = Path(__file__).parent
-_SCRIPTS = (
-    "dom",
-    "state",
-    "chart",
-    "plot",
-    "table",
-    "systems",
-    "compare",
-    "details",
-    "search_history",
-    "search_analysis",
-    "main",
-)
 
 
 def _inline(text: str) -> tuple[Markup, str]:
@@ -41,12 +29,6 @@ def _inline(text: str) -> tuple[Markup, str]:
         raise ValueError("a style sheet or script that stands inside the page must not contain '</'")
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return Markup(text), f"'sha256-{digest}'"  # our own files, checked above
-
-
-def _script() -> str:
-    """All scripts as one: a single strict function scope, so that nothing becomes global."""
-    parts = [(_HERE / "static" / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS]
-    return '(() => {\n"use strict";\n' + "\n".join(parts) + "})();\n"
 
 
 def render(data: Mapping[str, Any]) -> str:
@@ -59,7 +41,7 @@ def render(data: Mapping[str, Any]) -> str:
         HTML that needs no other file and no network; its policy allows just the style sheet and the script in it.
     """
     style, style_hash = _inline((_HERE / "static" / "page.css").read_text(encoding="utf-8"))
-    script, script_hash = _inline(_script())
+    script, script_hash = _inline(join(_HERE / "static" / "main.js"))
     policy = "; ".join(
         (
             "default-src 'none'",

@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmark.records.csv_text import Cell, csv_text
 from benchmark.records.record import Record
+from leaderboard.columns import Column, of_family
 from leaderboard.rank import (
     Estimate,
     LatencyGroup,
@@ -67,11 +68,22 @@ def records_csv(records: Sequence[Record]) -> str:
     common, groups = common_tasks(records), latency_groups(records)
     tasks = sorted({key for record in records for key in primary_scores(record)})
     names = ["masked_lm_accuracy", "mean", *(key.key for key in tasks)]
-    header = ["id", "track", "track_version", "name", "title", "kind", "trust", "parameters", "flops"]
+    header = ["id", "track", "track_version", "name", "title", "kind"]
+    header += [_csv_name(column) for column in of_family("system")]
     header += [name + end for name in names for end in ("", ".low", ".high")]
-    latency = ("latency_s", "speedup", "speedup.low", "speedup.high", "reference")
+    latency = (
+        *(_csv_name(column) for column in of_family("latency")),
+        "speedup",
+        "speedup.low",
+        "speedup.high",
+        "reference",
+    )
     header += [f"{group.key}.{name}" for group in groups for name in latency]
     return csv_text(header, [_csv_row(record, common, tasks, groups) for record in records])
+
+
+def _csv_name(column: Column) -> str:
+    return column.path.rpartition(".")[2]
 
 
 def _csv_row(
@@ -79,14 +91,12 @@ def _csv_row(
 ) -> list[Cell]:
     system, scores, blocks = record.system, primary_scores(record), latency_blocks(record)
     row: list[Cell] = [record.id, record.track, record.track_version, system.name, system.title, system.kind]
-    row += [record.trust, system.parameters, system.flops]
+    row += [column.value(record) for column in of_family("system")]
     row += _with_interval(masked_lm_estimate(record)) + _with_interval(mean_estimate(scores, common))
     for key in tasks:
         row += _with_interval(scores.get(key))
     for group in groups:
         block = blocks.get(group)
-        if block is None:
-            row += [None] * 5
-        else:
-            row += [block.latency_s, block.speedup, *(block.speedup_interval or (None, None)), block.reference]
+        row += [column.value(block) for column in of_family("latency")]
+        row += [block.speedup, *(block.speedup_interval or (None, None)), block.reference] if block else [None] * 4
     return row

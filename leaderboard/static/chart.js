@@ -1,6 +1,8 @@
 // Axes, scales, step lines and label placement: what both plots share.
 
-const MARGIN = { top: 14, right: 18, bottom: 46, left: 54 };
+import { shape } from "./dom.js";
+
+export const MARGIN = { top: 14, right: 18, bottom: 46, left: 54 };
 
 function niceStep(span, count) {
   const raw = span / Math.max(1, count);
@@ -30,7 +32,7 @@ function logTicks(low, high, count) {
   return ticks.filter((_, index) => index % every === 0);
 }
 
-function linearScale(values, from, to, { low = null, high = null, count = 6 } = {}) {
+export function linearScale(values, from, to, { low = null, high = null, count = 6 } = {}) {
   const least = low ?? Math.min(...values);
   const most = high ?? Math.max(...values);
   const pad = (most - least || Math.abs(most) * 0.1 || 1) * 0.08;
@@ -39,7 +41,7 @@ function linearScale(values, from, to, { low = null, high = null, count = 6 } = 
   return { at: (value) => from + ((value - start) / (end - start)) * (to - from), ticks: linearTicks(start, end, count), start, end };
 }
 
-function logScale(values, from, to, count) {
+export function logScale(values, from, to, count) {
   const least = Math.log(Math.min(...values));
   const most = Math.log(Math.max(...values));
   const pad = Math.max((most - least) * 0.08, 0.06);
@@ -50,7 +52,7 @@ function logScale(values, from, to, count) {
 
 const tickText = (value) => String(Number(value.toPrecision(4)));
 
-function chartBox(container, ratio) {
+export function chartBox(container, ratio) {
   const width = Math.max(280, container.clientWidth || 640);
   const height = Math.round(Math.min(460, Math.max(270, width * ratio)));
   return {
@@ -63,7 +65,7 @@ function chartBox(container, ratio) {
   };
 }
 
-function axisX(box, scale, label) {
+export function axisX(box, scale, label) {
   const group = shape("g", { class: "axis" });
   for (const tick of scale.ticks) {
     const x = scale.at(tick);
@@ -79,7 +81,7 @@ function axisX(box, scale, label) {
   return group;
 }
 
-function axisY(box, scale, label) {
+export function axisY(box, scale, label) {
   const group = shape("g", { class: "axis" });
   for (const tick of scale.ticks) {
     const y = scale.at(tick);
@@ -95,12 +97,12 @@ function axisY(box, scale, label) {
   return group;
 }
 
-const canvas = (box, label, ...children) =>
+export const canvas = (box, label, ...children) =>
   shape("svg", { viewBox: `0 0 ${box.width} ${box.height}`, width: box.width, height: box.height, role: "group", "aria-label": label },
     ...children);
 
 // The border of what the front attains: from each member level to the next one's cost, then to the end of the plot.
-function frontPath(points, box, lowerIsLeft) {
+export function frontPath(points, box, lowerIsLeft) {
   if (!points.length) return "";
   const ordered = [...points].sort((a, b) => (lowerIsLeft ? a.x - b.x : b.x - a.x));
   const far = lowerIsLeft ? box.right : box.left;
@@ -125,7 +127,7 @@ const thinRect = (x1, y1, x2, y2) =>
   ({ left: Math.min(x1, x2) - 1, right: Math.max(x1, x2) + 1, top: Math.min(y1, y2) - 1, bottom: Math.max(y1, y2) + 1 });
 
 // The front's corners as thin boxes, for labels to keep off.
-function frontRects(points, box, lowerIsLeft) {
+export function frontRects(points, box, lowerIsLeft) {
   const ordered = [...points].sort((a, b) => (lowerIsLeft ? a.x - b.x : b.x - a.x));
   return ordered.flatMap((point, index) => {
     const next = ordered[index + 1];
@@ -148,7 +150,7 @@ function findSpot(point, width, box, blocked) {
 
 // Greedy: each label takes the first spot that covers no mark, no earlier label and, if it can be had, no line.
 // A label without a spot is left out; the tooltip still names the point.
-function placeLabels(points, box, lines) {
+export function placeLabels(points, box, lines) {
   const taken = points.map(({ x, y }) => ({ left: x - 6, right: x + 6, top: y - 6, bottom: y + 6 }));
   const labels = [];
   for (const point of points) {
@@ -162,11 +164,11 @@ function placeLabels(points, box, lines) {
   return labels;
 }
 
-const labelNodes = (labels) => labels.map(({ x, y, anchor, text }) =>
+export const labelNodes = (labels) => labels.map(({ x, y, anchor, text }) =>
   shape("text", { x, y, "text-anchor": anchor, class: "point-label", text }));
 
 // Draws now and whenever the width of the container changes.
-function drawResponsive(container, draw) {
+export function drawResponsive(container, draw) {
   let width = 0;
   new ResizeObserver(() => {
     if (container.clientWidth === width) return;

@@ -1,5 +1,11 @@
 // Two systems side by side, inside the details of the first.
 
+import { element, format, isNumber, significant, titledSection } from "./dom.js";
+import { DATA, ROWS, store } from "./state.js";
+import { sortRows } from "./table.js";
+import { currentBlock, nameColumn } from "./columns.js";
+import { systemTieBreak } from "./systems.js";
+
 const COMPARED_COSTS = [
   ["Latency", (row) => currentBlock(row)?.latency_s ?? null, (value) => format.milliseconds(value) + " ms"],
   ["Parameters", (row) => row.system.parameters, format.count],
@@ -36,7 +42,7 @@ function comparisonTable(row, other) {
       ...cells.map((text, index) => element("td", { class: index < 3 ? "number" : "muted", text })))))));
 }
 
-function comparisonSection(row) {
+export function comparisonSection(row) {
   const others = sortRows(DATA.rows.filter((other) => other !== row), nameColumn, false, systemTieBreak);
   if (!others.length) return null;
   const select = element("select", { id: "compare", "aria-label": "Compare with" },
@@ -53,5 +59,5 @@ function comparisonSection(row) {
     show();
   };
   show();
-  return block("Compare with", select, result);
+  return titledSection("Compare with", select, result);
 }

@@ -1,12 +1,18 @@
 // The panel with everything about one system.
 
+import {
+  byId, element, format, isNumber, kindIcon, KINDS, MISSING, range, shape, significant, titledSection,
+  tooltip,
+} from "./dom.js";
+import { groupLabel, GROUPS, QUALITIES, ROWS, store } from "./state.js";
+import { placeOf } from "./columns.js";
+import { comparisonSection } from "./compare.js";
+
 function definitionList(pairs) {
   const known = pairs.filter(([, value]) => value !== null && value !== undefined && value !== "");
   return element("dl", { class: "pairs" }, ...known.map(([name, value]) =>
     element("div", {}, element("dt", { text: name }), element("dd", {}, value instanceof Node ? value : String(value)))));
 }
-
-const block = (title, ...children) => element("section", {}, element("h3", { text: title }), ...children);
 
 function scoreTable(row) {
   const lines = row.tasks.flatMap((task) => Object.entries(task.metrics).map(([metric, score]) => {
@@ -105,8 +111,8 @@ function numericsWords({ mode, reduction_threads: threads }) {
 
 function provenanceNodes(provenance) {
   return [
-    block("Reproduce", ...commandBlock(provenance.command)),
-    block("Provenance", definitionList([
+    titledSection("Reproduce", ...commandBlock(provenance.command)),
+    titledSection("Provenance", definitionList([
       ["Commit", provenance.git_commit + (provenance.git_dirty ? " (with uncommitted changes)" : "")],
       ["Settings", element("code", { text: provenance.config_fingerprint })],
       ["Numerics", numericsWords(provenance.numerics)],
@@ -138,17 +144,17 @@ function panelContent(row) {
     element("h2", { id: "details-title" }, element("bdi", { text: row.system.title })), close);
   const encoder = row.system.encoder;
   const parts = [head, headFacts(row)];
-  if (row.tasks.length) parts.push(block("Scores", scoreTable(row)));
+  if (row.tasks.length) parts.push(titledSection("Scores", scoreTable(row)));
   const latencies = Object.entries(row.latency).sort(([a], [b]) => (b === store.state.group) - (a === store.state.group));
-  if (latencies.length) parts.push(block("Latency", ...latencies.map(([key, value]) => latencySection(key, value))));
+  if (latencies.length) parts.push(titledSection("Latency", ...latencies.map(([key, value]) => latencySection(key, value))));
   parts.push(comparisonSection(row));
-  if (encoder) parts.push(block("Architecture", definitionList(Object.entries(encoder).map(([name, value]) => [name, value === null ? "none" : value]))));
-  if (row.training) parts.push(block("Training", definitionList(trainingPairs(row.training))));
+  if (encoder) parts.push(titledSection("Architecture", definitionList(Object.entries(encoder).map(([name, value]) => [name, value === null ? "none" : value]))));
+  if (row.training) parts.push(titledSection("Training", definitionList(trainingPairs(row.training))));
   if (row.provenance) parts.push(...provenanceNodes(row.provenance));
   return parts.filter(Boolean);
 }
 
-function setUpDetails() {
+export function setUpDetails() {
   const panel = byId("details");
   let opener = null;
   const show = (state) => {

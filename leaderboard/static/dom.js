@@ -1,9 +1,9 @@
 // Elements and number formats. Text reaches the page only through textContent and attributes, never as markup.
 
 const SVG_NAMESPACE = "http://www.w3.org/2000/svg";
-const MISSING = "\u2013";
+export const MISSING = "\u2013";
 
-const byId = (id) => document.getElementById(id);
+export const byId = (id) => document.getElementById(id);
 
 function fill(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
@@ -16,15 +16,17 @@ function fill(node, attributes, children) {
   return node;
 }
 
-const element = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
+export const element = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
 
-const shape = (tag, attributes = {}, ...children) =>
+export const shape = (tag, attributes = {}, ...children) =>
   fill(document.createElementNS(SVG_NAMESPACE, tag), attributes, children);
 
-const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
+export const titledSection = (title, ...children) => element("section", {}, element("h3", { text: title }), ...children);
+
+export const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 
 // Three significant digits without an exponent: 0.123, 1.23, 12.3, 123, 1234.
-function significant(value) {
+export function significant(value) {
   if (value === 0) return "0";
   const digits = Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value))));
   return value.toFixed(Math.min(digits, 6));
@@ -37,9 +39,9 @@ function withPrefix(value, steps) {
 
 const COUNT_STEPS = [[1e12, "\u00a0T"], [1e9, "\u00a0G"], [1e6, "\u00a0M"], [1e3, "\u00a0k"], [1, ""]];
 
-const orMissing = (format) => (value) => (isNumber(value) ? format(value) : MISSING);
+export const orMissing = (format) => (value) => (isNumber(value) ? format(value) : MISSING);
 
-const format = {
+export const format = {
   score: orMissing((value) => value.toFixed(1)),
   count: orMissing((value) => withPrefix(value, COUNT_STEPS)),
   milliseconds: orMissing((seconds) => significant(seconds * 1e3)),
@@ -49,9 +51,9 @@ const format = {
   plain: (value) => (value === null || value === undefined ? MISSING : String(value)),
 };
 
-const range = (low, high, write) => (isNumber(low) && isNumber(high) ? write(low) + "\u2013" + write(high) : "");
+export const range = (low, high, write) => (isNumber(low) && isNumber(high) ? write(low) + "\u2013" + write(high) : "");
 
-const plural = (count, noun) => count + " " + noun + (count === 1 ? "" : "s");
+export const plural = (count, noun) => count + " " + noun + (count === 1 ? "" : "s");
 
 // Marks of systems and trials: the outline tells kinds apart without colour.
 const OUTLINES = {
@@ -65,7 +67,7 @@ const OUTLINES = {
   },
 };
 
-const KINDS = {
+export const KINDS = {
   found: { label: "Found", note: "found by the search", outline: "circle" },
   baseline: { label: "Baseline", note: "published architecture, our recipe", outline: "square" },
   teacher: { label: "Teacher", note: "what the students learn from", outline: "triangle" },
@@ -73,14 +75,14 @@ const KINDS = {
   reported: { label: "Reported", note: "number from a publication, not measured here", outline: "diamond" },
 };
 
-const markPath = (outline, radius, attributes = {}) => shape("path", { d: OUTLINES[outline](radius), ...attributes });
+export const markPath = (outline, radius, attributes = {}) => shape("path", { d: OUTLINES[outline](radius), ...attributes });
 
-const kindIcon = (kind) =>
+export const kindIcon = (kind) =>
   shape("svg", { class: "icon kind-" + kind, viewBox: "-8 -8 16 16", "aria-hidden": "true" },
     markPath(KINDS[kind].outline, 5, { class: "mark solid" }));
 
 // One tooltip for the page; lines are [text, class].
-const tooltip = {
+export const tooltip = {
   show(anchor, lines) {
     const box = byId("tooltip");
     box.replaceChildren(...lines.map(([text, name]) => element("div", { text, class: name })));
@@ -96,14 +98,14 @@ const tooltip = {
   },
 };
 
-function withTooltip(node, lines) {
+export function withTooltip(node, lines) {
   const show = () => tooltip.show(node, lines);
   for (const name of ["pointerenter", "focus"]) node.addEventListener(name, show);
   for (const name of ["pointerleave", "blur"]) node.addEventListener(name, tooltip.hide);
   return node;
 }
 
-function saveFile(name, type, text) {
+export function saveFile(name, type, text) {
   const address = URL.createObjectURL(new Blob([text], { type }));
   const link = element("a", { href: address, download: name });
   document.body.append(link);

@@ -1,5 +1,12 @@
 // Starts the page and follows the address when the reader changes it or goes back.
 
+import { tooltip } from "./dom.js";
+import { readAddress, store } from "./state.js";
+import { setUpSystems } from "./systems.js";
+import { setUpPlot } from "./plot.js";
+import { setUpDetails } from "./details.js";
+import { setUpHistory } from "./search_history.js";
+
 setUpPlot();
 setUpSystems();
 setUpDetails();

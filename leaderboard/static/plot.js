@@ -1,5 +1,15 @@
 // The plot of quality against cost.
 
+import { byId, element, format, isNumber, kindIcon, KINDS, markPath, plural, range, shape, tooltip } from "./dom.js";
+import {
+  AXES, costOf, DATA, frontOf, groupLabel, GROUPS, hasSpeedup, latencyOf, matchingRows, QUALITIES, ROWS,
+  scoreOf, store,
+} from "./state.js";
+import {
+  axisX, axisY, canvas, chartBox, drawResponsive, frontPath, frontRects, labelNodes, linearScale, logScale,
+  placeLabels,
+} from "./chart.js";
+
 function plotPoints(state) {
   const shown = new Set(matchingRows(state).map((row) => row.id));
   const front = new Set(frontOf(state));
@@ -179,7 +189,7 @@ function oncePerFrame(draw) {
   };
 }
 
-function setUpPlot() {
+export function setUpPlot() {
   const redraw = DATA.rows.length > DENSE ? oncePerFrame(() => drawPlot(store.state)) : () => drawPlot(store.state);
   const sync = (state) => {
     fillQualitySelect(byId("quality"), state);

@@ -1,5 +1,10 @@
 // What a search says as a whole: importance of its fields, predictions against observations.
 
+import { byId, element, format, markPath, orMissing, plural, shape, withTooltip } from "./dom.js";
+import { store } from "./state.js";
+import { axisX, axisY, canvas, chartBox, drawResponsive, linearScale, MARGIN } from "./chart.js";
+import { GENERATOR_OUTLINES, generatorIndex, generatorsOf } from "./generators.js";
+
 const MODELS = {
   expected_gain: "our model of the error",
   ax: "Ax's default model",
@@ -7,10 +12,10 @@ const MODELS = {
 
 const EFFECTS = { rises: "accuracy rises with it", falls: "accuracy falls with it", none: "no effect" };
 
-const frontChance = (search, number) =>
+export const frontChance = (search, number) =>
   search.analysis?.front.find((row) => row.trial === number)?.probability ?? null;
 
-const percent = orMissing((value) => (value * 100).toFixed(value > 0 && value < 0.1 ? 1 : 0) + "\u00a0%");
+export const percent = orMissing((value) => (value * 100).toFixed(value > 0 && value < 0.1 ? 1 : 0) + "\u00a0%");
 
 function importanceLines(row) {
   return [
@@ -116,7 +121,7 @@ function analysisNotes(search) {
   byId("analysis-hint").textContent = lines.filter(Boolean).join(" ");
 }
 
-function setUpAnalysis(search) {
+export function setUpAnalysis(search) {
   if (!search.analysis) return;
   analysisNotes(search);
   const chooser = byId("prediction-model");

@@ -1,11 +1,11 @@
 // The search history: every trial, the growth of the hypervolume, the table of trials.
 
-const GENERATOR_OUTLINES = ["circle", "square", "triangle", "diamond"];
-
-const generatorsOf = (trials) => [...new Set(trials.map((trial) => trial.generator))];
-
-// Beyond the fourth, generators share the last mark; the table still names them.
-const generatorIndex = (generators, name) => Math.min(generators.indexOf(name), GENERATOR_OUTLINES.length - 1);
+import { byId, element, format, isNumber, markPath, MISSING, plural, shape, withTooltip } from "./dom.js";
+import { DATA, store } from "./state.js";
+import { axisX, axisY, canvas, chartBox, drawResponsive, frontPath, linearScale, logScale } from "./chart.js";
+import { GENERATOR_OUTLINES, generatorIndex, generatorsOf } from "./generators.js";
+import { createTable, numberColumn, textColumn } from "./table.js";
+import { frontChance, percent, setUpAnalysis } from "./search_analysis.js";
 
 function trialLines(trial, fields) {
   const spread = isNumber(trial.accuracy_stderr) ? " \u00b1 " + trial.accuracy_stderr.toFixed(2) : "";
@@ -127,7 +127,7 @@ function historyNotes(search) {
       markPath(GENERATOR_OUTLINES[index], 5, { class: "mark solid" })), element("span", { text: name }))));
 }
 
-function setUpHistory() {
+export function setUpHistory() {
   const search = DATA.history;
   if (!search) return;
   historyNotes(search);

@@ -1,11 +1,13 @@
 // What the reader chose, kept in the address after '#', so that a link or a reload shows the same view.
 
-const DATA = JSON.parse(byId("data").textContent);
-const ROWS = new Map(DATA.rows.map((row) => [row.id, row]));
-const QUALITIES = new Map(DATA.qualities.map((quality) => [quality.key, quality]));
-const GROUPS = new Map(DATA.groups.map((group) => [group.key, group]));
+import { byId, plural } from "./dom.js";
 
-const AXES = {
+export const DATA = JSON.parse(byId("data").textContent);
+export const ROWS = new Map(DATA.rows.map((row) => [row.id, row]));
+export const QUALITIES = new Map(DATA.qualities.map((quality) => [quality.key, quality]));
+export const GROUPS = new Map(DATA.groups.map((group) => [group.key, group]));
+
+export const AXES = {
   latency: { label: "Latency", unit: "ms", better: "left" },
   speedup: { label: "Speed-up", unit: "\u00d7", better: "right" },
 };
@@ -39,7 +41,7 @@ const ACCEPTED = {
   with: (value) => ROWS.has(value),
 };
 
-function readAddress() {
+export function readAddress() {
   const given = new URLSearchParams(location.hash.slice(1));
   const state = { ...DEFAULTS };
   for (const name of Object.keys(DEFAULTS)) {
@@ -56,7 +58,7 @@ function writeAddress(state) {
   if (location.hash.slice(1) !== text) history.replaceState(null, "", target);
 }
 
-const store = {
+export const store = {
   state: readAddress(),
   listeners: [],
   listen(listener) {
@@ -70,34 +72,34 @@ const store = {
   },
 };
 
-const splitList = (text) => new Set(text ? text.split(",") : []);
+export const splitList = (text) => new Set(text ? text.split(",") : []);
 
-function toggled(text, item) {
+export function toggled(text, item) {
   const items = splitList(text);
   if (!items.delete(item)) items.add(item);
   return [...items].sort().join(",");
 }
 
 // Numbers of one row under the current choices; null where there is none.
-const scoreOf = (row, key) => (row.scores[key] ? row.scores[key][0] : null);
+export const scoreOf = (row, key) => (row.scores[key] ? row.scores[key][0] : null);
 
-const latencyOf = (row, group) => row.latency[group] || null;
+export const latencyOf = (row, group) => row.latency[group] || null;
 
-function costOf(row, state) {
+export function costOf(row, state) {
   const block = latencyOf(row, state.group);
   if (!block) return null;
   if (state.x === "latency") return block.latency_s * 1e3;
   return block.comparable_speedup ? block.speedup : null;
 }
 
-function frontOf(state) {
+export function frontOf(state) {
   const group = DATA.fronts[state.group];
   return group ? group[state.x][state.y] : [];
 }
 
-const hasSpeedup = (group) => DATA.rows.some((row) => latencyOf(row, group)?.comparable_speedup);
+export const hasSpeedup = (group) => DATA.rows.some((row) => latencyOf(row, group)?.comparable_speedup);
 
-function groupLabel(group) {
+export function groupLabel(group) {
   const shape = `batch ${group.batch_size}, length ${group.sequence_length}, ${group.dtype}`;
   const how = [group.runtime, group.threads ? plural(group.threads, "thread") : "", group.protocol_version ? `protocol ${group.protocol_version}` : ""];
   return [group.method, group.chip, shape, ...how].filter(Boolean).join(", ");
@@ -114,7 +116,7 @@ function searchText(row) {
 const SEARCH_TEXTS = new Map(DATA.rows.map((row) => [row.id, searchText(row)]));
 
 // Rows that pass the filters; every word of the search must occur.
-function matchingRows(state) {
+export function matchingRows(state) {
   const words = state.q.toLowerCase().split(/\s+/).filter(Boolean);
   const hidden = splitList(state.hide);
   const front = state.front ? new Set(frontOf(state)) : null;

@@ -1,113 +1,9 @@
-// The table of systems: its columns, filters and downloads.
+// The table of systems: its filters and downloads.
 
-function scoreCell(row, key) {
-  const score = row.scores[key];
-  if (!score) return [element("span", { class: "missing", text: MISSING })];
-  const bounds = range(score[1], score[2], format.score);
-  return [element("span", { text: format.score(score[0]) }), bounds ? element("small", { text: bounds }) : null];
-}
-
-function qualityColumn(quality, shown) {
-  return {
-    key: quality.key,
-    label: quality.label,
-    title: quality.description,
-    numeric: true,
-    shown,
-    first: "falling",
-    value: (row) => scoreOf(row, quality.key),
-    cell: (row) => scoreCell(row, quality.key),
-    export: (row) => (row.scores[quality.key] || [null, null, null]),
-    exportNames: [quality.key, quality.key + ".low", quality.key + ".high"],
-  };
-}
-
-function numberColumn(key, label, title, value, write, first = "rising") {
-  return {
-    key, label, title, numeric: true, shown: true, first, value,
-    cell: (row) => [element("span", { class: isNumber(value(row)) ? null : "missing", text: write(value(row)) })],
-  };
-}
-
-function textColumn(key, label, title, value, shown = true) {
-  return { key, label, title, shown, value, cell: (row) => [format.plain(value(row))] };
-}
-
-const placeOf = (row) => (DATA.places[store.state.y] || {})[row.id] || null;
-
-const rankColumn = {
-  key: "rank",
-  label: "Rank",
-  title: "Rank by the selected quality; = marks a shared rank",
-  numeric: true,
-  shown: true,
-  value: (row) => placeOf(row)?.[0] ?? null,
-  cell: (row) => {
-    const place = placeOf(row);
-    return [element("span", { class: place ? null : "missing", text: place ? (place[1] ? "= " : "") + place[0] : MISSING })];
-  },
-};
-
-function nameCell(row) {
-  const button = element("button", { type: "button", class: "name", "aria-haspopup": "dialog" },
-    kindIcon(row.system.kind), element("bdi", { text: row.system.title }));
-  const onFront = new Set(frontOf(store.state)).has(row.id);
-  const badge = onFront ? element("span", { class: "badge", title: "On the front of the plot above", text: "front" }) : null;
-  return [element("div", { class: "name-line" }, button, badge)];
-}
-
-const nameColumn = {
-  key: "name", label: "System", title: "Name of the system", shown: true, rowHead: true, className: "name-cell",
-  value: (row) => row.system.title,
-  cell: nameCell,
-  export: (row) => [row.id, row.system.title],
-  exportNames: ["id", "title"],
-};
-
-const currentBlock = (row) => latencyOf(row, store.state.group);
-
-const speedupOf = (row) => (currentBlock(row)?.comparable_speedup ? currentBlock(row).speedup : null);
-
-function speedupColumn() {
-  const reference = GROUPS.get(store.state.group)?.reference;
-  const bounds = (row) => (speedupOf(row) === null ? [] : currentBlock(row).speedup_interval || []);
-  return {
-    ...numberColumn("speedup", "Speed-up", `Against ${reference}, timed in the same process`, speedupOf, format.speedup, "falling"),
-    cell: (row) => {
-      const spread = range(...bounds(row), significant);
-      return [
-        element("span", { class: speedupOf(row) === null ? "missing" : null, text: format.speedup(speedupOf(row)) }),
-        spread ? element("small", { text: spread }) : null,
-      ];
-    },
-    export: (row) => [speedupOf(row), ...(bounds(row).length ? bounds(row) : [null, null])],
-    exportNames: ["speedup", "speedup.low", "speedup.high"],
-  };
-}
-
-const MANY_TASKS = 6;
-
-function allColumns() {
-  const of = (family) => DATA.qualities.filter((quality) => quality.family === family);
-  const tasks = of("task");
-  const encoder = (field) => (row) => (row.system.encoder ? row.system.encoder[field] : null);
-  return [
-    nameColumn,
-    rankColumn,
-    ...of("mean").map((quality) => qualityColumn(quality, true)),
-    numberColumn("latency", "Latency (ms)", "Median of one forward pass", (row) => currentBlock(row)?.latency_s ?? null, format.milliseconds),
-    speedupColumn(),
-    textColumn("kind", "Kind", "Found, baseline, teacher, control or reported", (row) => KINDS[row.system.kind].label),
-    textColumn("trust", "Trust", "Who vouches for the numbers", (row) => row.trust, false),
-    numberColumn("parameters", "Parameters", "Encoder with embeddings, without task heads", (row) => row.system.parameters, format.count),
-    numberColumn("flops", "FLOPs", "Matrix products of one forward pass", (row) => row.system.flops, format.count),
-    ...of("masked").map((quality) => qualityColumn(quality, true)),
-    ...tasks.map((quality) => qualityColumn(quality, tasks.length <= MANY_TASKS)),
-    ...of("average").map((quality) => qualityColumn(quality, false)),
-    ...["num_hidden_layers", "hidden_size", "intra_bottleneck_size", "num_attention_heads", "intermediate_size", "num_feedforward_networks"]
-      .map((field) => ({ ...numberColumn(field, field, "Architecture: " + field, encoder(field), format.plain), shown: false })),
-  ];
-}
+import { byId, element, kindIcon, KINDS, plural, saveFile } from "./dom.js";
+import { DATA, matchingRows, splitList, store, toggled } from "./state.js";
+import { createTable, isMissing, NAMES, parseSort, sortRows } from "./table.js";
+import { allColumns, currentBlock, nameColumn } from "./columns.js";
 
 // The name, and the quality that ranks and plot go by, always stay in view.
 const isFixed = (column, state) => column.key === "name" || column.key === state.y;
@@ -126,7 +22,7 @@ function tableRows(state) {
 }
 
 // Equal values: lower latency first, then by id.
-function systemTieBreak(a, b) {
+export function systemTieBreak(a, b) {
   const [left, right] = [a, b].map((row) => currentBlock(row)?.latency_s ?? Infinity);
   return (left === right ? 0 : left - right) || NAMES.compare(a.id, b.id);
 }
@@ -217,7 +113,7 @@ function showFilters(state) {
   }
 }
 
-function setUpSystems() {
+export function setUpSystems() {
   const table = createTable({
     table: byId("board"),
     more: byId("more"),

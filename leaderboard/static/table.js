@@ -1,19 +1,32 @@
 // A sortable table. A column is {key, label, title, numeric, first, value(row), cell(row)}:
 // value gives what sorting compares, cell what stands in the cell, first the direction of the first click.
 
+import { element, format, isNumber } from "./dom.js";
+
+export function numberColumn(key, label, title, value, write, first = "rising") {
+  return {
+    key, label, title, numeric: true, shown: true, first, value,
+    cell: (row) => [element("span", { class: isNumber(value(row)) ? null : "missing", text: write(value(row)) })],
+  };
+}
+
+export function textColumn(key, label, title, value, shown = true) {
+  return { key, label, title, shown, value, cell: (row) => [format.plain(value(row))] };
+}
+
 const PAGE_ROWS = 200;
 
-const isMissing = (value) => value === null || value === undefined || value === "" || Number.isNaN(value);
+export const isMissing = (value) => value === null || value === undefined || value === "" || Number.isNaN(value);
 
 // "-speedup" sorts falling, "speedup" rising.
-const parseSort = (text) => (text.startsWith("-") ? { key: text.slice(1), falling: true } : { key: text, falling: false });
+export const parseSort = (text) => (text.startsWith("-") ? { key: text.slice(1), falling: true } : { key: text, falling: false });
 
-const NAMES = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
+export const NAMES = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
 
 const comparePresent = (a, b) => (typeof a === "string" || typeof b === "string" ? NAMES.compare(a, b) : a - b);
 
 // Missing values come last in both directions; equal values keep the order that tieBreak gives.
-function sortRows(rows, column, falling, tieBreak) {
+export function sortRows(rows, column, falling, tieBreak) {
   const keyed = rows.map((row) => ({ row, value: column.value(row) }));
   keyed.sort((a, b) => {
     const [left, right] = [isMissing(a.value), isMissing(b.value)];
@@ -59,7 +72,7 @@ function bodyRow(columns, row, decorate) {
 }
 
 // options: {table, more, columns(), rows(), sort(), onSort(text), tieBreak(a, b), decorate(line, row), empty}
-function createTable(options) {
+export function createTable(options) {
   const { table, more } = options;
   let limit = PAGE_ROWS;
   const head = element("thead");

@@ -22,9 +22,12 @@ from benchmark.records.history import parse_history
 from benchmark.records.record import Record, RecordError, parse, write
 from leaderboard import rank
 from leaderboard.__main__ import main
+from leaderboard.board import board_data
 from leaderboard.build import build
+from leaderboard.columns import COLUMNS
 from leaderboard.export import island_json, printable, records_csv
 from leaderboard.load import load_records
+from leaderboard.scripts import join
 from tests.helpers.board_records import HOSTILE, make_block, make_history, make_record, make_task
 
 # --- reading ---
@@ -165,6 +168,46 @@ def test_scripts_make_elements_only_from_text() -> None:
         text = path.read_text(encoding="utf-8")
         assert not markup.search(text), path
         assert len(text.splitlines()) <= 350, path
+
+
+def test_scripts_are_joined_in_the_order_of_their_imports(tmp_path: Path) -> None:
+    (tmp_path / "main.js").write_text('import { a } from "./x.js";\nimport {\n  b, c,\n} from "./y.js";\n\na(b, c);\n')
+    (tmp_path / "x.js").write_text('import { b } from "./y.js";\n\nexport function a() {}\n\nconst own = b;\n')
+    (tmp_path / "y.js").write_text("export const b = 1;\nexport const c = 2;\n")
+    lines = [line for line in join(tmp_path / "main.js").splitlines() if line]
+    script = ["const b = 1;", "const c = 2;", "function a() {}", "const own = b;", "a(b, c);"]
+    assert lines == ["(() => {", '"use strict";', *script, "})();"]
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        ("export const b = 1;\n", "main.js: x.js exports no 'a'"),
+        ("export const a = 1;\nexport const b = 1;\n", "x.js: 'b' is exported and imported nowhere"),
+        ("export const a = 1;\nexport default a;\n", "x.js: 'export default a;': expected import"),
+        ('import * as y from "./main.js";\nexport const a = 1;\n', "x.js: 'import * as y from"),
+        ('import { z } from "./main.js";\nexport const a = 1;\n', "scripts import in a cycle: main -> x -> main"),
+        ('import { z } from "./y.js";\nexport const a = 1;\n', "x: no script 'y.js'"),
+        ("export const a = 1;\nconst own = 2;\n", "main.js: 'own' is defined in x.js too"),
+    ],
+)
+def test_scripts_that_do_not_fit_together_are_refused(tmp_path: Path, x: str, message: str) -> None:
+    (tmp_path / "main.js").write_text('import { a } from "./x.js";\n\nconst own = a;\n')
+    (tmp_path / "x.js").write_text(x)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        join(tmp_path / "main.js")
+
+
+def test_every_column_finds_its_value() -> None:
+    records = [make_record("a", make_task(70), latency=(make_block(1e-3),))]
+    (row,) = board_data(records, "Board", None)["rows"]
+    (block,) = row["latency"].values()
+    formats = (Path(rank.__file__).parent / "static" / "dom.js").read_text(encoding="utf-8")
+    assert len({column.key for column in COLUMNS}) == len(COLUMNS)
+    for column in COLUMNS:
+        assert f"\n  {column.format}: " in formats or column.format == "text", column
+        on_page, in_csv = (block, records[0].latency[0]) if column.family == "latency" else (row, records[0])
+        assert column.value(on_page) == column.value(in_csv), column
 
 
 def test_the_history_is_checked() -> None:

@@ -16,6 +16,7 @@ from benchmark.search.executors import LocalExecutor
 from benchmark.search.journal import Journal
 from benchmark.search.loop import run_search
 from benchmark.search.results import history
+from benchmark.training.metrics import PEAKS
 from tasks.system.errors import StageError
 
 TINY = EncoderConfig(vocab_size=50, embedding_size=16, hidden_size=32, num_hidden_layers=2, max_position_embeddings=32)
@@ -142,6 +143,23 @@ def test_shipped_chips() -> None:
         assert (chips.FOLDER / f"{name}.gin").exists()
     core, whole = shipped["tpu_v4_core"], shipped["tpu_v4"]
     assert (2 * core.peak_flops, 2 * core.memory_bandwidth) == (whole.peak_flops, whole.memory_bandwidth)
+
+
+def test_peaks_of_training_are_those_of_the_chips() -> None:
+    # Training reads no chip, since jax tells it the kind of a device only; tpu_v2 has its peak rounded in its source.
+    kinds = {
+        "gpu_a100_80gb": "NVIDIA A100",
+        "gpu_h100_sxm": "NVIDIA H100",
+        "tpu_v2": "TPU v2",
+        "tpu_v3": "TPU v3",
+        "tpu_v4": "TPU v4",
+        "tpu_v4i": "TPU v4 lite",
+        "tpu_v5e": "TPU v5 lite",
+        "tpu_v5p": "TPU v5p",
+        "tpu_v6e": "TPU v6 lite",
+    }
+    for name, kind in kinds.items():
+        assert PEAKS[kind][0] == pytest.approx(chips.shipped()[name].peak_flops, rel=0.025), name
 
 
 @pytest.mark.parametrize("line", ["include 'a.gin'", "x/EncoderConfig.hidden_size = 3", "nonsense"])

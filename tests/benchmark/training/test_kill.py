@@ -32,7 +32,7 @@ def lines(directory: Path) -> list[dict[str, Any]]:
 def train(directory: Path, kill_at: int, cache: Path) -> subprocess.CompletedProcess[str]:
     """Starts the run in a process that kills itself at a moment."""
     return subprocess.run(
-        [sys.executable, str(REPOSITORY / "tests" / "fit_child.py"), str(directory), str(kill_at)],
+        [sys.executable, str(REPOSITORY / "tests" / "helpers" / "fit_child.py"), str(directory), str(kill_at)],
         capture_output=True,
         text=True,
         timeout=300,

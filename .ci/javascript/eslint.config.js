@@ -1,0 +1,57 @@
+// Lint of leaderboard/static: undefined and unused names above all. eslint is the only package, so browser names are listed.
+
+const BROWSER = [
+  "addEventListener", "Blob", "document", "getSelection", "history", "innerWidth", "location", "navigator", "Node",
+  "requestAnimationFrame", "ResizeObserver", "setTimeout", "URL", "URLSearchParams",
+];
+
+export default [
+  {
+    files: ["leaderboard/static/*.js"],
+    languageOptions: {
+      ecmaVersion: 2022,
+      sourceType: "module",
+      globals: Object.fromEntries(BROWSER.map((name) => [name, "readonly"])),
+    },
+    linterOptions: { reportUnusedDisableDirectives: "error" },
+    rules: {
+      "array-callback-return": "error",
+      "consistent-return": "error",
+      "curly": ["error", "multi-line"],
+      "default-case-last": "error",
+      "eqeqeq": "error",
+      "no-cond-assign": "error",
+      "no-const-assign": "error",
+      "no-dupe-args": "error",
+      "no-dupe-else-if": "error",
+      "no-dupe-keys": "error",
+      "no-duplicate-imports": "error",
+      "no-empty": "error",
+      "no-eval": "error",
+      "no-fallthrough": "error",
+      "no-implied-eval": "error",
+      "no-import-assign": "error",
+      "no-loss-of-precision": "error",
+      "no-new-func": "error",
+      "no-prototype-builtins": "error",
+      "no-redeclare": "error",
+      "no-self-assign": "error",
+      "no-self-compare": "error",
+      "no-shadow": "error",
+      "no-undef": "error",
+      "no-unreachable": "error",
+      "no-unsafe-optional-chaining": "error",
+      "no-unused-expressions": "error",
+      "no-unused-vars": ["error", { args: "all", argsIgnorePattern: "^_$" }],
+      "no-use-before-define": ["error", { functions: false }],
+      "no-useless-escape": "error",
+      "no-useless-return": "error",
+      "no-var": "error",
+      "object-shorthand": "error",
+      "prefer-const": "error",
+      "radix": "error",
+      "use-isnan": "error",
+      "valid-typeof": "error",
+    },
+  },
+];

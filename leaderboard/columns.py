@@ -1,0 +1,78 @@
+"""The columns of plain values that the table of systems shows: one row each, for the page and for `records.csv`.
+
+Rank, name, kind, scores and speed-up have cells of their own (`static/columns.js`). See
+docs/how_to/add_a_leaderboard_column.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from benchmark.records.csv_text import Cell
+
+Family = Literal["latency", "system", "architecture"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Attributes:
+        family: `latency` for a value of each latency block, of which the page shows the chosen group's; `system` and
+            `architecture` for values of the record. Those of an architecture are not in `records.csv`.
+        key: name in the page's address and downloads.
+        label: head of the column.
+        title: explanation shown at the head.
+        path: fields of the record or of the latency block that lead to the value, joined by dots.
+        format: a function of `format` in `static/dom.js`, or `text`.
+        shown: whether the page shows it before a reader chooses.
+    """
+
+    family: Family
+    key: str
+    label: str
+    title: str
+    path: str
+    format: str
+    shown: bool = True
+
+    def value(self, start: Any) -> Cell:
+        """The value that `path` leads to from a record or a latency block; None where a part of the path is None."""
+        for name in self.path.split("."):
+            if start is None:
+                return None
+            start = start[name] if isinstance(start, Mapping) else getattr(start, name)
+        return start
+
+
+def _architecture(field: str) -> Column:
+    title = f"Architecture: {field}"
+    return Column("architecture", field, field, title, f"system.encoder.{field}", "plain", shown=False)
+
+
+COLUMNS = (
+    Column("latency", "latency", "Latency (ms)", "Median of one forward pass", "latency_s", "milliseconds"),
+    Column("system", "trust", "Trust", "Who vouches for the numbers", "trust", "text", shown=False),
+    Column(
+        "system",
+        "parameters",
+        "Parameters",
+        "Encoder with embeddings, without task heads",
+        "system.parameters",
+        "count",
+    ),
+    Column("system", "flops", "FLOPs", "Matrix products of one forward pass", "system.flops", "count"),
+    _architecture("num_hidden_layers"),
+    _architecture("hidden_size"),
+    _architecture("intra_bottleneck_size"),
+    _architecture("num_attention_heads"),
+    _architecture("intermediate_size"),
+    _architecture("num_feedforward_networks"),
+)
+
+
+def of_family(family: Family) -> Iterator[Column]:
+    """The columns of one family, in their order."""
+    return (column for column in COLUMNS if column.family == family)
