@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from baselines.catalogue import Baseline
 from benchmark.config import EncoderConfig, to_dict
 from benchmark.export import checkpoint_files
 from tasks.system.errors import InputError
+
+if TYPE_CHECKING:
+    from baselines.catalogue import Baseline
 
 # They shape where training starts, not what a trained model computes; the pooler belongs to a head.
 _IRRELEVANT = ("initializer_range", "position_initializer", "pooler")

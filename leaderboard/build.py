@@ -7,18 +7,20 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 from markupsafe import Markup
 
 from benchmark.records.history import parse_history
 from benchmark.records.history_tables import tables
-from benchmark.records.record import Record
 from leaderboard.board import board_data
 from leaderboard.export import island_json, records_csv
 from leaderboard.scripts import join
 from tasks.system.atomic_write import write_text
+
+if TYPE_CHECKING:
+    from benchmark.records.record import Record
 
 _HERE = Path(__file__).parent
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from benchmark.records.csv_text import Cell
+if TYPE_CHECKING:
+    from benchmark.records.csv_text import Cell
 
 Family = Literal["latency", "system", "architecture"]
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.records.csv_text import Cell, csv_text
-from benchmark.records.record import Record
 from leaderboard.columns import Column, of_family
 from leaderboard.rank import (
     Estimate,
@@ -24,6 +23,9 @@ from leaderboard.rank import (
     mean_estimate,
     primary_scores,
 )
+
+if TYPE_CHECKING:
+    from benchmark.records.record import Record
 
 _REORDERING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 

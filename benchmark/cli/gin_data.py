@@ -12,12 +12,14 @@ import ast
 import re
 import warnings
 from collections.abc import Iterator
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from benchmark.cli.gin_statements import MODULE, Binding, GinError, Macro, Reference, syntax_error
 from benchmark.cli.run_tree import configure
-from benchmark.config import RunConfig
 from tasks.system.errors import shown
+
+if TYPE_CHECKING:
+    from benchmark.config import RunConfig
 
 MAX_CHARACTERS = 256 * 1024
 MAX_STRING = 4096

@@ -15,7 +15,7 @@ import tokenize
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import gin
 from gin import config_parser
@@ -30,11 +30,13 @@ from benchmark.cli.gin_statements import (
     syntax_error,
 )
 from benchmark.cli.run_tree import Plan, configure
-from benchmark.config import RunConfig
 from tasks.system.errors import nearest, shown
 
 # gin 0.5.0 uses importlib.util without importing it.
 from tasks.system.repository import REPOSITORY
+
+if TYPE_CHECKING:
+    from benchmark.config import RunConfig
 
 __all__ = ["GinError", "Loaded", "gin_text", "load", "load_run_config"]
 
@@ -161,7 +163,7 @@ def _read_override(binding: str) -> Iterator[Binding]:
     """Reads one `NAME=VALUE` of the command line."""
     name = binding.partition("=")[0].strip()
     place = f"--gin.{name}"
-    statements = list(_parse(binding, lambda line: place))
+    statements = list(_parse(binding, lambda _: place))
     if len(statements) != 1 or not isinstance(statements[0], Binding):
         raise GinError(f"{place}: {shown(repr(binding))}: expected exactly one binding, as in --gin.SEED=3")
     yield statements[0]

@@ -14,14 +14,17 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmark.cli.command_line import gin_parser, parse_flags
 from benchmark.cli.gin_loader import load
-from benchmark.config import ChipConfig, EncoderConfig, SearchConfig
 from benchmark.hardware.roofline import estimate
 from tasks.system.errors import StageError, run_command
+
+if TYPE_CHECKING:
+    from benchmark.config import ChipConfig, EncoderConfig, SearchConfig
 
 TPU_FIGURES: tuple[str, ...] = ("op_overhead_s", "on_chip_bandwidth")
 CPU_FIGURES: tuple[str, ...] = ("op_overhead_s", "on_chip_bandwidth", "vector_flops", "sustained_flops")

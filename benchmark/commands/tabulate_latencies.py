@@ -8,11 +8,14 @@ import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmark.cli.command_line import gin_parser, parse_flags
 from benchmark.cli.gin_loader import load
-from benchmark.config import EncoderConfig, SearchConfig
 from tasks.system.errors import StageError, run_command
+
+if TYPE_CHECKING:
+    from benchmark.config import EncoderConfig, SearchConfig
 
 # Architectures that are asked for at once, so that there is progress to show.
 _AT_ONCE = 8

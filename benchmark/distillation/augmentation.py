@@ -18,18 +18,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmark.config import EncoderConfig
 from benchmark.models.heads import MaskedLM
-from benchmark.training.masking import SpecialTokens
 from tasks.arrays import token_arrays
 from tasks.arrays.write import array_directory, built_beside
 from tasks.encoding import vocabulary
+
+if TYPE_CHECKING:
+    from benchmark.config import EncoderConfig
+    from benchmark.training.masking import SpecialTokens
 
 # Articles and quantifiers; pronouns; auxiliaries; prepositions and conjunctions; adverbs of grammar; what the tokenizer
 # leaves of short forms such as "don't" and "we're".
@@ -205,7 +207,7 @@ def augment(
     how: Replacement,
     *,
     length: int,
-    progress: Callable[[str], None] = lambda line: None,
+    progress: Callable[[str], None] = lambda _: None,
     block_rows: int = _BLOCK_ROWS,
 ) -> token_arrays.TokenArrays:
     """Rows with augmented copies, made once and kept on disk; an interrupted call is continued.

@@ -7,27 +7,30 @@ the step. Phases that compute the same terms with the same optimiser share their
 from __future__ import annotations
 
 from functools import cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
-from jax.sharding import Mesh
 
-from benchmark.config import DistillConfig, EncoderConfig, OptimizerConfig, PhaseConfig, TrainerConfig
 from benchmark.distillation.initial import init_student
 from benchmark.distillation.layer_maps import layer_map
 from benchmark.distillation.objectives import Objective, loss_function
 from benchmark.distillation.outputs import BATCH_AXES, Outputs, outputs, teacher_outputs
 from benchmark.distillation.phases import Phase, run_phase
-from benchmark.distillation.teacher_cache import Teacher
 from benchmark.training import partitioning
 from benchmark.training.batches import count_tokens, describe_rows, take_rows
-from benchmark.training.job import TrainingJob
 from benchmark.training.masking import MaskedBatch, SpecialTokens, mask_tokens, num_predictions
 from benchmark.training.metrics import training_flops
 from benchmark.training.optimizers import make_direction
 from benchmark.training.state import DEFAULTS, LossFunction, make_train_step
-from tasks.arrays import token_arrays
 from tasks.system.errors import StageError
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
+    from benchmark.config import DistillConfig, EncoderConfig, OptimizerConfig, PhaseConfig, TrainerConfig
+    from benchmark.distillation.teacher_cache import Teacher
+    from benchmark.training.job import TrainingJob
+    from tasks.arrays import token_arrays
 
 # The constant of a step that holds the teacher's parameters.
 TEACHER = "teacher"

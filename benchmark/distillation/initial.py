@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmark.config import DistillConfig, EncoderConfig
 from benchmark.distillation.layer_maps import layer_map
 from benchmark.distillation.objectives import Objective
-from benchmark.distillation.teacher_cache import Teacher
 from benchmark.training.pretrain import init_params, param_shapes
 from tasks.system.errors import StageError
+
+if TYPE_CHECKING:
+    from benchmark.config import DistillConfig, EncoderConfig
+    from benchmark.distillation.teacher_cache import Teacher
 
 # Keeps the random streams of the maps apart from each other and from those of parameters.
 _STREAMS = {"projection": 2, "embedding_projection": 4}

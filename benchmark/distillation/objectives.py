@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmark.config import EncoderConfig, PhaseConfig
 from benchmark.config.losses import LOSSES, in_order
 from benchmark.distillation import losses
 from benchmark.distillation.outputs import Needs, Outputs, outputs
 from benchmark.training.state import LossFunction, Mean
+
+if TYPE_CHECKING:
+    from benchmark.config import EncoderConfig, PhaseConfig
 
 FUNCTIONS: Mapping[str, Callable[..., jax.Array]] = MappingProxyType(
     {name: getattr(losses, loss.function) for name, loss in LOSSES.items()}
@@ -24,10 +26,10 @@ FUNCTIONS: Mapping[str, Callable[..., jax.Array]] = MappingProxyType(
 
 # What the mean of a loss is taken over, of a batch and its float mask `[batch, length]`.
 _COUNTS: dict[str, Callable[[Any, jax.Array], jax.Array]] = {
-    "tokens": lambda batch, mask: mask.sum(),
-    "token_pairs": lambda batch, mask: jnp.square(mask.sum(axis=1)).sum(),
-    "predictions": lambda batch, mask: batch.weights.sum(),
-    "sentence_pairs": lambda batch, mask: (batch.next_sentence_labels >= 0).sum(),
+    "tokens": lambda _, mask: mask.sum(),
+    "token_pairs": lambda _, mask: jnp.square(mask.sum(axis=1)).sum(),
+    "predictions": lambda batch, _: batch.weights.sum(),
+    "sentence_pairs": lambda batch, _: (batch.next_sentence_labels >= 0).sum(),
 }
 
 

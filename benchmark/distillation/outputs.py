@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from benchmark.config import EncoderConfig
-from benchmark.models.encoder import EncoderOutput
 from benchmark.models.heads import MaskedLM
-from benchmark.training.masking import MaskedBatch
+
+if TYPE_CHECKING:
+    from benchmark.config import EncoderConfig
+    from benchmark.models.encoder import EncoderOutput
+    from benchmark.training.masking import MaskedBatch
 
 
 class Needs(NamedTuple):

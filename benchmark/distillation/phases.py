@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-import optax
 
-from benchmark.config import PhaseConfig
-from benchmark.distillation.objectives import Objective
 from benchmark.distillation.rates import rate_factors, stage_weights
 from benchmark.training import checkpoints, distributed
 from benchmark.training.fit import Steps, fit
-from benchmark.training.job import TrainingJob
 from benchmark.training.optimizers import learning_rate
 from benchmark.training.state import init_state
+
+if TYPE_CHECKING:
+    import optax
+
+    from benchmark.config import PhaseConfig
+    from benchmark.distillation.objectives import Objective
+    from benchmark.training.job import TrainingJob
 
 
 @dataclass(frozen=True)

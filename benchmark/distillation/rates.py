@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
-from benchmark.config import PhaseConfig
+if TYPE_CHECKING:
+    from benchmark.config import PhaseConfig
 
 
 def group_of(path: tuple[str, ...]) -> str:

@@ -8,27 +8,29 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmark.config import EncoderConfig, OptimizerConfig, TaskDistillConfig, TaskPhaseConfig, TrainerConfig
 from benchmark.distillation.initial import init_projections
 from benchmark.distillation.layer_maps import layer_map
 from benchmark.distillation.objectives import FUNCTIONS, Objective, loss_function
 from benchmark.distillation.outputs import BATCH_AXES, Needs, Outputs, what_is_needed
 from benchmark.distillation.phases import Phase, run_phase
-from benchmark.distillation.teacher_cache import Teacher
 from benchmark.training.batches import TaskData, describe_rows, make_batch
 from benchmark.training.finetune import TaskHead, initial_params, label_bias, task_head, task_model
-from benchmark.training.job import TrainingJob
 from benchmark.training.metrics import training_flops
 from benchmark.training.optimizers import make_direction
 from benchmark.training.state import make_train_step
 from tasks.arrays import token_arrays
-from tasks.catalogue import TaskInfo
+
+if TYPE_CHECKING:
+    from benchmark.config import EncoderConfig, OptimizerConfig, TaskDistillConfig, TaskPhaseConfig, TrainerConfig
+    from benchmark.distillation.teacher_cache import Teacher
+    from benchmark.training.job import TrainingJob
+    from tasks.catalogue import TaskInfo
 
 
 class TaskBatch(NamedTuple):

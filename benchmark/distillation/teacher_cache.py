@@ -13,13 +13,15 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
-from benchmark.config import EncoderConfig
 from benchmark.distillation.outputs import Outputs
+
+if TYPE_CHECKING:
+    from benchmark.config import EncoderConfig
 
 
 class TeacherCache:

@@ -13,19 +13,22 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
-from jax.sharding import Mesh
 
 from benchmark.cli.gin_loader import load
-from benchmark.config import RunConfig
 from benchmark.dry_run import train_steps
 from benchmark.dry_run.report import Figures
 from benchmark.hardware import tpu_compiler
 from benchmark.hardware.hlo_cycles import estimated_cycles
 from benchmark.training import partitioning
 from tasks.system.errors import StageError
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
+    from benchmark.config import RunConfig
 
 
 def _bytes_per_device(tree: Any) -> int:

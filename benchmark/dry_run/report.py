@@ -11,13 +11,15 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from benchmark.config import EncoderConfig, RunConfig, TargetConfig
 from benchmark.hardware.tpu_compiler import ENVIRONMENT, Memory, first_line
 from benchmark.process import numerics
 from tasks.system.child_process import ChildProcess, child_environment, module_command
 from tasks.system.errors import StageError
+
+if TYPE_CHECKING:
+    from benchmark.config import EncoderConfig, RunConfig, TargetConfig
 
 _GIB = 2.0**30
 _CHILD = module_command("benchmark.dry_run.compile_child")

@@ -7,19 +7,22 @@ optimiser state and batches are `jax.ShapeDtypeStruct`. With a mesh they also sa
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
-from benchmark.config import DataConfig, EncoderConfig, PhaseConfig, RunConfig
 from benchmark.distillation import distill, initial, outputs
 from benchmark.distillation.rates import rate_factors, stage_weights
 from benchmark.training import finetune, masking, partitioning, pretrain
 from benchmark.training.initial import shapes
 from benchmark.training.state import init_state
-from tasks.catalogue import TaskInfo
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
+    from benchmark.config import DataConfig, EncoderConfig, PhaseConfig, RunConfig
+    from tasks.catalogue import TaskInfo
 
 # No shape depends on the ids; these are those of BERT's vocabulary.
 _SPECIAL_IDS = {"pad_id": 0, "cls_id": 101, "sep_id": 102, "mask_id": 103}

@@ -6,19 +6,22 @@ Every masked-LM accuracy of this project comes from `evaluate_masked_lm`.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 import optax
-from jax.sharding import Mesh
 
-from benchmark.config import EncoderConfig
 from benchmark.models.heads import MaskedLM
 from benchmark.training import partitioning
 from benchmark.training.batches import row_batch
 from benchmark.training.masking import MaskedBatch, SpecialTokens, mask_tokens
-from tasks.arrays import token_arrays
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
+    from benchmark.config import EncoderConfig
+    from tasks.arrays import token_arrays
 
 
 @partial(jax.jit, static_argnums=0)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
-from benchmark.config import EncoderConfig
 from benchmark.training.batches import make_batch
 from benchmark.training.finetune import TaskHead, task_head, task_model
-from tasks.arrays import token_arrays
-from tasks.catalogue import TaskInfo
+
+if TYPE_CHECKING:
+    from benchmark.config import EncoderConfig
+    from tasks.arrays import token_arrays
+    from tasks.catalogue import TaskInfo
 
 
 @partial(jax.jit, static_argnums=(0, 1))

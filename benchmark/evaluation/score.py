@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from benchmark.config import fingerprint
 from benchmark.records.record import MetricScore, TaskScore
 from tasks.arrays import token_arrays
-from tasks.catalogue import TaskInfo
 from tasks.encoding import spans
 from tasks.scoring import metrics
+
+if TYPE_CHECKING:
+    from tasks.catalogue import TaskInfo
 
 BOOTSTRAP_DRAWS = 1000
 # BERT's default for SQuAD v2.0: no answer where the null score is higher than that of the best answer.

@@ -6,13 +6,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmark.config import EncoderConfig
 from benchmark.models.hugging_face import CheckpointError, heads_of, plain_names, to_parameters, to_state
 from benchmark.models.hugging_face_config import encoder_from_json, encoder_to_json, export_type
+
+if TYPE_CHECKING:
+    from benchmark.config import EncoderConfig
 
 SINGLE, INDEX, PICKLE = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
 # transformers refuses a file that does not say whose layout it has.
@@ -131,7 +133,7 @@ def _read_tensors(directory: Path, allow_pickle: bool) -> dict[str, np.ndarray]:
     try:
         state = torch.load(pickle, map_location="cpu", weights_only=True)
     # The reader's errors have no common base; each of them means that this file is none that we take.
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         raise CheckpointError(f"{pickle}: damaged, or more than tensors: {str(error).splitlines()[0]}") from None
     return {name: tensor.float().numpy() for name, tensor in state.items()}
 

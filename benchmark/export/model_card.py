@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from benchmark.records.record import LatencyBlock, Record
 from tasks.catalogue import TASKS, TaskInfo
+
+if TYPE_CHECKING:
+    from benchmark.records.record import LatencyBlock, Record
 
 _PIPELINES = {
     "classification": "text-classification",

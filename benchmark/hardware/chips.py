@@ -6,13 +6,15 @@ import ast
 import functools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.config import ChipConfig, EncoderConfig
 from benchmark.hardware.roofline import floor
-from benchmark.records.record import LatencyBlock
 from tasks.system.errors import InputError, StageError
 from tasks.system.repository import REPOSITORY
+
+if TYPE_CHECKING:
+    from benchmark.records.record import LatencyBlock
 
 FOLDER = REPOSITORY / "gin" / "hardware"
 

@@ -18,9 +18,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from benchmark.config import ChipConfig, EncoderConfig
 from benchmark.models.formulas import MatrixProduct, forward_flops, matrix_products, parameter_counts
+
+if TYPE_CHECKING:
+    from benchmark.config import ChipConfig, EncoderConfig
 
 # Operations on one value, counted as the usual formulas have them; exponential and error function as a dozen each.
 _SOFTMAX = 16

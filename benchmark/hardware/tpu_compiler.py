@@ -8,11 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import jax
+from typing import TYPE_CHECKING, Any
 
 from tasks.system.errors import StageError
+
+if TYPE_CHECKING:
+    import jax
 
 # What libtpu must find in its environment so that it looks for no TPU and no other host, and lets others use it too.
 ENVIRONMENT = {

@@ -12,8 +12,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from benchmark.latency.timing import Timed
+if TYPE_CHECKING:
+    from benchmark.latency.timing import Timed
 
 POWERCAP = Path("/sys/class/powercap")
 # A window lasts at least so many periods of the counter.

@@ -7,14 +7,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmark.config import LatencyConfig
 from benchmark.latency import statistics
 from benchmark.latency.timing import LatencyError
 from benchmark.records.record import LatencyBlock
+
+if TYPE_CHECKING:
+    from benchmark.config import LatencyConfig
 
 # Raised whenever the same settings would time something else, or in another way: what another version measured is
 # measured anew, and never stands beside this one's.

@@ -9,14 +9,16 @@ import itertools
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmark.config import EncoderConfig
 from benchmark.latency.inputs import FEATURES, Rows, batches, number_of_inputs
 from benchmark.latency.machine_state import usable_cpus
 from benchmark.latency.timing import LatencyError, Timed
+
+if TYPE_CHECKING:
+    from benchmark.config import EncoderConfig
 
 # Hands the inputs of a cell to a program and gives its timed function.
 Bind = Callable[[list[Any]], Timed]
@@ -106,7 +108,7 @@ class OnnxRuntime:
         drawn = itertools.islice(batches(rows, batch_size, seed), count)
         return [dict(zip(FEATURES, (a.astype(np.int64) for a in batch), strict=True)) for batch in drawn], 0
 
-    def load(self, name: str, encoder: EncoderConfig, batch_size: int, length: int) -> Bind:
+    def load(self, name: str, encoder: EncoderConfig, batch_size: int, length: int) -> Bind:  # noqa: ARG002
         """Opens the graph of an encoder, with all of the runtime's optimisations.
 
         Raises:
@@ -121,7 +123,7 @@ class OnnxRuntime:
         try:
             session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         # What it raises has no common class.
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             raise LatencyError(f"{path}: ONNX Runtime refuses the graph: {str(error).splitlines()[0]}") from None
         taken = [entry.name for entry in session.get_inputs()]
 

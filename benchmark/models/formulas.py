@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from benchmark.config import EncoderConfig
+if TYPE_CHECKING:
+    from benchmark.config import EncoderConfig
 
 
 class MatrixProduct(NamedTuple):

@@ -8,12 +8,14 @@ ours stacks the layers; both are changes of layout, so that a round trip gives b
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from benchmark.config import EncoderConfig
 from tasks.system.errors import InputError
+
+if TYPE_CHECKING:
+    from benchmark.config import EncoderConfig
 
 MODEL_TYPES = ("bert", "distilbert", "mobilebert")
 HEADS = ("pooler", "masked_lm", "next_sentence", "classifier", "span")

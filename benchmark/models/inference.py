@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 
-from benchmark.config import EncoderConfig
 from benchmark.models.encoder import Encoder
+
+if TYPE_CHECKING:
+    from benchmark.config import EncoderConfig
 
 # Up to here the layers are laid out in a row, which saves the loop's bookkeeping; beyond, compiling would take longer
 # than the calls save.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.config import fingerprint
-from benchmark.pipeline.run_context import Run
 from benchmark.pipeline.workdir import finished, once
+
+if TYPE_CHECKING:
+    from benchmark.pipeline.run_context import Run
 
 
 def data_stage(run: Run) -> dict[str, Any]:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.config import AugmentationConfig, fingerprint
 from benchmark.config.task_distillation import for_task
-from benchmark.pipeline.run_context import Run, SystemPlan
 from benchmark.pipeline.teacher import load_teacher
 from benchmark.pipeline.workdir import once, read_json
 
 if TYPE_CHECKING:
+    from benchmark.pipeline.run_context import Run, SystemPlan
     from benchmark.training.job import TrainingJob
 
 
@@ -69,7 +69,7 @@ def augment_task(run: Run, folder: Path, task_name: str) -> list[dict[str, Any]]
     if not token_arrays.is_complete(target):
         marker.unlink(missing_ok=True)
     work = partial(_augmented, run, target, config, task_name, copies)
-    return [once(marker, values, work, lambda line: None, target.name)]
+    return [once(marker, values, work, lambda _: None, target.name)]
 
 
 def _augmented(run: Run, target: Path, config: AugmentationConfig, task_name: str, copies: int) -> dict[str, Any]:

@@ -114,7 +114,7 @@ def _evaluated(
         return _trained(run, system, encoder_params(), group, seed, folder)
 
     def done(path: Path, task: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        return once(path, of(task), work, lambda line: None, path.stem)
+        return once(path, of(task), work, lambda _: None, path.stem)
 
     markers = {}
     for task in group:

@@ -198,7 +198,7 @@ def _estimated_blocks(context: run_context.Run, system: run_context.SystemPlan) 
     from benchmark.hardware.estimates import LatencyFailure, known_latency
 
     search = context.config.search
-    latency = known_latency(search, context.workdir / "estimates", lambda line: None)
+    latency = known_latency(search, context.workdir / "estimates", lambda _: None)
     found = [latency.quick(system.encoder)]
     if latency.method != "roofline":
         exact = latency.exact([system.encoder])[0]

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from benchmark.config import EncoderConfig, RunConfig, encoder_from_dict, fingerprint
 from benchmark.pipeline.workdir import RunError, read_json
 from benchmark.training import distributed
-from tasks.system.progress import Show
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from benchmark.training.job import Monitor, TrainingJob
     from benchmark.training.masking import SpecialTokens
     from tasks.arrays.token_arrays import TokenArrays
+    from tasks.system.progress import Show
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Run:
 
     config: RunConfig
     workdir: Path
-    progress: Callable[[str], None] = lambda line: None
+    progress: Callable[[str], None] = lambda _: None
     show: Show | None = None
     systems: frozenset[str] | None = None
     gin_text: str = ""

@@ -12,7 +12,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 
@@ -21,7 +21,6 @@ from benchmark.pipeline import runner
 from benchmark.pipeline.data import data_stage
 from benchmark.pipeline.record import current_numerics
 from benchmark.pipeline.run_context import Run
-from benchmark.pipeline.verify_request import Request
 from benchmark.pipeline.workdir import RunError, read_json, write_json
 from benchmark.records import manifest, verification
 from benchmark.records.compare import compare, same, same_values
@@ -30,6 +29,9 @@ from benchmark.records.verification import Compared
 from benchmark.search.journal import Trial
 from benchmark.search.results import found_systems
 from tasks.system.errors import StageError
+
+if TYPE_CHECKING:
+    from benchmark.pipeline.verify_request import Request
 
 IDENTITY = "verify.json"
 

@@ -74,7 +74,7 @@ def compile_seconds() -> Iterator[list[float]]:
     thread = threading.get_ident()
     durations: list[float] = []
 
-    def note(event: str, duration_secs: float, **kwargs: str | int) -> None:
+    def note(event: str, duration_secs: float, **_: str | int) -> None:
         if event.startswith("/jax/core/compile/") and threading.get_ident() == thread:
             durations.append(duration_secs)
 

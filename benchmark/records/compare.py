@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from benchmark.records.record import LatencyBlock, MetricScore, Record, TaskScore
 from benchmark.records.verification import DIFFERENT, EQUAL, NOT_COMPARED, WITHIN, Compared, Shown
+
+if TYPE_CHECKING:
+    from benchmark.records.record import LatencyBlock, MetricScore, Record, TaskScore
 
 # Packages that compute what a record holds; other versions of them may round otherwise.
 COMPUTING = ("flax", "jax", "jaxlib", "numpy", "optax", "scipy")

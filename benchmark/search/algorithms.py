@@ -51,7 +51,7 @@ def _random(
 
 
 def _exhaustive(
-    problem: Problem, observations: Sequence[Observation], running: Sequence[Point], count: int, seed: int
+    problem: Problem, observations: Sequence[Observation], running: Sequence[Point], count: int, _seed: int
 ) -> list[Point]:
     if not problem.enumerable:
         raise StageError(

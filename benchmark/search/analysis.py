@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmark.config import SearchConfig
 from benchmark.search import pareto
-from benchmark.search.journal import Trial
 from benchmark.search.problem import Observation, Problem, Value
 from benchmark.search.proposals import observed
+
+if TYPE_CHECKING:
+    from benchmark.config import SearchConfig
+    from benchmark.search.journal import Trial
 
 DRAWS = 20_000
 _BLOCK = 1_000
@@ -158,7 +160,7 @@ def _attempt(work: Callable[[], Any], name: str) -> tuple[Any, list[str]]:
         return work(), []
     except ImportError as error:
         return None, [f"No analysis by {name}: it needs {error.name}, which is not installed."]
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         reason = " ".join(str(error).split()) or type(error).__name__
         return None, [f"No analysis by {name}: {reason[:200]}"]
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from benchmark.config import EncoderConfig, SearchConfig
 from benchmark.hardware.estimates import KnownLatency, LatencyFailure
 from benchmark.models.formulas import num_parameters
 from benchmark.search.problem import Field, Objective, Point, Problem
 from benchmark.search.space import searched_fields, valid
+
+if TYPE_CHECKING:
+    from benchmark.config import EncoderConfig, SearchConfig
 
 ACCURACY, LATENCY = "accuracy", "latency_s"
 # Latency gains beyond a hundredth of the threshold do not count, as in `pareto.hypervolume`.

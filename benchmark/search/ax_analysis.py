@@ -9,9 +9,12 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from benchmark.search import ax_search
-from benchmark.search.problem import Observation, Problem, Value
+
+if TYPE_CHECKING:
+    from benchmark.search.problem import Observation, Problem, Value
 
 # Random points for the Sobol indices, which are then good to a few hundredths in a few seconds.
 _DRAWN = 8192

@@ -193,7 +193,7 @@ def _known_objective_strategy(problem: Problem, seed: int) -> Any:
                 if trial.status == TrialStatus.RUNNING
             ]
 
-        def get_next_candidate(self, pending_parameters: Any) -> Any:
+        def get_next_candidate(self, pending_parameters: Any) -> Any:  # noqa: ARG002
             (point,) = expected_gain.suggest(problem, self.observations, self.running, 1, seed)
             self.running.append(point)
             return dict(point)

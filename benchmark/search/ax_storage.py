@@ -10,12 +10,14 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.search import ax_search
-from benchmark.search.journal import Trial
-from benchmark.search.problem import Problem
 from tasks.system.errors import StageError
+
+if TYPE_CHECKING:
+    from benchmark.search.journal import Trial
+    from benchmark.search.problem import Problem
 
 # PostgreSQL's largest limit of a text.
 _LONGEST = 10_485_760
@@ -122,8 +124,9 @@ def _line(error: BaseException) -> str:
 def _shown(url: str) -> str:
     """The address without a password."""
     from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
 
     try:
         return make_url(url).render_as_string(hide_password=True)
-    except Exception:
+    except (ArgumentError, ValueError):
         return url

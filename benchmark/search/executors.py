@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from benchmark.config.executor import ExecutorConfig
 from benchmark.process import numerics
 from tasks.system.child_process import child_environment
 from tasks.system.errors import StageError
+
+if TYPE_CHECKING:
+    from benchmark.config.executor import ExecutorConfig
 
 Job = dict[str, Any]
 Work = Callable[[Job], dict[str, float]]

@@ -11,11 +11,13 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from benchmark.config import SearchConfig
 from benchmark.search import pareto
-from benchmark.search.journal import Trial
+
+if TYPE_CHECKING:
+    from benchmark.config import SearchConfig
+    from benchmark.search.journal import Trial
 
 Pair = tuple[float, float]
 

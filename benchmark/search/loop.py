@@ -5,19 +5,21 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.config import SearchConfig, to_dict
 from benchmark.hardware.estimates import KnownLatency, LatencyFailure, known_latency
 from benchmark.models.formulas import num_parameters
 from benchmark.search import halving
 from benchmark.search.architectures import Architectures
-from benchmark.search.executors import Executor, Outcome
-from benchmark.search.journal import Journal, Trial
-from benchmark.search.problem import Problem
 from benchmark.search.proposals import next_points, on_plateau
 from benchmark.search.space import decode
 from tasks.system.errors import StageError
+
+if TYPE_CHECKING:
+    from benchmark.search.executors import Executor, Outcome
+    from benchmark.search.journal import Journal, Trial
+    from benchmark.search.problem import Problem
 
 
 def run_search(

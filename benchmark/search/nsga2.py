@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from benchmark.search import sampling
-from benchmark.search.problem import Field, Observation, Point, Problem, Value
 from tasks.system.errors import StageError
+
+if TYPE_CHECKING:
+    from benchmark.search.problem import Field, Observation, Point, Problem, Value
 
 POPULATION = 10
 # Generations of offspring that are drawn for one suggestion before it is given up.

@@ -131,7 +131,7 @@ def point_hash(point: Point) -> str:
     return fingerprint(dict(point))
 
 
-def nothing_known(point: Point) -> Mapping[str, float]:
+def nothing_known(_point: Point) -> Mapping[str, float]:
     """The description of a point about which nothing is known in advance."""
     return {}
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from typing import TYPE_CHECKING
 
-from benchmark.config import SearchConfig
 from benchmark.search import algorithms, halving, pareto
 from benchmark.search.architectures import ACCURACY, Architectures
-from benchmark.search.journal import Trial
 from benchmark.search.problem import Observation
 from benchmark.search.space import encode
+
+if TYPE_CHECKING:
+    from benchmark.config import SearchConfig
+    from benchmark.search.journal import Trial
 
 # How many points beyond those wanted get their exact latency, and after how many rounds the choice is among exact ones.
 _SHORTLIST, _SHORTLISTS = 3, 8

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.config import EncoderConfig, SearchConfig, to_dict
 from benchmark.search import pareto
-from benchmark.search.journal import Trial
 from benchmark.search.space import architecture_hash, decode, searched_fields
 from tasks.system.errors import StageError
+
+if TYPE_CHECKING:
+    from benchmark.search.journal import Trial
 
 
 def history(config: SearchConfig, trials: list[Trial], track: str, method: str = "roofline") -> dict[str, Any]:

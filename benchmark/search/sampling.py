@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import qmc
 
-from benchmark.search.problem import Point, Problem
+if TYPE_CHECKING:
+    from benchmark.search.problem import Point, Problem
 
 # Points drawn from a space that is too large to be enumerated.
 SAMPLE = 4096

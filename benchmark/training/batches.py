@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import jax
 import numpy as np
-from jax.sharding import Mesh
 
-from benchmark.config import TaskPhaseConfig
 from benchmark.training import partitioning
-from benchmark.training.masking import MaskedBatch
 from tasks.arrays import token_arrays
-from tasks.catalogue import TaskInfo
+
+if TYPE_CHECKING:
+    import jax
+    from jax.sharding import Mesh
+
+    from benchmark.config import TaskPhaseConfig
+    from benchmark.training.masking import MaskedBatch
+    from tasks.catalogue import TaskInfo
 
 
 class RowBatch(NamedTuple):

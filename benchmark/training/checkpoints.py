@@ -11,13 +11,15 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
 from benchmark.training import distributed, partitioning
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
 
 DIGESTS = "digests.json"
 

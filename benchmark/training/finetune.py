@@ -7,24 +7,26 @@ import math
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from benchmark.config import EncoderConfig, FinetuneConfig, TrainerConfig
 from benchmark.models.heads import SequenceModel, SpanModel
 from benchmark.training import checkpoints
 from benchmark.training.batches import TaskData, describe_rows, make_batch
 from benchmark.training.fit import Steps, fit
 from benchmark.training.initial import init_tree
-from benchmark.training.job import TrainingJob
 from benchmark.training.optimizers import learning_rate, make_direction
 from benchmark.training.state import init_state, make_train_step
 from tasks.arrays import token_arrays
-from tasks.catalogue import TaskInfo
+
+if TYPE_CHECKING:
+    from benchmark.config import EncoderConfig, FinetuneConfig, TrainerConfig
+    from benchmark.training.job import TrainingJob
+    from tasks.catalogue import TaskInfo
 
 # GLUE's tasks have two or three labels. With room for three in the smallest head they all share one compiled program
 # for each encoder; published scores of tasks with two labels were made with such a head, whose initial values hang on

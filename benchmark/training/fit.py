@@ -7,17 +7,19 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
 from benchmark.training import checkpoints, distributed, partitioning
 from benchmark.training.hooks import Event, Hook, save_checkpoints, write_metrics
-from benchmark.training.job import TrainingJob
 from benchmark.training.metrics import Speed
 from benchmark.training.state import SOUND, TOKENS, TrainState, repeat_step
 from tasks.system.errors import StageError
+
+if TYPE_CHECKING:
+    from benchmark.training.job import TrainingJob
 
 # Dispatches that the device may still have to do when an older one is looked at. The device never waits for the host,
 # and the host never runs ahead with more than this many batches.

@@ -12,11 +12,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from benchmark.training import checkpoints, distributed
 from benchmark.training.tree_digest import tree_digest
-from tasks.system.progress import Show
+
+if TYPE_CHECKING:
+    from tasks.system.progress import Show
 
 Progress = Callable[[str], None]
 # Name of a fit, steps done, steps in all (done = total takes the bar away), and a few words.

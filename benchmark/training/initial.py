@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import zlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmark.config import EncoderConfig
+if TYPE_CHECKING:
+    import flax.linen as nn
+
+    from benchmark.config import EncoderConfig
 
 
 def sinusoids(length: int, width: int) -> np.ndarray:

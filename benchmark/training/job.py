@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.config import TrainerConfig
 from benchmark.training.hooks import Hook, Progress, show_bar, write_digests, write_lines, write_tensorboard
 from benchmark.training.state import DEFAULTS
-from tasks.system.progress import Show
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
+
+    from benchmark.config import TrainerConfig
+    from tasks.system.progress import Show
 
 
 def silent(line: str) -> None:

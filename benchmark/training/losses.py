@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from benchmark.config import EncoderConfig
 from benchmark.models.gradients import cross_entropy
 from benchmark.models.heads import MaskedLM
-from benchmark.training.masking import MaskedBatch
 from benchmark.training.state import Mean
+
+if TYPE_CHECKING:
+    from benchmark.config import EncoderConfig
+    from benchmark.training.masking import MaskedBatch
 
 
 def next_sentence_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:

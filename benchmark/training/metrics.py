@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import jax
 
-from benchmark.config import EncoderConfig
 from benchmark.models.formulas import forward_flops, masked_lm_head_flops
+
+if TYPE_CHECKING:
+    from benchmark.config import EncoderConfig
 
 # Dense matrix products, FLOP/s of one device as jax counts devices, in bfloat16 and for float32 values; the kind of a
 # device begins with the key, and the longest key counts.

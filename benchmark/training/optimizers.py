@@ -6,13 +6,14 @@ task and seed, and rates that differ between layers are a plain product.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from benchmark.config import OptimizerConfig
+if TYPE_CHECKING:
+    from benchmark.config import OptimizerConfig
 
 
 def _decayed(params: Any) -> Any:

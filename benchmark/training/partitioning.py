@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from benchmark.config import MeshConfig
 from tasks.system.errors import StageError
+
+if TYPE_CHECKING:
+    from benchmark.config import MeshConfig
 
 # Names of dimensions that are divided; every other dimension is whole on each device.
 MESH_AXES = {"batch": "data", "vocab": "model", "heads": "model", "mlp": "model"}

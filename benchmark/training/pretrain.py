@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
-from benchmark.config import EncoderConfig, PretrainConfig, TrainerConfig
 from benchmark.models.heads import MaskedLM
 from benchmark.training import checkpoints, partitioning
 from benchmark.training.batches import count_tokens, describe_rows, take_rows
 from benchmark.training.fit import FitReport, Steps, fit
 from benchmark.training.initial import init_tree, shapes
-from benchmark.training.job import TrainingJob
 from benchmark.training.losses import masked_lm_loss
 from benchmark.training.masking import SpecialTokens, mask_tokens, num_predictions
 from benchmark.training.metrics import training_flops
 from benchmark.training.optimizers import learning_rate, make_direction
 from benchmark.training.state import DEFAULTS, init_state, make_train_step
-from tasks.arrays import token_arrays
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
+    from benchmark.config import EncoderConfig, PretrainConfig, TrainerConfig
+    from benchmark.training.job import TrainingJob
+    from tasks.arrays import token_arrays
 
 
 def init_params(encoder: EncoderConfig, seed: int, *, next_sentence: bool = False) -> Any:

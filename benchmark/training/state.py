@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
 
 from benchmark.config import TrainerConfig
 from benchmark.training import partitioning
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
 
 # How training runs where nothing is said.
 DEFAULTS = TrainerConfig()

@@ -6,12 +6,15 @@ import json
 import tempfile
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tasks import microworld
 from tasks.encoding import preprocessors, vocabulary
-from tasks.pretraining import PretrainingTask
 from tasks.seqio_tasks import sentence_pairs
 from tasks.sources import corpora
+
+if TYPE_CHECKING:
+    from tasks.pretraining import PretrainingTask
 
 _CORPUS = "pretrain/microworld/corpus.wikiextractor.txt"
 _SCALE = 0.001

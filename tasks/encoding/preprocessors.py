@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.encoding.vocabulary import Vocabulary
-
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+    from tasks.encoding.vocabulary import Vocabulary
 
 # Shorter documents (stubs, stray headings) give masked-language modelling nothing to predict from.
 MIN_DOCUMENT_TOKENS = 8

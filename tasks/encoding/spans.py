@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tasks.encoding.vocabulary import Vocabulary
-
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+    from tasks.encoding.vocabulary import Vocabulary
 
 _CHUNK = 2048
 _FIRST_MARK = "\u0300"

@@ -11,14 +11,17 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tasks.catalogue import TaskInfo, text_field_names
 from tasks.files import layouts
 from tasks.files.bad_rows import MAX_REASONS, ON_BAD_ROW, BadRow, OnBadRow, ReadingReport, Row
-from tasks.files.layouts import SplitFiles
 from tasks.files.squad_reader import squad_rows
 from tasks.files.text_files import not_utf8, raw_lines, read_lines
 from tasks.system.errors import DataError, shown
+
+if TYPE_CHECKING:
+    from tasks.files.layouts import SplitFiles
 
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 _ID_COLUMNS = ("#1 ID", "#2 ID")
@@ -43,7 +46,7 @@ def read_examples(info: TaskInfo, directory: Path | str, split: str, on_bad_row:
         DataError: if the file is missing, empty or not what its name says.
     """
     files = layouts.require(info, directory, split)
-    yield from _examples(info, files, split, on_bad_row, lambda reason: None)
+    yield from _examples(info, files, split, on_bad_row, lambda _: None)
 
 
 def report(info: TaskInfo, files: SplitFiles, split: str, on_bad_row: OnBadRow = "error") -> ReadingReport:

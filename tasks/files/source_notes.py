@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.catalogue import TaskInfo, get_task
 from tasks.files import layouts, readers
-from tasks.files.bad_rows import OnBadRow
 from tasks.files.known_files import KNOWN_FILES
 from tasks.files.text_files import content_digest
+
+if TYPE_CHECKING:
+    from tasks.files.bad_rows import OnBadRow
 
 NOTE_FILE = "source.json"
 

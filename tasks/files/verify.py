@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tasks.catalogue import TASKS, TaskInfo
 from tasks.encoding import vocabulary
 from tasks.files import layouts, readers
 from tasks.files.known_files import KNOWN_FILES, known_versions
-from tasks.files.layouts import SplitFiles
 from tasks.files.source_notes import wrong_count
 from tasks.files.text_files import content_digest
 from tasks.system.errors import DataError
+
+if TYPE_CHECKING:
+    from tasks.files.layouts import SplitFiles
 
 Level = Literal["ok", "warning", "error", "missing"]
 

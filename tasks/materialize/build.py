@@ -11,14 +11,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.files.text_files import sha256_file
-from tasks.materialize.progress import Progress, ShowState
-from tasks.materialize.request import MaterializeRequest
 from tasks.sources import corpora
 from tasks.sources.texts import HubCorpus, find_corpus
 from tasks.system.errors import StageError
+
+if TYPE_CHECKING:
+    from tasks.materialize.progress import Progress, ShowState
+    from tasks.materialize.request import MaterializeRequest
 
 # Raised whenever the same sources give other arrays; directories of older versions are then left alone.
 FORMAT_VERSION = 2
@@ -37,7 +39,7 @@ class Build:
     output: Path
     root: Path
     progress: Progress
-    show: ShowState = lambda state: None
+    show: ShowState = lambda _: None
     may_build: bool = True
     source_files: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)

@@ -14,16 +14,16 @@ import numpy as np
 from tasks import sources
 from tasks.arrays import token_arrays
 from tasks.arrays.write import array_directory
-from tasks.catalogue import TaskInfo
 from tasks.encoding.preprocessors import token_id_dtype
-from tasks.encoding.vocabulary import Vocabulary
 from tasks.files import source_notes
 from tasks.materialize import upkeep
 from tasks.materialize.build import FORMAT_VERSION, ROWS_PER_BATCH, Build, digest
 from tasks.materialize.progress import Meter
 
 if TYPE_CHECKING:
+    from tasks.catalogue import TaskInfo
     from tasks.encoding.spans import SpanConfig
+    from tasks.encoding.vocabulary import Vocabulary
 
 
 def build_task(build: Build, info: TaskInfo, words: Vocabulary) -> dict[str, str]:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.encoding.spans import SpanConfig
-from tasks.files.bad_rows import OnBadRow
+
+if TYPE_CHECKING:
+    from tasks.files.bad_rows import OnBadRow
 
 
 @dataclass(frozen=True, kw_only=True)

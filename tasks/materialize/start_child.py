@@ -12,11 +12,13 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tasks.materialize.request import MaterializeRequest
 from tasks.system.child_process import ChildError, ChildProcess, child_environment, module_command
 from tasks.system.errors import DataError, StageError
+
+if TYPE_CHECKING:
+    from tasks.materialize.request import MaterializeRequest
 
 _LOG_TAIL_LINES = 20
 # They do not change the result.
@@ -48,7 +50,7 @@ def run(
     request: MaterializeRequest,
     output: Path,
     progress: Callable[[str], None],
-    show: Callable[[dict[str, Any]], None] = lambda state: None,
+    show: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Runs the child and waits for it.
 

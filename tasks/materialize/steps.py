@@ -38,7 +38,7 @@ __all__ = ["DATA_FILE", "MaterializeRequest", "materialize", "run_in_child"]
 def materialize(
     request: MaterializeRequest,
     output: Path,
-    progress: Progress = lambda line: None,
+    progress: Progress = lambda _: None,
     show: ShowState | None = None,
 ) -> dict[str, Any]:
     """Makes the vocabulary and the token arrays of a request, except those that are there already.
@@ -61,7 +61,7 @@ def materialize(
     return _locked(Build(request, output, _root_path(request, output), progress, show or lines(progress)))
 
 
-def run_in_child(request: MaterializeRequest, output: Path, progress: Progress = lambda line: None) -> dict[str, Any]:
+def run_in_child(request: MaterializeRequest, output: Path, progress: Progress = lambda _: None) -> dict[str, Any]:
     """Does what `materialize` does, but builds in a child process, so that TensorFlow stays out of this one.
 
     Args:

@@ -13,12 +13,14 @@ import re
 import shutil
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.arrays import token_arrays
 from tasks.arrays.write import BUILDING
-from tasks.materialize.progress import Progress
 from tasks.system import file_lock
+
+if TYPE_CHECKING:
+    from tasks.materialize.progress import Progress
 
 DATA_FILE = "data.json"
 

@@ -11,16 +11,19 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import seqio
 import tensorflow as tf
-from tokenizers import Tokenizer
 
 from tasks.encoding.vocabulary import Vocabulary, tokenizer
-from tasks.seqio_tasks.metrics import MetricFn
 from tasks.system.errors import DataError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from tasks.seqio_tasks.metrics import MetricFn
 
 Batch = dict[str, np.ndarray]
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from t5.evaluation import metrics as t5_metrics
 
-from tasks.catalogue import TaskInfo
 from tasks.scoring.metrics import has_no_answer_option
+
+if TYPE_CHECKING:
+    from tasks.catalogue import TaskInfo
 
 MetricFn = Callable[[Sequence[Any], Sequence[Any]], Mapping[str, float]]
 

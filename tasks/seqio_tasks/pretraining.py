@@ -5,15 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import seqio
 import tensorflow as tf
 
 from tasks.encoding import preprocessors
-from tasks.encoding.vocabulary import Vocabulary
-from tasks.pretraining import PretrainingTask
 from tasks.seqio_tasks import sentence_pairs
 from tasks.seqio_tasks.base import (
     batched,
@@ -26,6 +23,12 @@ from tasks.seqio_tasks.base import (
     tokenizer_of,
 )
 from tasks.sources import corpora
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tasks.encoding.vocabulary import Vocabulary
+    from tasks.pretraining import PretrainingTask
 
 # Parts of documents are longer than examples.
 _PARTS_PER_BATCH = 16

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import seqio
 import tensorflow as tf
 
 from tasks import sources
 from tasks.catalogue import TaskInfo, get_task, text_field_names
 from tasks.encoding import preprocessors, spans
-from tasks.encoding.vocabulary import Vocabulary
-from tasks.files.bad_rows import OnBadRow
 from tasks.seqio_tasks.base import batched, make_dataset, name_digest, register, rows, texts_of, tokenizer_of
 from tasks.seqio_tasks.metrics import metric_fns
 from tasks.seqio_tasks.pretraining import register_pretraining
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tasks.encoding.vocabulary import Vocabulary
+    from tasks.files.bad_rows import OnBadRow
 
 __all__ = ["register_pretraining", "register_span_task", "register_task", "rows", "training_answer"]
 

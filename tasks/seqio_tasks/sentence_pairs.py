@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tasks.encoding.preprocessors import MIN_DOCUMENT_TOKENS, pair_lengths, tokenize_batch
-from tasks.encoding.vocabulary import Vocabulary
 from tasks.sources.corpora import MAX_PART_SENTENCES, Part
 from tasks.system.errors import DataError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+    from tasks.encoding.vocabulary import Vocabulary
 
 RANDOM_NEXT_RATE = 0.5
 SHORT_ROW_RATE = 0.1

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from tasks.catalogue import TaskInfo
-from tasks.files.bad_rows import OnBadRow, Row
 from tasks.sources.texts import HubCorpus, find_corpus
-from tasks.system.errors import DataError
+
+if TYPE_CHECKING:
+    from tasks.catalogue import TaskInfo
+    from tasks.files.bad_rows import OnBadRow, Row
+    from tasks.system.errors import DataError
 
 
 class Source(Protocol):

@@ -9,15 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.catalogue import TaskInfo
-from tasks.files.bad_rows import OnBadRow
 from tasks.sources import conventions, shards
 from tasks.system.errors import DataError
+
+if TYPE_CHECKING:
+    from tasks.catalogue import TaskInfo
+    from tasks.files.bad_rows import OnBadRow
 
 # Where a repository of the hub keeps its parquet files; SQuAD's two name the folder after the configuration.
 _SUBFOLDERS = ("", "data", "plain_text", "squad_v2")

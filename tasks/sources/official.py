@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tasks.catalogue import TaskInfo
 from tasks.files.layouts import find, missing
 from tasks.files.readers import read_examples
+
+if TYPE_CHECKING:
+    from tasks.catalogue import TaskInfo
 
 __all__ = ["missing_split", "read_examples", "task_files"]
 

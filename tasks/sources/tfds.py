@@ -9,15 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import numpy as np
 
-from tasks.catalogue import TaskInfo
-from tasks.files.bad_rows import OnBadRow
 from tasks.sources import conventions, shards
 from tasks.system.errors import DataError
+
+if TYPE_CHECKING:
+    from tasks.catalogue import TaskInfo
+    from tasks.files.bad_rows import OnBadRow
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*(/[\w.+-]+)*(:\d+\.\d+\.\d+)?")
 _INFO_FILE = "dataset_info.json"
