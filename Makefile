@@ -1,7 +1,7 @@
 # `make quickstart` and `make test` are all that is needed from a fresh clone; everything else follows from them.
 
 PYTHON ?= python3
-# A build of one's own choice can stand here, for example TORCH=torch==2.13.0+cpu where the index offers it.
+# Another build of torch can stand here, for example TORCH=torch==2.13.0+cpu where the index offers it.
 TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
@@ -41,12 +41,12 @@ small: setup  ## run the scaled-down real-data track on CPU (needs AUTODISTILL_D
 test: setup  ## run the tests on two processes
 	$(BIN)/python -m pytest -q -n 2
 
-check: setup  ## check format, lint and types, and with node the page's scripts
+check: setup  ## check format, lint and types; with node, lint the page's scripts too
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	@if command -v node >/dev/null && test -x $(ESLINT); then $(ESLINT) -c .ci/javascript/eslint.config.js leaderboard/static; \
-		else echo "skipped: the page's scripts are not linted; that takes node and npm install --no-package-lock --prefix .ci/javascript"; fi
+		else echo "skipped: lint of the page's scripts; it needs node and npm install --no-package-lock --prefix .ci/javascript"; fi
 
 bench: setup  ## measure speed and memory against peers (idle machine, about 90 minutes; JSON in runs/bench)
 	@mkdir -p runs/bench
@@ -57,6 +57,6 @@ bench: setup  ## measure speed and memory against peers (idle machine, about 90 
 site: setup  ## build the page again from the records of the quickstart
 	$(BIN)/python run_benchmark.py --gin_file=gin/quickstart.gin --workdir=runs/quickstart --stages=publish
 
-clean:  ## remove caches; .venv and runs stay
+clean:  ## remove caches; keep .venv and runs
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks build *.egg-info
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
