@@ -9,15 +9,13 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
+from benchmark.records.record import Digest, Numerics
 from benchmark.records.strict_schema import StrictModel
 from tasks.system.atomic_write import write_text
-
-if TYPE_CHECKING:
-    from benchmark.records.record import Digest, Numerics
 
 Outcome = Literal["equal", "within tolerance", "different", "not compared"]
 EQUAL: Outcome = "equal"
