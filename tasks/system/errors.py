@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-# Exit codes of every command; 0 means that all that was asked for ended well.
-FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+# Exit codes of every command; 0 is success of all that was asked for. The last two are those of a shell after a signal,
+# 128 plus its number: SIGINT for an interrupt, SIGPIPE where nobody reads standard output any more.
+FAILED, BAD_INPUT, INTERRUPTED, CLOSED_PIPE = 1, 2, 130, 141
 
 
 class InputError(ValueError):
@@ -28,18 +30,26 @@ class StageError(RuntimeError):
 
 
 def run_command(work: Callable[[], int]) -> int:
-    """Runs a command, and says in one line on standard error what it could not use or do.
+    """Runs a command and prints its error as one line on standard error.
 
-    Any other exception is a defect, and goes on to its traceback.
+    A closed pipe on standard output (`| head`) ends the command without a message. Any other exception is a defect and
+    shows its traceback.
 
     Args:
         work: the command; returns its exit code.
 
     Returns:
-        The exit code: `BAD_INPUT` after an `InputError`, `FAILED` after a `StageError`.
+        The exit code: `BAD_INPUT` after an `InputError`, `FAILED` after a `StageError`, `CLOSED_PIPE` after a
+        `BrokenPipeError`.
     """
     try:
-        return work()
+        code = work()
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Python flushes standard output once more when it exits, which would fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED_PIPE
     except (InputError, StageError) as error:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         return BAD_INPUT if isinstance(error, InputError) else FAILED
@@ -47,9 +57,11 @@ def run_command(work: Callable[[], int]) -> int:
 
 @contextmanager
 def named_files() -> Iterator[None]:
-    """Makes an `InputError` of the system's refusal to read or write what a command line names."""
+    """Turns the system's refusal to read or write a file of the command line into an `InputError`."""
     try:
         yield
+    except BrokenPipeError:
+        raise  # standard output, which is no file of the command line
     except OSError as error:
         raise InputError(str(error)) from error
 
