@@ -13,8 +13,8 @@ from leaderboard.columns import COLUMNS
 from leaderboard.export import printable
 from leaderboard.rank import (
     CONTENDERS,
-    Estimate,
     LatencyGroup,
+    ScoreEstimate,
     TaskKey,
     common_tasks,
     group_reference,
@@ -156,23 +156,23 @@ def _qualities(tasks: Mapping[TaskKey, Quality], common: Sequence[TaskKey], aver
     ]
 
 
-def _estimates(record: Record, tasks: Iterable[TaskKey], common: Sequence[TaskKey]) -> dict[str, Estimate]:
+def _estimates(record: Record, tasks: Iterable[TaskKey], common: Sequence[TaskKey]) -> dict[str, ScoreEstimate]:
     """All scores of one record by quality key; what is missing is left out."""
     own = primary_scores(record)
     found = {"mean": mean_estimate(own, common), "masked_lm_accuracy": masked_lm_estimate(record)}
     found |= {key.key: own.get(key) for key in tasks}
-    found |= {f"average.{name}": Estimate(value) for name, value in record.averages.items()}
+    found |= {f"average.{name}": ScoreEstimate(value) for name, value in record.averages.items()}
     return {key: estimate for key, estimate in found.items() if estimate is not None}
 
 
-def _places(records: Sequence[Record], scores: Mapping[str, Mapping[str, Estimate]], key: str) -> dict[str, Any]:
+def _places(records: Sequence[Record], scores: Mapping[str, Mapping[str, ScoreEstimate]], key: str) -> dict[str, Any]:
     contenders = {r.id: scores[r.id][key] for r in records if r.system.kind in CONTENDERS and key in scores[r.id]}
     return {name: [place.rank, place.tied] for name, place in tie_places(contenders).items()}
 
 
 def _fronts(
     records: Sequence[Record],
-    scores: Mapping[str, Mapping[str, Estimate]],
+    scores: Mapping[str, Mapping[str, ScoreEstimate]],
     qualities: Sequence[Quality],
     group: LatencyGroup,
     reference: str | None,
@@ -198,7 +198,7 @@ def _fronts(
 
 
 def _row(
-    record: Record, scores: Mapping[str, Estimate], references: Mapping[LatencyGroup, str | None]
+    record: Record, scores: Mapping[str, ScoreEstimate], references: Mapping[LatencyGroup, str | None]
 ) -> dict[str, Any]:
     value = record.model_dump(mode="json", include={"id", "trust", "tasks", "training", "provenance"})
     system = record.system.model_dump(mode="json")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from benchmark.records.csv_text import Cell, csv_text
 from leaderboard.columns import Column, of_family
 from leaderboard.rank import (
-    Estimate,
     LatencyGroup,
+    ScoreEstimate,
     TaskKey,
     common_tasks,
     latency_blocks,
@@ -52,7 +52,7 @@ def island_json(value: Any) -> str:
     return text
 
 
-def _with_interval(estimate: Estimate | None) -> list[Cell]:
+def _with_interval(estimate: ScoreEstimate | None) -> list[Cell]:
     if estimate is None:
         return [None, None, None]
     return [estimate.value, *(estimate.interval or (None, None))]

@@ -70,7 +70,7 @@ class TaskKey:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class ScoreEstimate:
     """A number with its 95 % interval; the interval is None where it is not known."""
 
     value: float
@@ -106,18 +106,18 @@ def wilson_interval(percent: float, count: int) -> tuple[float, float]:
     return 100 * max(0.0, min(p, centre - half)), 100 * min(1.0, max(p, centre + half))
 
 
-def primary_scores(record: Record) -> dict[TaskKey, Estimate]:
+def primary_scores(record: Record) -> dict[TaskKey, ScoreEstimate]:
     """The primary metric of every task of a record.
 
     Raises:
         RecordError: a task is scored twice on the same split.
     """
-    scores: dict[TaskKey, Estimate] = {}
+    scores: dict[TaskKey, ScoreEstimate] = {}
     for task in record.tasks:
         key, metric = TaskKey.of(task), task.metrics[task.primary_metric]
         if key in scores:
             raise RecordError(f"{record.id}: tasks: {task.task!r} on split {task.split!r} is given twice")
-        scores[key] = Estimate(metric.value, metric.interval)
+        scores[key] = ScoreEstimate(metric.value, metric.interval)
     return scores
 
 
@@ -158,7 +158,7 @@ def common_tasks(records: Iterable[Record]) -> list[TaskKey]:
     return sorted(set.intersection(*sets)) if sets else []
 
 
-def mean_estimate(scores: Mapping[TaskKey, Estimate], tasks: Sequence[TaskKey]) -> Estimate | None:
+def mean_estimate(scores: Mapping[TaskKey, ScoreEstimate], tasks: Sequence[TaskKey]) -> ScoreEstimate | None:
     """Plain mean of some task scores.
 
     The interval takes the errors of different tasks as independent (their examples are) and adds them in quadrature,
@@ -176,24 +176,24 @@ def mean_estimate(scores: Mapping[TaskKey, Estimate], tasks: Sequence[TaskKey]) 
     chosen = [scores[task] for task in tasks]
     value = math.fsum(score.value for score in chosen) / len(chosen)
     if any(score.interval is None for score in chosen):
-        return Estimate(value)
+        return ScoreEstimate(value)
     low, high = (
         math.sqrt(math.fsum((score.bounds[side] - score.value) ** 2 for score in chosen)) / len(chosen)
         for side in (0, 1)
     )
-    return Estimate(value, (value - low, value + high))
+    return ScoreEstimate(value, (value - low, value + high))
 
 
-def masked_lm_estimate(record: Record) -> Estimate | None:
+def masked_lm_estimate(record: Record) -> ScoreEstimate | None:
     """Masked-LM accuracy with its Wilson interval where the number of predictions is known."""
     training = record.training
     if training is None or training.masked_lm_accuracy is None:
         return None
     value, count = training.masked_lm_accuracy, training.masked_lm_predictions
-    return Estimate(value, wilson_interval(value, count) if count else None)
+    return ScoreEstimate(value, wilson_interval(value, count) if count else None)
 
 
-def tie_places(scores: Mapping[str, Estimate]) -> dict[str, Place]:
+def tie_places(scores: Mapping[str, ScoreEstimate]) -> dict[str, Place]:
     """Ranks systems by score, higher first, with ties.
 
     A group is led by the best system that is not placed yet; it takes every following system, in order of score, whose
