@@ -208,8 +208,7 @@ def _windows(
 
 
 def decode_answers(
-    start_logits: np.ndarray,
-    end_logits: np.ndarray,
+    logits: np.ndarray,
     arrays: Mapping[str, np.ndarray],
     examples: Sequence[Mapping[str, Any]],
     n_best: int = 20,
@@ -224,8 +223,7 @@ def decode_answers(
     logits over all windows of an example wins; of equal ones that of the earlier window, then of the higher start.
 
     Args:
-        start_logits: float `[rows, length]`.
-        end_logits: float `[rows, length]`.
+        logits: float `[rows, length, 2]`, of the start and of the end.
         arrays: `offsets`, `is_max_context` and `example_index` of the same rows.
         examples: the examples (`id`, `context`); `example_index` is the position in this sequence.
         n_best: how many starts and ends are tried per window, and how many answers `nbest` holds.
@@ -243,10 +241,10 @@ def decode_answers(
         threshold: in its place, or as one more at the end).
     """
     index = np.asarray(arrays["example_index"], np.int64)
-    null = np.asarray(start_logits[:, 0], np.float64) + np.asarray(end_logits[:, 0], np.float64)
+    null = np.asarray(logits[:, 0, 0], np.float64) + np.asarray(logits[:, 0, 1], np.float64)
     best_null = np.full(len(examples), np.inf)
     np.minimum.at(best_null, index, null)
-    rows, scores, begin, end = _candidates(start_logits, end_logits, arrays, n_best, max_answer_length)
+    rows, scores, begin, end = _candidates(logits, arrays, n_best, max_answer_length)
     owner = index[rows]
     # Sorted by example, then score; the sort is stable, so that candidates with equal scores stay in BERT's order.
     order = np.lexsort((-scores, owner))
@@ -269,11 +267,7 @@ def decode_answers(
 
 
 def _candidates(
-    start_logits: np.ndarray,
-    end_logits: np.ndarray,
-    arrays: Mapping[str, np.ndarray],
-    n_best: int,
-    max_answer_length: int,
+    logits: np.ndarray, arrays: Mapping[str, np.ndarray], n_best: int, max_answer_length: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Finds every answer that counts, by window, then rank of its start, then rank of its end.
 
@@ -281,10 +275,10 @@ def _candidates(
         Four arrays `[candidates]`: window, score, first and past-the-end character.
     """
     parts = []
-    for first in range(0, max(len(start_logits), 1), _CHUNK):
+    for first in range(0, max(len(logits), 1), _CHUNK):
         rows = slice(first, first + _CHUNK)
-        start = np.asarray(start_logits[rows], np.float64)
-        end = np.asarray(end_logits[rows], np.float64)
+        start = np.asarray(logits[rows, :, 0], np.float64)
+        end = np.asarray(logits[rows, :, 1], np.float64)
         offsets = np.asarray(arrays["offsets"][rows])
         starts = np.argsort(-start, axis=1, kind="stable")[:, :n_best]
         ends = np.argsort(-end, axis=1, kind="stable")[:, :n_best]
