@@ -111,9 +111,9 @@ def test_scores_of_other_splits_and_latencies_of_other_conditions_are_never_mixe
     assert len({q["label"] for q in data["qualities"]}) == len(data["qualities"]), "labels tell the splits apart"
     key = TaskKey("glue_sst2_v1", "validation", "accuracy").key
     first = data["groups"][0]["key"]
-    assert first == LatencyGroup.of(make_block()).key, "the group with most systems comes first"
+    assert first == LatencyGroup.from_block(make_block()).key, "the group with most systems comes first"
     assert data["fronts"][first]["latency"][key] == ["a"]
-    other = LatencyGroup.of(make_block(batch_size=8)).key
+    other = LatencyGroup.from_block(make_block(batch_size=8)).key
     assert data["fronts"][other]["latency"][key] == ["c"]
 
 
