@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Args:
-        arguments: the words after `python -m baselines`.
+        arguments: the command line after `python -m baselines`.
 
     Returns:
         The exit code of `tasks.system.errors.run_command`.

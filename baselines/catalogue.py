@@ -127,7 +127,7 @@ class Baseline(StrictModel):
 
 
 def read(folder: Path) -> Baseline:
-    """Reads one baseline.
+    """Reads and checks one baseline.
 
     Args:
         folder: holds `baseline.json`; its name is the baseline's.
@@ -149,7 +149,7 @@ def read(folder: Path) -> Baseline:
 
 
 def baselines(root: Path = FOLDER) -> dict[str, Baseline]:
-    """All baselines below a folder, by name, in the order of their names.
+    """Reads all baselines below a folder, by name, in the order of their names.
 
     Raises:
         InputError: one of them is not valid.

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from benchmark.config import EncoderConfig, to_dict
 from benchmark.export import checkpoint_files
+from benchmark.training import checkpoints
 from tasks.system.errors import InputError
 
 if TYPE_CHECKING:
     from baselines.catalogue import Baseline
 
-# They shape where training starts, not what a trained model computes; the pooler belongs to a head.
+# Start values do not change the outputs of a trained model, and the pooler belongs to a head.
 _IRRELEVANT = ("initializer_range", "position_initializer", "pooler")
 
 
@@ -48,8 +49,6 @@ def import_checkpoint(baseline: Baseline, directory: Path, target: Path, *, allo
     checkpoint = checkpoint_files.read(directory, allow_pickle=allow_pickle)
     if found := differences(checkpoint.encoder, baseline.encoder):
         raise InputError(f"{directory}: is no {baseline.title}: {', '.join(found)} (expected in brackets)")
-    from benchmark.training import checkpoints
-
     checkpoints.save(target / "params", checkpoint.params)
     values = {
         "encoder": to_dict(checkpoint.encoder),

@@ -25,16 +25,13 @@ _FIRST_MARK = "\u0300"
 
 @dataclass(frozen=True, kw_only=True)
 class SpanConfig:
-    """How windows are made.
+    """Lengths of the windows over a context."""
 
-    Attributes:
-        length: the length of a row, special tokens included.
-        stride: how far each window starts after the one before it, in tokens (BERT's `doc_stride`).
-        max_query_length: the number of question tokens that are kept.
-    """
-
+    # The length of a row, special tokens included.
     length: int
+    # The distance between the starts of consecutive windows, in tokens (BERT's `doc_stride`).
     stride: int
+    # The number of question tokens that are kept.
     max_query_length: int
 
 
@@ -44,7 +41,7 @@ def window_bounds(num_tokens: int, room: int, stride: int) -> list[tuple[int, in
     Args:
         num_tokens: the number of context tokens.
         room: the number of context tokens that a window holds.
-        stride: how far each window starts after the one before it.
+        stride: the distance between the starts of consecutive windows.
 
     Returns:
         First and past-the-end token of each window; together they cover the context.
@@ -141,9 +138,9 @@ def encode_examples(
 
     Returns:
         One row per window: `input_ids` int32 `[rows, length]`; `token_type_ids` uint8 `[rows, length]`;
-        `start_position`, `end_position` int32 `[rows]`, 0 (that is [CLS]) where the window does not hold the whole
-        answer; `example_index` int32 `[rows]`; `offsets` int32 `[rows, length, 2]`, characters of the context from
-        `with_dropped_marks`, -1 outside the context; `is_max_context` uint8 `[rows, length]`.
+        `start_position`, `end_position` int32 `[rows]`, 0 (the position of [CLS]) where the window does not hold the
+        whole answer; `example_index` int32 `[rows]`; `offsets` int32 `[rows, length, 2]`, characters of the context
+        from `with_dropped_marks`, -1 outside the context; `is_max_context` uint8 `[rows, length]`.
     """
     # Several questions share a context; it is tokenised once.
     contexts = list(dict.fromkeys(example["context"] for example in examples))
@@ -226,18 +223,18 @@ def decode_answers(
         logits: float `[rows, length, 2]`, of the start and of the end.
         arrays: `offsets`, `is_max_context` and `example_index` of the same rows.
         examples: the examples (`id`, `context`); `example_index` is the position in this sequence.
-        n_best: how many starts and ends are tried per window, and how many answers `nbest` holds.
+        n_best: the number of starts and of ends that are tried per window, and of answers in `nbest`.
         max_answer_length: the longest answer, in tokens.
         null_threshold: None where every question has an answer (SQuAD v1.1); else the empty answer is given where the
             null score exceeds the best answer's score by more than this. With `np.inf` the best answer is given
-            whatever its score, and `nbest` still holds the empty answer.
-        with_nbest: whether to give `nbest`.
+            at any score, and `nbest` still holds the empty answer.
+        with_nbest: adds `nbest` to each answer.
 
     Returns:
         Example id -> `text`, `score` (sum of logits of the best answer, -inf where there was none) and `null_score`
         (lowest sum of the [CLS] logits over the example's windows; lower means more answerable); on request `nbest`,
         the best answers with different texts, best first. Each has `text`, `score`, `probability` (softmax of the
-        scores over this list) and `null` (whether it is the empty answer, which the list holds exactly if there is a
+        scores over this list) and `null` (True for the empty answer, which the list holds exactly if there is a
         threshold: in its place, or as one more at the end).
     """
     index = np.asarray(arrays["example_index"], np.int64)

@@ -1,4 +1,4 @@
-"""The two families of errors, the exit codes of commands, and the words that messages share."""
+"""The two families of errors, the exit codes of commands, and the wording that messages share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FAILED, BAD_INPUT, INTERRUPTED, CLOSED_PIPE = 1, 2, 130, 141
 
 
 class InputError(ValueError):
-    """Input that cannot be used: the message is one line that names the place, the value and what is accepted."""
+    """Input that cannot be used: the message is one line with the place, the value and the accepted values."""
 
     def __init__(self, message: str) -> None:
         """Keeps the message on one line of printable characters, so that a command can print it as it is."""
@@ -26,7 +26,7 @@ class DataError(InputError):
 
 
 class StageError(RuntimeError):
-    """Work that began and could not end; the message is one line, and the same command tries again."""
+    """Work that began and failed; the message is one line, and the same command tries again."""
 
 
 def run_command(work: Callable[[], int]) -> int:
@@ -67,12 +67,12 @@ def named_files() -> Iterator[None]:
 
 
 def one_line(text: str) -> str:
-    """A text on one line; characters that do not print are escaped."""
+    """Puts a text on one line; characters that do not print are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
 
 
 def shown(value: object, limit: int = 80) -> str:
-    """The text of a value for a message, or its beginning and `...`: a cell of a file may be a megabyte long."""
+    """Shortens the text of a value for a message with `...`: a cell of a file may be a megabyte long."""
     text = str(value)
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
@@ -91,6 +91,6 @@ def nearest_match_hint(name: str, known: Iterable[str]) -> str:
 
 
 def _similar(name: str, known: Iterable[str], count: int) -> list[str]:
-    """The most similar of the known names, whatever their case, best first."""
+    """Lists the most similar known names, best first; letter case does not count."""
     by_lower = {k.lower(): k for k in sorted(known, reverse=True)}
     return [by_lower[close] for close in difflib.get_close_matches(name.lower(), by_lower, n=count, cutoff=0.6)]

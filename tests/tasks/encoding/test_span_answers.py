@@ -44,12 +44,12 @@ def make(number, context, question="the cat?"):
 
 
 def rank(values, position):
-    """How many positions stand before this one when the highest value comes first and ties keep their order."""
+    """Counts the positions before this one when the highest value comes first and ties keep their order."""
     return sum(v > values[position] or (v == values[position] and i < position) for i, v in enumerate(values))
 
 
 def enumerated(start_logits, end_logits, rows, number, context, n_best, max_length, null_threshold):
-    """The answer and the n-best list of one question: every span of every window is looked at."""
+    """Finds the answer and the n-best list of one question by a look at every span of every window."""
     found, null = [], math.inf
     for row in np.flatnonzero(rows["example_index"] == number):
         starts, ends = start_logits[row].tolist(), end_logits[row].tolist()
