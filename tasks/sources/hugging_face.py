@@ -76,19 +76,19 @@ def _saved_files(folder: Path) -> tuple[Path, ...]:
     return files
 
 
-def missing(folder: Path, split: str, what: str) -> DataError:
+def missing(folder: Path, split: str, content: str) -> DataError:
     """Makes the error for a missing split.
 
     Args:
         folder: the folder that was searched.
         split: the split's name in it.
-        what: the expected content of the split.
+        content: the expected content of the split.
 
     Returns:
         The error, with the expected content and its source.
     """
     return DataError(
-        f"{folder}/{split}-00000-of-*.parquet (or {folder}/{split}/{_STATE_FILE}) is missing: it should hold {what};"
+        f"{folder}/{split}-00000-of-*.parquet (or {folder}/{split}/{_STATE_FILE}) is missing: it should hold {content};"
         f" copy the data set's repository from https://huggingface.co/datasets into {folder}, or write it there with"
         " datasets' save_to_disk()"
     )
@@ -136,13 +136,13 @@ def read_examples(info: TaskInfo, root: Path, split: str, on_bad_row: OnBadRow =
     )
 
 
-def read_texts(folder: Path, split: str, what: str) -> Iterator[str]:
+def read_texts(folder: Path, split: str, content: str) -> Iterator[str]:
     """Reads the column `text` of a split, a part at a time.
 
     Args:
         folder: the folder of a data set.
         split: the split's name in it.
-        what: the expected content of the split, for the error message.
+        content: the expected content of the split, for the error message.
 
     Yields:
         One text per row.
@@ -152,7 +152,7 @@ def read_texts(folder: Path, split: str, what: str) -> Iterator[str]:
     """
     files = split_files(folder, split)
     if not files:
-        raise missing(folder, split, what)
+        raise missing(folder, split, content)
     for path in files:
         _require_columns(_schema(path), ("text",), path)
         for batch in _batches(path, ["text"]):

@@ -32,6 +32,8 @@ def complete(paths: Iterable[Path]) -> tuple[Path, ...]:
     wanted = set(range(max(totals)))
     if len(totals) > 1 or found != wanted or len(files) != len(wanted):
         missing = sorted(wanted - found)
-        what = f"part {missing[0]:05d} of {max(totals):05d} is missing" if missing else "parts of two copies are mixed"
-        raise DataError(f"{files[0].parent}: {what} next to {files[0].name}; copy the folder again")
+        problem = (
+            f"part {missing[0]:05d} of {max(totals):05d} is missing" if missing else "parts of two copies are mixed"
+        )
+        raise DataError(f"{files[0].parent}: {problem} next to {files[0].name}; copy the folder again")
     return files

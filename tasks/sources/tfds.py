@@ -72,23 +72,23 @@ def split_files(root: Path, name: str, split: str) -> tuple[Path, ...]:
     return (*records, *(place / file for file in _DESCRIPTION_FILES if (place / file).is_file()))
 
 
-def missing(root: Path, name: str, split: str, what: str, why: str = "") -> DataError:
+def missing(root: Path, name: str, split: str, content: str, reason: str = "") -> DataError:
     """Makes the error for a missing split.
 
     Args:
         root: the TFDS data directory.
         name: `data_set/config:version`.
         split: the split's name in TFDS.
-        what: the expected content of the split.
-        why: the failure of preparing it, in brackets.
+        content: the expected content of the split.
+        reason: the failure of preparing it, in brackets.
 
     Returns:
         The error, with the expected content and its source.
     """
     stem, _, version = name.partition(":")
     return DataError(
-        f"{root / stem / (version or 'VERSION')}/{stem.split('/')[0]}-{split}.* is missing: it should hold {what},"
-        f" prepared by TFDS{why}; where there is a network, run: tfds build {name} --data_dir={root}"
+        f"{root / stem / (version or 'VERSION')}/{stem.split('/')[0]}-{split}.* is missing: it should hold {content},"
+        f" prepared by TFDS{reason}; where there is a network, run: tfds build {name} --data_dir={root}"
     )
 
 
