@@ -15,21 +15,22 @@ def _list() -> int:
     """Prints one line for each baseline."""
     from benchmark.models.formulas import num_parameters
 
-    row = "{:20} {:>6} {:>6} {:>5} {:>10} {:>8}  {:>16}  {}".format
-    print(row("name", "layers", "hidden", "intra", "published", "counted", "GLUE", "checkpoint"))
+    row = "{:20} {:>6} {:>6} {:>5} {:>10} {:>8}  {:>16}  {:10}  {}".format
+    print(row("name", "layers", "hidden", "intra", "published", "counted", "GLUE", "licence", "checkpoint"))
     for name, baseline in baselines().items():
         e = baseline.encoder
         shape = (e.num_hidden_layers, e.hidden_size, e.intra_size) if e else ("-", "-", "-")
         published = f"{baseline.published_parameters.value / 1e6:.1f}M" if baseline.published_parameters else "-"
         counted = f"{num_parameters(e) / 1e6:.2f}M" if e else "-"
         glue = f"{baseline.averages[0].value:g} {baseline.averages[0].average}" if baseline.averages else "-"
-        print(row(name, *shape, published, counted, glue, baseline.checkpoint.name if baseline.checkpoint else "-"))
+        checkpoint = baseline.checkpoint.name if baseline.checkpoint else "-"
+        print(row(name, *shape, published, counted, glue, baseline.licence or "-", checkpoint))
     print("GLUE averages are as printed by their sources, on the split named there; see each baseline.json.")
     return 0
 
 
 def _import(name: str, checkpoint: str, to: str, allow_pickle: bool) -> int:
-    """Reads a checkpoint of a baseline and keeps it in this project's format."""
+    """Converts a checkpoint of a baseline to this project's format."""
     from baselines.importer import import_checkpoint
 
     known = baselines()
@@ -53,10 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Args:
-        arguments: the words after `python -m baselines`.
+        arguments: the command line after `python -m baselines`.
 
     Returns:
-        The exit code: 0, 2 for bad input, or 1 where the work could not end.
+        The exit code of `tasks.system.errors.run_command`.
     """
     parser = argparse.ArgumentParser(
         prog="python -m baselines", description="Published systems, and models in and out."

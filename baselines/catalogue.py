@@ -1,7 +1,7 @@
 """Published baselines as data: one folder each, read and checked strictly.
 
-Everything in a `baseline.json` is *reported*: it was printed by somebody else, and its source stands beside it. Results
-of this project are records (`benchmark.records.record`) and never mixed with it.
+Everything in a `baseline.json` is *reported*: somebody else printed it, and each number names its source. Results of
+this project are records (`benchmark.records.record`), never mixed with reported numbers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Url = Annotated[str, Field(pattern=r"^https://[^\s<>\"']+$", max_length=300)]
 
 
 class Citation(StrictModel):
-    """The publication."""
+    """A publication."""
 
     title: Text
     authors: Text
@@ -34,8 +34,8 @@ class Citation(StrictModel):
     url: Url
 
 
-class Checkpoint(StrictModel):
-    """Published parameters; `hugging_face` ones can be imported."""
+class PublishedCheckpoint(StrictModel):
+    """Published parameters; those in the format `hugging_face` can be imported."""
 
     name: Text
     url: Url
@@ -43,7 +43,7 @@ class Checkpoint(StrictModel):
 
 
 class Sourced(StrictModel):
-    """A number and who printed it."""
+    """A number with its source."""
 
     value: int = Field(ge=1)
     source: Text
@@ -65,7 +65,7 @@ class Score(StrictModel):
         return self
 
 
-class Average(StrictModel):
+class PublishedAverage(StrictModel):
     """A published average; `unknown` where its definition or split was not stated."""
 
     average: str
@@ -75,7 +75,7 @@ class Average(StrictModel):
     note: str = Field(max_length=400)
 
     @model_validator(mode="after")
-    def _known(self) -> Average:
+    def _known(self) -> PublishedAverage:
         if self.average != "unknown" and self.average not in AVERAGES:
             raise ValueError(f"average {self.average!r}: accepted: unknown, {', '.join(AVERAGES)}")
         return self
@@ -103,19 +103,18 @@ class Baseline(StrictModel):
     title: str = Field(min_length=1, max_length=80)
     licence: str | None = Field(max_length=60)
     citation: Citation
-    contact: str | None = Field(max_length=200)
     architecture: dict[str, int | float | str | bool | None] | None
-    checkpoint: Checkpoint | None
+    checkpoint: PublishedCheckpoint | None
     published_parameters: Sourced | None
     recipe: Text
     scores: list[Score]
-    averages: list[Average]
+    averages: list[PublishedAverage]
     latency: list[Latency]
     notes: list[Text]
 
     @property
     def encoder(self) -> EncoderConfig | None:
-        """The architecture, checked; None where there is none."""
+        """The architecture, checked; None where `architecture` is null."""
         return encoder_from_dict(self.architecture) if self.architecture is not None else None
 
     @model_validator(mode="after")
@@ -128,7 +127,7 @@ class Baseline(StrictModel):
 
 
 def read(folder: Path) -> Baseline:
-    """Reads one baseline.
+    """Reads and checks one baseline.
 
     Args:
         folder: holds `baseline.json`; its name is the baseline's.
@@ -150,7 +149,7 @@ def read(folder: Path) -> Baseline:
 
 
 def baselines(root: Path = FOLDER) -> dict[str, Baseline]:
-    """All baselines below a folder, by name, in the order of their names.
+    """Reads all baselines below a folder, by name, in the order of their names.
 
     Raises:
         InputError: one of them is not valid.

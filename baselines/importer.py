@@ -1,4 +1,4 @@
-"""Imports a published checkpoint: Hugging Face directory in, parameters of this project out."""
+"""Import of published checkpoints: Hugging Face directory in, parameters of this project out."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING
 
 from benchmark.config import EncoderConfig, to_dict
 from benchmark.export import checkpoint_files
+from benchmark.training import checkpoints
 from tasks.system.errors import InputError
 
 if TYPE_CHECKING:
     from baselines.catalogue import Baseline
 
-# They shape where training starts, not what a trained model computes; the pooler belongs to a head.
+# Start values do not change the outputs of a trained model, and the pooler belongs to a head.
 _IRRELEVANT = ("initializer_range", "position_initializer", "pooler")
 
 
 def differences(found: EncoderConfig, expected: EncoderConfig) -> list[str]:
-    """Fields in which two architectures compute something else, as `name found (expected)`."""
+    """Lists the fields that make two architectures compute different results, as `name found (expected)`."""
     return [
         f"{field.name} {getattr(found, field.name)} ({getattr(expected, field.name)})"
         for field in dataclasses.fields(EncoderConfig)
@@ -28,16 +29,16 @@ def differences(found: EncoderConfig, expected: EncoderConfig) -> list[str]:
 
 
 def import_checkpoint(baseline: Baseline, directory: Path, target: Path, *, allow_pickle: bool = False) -> str:
-    """Reads a checkpoint, compares it with its baseline and keeps it.
+    """Reads a checkpoint, compares it with its baseline and saves it.
 
     Args:
-        baseline: what the checkpoint should be.
+        baseline: the system that the checkpoint should be.
         directory: Hugging Face directory.
         target: folder for `encoder.json` and `params`, which `benchmark.training.checkpoints.restore` reads.
         allow_pickle: see `checkpoint_files.read`.
 
     Returns:
-        One line that says what was read.
+        One line about the checkpoint that was read.
 
     Raises:
         InputError: the baseline has no architecture, or the checkpoint has another one.
@@ -48,8 +49,6 @@ def import_checkpoint(baseline: Baseline, directory: Path, target: Path, *, allo
     checkpoint = checkpoint_files.read(directory, allow_pickle=allow_pickle)
     if found := differences(checkpoint.encoder, baseline.encoder):
         raise InputError(f"{directory}: is no {baseline.title}: {', '.join(found)} (expected in brackets)")
-    from benchmark.training import checkpoints
-
     checkpoints.save(target / "params", checkpoint.params)
     values = {
         "encoder": to_dict(checkpoint.encoder),

@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Args:
-        arguments: words of the command line; None takes those of the process.
+        arguments: the command line; None takes that of the process.
 
     Returns:
         0 when the page is written, 2 for bad input, with one line on standard error.

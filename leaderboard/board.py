@@ -1,4 +1,4 @@
-"""The page's data: all that the browser shows, computed here so that the page itself only sorts, filters and draws."""
+"""The page's data, computed here so that the page itself only sorts, filters and draws."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from leaderboard.columns import COLUMNS
 from leaderboard.export import printable
 from leaderboard.rank import (
     CONTENDERS,
-    Estimate,
     LatencyGroup,
+    ScoreEstimate,
     TaskKey,
     common_tasks,
     group_reference,
@@ -30,7 +30,7 @@ from tasks.catalogue import TASKS
 
 AXES = ("latency", "speedup")
 _BINS = 40
-# Of a latency block: what its group says, and samples, which the page gets summed up.
+# Fields of a latency block that its group has already, and samples, of which the page gets a summary.
 _NOT_SHOWN = {"samples_ns", "reference_samples_ns", *(field.name for field in fields(LatencyGroup))}
 
 
@@ -45,12 +45,12 @@ class Quality:
 
 
 def task_label(task: str) -> str:
-    """The short name of a task: its title in the catalogue; a task that is not there keeps its name."""
+    """Returns the title of a task in the catalogue, or its name where the catalogue lacks it."""
     return TASKS[task].title if task in TASKS else task
 
 
 def board_data(records: Sequence[Record], title: str, history: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Computes what the page shows.
+    """Computes the data of the page.
 
     Args:
         records: the records of one track and version.
@@ -106,7 +106,7 @@ def _one_track(records: Sequence[Record]) -> tuple[str, str]:
 
 
 def _devices(records: Iterable[Record]) -> list[str]:
-    """One line for each machine that results come from, the most frequent first."""
+    """Describes each machine that results come from in one line, the most frequent first."""
     lines = Counter(
         _device_line(record.provenance.device) for record in records if record.provenance and record.provenance.device
     )
@@ -114,20 +114,20 @@ def _devices(records: Iterable[Record]) -> list[str]:
 
 
 def _device_line(device: Mapping[str, Any]) -> str:
-    """A machine in words; fields that have none of their own are named as in the record."""
+    """Describes a machine; fields without a wording here keep their names in the record."""
     rest = {name: value for name, value in sorted(device.items()) if value is not None}
     words = [str(rest.pop("cpu_model"))] if "cpu_model" in rest else []
     if "cpu_usable" in rest:
         words.append(f"{rest.pop('cpu_usable')} cores")
     if isinstance(rest.get("memory_bytes"), int):
         words.append(f"{rest.pop('memory_bytes') / 2**30:.1f} GiB")
-    # One process with one device of the platform's own kind is what everyone expects.
+    # One process with one device of the platform's kind goes without saying.
     expected = {"device_count": 1, "process_count": 1, "device_kind": rest.get("platform")}
     return ", ".join(words + [f"{name} {value}" for name, value in rest.items() if expected.get(name) != value])
 
 
 def _task_qualities(records: Iterable[Record]) -> dict[TaskKey, Quality]:
-    """One quality for each task score; labels grow until they differ."""
+    """Makes a quality of each task score; labels grow until they differ."""
     keys = sorted({key for record in records for key in primary_scores(record)})
     spellings = {
         key: (task_label(key.task), f"{task_label(key.task)} {key.split}", f"{key.task} {key.split} {key.metric}")
@@ -146,7 +146,10 @@ def _qualities(tasks: Mapping[TaskKey, Quality], common: Sequence[TaskKey], aver
     names = ", ".join(tasks[key].label for key in common)
     mean = Quality("mean", "Mean score", f"plain mean of the tasks that every system has: {names or 'none'}", "mean")
     masked = Quality(
-        "masked_lm_accuracy", "Masked-LM accuracy", "share of masked tokens predicted right, validation text", "masked"
+        "masked_lm_accuracy",
+        "Masked-LM accuracy",
+        "share of masked tokens predicted correctly in validation text",
+        "masked",
     )
     return [
         mean,
@@ -156,28 +159,28 @@ def _qualities(tasks: Mapping[TaskKey, Quality], common: Sequence[TaskKey], aver
     ]
 
 
-def _estimates(record: Record, tasks: Iterable[TaskKey], common: Sequence[TaskKey]) -> dict[str, Estimate]:
-    """All scores of one record by quality key; what is missing is left out."""
+def _estimates(record: Record, tasks: Iterable[TaskKey], common: Sequence[TaskKey]) -> dict[str, ScoreEstimate]:
+    """Collects the scores of one record by quality key; missing ones are left out."""
     own = primary_scores(record)
     found = {"mean": mean_estimate(own, common), "masked_lm_accuracy": masked_lm_estimate(record)}
     found |= {key.key: own.get(key) for key in tasks}
-    found |= {f"average.{name}": Estimate(value) for name, value in record.averages.items()}
+    found |= {f"average.{name}": ScoreEstimate(value) for name, value in record.averages.items()}
     return {key: estimate for key, estimate in found.items() if estimate is not None}
 
 
-def _places(records: Sequence[Record], scores: Mapping[str, Mapping[str, Estimate]], key: str) -> dict[str, Any]:
+def _places(records: Sequence[Record], scores: Mapping[str, Mapping[str, ScoreEstimate]], key: str) -> dict[str, Any]:
     contenders = {r.id: scores[r.id][key] for r in records if r.system.kind in CONTENDERS and key in scores[r.id]}
     return {name: [place.rank, place.tied] for name, place in tie_places(contenders).items()}
 
 
 def _fronts(
     records: Sequence[Record],
-    scores: Mapping[str, Mapping[str, Estimate]],
+    scores: Mapping[str, Mapping[str, ScoreEstimate]],
     qualities: Sequence[Quality],
     group: LatencyGroup,
     reference: str | None,
 ) -> dict[str, dict[str, list[str]]]:
-    """The front of every pair of axes in one group: axis, then quality, then ids by rising cost."""
+    """Computes the front of every pair of axes in one group: axis -> quality -> ids by rising cost."""
     costs: dict[str, dict[str, float]] = {axis: {} for axis in AXES}
     for record in records:
         block = latency_blocks(record).get(group)
@@ -198,7 +201,7 @@ def _fronts(
 
 
 def _row(
-    record: Record, scores: Mapping[str, Estimate], references: Mapping[LatencyGroup, str | None]
+    record: Record, scores: Mapping[str, ScoreEstimate], references: Mapping[LatencyGroup, str | None]
 ) -> dict[str, Any]:
     value = record.model_dump(mode="json", include={"id", "trust", "tasks", "training", "provenance"})
     system = record.system.model_dump(mode="json")
@@ -219,7 +222,7 @@ def _latency(block: LatencyBlock, reference: str | None) -> dict[str, Any]:
 
 
 def quantile(ordered: Sequence[int], fraction: float) -> int:
-    """The sample below or at which at least `fraction` of the samples lie (no interpolation: an upper bound)."""
+    """Returns the smallest sample that at least `fraction` of all samples do not exceed (an upper bound)."""
     return ordered[max(0, math.ceil(fraction * len(ordered)) - 1)]
 
 

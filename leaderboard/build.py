@@ -1,4 +1,4 @@
-"""Renders the board: one self-contained page, and the records as CSV and JSON beside it."""
+"""Rendering of the board: one self-contained page, and the records as CSV and JSON next to it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _HERE = Path(__file__).parent
 
 
 def _inline(text: str) -> tuple[Markup, str]:
-    """Text that goes between the tags of a style or script element, with the hash that lets it through the policy."""
+    """Returns the content of a style or script element, with the hash that the page's policy allows."""
     if "</" in text:
         raise ValueError("a style sheet or script that stands inside the page must not contain '</'")
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
@@ -37,10 +37,10 @@ def render(data: Mapping[str, Any]) -> str:
     """Renders the page.
 
     Args:
-        data: what `leaderboard.board.board_data` gives.
+        data: the result of `leaderboard.board.board_data`.
 
     Returns:
-        HTML that needs no other file and no network; its policy allows just the style sheet and the script in it.
+        HTML that needs no other file and no network; its policy allows its style sheet and its script alone.
     """
     style, style_hash = _inline((_HERE / "static" / "page.css").read_text(encoding="utf-8"))
     script, script_hash = _inline(join(_HERE / "static" / "main.js"))
@@ -74,11 +74,11 @@ def render(data: Mapping[str, Any]) -> str:
 def build(records: Sequence[Record], out: Path, *, title: str, history: Mapping[str, Any] | None = None) -> Path:
     """Writes the board of one track: `index.html`, `records.csv`, `records.json`, and the search's tables in `search`.
 
-    Equal records give equal bytes, in whatever order they come.
+    Equal records give equal bytes, in any order.
 
     Args:
         records: the records of one track and version.
-        out: folder to write to; it is made where it is missing.
+        out: folder to write to; it is created if missing.
         title: heading of the page.
         history: search history to show (docs/leaderboard.md gives the format), or None.
 
@@ -86,8 +86,7 @@ def build(records: Sequence[Record], out: Path, *, title: str, history: Mapping[
         Path of the page.
 
     Raises:
-        RecordError: the records cannot share a board.
-        RecordError: the history does not follow its contract.
+        RecordError: the records cannot share a board, or the history does not follow its schema.
     """
     checked = parse_history(history).model_dump(mode="json") if history is not None else None
     data = board_data(records, title, checked)

@@ -1,6 +1,6 @@
 """The columns of plain values that the table of systems shows: one row each, for the page and for `records.csv`.
 
-Rank, name, kind, scores and speed-up have cells of their own (`static/columns.js`). See
+Rank, name, kind, scores and speed-up have special cells (`static/columns.js`). See
 docs/how_to/add_a_leaderboard_column.md.
 """
 
@@ -18,29 +18,26 @@ Family = Literal["latency", "system", "architecture"]
 
 @dataclass(frozen=True)
 class Column:
-    """One column.
+    """One column."""
 
-    Attributes:
-        family: `latency` for a value of each latency block, of which the page shows the chosen group's; `system` and
-            `architecture` for values of the record. Those of an architecture are not in `records.csv`.
-        key: name in the page's address and downloads.
-        label: head of the column.
-        title: explanation shown at the head.
-        path: fields of the record or of the latency block that lead to the value, joined by dots.
-        format: a function of `format` in `static/dom.js`, or `text`.
-        shown: whether the page shows it before a reader chooses.
-    """
-
+    # `latency` for a value of each latency block, of which the page shows the chosen group's; `system` and
+    # `architecture` for values of the record. Those of an architecture are not in `records.csv`.
     family: Family
+    # Name in the page's address and downloads.
     key: str
+    # Head of the column.
     label: str
+    # Explanation shown at the head.
     title: str
+    # Fields of the record or of the latency block that lead to the value, joined by dots.
     path: str
+    # A function of `format` in `static/dom.js`, or `text`.
     format: str
+    # True where the page shows it before a reader chooses columns.
     shown: bool = True
 
     def value(self, start: Any) -> Cell:
-        """The value that `path` leads to from a record or a latency block; None where a part of the path is None."""
+        """Follows `path` from a record or a latency block; returns None where a part of the path is None."""
         for name in self.path.split("."):
             if start is None:
                 return None
@@ -55,7 +52,7 @@ def _architecture(field: str) -> Column:
 
 COLUMNS = (
     Column("latency", "latency", "Latency (ms)", "Median of one forward pass", "latency_s", "milliseconds"),
-    Column("system", "trust", "Trust", "Who vouches for the numbers", "trust", "text", shown=False),
+    Column("system", "trust", "Trust", "Degree of confirmation of the numbers", "trust", "text", shown=False),
     Column(
         "system",
         "parameters",
@@ -75,5 +72,5 @@ COLUMNS = (
 
 
 def of_family(family: Family) -> Iterator[Column]:
-    """The columns of one family, in their order."""
+    """Yields the columns of one family, in their order."""
     return (column for column in COLUMNS if column.family == family)

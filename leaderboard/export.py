@@ -1,4 +1,4 @@
-"""Text that leaves the board: JSON inside a page, CSV for spreadsheets, names on a screen.
+"""Texts that leave the board: JSON inside a page, CSV for spreadsheets, names on a screen.
 
 Names, titles and commands come from contributors; each function here makes one kind of output safe.
 """
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from benchmark.records.csv_text import Cell, csv_text
 from leaderboard.columns import Column, of_family
 from leaderboard.rank import (
-    Estimate,
     LatencyGroup,
+    ScoreEstimate,
     TaskKey,
     common_tasks,
     latency_blocks,
@@ -31,14 +31,14 @@ _REORDERING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\
 
 
 def printable(text: str) -> str:
-    """Normalises a name and replaces what could hide or reorder characters on a screen by U+FFFD."""
+    """Normalises a name and replaces characters that could hide or reorder others on a screen by U+FFFD."""
     shown = unicodedata.normalize("NFC", text)
     hiding = ("Cc", "Cs", "Zl", "Zp")
     return "".join("\ufffd" if unicodedata.category(c) in hiding or c in _REORDERING else c for c in shown)
 
 
 def island_json(value: Any) -> str:
-    """JSON that can stand inside a `script` element: nothing in it can end the element or open a comment.
+    """Writes JSON for a `script` element: nothing in it can end the element or open a comment.
 
     Args:
         value: plain values with finite numbers.
@@ -52,14 +52,14 @@ def island_json(value: Any) -> str:
     return text
 
 
-def _with_interval(estimate: Estimate | None) -> list[Cell]:
+def _with_interval(estimate: ScoreEstimate | None) -> list[Cell]:
     if estimate is None:
         return [None, None, None]
     return [estimate.value, *(estimate.interval or (None, None))]
 
 
 def records_csv(records: Sequence[Record]) -> str:
-    """One line for each record: identity, cost, masked-LM accuracy, mean, each task, each latency, with 95 % bounds.
+    """Writes one line for each record: identity, cost, accuracy, mean, tasks and latencies, with 95 % bounds.
 
     Args:
         records: the records, in the order of the lines.

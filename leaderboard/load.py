@@ -1,4 +1,4 @@
-"""Reads the result records of one folder."""
+"""Result records of one folder, read and checked."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ def record_files(directory: Path) -> list[Path]:
         directory: a folder that holds `results/*.json`, or the folder `results` itself.
 
     Returns:
-        The files; hidden ones are left out, as they belong to a write in progress, and verifications, as they stand
-        beside a record and are none.
+        The files, without hidden ones (writes in progress) and without verifications, which lie next to their records.
 
     Raises:
         RecordError: there is no such folder, or no record in it.
@@ -40,10 +39,10 @@ def load_records(directory: Path) -> list[Record]:
         directory: a folder that holds `results/*.json`, or the folder `results` itself.
 
     Returns:
-        The records in the order of their ids, whatever the files are called.
+        The records in the order of their ids, which need not be that of the file names.
 
     Raises:
-        RecordError: a file is not a valid record, a latency is below what its chip could reach, two records share an id
+        RecordError: a file is not a valid record, a latency is lower than its chip can reach, two records share an id
             (letter case aside), or there is none.
     """
     found: dict[str, tuple[Path, Record]] = {}

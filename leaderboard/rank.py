@@ -1,8 +1,8 @@
-"""What the board says about order: comparable groups, mean scores with intervals, tie groups, Pareto fronts.
+"""Comparable groups, mean scores with intervals, tie groups and Pareto fronts.
 
 Pure functions of records and numbers. Two latencies are compared only inside one `LatencyGroup`, two scores only where
 task, split and metric are the same. Systems of the kinds in `CONTENDERS` are ranked and stand on the front; teachers,
-untrained controls and published numbers are shown beside them as points of reference.
+untrained controls and published numbers are shown with them as points of reference.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _Z95 = 1.959963984540054
 
 @dataclass(frozen=True, order=True)
 class LatencyGroup:
-    """What must be equal before two latencies may be compared."""
+    """Conditions that must be equal before two latencies may be compared."""
 
     method: str
     chip: str
@@ -34,8 +34,8 @@ class LatencyGroup:
     protocol_version: int = 0
 
     @classmethod
-    def of(cls, block: LatencyBlock) -> LatencyGroup:
-        """The group of one latency block; '' and 0 stand for what a method does not know."""
+    def from_block(cls, block: LatencyBlock) -> LatencyGroup:
+        """Returns the group of a latency block; '' and 0 stand for conditions that its method lacks."""
         shape = (block.method, block.chip, block.batch_size, block.sequence_length, block.dtype)
         return cls(*shape, block.runtime or "", block.threads or 0, block.protocol_version or 0)
 
@@ -52,15 +52,15 @@ class LatencyGroup:
 
 @dataclass(frozen=True, order=True)
 class TaskKey:
-    """What must be equal before two task scores may be compared."""
+    """Conditions that must be equal before two task scores may be compared."""
 
     task: str
     split: str
     metric: str
 
     @classmethod
-    def of(cls, score: TaskScore) -> TaskKey:
-        """The key of a task's primary metric."""
+    def from_score(cls, score: TaskScore) -> TaskKey:
+        """Returns the key of a task's primary metric."""
         return cls(score.task, score.split, score.primary_metric)
 
     @property
@@ -70,7 +70,7 @@ class TaskKey:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class ScoreEstimate:
     """A number with its 95 % interval; the interval is None where it is not known."""
 
     value: float
@@ -91,7 +91,7 @@ class Place:
 
 
 def wilson_interval(percent: float, count: int) -> tuple[float, float]:
-    """95 % Wilson interval of a proportion.
+    """Computes the 95 % Wilson interval of a proportion (Wilson 1927, doi 10.1080/01621459.1927.10502953).
 
     Args:
         percent: the proportion, 0 to 100.
@@ -106,30 +106,30 @@ def wilson_interval(percent: float, count: int) -> tuple[float, float]:
     return 100 * max(0.0, min(p, centre - half)), 100 * min(1.0, max(p, centre + half))
 
 
-def primary_scores(record: Record) -> dict[TaskKey, Estimate]:
-    """The primary metric of every task of a record.
+def primary_scores(record: Record) -> dict[TaskKey, ScoreEstimate]:
+    """Collects the primary metric of every task of a record.
 
     Raises:
         RecordError: a task is scored twice on the same split.
     """
-    scores: dict[TaskKey, Estimate] = {}
+    scores: dict[TaskKey, ScoreEstimate] = {}
     for task in record.tasks:
-        key, metric = TaskKey.of(task), task.metrics[task.primary_metric]
+        key, metric = TaskKey.from_score(task), task.metrics[task.primary_metric]
         if key in scores:
             raise RecordError(f"{record.id}: tasks: {task.task!r} on split {task.split!r} is given twice")
-        scores[key] = Estimate(metric.value, metric.interval)
+        scores[key] = ScoreEstimate(metric.value, metric.interval)
     return scores
 
 
 def latency_blocks(record: Record) -> dict[LatencyGroup, LatencyBlock]:
-    """The latency blocks of a record by group.
+    """Sorts the latency blocks of a record by group.
 
     Raises:
         RecordError: two blocks belong to the same group, so that neither is the system's latency.
     """
     blocks: dict[LatencyGroup, LatencyBlock] = {}
     for block in record.latency:
-        group = LatencyGroup.of(block)
+        group = LatencyGroup.from_block(block)
         if group in blocks:
             raise RecordError(f"{record.id}: latency: two blocks for {group.key}")
         blocks[group] = block
@@ -137,20 +137,20 @@ def latency_blocks(record: Record) -> dict[LatencyGroup, LatencyBlock]:
 
 
 def latency_groups(records: Iterable[Record]) -> list[LatencyGroup]:
-    """All groups, the one to show first in front: most systems, then measured before estimated, then by name."""
+    """Lists all groups: most systems first, then measured before estimated, then by name."""
     counts = Counter(group for record in records for group in latency_blocks(record))
     return sorted(counts, key=lambda group: (-counts[group], _METHODS.index(group.method), group))
 
 
 def group_reference(records: Iterable[Record], group: LatencyGroup) -> str | None:
-    """The reference that most systems of a group were compared with; speed-ups over another one are not comparable."""
+    """Returns the most frequent reference of a group; speed-ups over another reference are not comparable."""
     blocks = (latency_blocks(record).get(group) for record in records)
     counts = Counter(block.reference for block in blocks if block and block.reference and block.speedup is not None)
     return min(counts, key=lambda name: (-counts[name], name)) if counts else None
 
 
 def common_tasks(records: Iterable[Record]) -> list[TaskKey]:
-    """The task scores that every measured system with at least one score has, by name.
+    """Lists the task scores that every measured system with at least one score has, by name.
 
     Published numbers do not shrink the set; they get a mean only where they cover it.
     """
@@ -158,15 +158,15 @@ def common_tasks(records: Iterable[Record]) -> list[TaskKey]:
     return sorted(set.intersection(*sets)) if sets else []
 
 
-def mean_estimate(scores: Mapping[TaskKey, Estimate], tasks: Sequence[TaskKey]) -> Estimate | None:
-    """Plain mean of some task scores.
+def mean_estimate(scores: Mapping[TaskKey, ScoreEstimate], tasks: Sequence[TaskKey]) -> ScoreEstimate | None:
+    """Computes the plain mean of some task scores.
 
     The interval takes the errors of different tasks as independent (their examples are) and adds them in quadrature,
-    each side for itself; it is unknown where one task's is.
+    separately for each side; it is unknown where that of one task is.
 
     Args:
         scores: the scores of one system.
-        tasks: what the mean is over.
+        tasks: the tasks of the mean.
 
     Returns:
         The mean, or None where a score is missing or there is no task.
@@ -176,29 +176,29 @@ def mean_estimate(scores: Mapping[TaskKey, Estimate], tasks: Sequence[TaskKey]) 
     chosen = [scores[task] for task in tasks]
     value = math.fsum(score.value for score in chosen) / len(chosen)
     if any(score.interval is None for score in chosen):
-        return Estimate(value)
+        return ScoreEstimate(value)
     low, high = (
         math.sqrt(math.fsum((score.bounds[side] - score.value) ** 2 for score in chosen)) / len(chosen)
         for side in (0, 1)
     )
-    return Estimate(value, (value - low, value + high))
+    return ScoreEstimate(value, (value - low, value + high))
 
 
-def masked_lm_estimate(record: Record) -> Estimate | None:
-    """Masked-LM accuracy with its Wilson interval where the number of predictions is known."""
+def masked_lm_estimate(record: Record) -> ScoreEstimate | None:
+    """Returns the masked-LM accuracy, with its Wilson interval where the number of predictions is known."""
     training = record.training
     if training is None or training.masked_lm_accuracy is None:
         return None
     value, count = training.masked_lm_accuracy, training.masked_lm_predictions
-    return Estimate(value, wilson_interval(value, count) if count else None)
+    return ScoreEstimate(value, wilson_interval(value, count) if count else None)
 
 
-def tie_places(scores: Mapping[str, Estimate]) -> dict[str, Place]:
+def tie_places(scores: Mapping[str, ScoreEstimate]) -> dict[str, Place]:
     """Ranks systems by score, higher first, with ties.
 
     A group is led by the best system that is not placed yet; it takes every following system, in order of score, whose
-    95 % interval overlaps the leader's, up to the first that does not. Overlap is the simplest honest rule: no member
-    can be told apart from the leader by their two intervals.
+    95 % interval overlaps the leader's, up to the first that does not. No member can be told
+    apart from the leader by their two intervals.
 
     Args:
         scores: the score of each system by id.
@@ -221,10 +221,10 @@ def tie_places(scores: Mapping[str, Estimate]) -> dict[str, Place]:
 
 
 def pareto_front(points: Mapping[str, tuple[float | None, float | None]]) -> list[str]:
-    """The systems that no other one dominates, in order of rising cost.
+    """Lists the systems that no other one dominates, in order of rising cost.
 
     One system dominates another when its cost is not higher and its score not lower, and one of the two is better.
-    Systems that are equal in both stand on the front together.
+    Systems that are equal in both are on the front together.
 
     Args:
         points: (cost, score) of each system by id; a system without one of them cannot be placed and is left out.

@@ -1,6 +1,6 @@
 """The page's scripts: ES modules under `static/`, joined into the one script that the page holds.
 
-A page opened from a file loads no modules. So imports give the order, and then they and each `export` are taken away.
+A page that is opened from a file cannot load modules. Imports give the order and are then removed, with each `export`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ def join(entry: Path) -> str:
         entry: the script to start from; the modules it imports lie in its folder.
 
     Raises:
-        ValueError: one line, for a module that is missing, a cycle, an import that nothing exports, an export that
-            nothing imports, a name that two modules define, or another form of import or export.
+        ValueError: one line, for a missing module, a cycle, an import that nothing exports, an export that nothing
+            imports, a name that two modules define, or another form of import or export.
     """
     texts: dict[str, str] = {}  # in the order of evaluation: a module follows those that it imports
     exports: dict[str, set[str]] = {}

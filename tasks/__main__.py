@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Args:
-        arguments: the words after `python -m tasks`.
+        arguments: the command line after `python -m tasks`.
 
     Returns:
         The exit code: 0, 1 where `verify-data` found a wrong file, 2 for bad input.

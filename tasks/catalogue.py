@@ -1,4 +1,4 @@
-"""What each task is: columns, labels, metrics, official sizes. Standard library only.
+"""The catalogue of tasks: columns, labels, metrics, official sizes. Standard library only.
 
 Task names end in `_vN`, the version of *our* definition: a published definition is never edited, a change gets a new
 name. SQuAD carries two versions, its own and ours: `squad_v1_1_v1` is version 1 of the task on SQuAD v1.1 and
@@ -310,7 +310,7 @@ def get_task(name: str) -> TaskInfo:
 
 
 def text_field_names(info: TaskInfo) -> tuple[str, ...]:
-    """Names the text fields of an example as `tasks.files.readers.read_examples` hands it out.
+    """Names the text fields of an example as `tasks.files.readers.read_examples` yields it.
 
     Returns:
         The official names where a task has its own (QNLI, QQP, SQuAD), else `sentence` or `sentence1`, `sentence2`.
@@ -318,6 +318,6 @@ def text_field_names(info: TaskInfo) -> tuple[str, ...]:
     if len(info.text_columns) == 1:
         return ("sentence",)
     if any(column.startswith("#") for column in info.text_columns):
-        # MRPC's columns are called `#1 String` and `#2 String`, names that nobody wants to type.
+        # MRPC's columns are called `#1 String` and `#2 String`, which are awkward to type.
         return ("sentence1", "sentence2")
     return info.text_columns

@@ -1,4 +1,4 @@
-"""The pretraining tasks: which rows they give, under versioned names. Standard library only.
+"""The pretraining tasks and the rows that they give, under versioned names. Standard library only.
 
 As in the catalogue, a name ends in `_vN`, and a published task is never edited: where the same text and settings would
 give other rows, a new version is added. `tests/tasks/seqio_tasks/test_sentence_pairs.py` holds digests of the rows of
@@ -14,20 +14,16 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainingTask:
-    """A pretraining task as data.
+    """A pretraining task as data."""
 
-    Attributes:
-        name: its versioned name.
-        sentence_pairs: whether rows are pairs with a next-sentence label.
-        features: the arrays that it gives.
-        description: one sentence.
-        citation: where it comes from.
-    """
-
+    # Its versioned name.
     name: str
+    # True where rows are pairs with a next-sentence label.
     sentence_pairs: bool
+    # The arrays that it gives.
     features: tuple[str, ...]
     description: str
+    # Its source.
     citation: str = "Devlin et al. 2018, arXiv 1810.04805"
 
 
@@ -53,10 +49,10 @@ PRETRAINING_TASKS: Mapping[str, PretrainingTask] = MappingProxyType(
 
 
 def pretraining_task(sentence_pairs: bool) -> PretrainingTask:
-    """Gives the newest version of a pretraining task.
+    """Returns the newest version of a pretraining task.
 
     Args:
-        sentence_pairs: whether rows are pairs with a next-sentence label.
+        sentence_pairs: True where rows are pairs with a next-sentence label.
 
     Returns:
         An entry of `PRETRAINING_TASKS`.

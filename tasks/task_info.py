@@ -1,4 +1,4 @@
-"""The shape of a catalogue entry: what is known of a metric and of a task. Standard library only."""
+"""The entries of the catalogue: metrics, tasks, and tasks in the form of the hubs. Standard library only."""
 
 from __future__ import annotations
 
@@ -23,19 +23,15 @@ GROUP_FOLDERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True)
 class MetricInfo:
-    """A score: how to read it.
+    """A metric, with the meaning of its values."""
 
-    Attributes:
-        name: the key of the score.
-        higher_is_better: the direction.
-        minimum: the lowest possible value, in percent.
-        maximum: the highest possible value, in percent.
-        description: one sentence.
-    """
-
+    # The key of the score.
     name: str
+    # False where lower values are better.
     higher_is_better: bool = True
+    # The lowest possible value, in percent.
     minimum: float = 0.0
+    # The highest possible value, in percent.
     maximum: float = 100.0
     description: str
 
@@ -58,97 +54,91 @@ METRICS: Mapping[str, MetricInfo] = MappingProxyType(
 )
 
 
-def _nothing() -> Mapping[str, Any]:
+def _empty_mapping() -> Mapping[str, Any]:
     return MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
 class HubTask:
-    """Where TensorFlow Datasets and the Hugging Face hub hold a task, and under which names.
+    """A task in TensorFlow Datasets and on the Hugging Face hub: places and names."""
 
-    Attributes:
-        tfds: its name in TensorFlow Datasets, with the version that is read.
-        folder: its folder below the data root in a copy of the Hugging Face hub.
-        texts: the columns of the texts, in the order of `tasks.catalogue.text_field_names`.
-        classes: the names of the labels, a label's position being its id; the ids are those of `TaskInfo.label_names`.
-        splits: our name of a split -> theirs, where they differ.
-    """
-
+    # Its name in TensorFlow Datasets, with the version that is read.
     tfds: str
+    # Its folder below the data root in a copy of the Hugging Face hub.
     folder: str
+    # The columns of the texts, in the order of `tasks.catalogue.text_field_names`.
     texts: tuple[str, ...]
+    # The names of the labels, a label's position being its id; the ids are those of `TaskInfo.label_names`.
     classes: tuple[str, ...] = ()
-    splits: Mapping[str, str] = field(default_factory=_nothing)
+    # Our name of a split -> theirs, where they differ.
+    splits: Mapping[str, str] = field(default_factory=_empty_mapping)
 
     def split(self, name: str) -> str:
-        """Gives the hubs' name of one of our splits."""
+        """Returns the hubs' name of one of our splits."""
         return self.splits.get(name, name)
 
     def columns(self) -> tuple[str, ...]:
-        """Names the columns that an example is made of; `idx` and the label may be missing."""
+        """Lists the columns of an example; `idx` and the label may be missing."""
         span = self.texts == ("question", "context")
         return ("id", "title", "context", "question", "answers") if span else self.texts
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskInfo:
-    """A task as data.
+    """A task as data."""
 
-    Attributes:
-        name: the versioned name.
-        title: the name people use, such as `MNLI-m`.
-        kind: `classification` (integer labels), `regression` (float labels) or `span` (answers cut from a context).
-        directory: the folder of its files below the data root, in the official layout.
-        split_stems: split -> file name without `.tsv` or `.json` (and without `.gz` or `.xz`).
-        other_files: split -> further names under which people have its file, relative to the parent of `directory`.
-        parts: split -> file names in `directory` that the split can be made of; see `tasks.files.layouts`.
-        optional_splits: the splits that a run can do without.
-        text_columns: the official columns of the text, one or two, in the order in which the model reads them.
-        label_column: the official column of the label ("" for span tasks).
-        renamed_columns: split -> {column: what this split's file calls it}.
-        label_names: the official label strings, a label's position being its id (empty for regression and span tasks).
-        label_range: lowest and highest label of a regression task.
-        headerless_columns: the column names of splits whose file has no header line.
-        metrics: names in `METRICS`, the primary one first.
-        split_sizes: split -> official number of examples.
-        size_tolerance: how far a count may be from the official one and still be right.
-        skips_broken_rows: whether rows with a wrong number of columns are skipped (the official QQP file has some).
-        trained_on: the task whose fine-tuned model predicts this one, which has no training data ("" for the others).
-        max_length: the customary number of tokens per row.
-        in_averages: the ids of the averages (`tasks.scoring.averages.AVERAGES`) that the task is part of.
-        hub: how hubs hold the task (None: it is read from official files only).
-        made_up_file: a validation file of one row to describe the task with ("": the embedded data has the task).
-        citation: where the task comes from.
-        download: where its files are.
-    """
-
+    # The versioned name.
     name: str
+    # The customary name, such as `MNLI-m`.
     title: str
+    # `classification` (integer labels), `regression` (float labels) or `span` (answers cut from a context).
     kind: Kind
+    # The folder of its files below the data root, in the official layout.
     directory: str
+    # Split -> file name without `.tsv` or `.json` (and without `.gz` or `.xz`).
     split_stems: Mapping[str, str]
-    other_files: Mapping[str, tuple[str, ...]] = field(default_factory=_nothing)
-    parts: Mapping[str, tuple[str, ...]] = field(default_factory=_nothing)
+    # Split -> further customary names of its file, relative to the parent of `directory`.
+    other_files: Mapping[str, tuple[str, ...]] = field(default_factory=_empty_mapping)
+    # Split -> file names in `directory` that the split can be made of; see `tasks.files.layouts`.
+    parts: Mapping[str, tuple[str, ...]] = field(default_factory=_empty_mapping)
+    # The splits that a run can do without.
     optional_splits: tuple[str, ...] = ("test",)
+    # The official columns of the text, one or two, in the order in which the model reads them.
     text_columns: tuple[str, ...]
+    # The official column of the label ("" for span tasks).
     label_column: str = "label"
-    renamed_columns: Mapping[str, Mapping[str, str]] = field(default_factory=_nothing)
+    # Split -> {column: its name in the file of this split}.
+    renamed_columns: Mapping[str, Mapping[str, str]] = field(default_factory=_empty_mapping)
+    # The official label strings, a label's position being its id (empty for regression and span tasks).
     label_names: tuple[str, ...] = ()
+    # Lowest and highest label of a regression task.
     label_range: tuple[float, float] | None = None
-    headerless_columns: Mapping[str, tuple[str, ...]] = field(default_factory=_nothing)
+    # The column names of splits whose file has no header line.
+    headerless_columns: Mapping[str, tuple[str, ...]] = field(default_factory=_empty_mapping)
+    # Names in `METRICS`, the primary one first.
     metrics: tuple[str, ...]
+    # Split -> official number of examples.
     split_sizes: Mapping[str, int]
+    # The largest difference from the official number of examples that still counts as right.
     size_tolerance: int = 0
+    # True where rows with a wrong number of columns are skipped (the official QQP file has some).
     skips_broken_rows: bool = False
+    # The task whose fine-tuned model predicts this one, which has no training data ("" for the others).
     trained_on: str = ""
+    # The customary number of tokens per row.
     max_length: int = 128
+    # The ids of the averages (`tasks.scoring.averages.AVERAGES`) that the task is part of.
     in_averages: tuple[str, ...] = ()
+    # The task in the form of the hubs (None: it is read from official files only).
     hub: HubTask | None = None
+    # A validation file of one row to describe the task with ("": the embedded data has the task).
     made_up_file: str = ""
+    # The source of the task.
     citation: str
+    # The address of its files.
     download: str
 
-    # What says where a task is found, or who uses it, may grow without a new version: scores do not depend on it.
+    # Places and users of a task may grow without a new version: scores do not depend on them.
     NOT_IN_DEFINITION: ClassVar[tuple[str, ...]] = (
         "other_files",
         "in_averages",
@@ -159,7 +149,7 @@ class TaskInfo:
     )
 
     def __post_init__(self) -> None:
-        """Makes the mappings read-only and checks what a typo would break."""
+        """Makes the mappings read-only and checks metrics, splits and the group folder."""
         for name in ("split_stems", "other_files", "parts", "renamed_columns", "headerless_columns", "split_sizes"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
         if unknown := set(self.metrics) - set(METRICS):

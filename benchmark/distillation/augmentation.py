@@ -26,7 +26,7 @@ import numpy as np
 
 from benchmark.models.heads import MaskedLM
 from tasks.arrays import token_arrays
-from tasks.arrays.write import array_directory, built_beside
+from tasks.arrays.write import array_directory, atomic_directory
 from tasks.encoding import vocabulary
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ def augment(
         ids, types = (np.asarray(rows.features[name][numbers]) for name in ("input_ids", "token_type_ids"))
         made = np.repeat(ids[:, None], how.copies, axis=1)
         made[..., :length] = augmented_ids(ids[:, :length], types[:, :length], numbers, how)
-        with built_beside(part) as folder:
+        with atomic_directory(part) as folder:
             np.save(folder / "input_ids.npy", made)
         progress(f"augmented {numbers[-1] + 1:,} of {rows.num_rows:,} rows")
     with array_directory(directory, {name: values.dtype for name, values in rows.features.items()}) as writer:

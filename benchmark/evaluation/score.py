@@ -60,8 +60,7 @@ def to_result(
     }
     optional = metrics.has_no_answer_option(task)
     answers = spans.decode_answers(
-        outputs[..., 0],
-        outputs[..., 1],
+        outputs,
         features,
         references,
         # The best answer is wanted even where none is better: other thresholds are tried with it.

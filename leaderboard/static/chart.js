@@ -1,4 +1,4 @@
-// Axes, scales, step lines and label placement: what both plots share.
+// Axes, scales, step lines and label placement, shared by all plots.
 
 import { shape } from "./dom.js";
 
@@ -101,7 +101,7 @@ export const canvas = (box, label, ...children) =>
   shape("svg", { viewBox: `0 0 ${box.width} ${box.height}`, width: box.width, height: box.height, role: "group", "aria-label": label },
     ...children);
 
-// The border of what the front attains: from each member level to the next one's cost, then to the end of the plot.
+// The step line of the front: from each member level to the cost of the next one, then to the end of the plot.
 export function frontPath(points, box, lowerIsLeft) {
   if (!points.length) return "";
   const ordered = [...points].sort((a, b) => (lowerIsLeft ? a.x - b.x : b.x - a.x));
@@ -126,7 +126,7 @@ function labelRect(x, y, anchor, width) {
 const thinRect = (x1, y1, x2, y2) =>
   ({ left: Math.min(x1, x2) - 1, right: Math.max(x1, x2) + 1, top: Math.min(y1, y2) - 1, bottom: Math.max(y1, y2) + 1 });
 
-// The front's corners as thin boxes, for labels to keep off.
+// The front's steps as thin boxes, which labels avoid.
 export function frontRects(points, box, lowerIsLeft) {
   const ordered = [...points].sort((a, b) => (lowerIsLeft ? a.x - b.x : b.x - a.x));
   return ordered.flatMap((point, index) => {
@@ -148,7 +148,7 @@ function findSpot(point, width, box, blocked) {
   return null;
 }
 
-// Greedy: each label takes the first spot that covers no mark, no earlier label and, if it can be had, no line.
+// Greedy: each label takes the first spot that covers no mark, no earlier label and, if possible, no line.
 // A label without a spot is left out; the tooltip still names the point.
 export function placeLabels(points, box, lines) {
   const taken = points.map(({ x, y }) => ({ left: x - 6, right: x + 6, top: y - 6, bottom: y + 6 }));

@@ -89,20 +89,20 @@ function plainColumn({ family, key, label, title, path, format: write, shown }) 
 const MANY_TASKS = 6;
 
 export function allColumns() {
-  const of = (family) => DATA.qualities.filter((quality) => quality.family === family);
-  const tasks = of("task");
+  const qualities = (family) => DATA.qualities.filter((quality) => quality.family === family);
+  const tasks = qualities("task");
   const plain = (family) => DATA.columns.filter((column) => column.family === family).map(plainColumn);
   return [
     nameColumn,
     rankColumn,
-    ...of("mean").map((quality) => qualityColumn(quality, true)),
+    ...qualities("mean").map((quality) => qualityColumn(quality, true)),
     ...plain("latency"),
     speedupColumn(),
     textColumn("kind", "Kind", "Found, baseline, teacher, control or reported", (row) => KINDS[row.system.kind].label),
     ...plain("system"),
-    ...of("masked").map((quality) => qualityColumn(quality, true)),
+    ...qualities("masked").map((quality) => qualityColumn(quality, true)),
     ...tasks.map((quality) => qualityColumn(quality, tasks.length <= MANY_TASKS)),
-    ...of("average").map((quality) => qualityColumn(quality, false)),
+    ...qualities("average").map((quality) => qualityColumn(quality, false)),
     ...plain("architecture"),
   ];
 }

@@ -12,7 +12,7 @@ const COMPARED_COSTS = [
   ["FLOPs", (row) => row.system.flops, format.count],
 ];
 
-// Intervals of two numbers that do not overlap tell them apart; ones that do overlap leave it open.
+// Two numbers whose intervals do not overlap are apart; overlapping intervals decide nothing.
 function verdict(a, b) {
   if (!isNumber(a[1]) || !isNumber(b[1])) return "";
   return a[1] > b[2] || b[1] > a[2] ? "apart" : "overlap";

@@ -1,4 +1,4 @@
-// The panel with everything about one system.
+// The panel with the details of one system.
 
 import {
   byId, element, format, isNumber, kindIcon, KINDS, MISSING, range, shape, significant, titledSection,
@@ -75,9 +75,9 @@ async function copyText(text, source, status) {
     await navigator.clipboard.writeText(text);
     status.textContent = "Copied";
   } catch {
-    // Without access to the clipboard, the text is at least marked for the reader's own copy key.
+    // Without access to the clipboard the text is selected, so that the reader can copy it.
     getSelection().selectAllChildren(source);
-    status.textContent = "Marked: press Ctrl+C";
+    status.textContent = "Selected: press Ctrl+C";
   }
 }
 
@@ -104,9 +104,9 @@ function trainingPairs(training) {
 
 const joined = (values) => Object.entries(values).map(([name, value]) => `${name} ${value}`).join(", ");
 
-/** Whether another machine has to find the same bits, in words. */
-function numericsWords({ mode, reduction_threads: threads }) {
-  return mode === "portable" ? `portable: the same bits everywhere, sums divided among ${threads} threads` : "native: those of the machine";
+// Numerics decide if another machine has to compute the same bits.
+function numericsText({ mode, reduction_threads: threads }) {
+  return mode === "portable" ? `portable: the same bits on every machine, sums divided among ${threads} threads` : "native: as the machine computes";
 }
 
 function provenanceNodes(provenance) {
@@ -115,7 +115,7 @@ function provenanceNodes(provenance) {
     titledSection("Provenance", definitionList([
       ["Commit", provenance.git_commit + (provenance.git_dirty ? " (with uncommitted changes)" : "")],
       ["Settings", element("code", { text: provenance.config_fingerprint })],
-      ["Numerics", numericsWords(provenance.numerics)],
+      ["Numerics", numericsText(provenance.numerics)],
       ["Device", joined(provenance.device)],
       ["Versions", joined(provenance.versions)],
       ["Vocabulary", element("code", { text: provenance.vocabulary_digest })],

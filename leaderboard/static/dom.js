@@ -55,7 +55,7 @@ export const range = (low, high, write) => (isNumber(low) && isNumber(high) ? wr
 
 export const plural = (count, noun) => count + " " + noun + (count === 1 ? "" : "s");
 
-// Marks of systems and trials: the outline tells kinds apart without colour.
+// Marks of systems and trials: kinds differ in outline, not only in colour.
 const OUTLINES = {
   circle: (r) => `M${-r},0a${r},${r} 0 1 0 ${2 * r},0a${r},${r} 0 1 0 ${-2 * r},0Z`,
   square: (r) => `M${-0.9 * r},${-0.9 * r}h${1.8 * r}v${1.8 * r}h${-1.8 * r}Z`,
@@ -70,8 +70,8 @@ const OUTLINES = {
 export const KINDS = {
   found: { label: "Found", note: "found by the search", outline: "circle" },
   baseline: { label: "Baseline", note: "published architecture, our recipe", outline: "square" },
-  teacher: { label: "Teacher", note: "what the students learn from", outline: "triangle" },
-  control: { label: "Control", note: "untrained, or otherwise no contender", outline: "cross" },
+  teacher: { label: "Teacher", note: "model that the students learn from", outline: "triangle" },
+  control: { label: "Control", note: "untrained, or not competing for another reason", outline: "cross" },
   reported: { label: "Reported", note: "number from a publication, not measured here", outline: "diamond" },
 };
 

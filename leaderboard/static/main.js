@@ -22,7 +22,7 @@ document.querySelector(".skip").addEventListener("click", (event) => {
 
 addEventListener("hashchange", () => store.set(readAddress()));
 
-// A menu closes when the reader goes on somewhere else.
+// A menu closes when the reader clicks elsewhere.
 document.addEventListener("click", (event) => {
   for (const menu of document.querySelectorAll("details.menu[open]")) {
     if (!menu.contains(event.target)) menu.open = false;

@@ -72,8 +72,8 @@ function pointLines(point, state) {
   return lines;
 }
 
-// With many systems only marks are drawn, and only those that pass the filters: no interval bars and no stops of the tab
-// key except on the front (the table has them all).
+// With many systems only the marks that pass the filters are drawn; interval bars and tab stops are left to the front,
+// as the table has them all.
 const DENSE = 800;
 
 function pointNode(point, scales, state, dense) {
@@ -176,7 +176,7 @@ function fillQualitySelect(select, state) {
   select.onchange = () => store.set({ y: select.value });
 }
 
-// Several changes before the next frame (fast typing) cost one drawing.
+// Several changes before the next frame (fast typing) are drawn once.
 function oncePerFrame(draw) {
   let waiting = false;
   return () => {

@@ -1,4 +1,4 @@
-// What a search says as a whole: importance of its fields, predictions against observations.
+// The analysis of a search: importance of its fields, predictions against observations.
 
 import { byId, element, format, markPath, orMissing, plural, shape, withTooltip } from "./dom.js";
 import { store } from "./state.js";
@@ -6,7 +6,7 @@ import { axisX, axisY, canvas, chartBox, drawResponsive, linearScale, MARGIN } f
 import { GENERATOR_OUTLINES, generatorIndex, generatorsOf } from "./generators.js";
 
 const MODELS = {
-  expected_gain: "our model of the error",
+  expected_gain: "this project's model of the error",
   ax: "Ax's default model",
 };
 
@@ -126,7 +126,7 @@ export function setUpAnalysis(search) {
   analysisNotes(search);
   const chooser = byId("prediction-model");
   chooser.replaceChildren(...search.analysis.predictions.map((row) =>
-    element("option", { value: row.model, text: MODELS[row.model] + (row.proposes ? " (it proposed)" : "") })));
+    element("option", { value: row.model, text: MODELS[row.model] + (row.proposes ? " (proposed the trials)" : "") })));
   chooser.parentNode.hidden = search.analysis.predictions.length === 0;
   const show = () => {
     chooser.value = chosenPredictions(search)?.model ?? "";

@@ -77,7 +77,7 @@ function drawVolume(search) {
   search.trials.forEach((trial, index) => {
     path += `H${scales.x.at(index + 1)}V${scales.y.at(trial.hypervolume)}`;
   });
-  container.replaceChildren(canvas(box, `Hypervolume after each of ${plural(count, "trial")}, at last ${format.fraction(most)}`,
+  container.replaceChildren(canvas(box, `Hypervolume after each of ${plural(count, "trial")}, finally ${format.fraction(most)}`,
     axisX(box, scales.x, "Trials"),
     axisY(box, scales.y, "Hypervolume (normalised)"),
     shape("path", { d: path, class: "volume" }),
@@ -92,8 +92,8 @@ function trialColumns(search) {
   });
   return [
     { ...numberColumn("trial", "Trial", "Order of the trials", (trial) => trial.trial, format.plain), rowHead: true },
-    textColumn("status", "Status", "How the trial ended", (trial) => trial.status),
-    textColumn("generator", "Generator", "What proposed the architecture", (trial) => trial.generator),
+    textColumn("status", "Status", "Outcome of the trial", (trial) => trial.status),
+    textColumn("generator", "Generator", "Algorithm that proposed the architecture", (trial) => trial.generator),
     ...search.search_fields.map((field) => numberColumn(field, field, "Architecture: " + field, (trial) => trial.encoder[field], format.plain)),
     column("parameters", "Parameters", "Encoder with embeddings", format.count),
     {

@@ -1,4 +1,4 @@
-// What the reader chose, kept in the address after '#', so that a link or a reload shows the same view.
+// The reader's choices, kept in the address after '#', so that a link or a reload shows the same view.
 
 import { byId, plural } from "./dom.js";
 
@@ -30,7 +30,7 @@ const DEFAULTS = Object.freeze({
   open: "",
   with: "", // the system that the open one is compared with
   trials: "trial",
-  model: "", // whose predictions are shown; without a choice, those of the model that proposed
+  model: "", // the model of the predictions; without a choice, the one that proposed the trials
 });
 
 const ACCEPTED = {

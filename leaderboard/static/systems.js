@@ -5,7 +5,7 @@ import { DATA, matchingRows, splitList, store, toggled } from "./state.js";
 import { createTable, isMissing, NAMES, parseSort, sortRows } from "./table.js";
 import { allColumns, currentBlock, nameColumn } from "./columns.js";
 
-// The name, and the quality that ranks and plot go by, always stay in view.
+// The name, and the quality of ranks and plot, are always visible.
 const isFixed = (column, state) => column.key === "name" || column.key === state.y;
 
 function visibleColumns(state) {

@@ -1,5 +1,5 @@
 // A sortable table. A column is {key, label, title, numeric, first, value(row), cell(row)}:
-// value gives what sorting compares, cell what stands in the cell, first the direction of the first click.
+// value returns the sort key, cell the content of the cell; first is the direction of the first click.
 
 import { element, format, isNumber } from "./dom.js";
 

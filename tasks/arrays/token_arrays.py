@@ -30,16 +30,13 @@ _FEISTEL_ROUNDS = 6
 
 @dataclass(frozen=True)
 class TokenArrays:
-    """The features of one split.
+    """The features of one split."""
 
-    Attributes:
-        directory: where they lie.
-        features: name -> memory-mapped array, all with the same first dimension.
-        meta: the content of `meta.json`.
-    """
-
+    # Where they lie.
     directory: Path
+    # Name -> memory-mapped array, all with the same first dimension.
     features: Mapping[str, np.ndarray]
+    # The content of `meta.json`.
     meta: Mapping[str, Any]
 
     @property
@@ -48,18 +45,18 @@ class TokenArrays:
         return int(self.meta["rows"])
 
     def __len__(self) -> int:
-        """Gives the number of rows."""
+        """Returns the number of rows."""
         return self.num_rows
 
 
 def is_complete(directory: Path) -> bool:
-    """Checks cheaply whether a directory of token arrays is whole: `meta.json` and the sizes that it states.
+    """Checks cheaply that a directory of token arrays is complete: `meta.json` and the sizes that it states.
 
     Args:
         directory: the folder, which may not exist.
 
     Returns:
-        Whether it can be used. `damage` also checks the content.
+        True where it can be used. `damage` also checks the content.
     """
     try:
         meta = json.loads((directory / META_FILE).read_text(encoding="utf-8"))
@@ -75,7 +72,7 @@ def load(directory: Path | str) -> TokenArrays:
         directory: a folder that `tasks.materialize.steps` wrote.
 
     Returns:
-        Its memory-mapped features. The directory counts as used for as long as the result lives.
+        Its memory-mapped features. The directory counts as used as long as the result lives.
 
     Raises:
         DataError: if the folder is missing or incomplete.
@@ -91,8 +88,8 @@ def load(directory: Path | str) -> TokenArrays:
     mode: Literal["r"] | None = "r" if meta["rows"] else None
     features = {name: np.load(directory / f"{name}.npy", mmap_mode=mode) for name in meta["features"]}
     loaded = TokenArrays(directory, MappingProxyType(features), MappingProxyType(meta))
-    # No data stage removes arrays that somebody has open.
-    file_lock.hold(directory, loaded)
+    # No data stage removes arrays that a process has open.
+    file_lock.hold_shared_lock(directory, loaded)
     return loaded
 
 
@@ -148,7 +145,7 @@ def _round_keys(seed: int, epoch: int) -> np.ndarray:
 
 
 def _scrambled(values: np.ndarray) -> np.ndarray:
-    """The finaliser of SplitMix64 (Steele et al. 2014, doi 10.1145/2660193.2660195): every bit depends on every bit."""
+    """Applies the finaliser of SplitMix64 (Steele et al. 2014, doi 10.1145/2660193.2660195), which mixes all bits."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))
@@ -157,8 +154,8 @@ def _scrambled(values: np.ndarray) -> np.ndarray:
 def _permuted(positions: np.ndarray, num_rows: int, seed: int, epoch: int) -> np.ndarray:
     """Computes some places of a pseudo-random permutation of `num_rows` without making the whole of it.
 
-    A generalised Feistel network on `width * width >= num_rows` numbers; what falls outside is sent through again
-    until it falls inside (Black and Rogaway 2002, doi 10.1007/3-540-45760-7_9).
+    A generalised Feistel network on `width * width >= num_rows` numbers; a number outside is sent through again
+    until it is inside (Black and Rogaway 2002, doi 10.1007/3-540-45760-7_9).
     """
     width = np.uint64(math.isqrt(num_rows - 1) + 1)
     values = positions.astype(np.uint64)
@@ -173,14 +170,14 @@ def _permuted(positions: np.ndarray, num_rows: int, seed: int, epoch: int) -> np
 
 
 def batch_indices(num_rows: int, batch_size: int, step: int, seed: int) -> np.ndarray:
-    """Says which rows make up a batch, as a pure function of its arguments.
+    """Chooses the rows of a batch, as a pure function of its arguments.
 
-    Every epoch visits every row once, in an order of its own. Batches run on across the end of an epoch, so that no
-    row is left out and all batches have the same size. The step alone says where training stands: a checkpoint needs
-    nothing else to go on with the right rows.
+    Every epoch visits every row once, each in another order. Batches cross the end of an epoch, so that no row is left
+    out and all batches have the same size. The step alone decides the rows: a checkpoint needs nothing else to continue
+    with the right ones.
 
     Up to `TABLE_ROWS` rows the order is a table, made once per epoch. For more rows a table would take seconds and
-    hundreds of megabytes in every process; there each batch is computed by itself.
+    hundreds of megabytes in every process; there each batch is computed alone.
 
     Args:
         num_rows: the number of rows of the data, at least 1.

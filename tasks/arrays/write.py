@@ -1,4 +1,4 @@
-"""Writes token arrays and other results so that a killed process leaves nothing half-done behind."""
+"""Atomic writing of token arrays and other folders: a killed process leaves nothing incomplete in their place."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tasks.arrays.token_arrays import META_FILE, damage
 from tasks.system import file_lock
@@ -21,16 +22,16 @@ BUILDING = ".building-"
 
 
 @contextmanager
-def built_beside(target: Path) -> Iterator[Path]:
-    """Gives a folder to build in and moves it to its place at the end; whoever comes second throws theirs away.
+def atomic_directory(target: Path) -> Iterator[Path]:
+    """Builds a folder next to its place and moves it there at the end; the second of two builders discards its own.
 
     Yields:
-        An empty folder beside it.
+        An empty folder to build in.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.parent / f"{BUILDING}{target.name}-{secrets.token_hex(4)}"
     temporary.mkdir()
-    with file_lock.held_alone(temporary):
+    with file_lock.exclusive_lock(temporary):
         try:
             yield temporary
             try:
@@ -43,11 +44,11 @@ def built_beside(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def array_directory(target: Path, dtypes: Mapping[str, Any]) -> Iterator[ArrayWriter]:
-    """Gives a writer whose files become the directory `target` when the block ends well.
+def array_directory(target: Path, dtypes: Mapping[str, npt.DTypeLike]) -> Iterator[ArrayWriter]:
+    """Opens a writer whose files become the directory `target` when the block succeeds.
 
     Args:
-        target: the place; something damaged in it is removed.
+        target: the place; a damaged directory there is removed.
         dtypes: feature -> type in which it is stored.
 
     Yields:
@@ -55,7 +56,7 @@ def array_directory(target: Path, dtypes: Mapping[str, Any]) -> Iterator[ArrayWr
     """
     if target.is_dir() and damage(target):
         shutil.rmtree(target)
-    with built_beside(target) as temporary:
+    with atomic_directory(target) as temporary:
         writer = ArrayWriter(temporary, {name: np.dtype(dtype) for name, dtype in dtypes.items()})
         try:
             yield writer
@@ -65,9 +66,9 @@ def array_directory(target: Path, dtypes: Mapping[str, Any]) -> Iterator[ArrayWr
 
 
 class ArrayWriter:
-    """Writes the features of one split batch by batch, without knowing the number of rows beforehand."""
+    """Writer of the features of one split, batch by batch, without a number of rows known in advance."""
 
-    # A .npy header is padded to a multiple of 64 bytes; this much room fits any of ours, whatever the number of rows.
+    # A .npy header is padded to a multiple of 64 bytes; these fit any of ours with any number of rows.
     _HEADER_BYTES = 128
 
     def __init__(self, directory: Path, dtypes: Mapping[str, np.dtype]) -> None:

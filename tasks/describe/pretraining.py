@@ -1,4 +1,4 @@
-"""Prints a pretraining task, with one row of the embedded text on its way into a model."""
+"""The description of a pretraining task, with one row of the embedded text as text and as token ids."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def describe_pretraining(task: PretrainingTask) -> str:
         root, path = Path(folder) / "data", Path(folder) / "vocabulary.txt"
         microworld.generate(root, seed=0, scale=_SCALE)
         parts = list(islice(corpora.read_parts(root / _CORPUS), sentence_pairs.PARTS_PER_BLOCK))
-        words = vocabulary.train_wordpiece((s for part in parts for s in part.sentences), _TRAINED_TOKENS)
-        vocabulary.write(words, path)
+        tokens = vocabulary.train_wordpiece((s for part in parts for s in part.sentences), _TRAINED_TOKENS)
+        vocabulary.write(tokens, path)
         loaded, tokenizer = vocabulary.load(path), vocabulary.tokenizer(path)
     if task.sentence_pairs:
         texts, documents = ["\n".join(part.sentences) for part in parts], [part.document for part in parts]
@@ -47,12 +47,12 @@ def describe_pretraining(task: PretrainingTask) -> str:
         f"{task.name}: {task.description} ({task.citation})",
         f"  features: {', '.join(task.features)}",
         "  chosen by: DataConfig.sentence_pairs = " + str(task.sentence_pairs),
-        "  masking: by the trainer, anew for every batch; token arrays hold the original ids",
+        "  masking: by the trainer, differently for every batch; token arrays hold the original ids",
         "",
         f"before: the first document of {_CORPUS} (the embedded data)",
         *(f"  {json.dumps(sentence, ensure_ascii=False)}" for sentence in parts[0].sentences[:4]),
-        f"after: rows of {_LENGTH} with a vocabulary of {len(words)} tokens, trained on this text; the first of them",
-        f"  tokens: {' '.join(words[number] for number in ids)}",
+        f"after: rows of {_LENGTH} with a vocabulary of {len(tokens)} tokens, trained on this text; the first of them",
+        f"  tokens: {' '.join(tokens[number] for number in ids)}",
         f"  input_ids: {' '.join(map(str, ids))} and {_LENGTH - len(ids)} x {loaded.pad_id}",
     ]
     if task.sentence_pairs:

@@ -1,4 +1,4 @@
-"""Prints what the catalogue knows of a task, with one example on its way into a model."""
+"""The description of a task: its catalogue entry, with one example as text and as token ids."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import tempfile
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tasks import microworld
 from tasks.catalogue import METRICS, TASKS, TaskInfo, text_field_names
@@ -15,6 +15,13 @@ from tasks.files import layouts, readers
 from tasks.files.known_files import known_versions
 from tasks.pretraining import PRETRAINING_TASKS
 from tasks.system.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
+    from tasks.files.bad_rows import Row
 
 _PUBLISHED_VOCABULARY = "vocab/bert-base-uncased.txt"
 # The smallest microworld there is: a few rows of every task, made in a fraction of a second.
@@ -56,7 +63,7 @@ def facts(info: TaskInfo) -> str:
     """Describes a task.
 
     Returns:
-        Its catalogue entry in words, and what is known of its files.
+        Its catalogue entry in words, and the known digests of its files.
     """
     lines = [f"{info.name}: {info.title} ({info.kind}; {info.citation})"]
     if info.trained_on:
@@ -100,7 +107,7 @@ def example(info: TaskInfo, directory: Path | None = None) -> str:
         directory: the data root; None generates a small part of the embedded data.
 
     Returns:
-        The example as it is read, its tokens, and what the model gets.
+        The example as it is read, its tokens, and the input of the model.
 
     Raises:
         DataError: if the files cannot be read.
@@ -119,7 +126,7 @@ def example(info: TaskInfo, directory: Path | None = None) -> str:
         split = next((split for split in info.split_stems if layouts.find(info, root, split)), None)
         files = layouts.require(info, root, split or next(iter(info.split_stems)))
         assert split is not None
-        # Generated folders have names that mean nothing to anybody.
+        # The names of generated folders mean nothing to a reader.
         where = str(files.table.relative_to(root)) + f" ({origin})"
         return _shown_example(info, root, split, where, Path(folder))
 
@@ -127,24 +134,22 @@ def example(info: TaskInfo, directory: Path | None = None) -> str:
 def _shown_example(info: TaskInfo, root: Path, split: str, where: str, folder: Path) -> str:
     """Reads some examples, finds a vocabulary and shows the first example."""
     some = list(islice(readers.read_examples(info, root, split), _TRAINING_EXAMPLES))
-    words, name = _vocabulary(info, root, some, folder)
-    tokens = words.path.read_text(encoding="utf-8").split("\n")
+    vocab, name = _vocabulary(info, root, some, folder)
+    tokens = vocab.path.read_text(encoding="utf-8").split("\n")
     lines = [f"before: the first example of {where}"]
     lines += [f"  {field}: {json.dumps(value, ensure_ascii=False)}" for field, value in some[0].items()]
     lines.append(f"after: with {name}")
-    return "\n".join(lines + (_span_rows if info.kind == "span" else _text_row)(info, some[0], words, tokens))
+    return "\n".join(lines + (_span_rows if info.kind == "span" else _text_row)(info, some[0], vocab, tokens))
 
 
-def _vocabulary(
-    info: TaskInfo, root: Path, examples: list[dict[str, Any]], folder: Path
-) -> tuple[vocabulary.Vocabulary, str]:
+def _vocabulary(info: TaskInfo, root: Path, examples: list[Row], folder: Path) -> tuple[vocabulary.Vocabulary, str]:
     """Takes the published vocabulary if the root has it, else trains a small one on the examples."""
     published = root / _PUBLISHED_VOCABULARY
     if published.is_file():
         return vocabulary.load(published), f"the vocabulary {published}"
     texts = list(chain.from_iterable((row[field] for field in text_field_names(info)) for row in examples))
     characters = len({character for text in texts for character in text.lower()})
-    # A word begins with a character or goes on with it: either needs a token.
+    # A character at the start of a word and inside a word are two tokens.
     tokens = vocabulary.train_wordpiece(texts, _TRAINED_TOKENS + 2 * characters)
     path = folder / "vocabulary.txt"
     vocabulary.write(tokens, path)
@@ -152,7 +157,7 @@ def _vocabulary(
     return vocabulary.load(path), trained
 
 
-def _row(row: dict[str, Any], index: int, vocabulary_tokens: list[str], pad_id: int) -> list[str]:
+def _row(row: Mapping[str, np.ndarray], index: int, vocabulary_tokens: list[str], pad_id: int) -> list[str]:
     """Shows the tokens of one row without its padding."""
     ids = row["input_ids"][index].tolist()
     used = len(ids) - next((n for n, number in enumerate(reversed(ids)) if number != pad_id), len(ids))
@@ -165,30 +170,30 @@ def _row(row: dict[str, Any], index: int, vocabulary_tokens: list[str], pad_id: 
     ]
 
 
-def _text_row(info: TaskInfo, first: dict[str, Any], words: vocabulary.Vocabulary, tokens: list[str]) -> list[str]:
+def _text_row(info: TaskInfo, first: Row, vocab: vocabulary.Vocabulary, tokens: list[str]) -> list[str]:
     """Encodes a sentence or a pair."""
     texts = [[first[field]] for field in text_field_names(info)]
     second = texts[1] if len(texts) > 1 else None
-    row = preprocessors.encode_rows(vocabulary.tokenizer(words), words, texts[0], second, info.max_length)
+    row = preprocessors.encode_rows(vocabulary.tokenizer(vocab), vocab, texts[0], second, info.max_length)
     label = first["label"]
     meaning = f" ({info.label_names[label]})" if info.label_names and label >= 0 else ""
-    return [*_row(row, 0, tokens, words.pad_id), f"  label: {label if label >= 0 else 'none'}{meaning}"]
+    return [*_row(row, 0, tokens, vocab.pad_id), f"  label: {label if label >= 0 else 'none'}{meaning}"]
 
 
-def _span_rows(info: TaskInfo, first: dict[str, Any], words: vocabulary.Vocabulary, tokens: list[str]) -> list[str]:
+def _span_rows(info: TaskInfo, first: Row, vocab: vocabulary.Vocabulary, tokens: list[str]) -> list[str]:
     """Encodes a question with the windows over its context."""
     config = spans.SpanConfig(length=info.max_length, stride=128, max_query_length=64)
     answers = first["answers"]
     start = answers[0]["answer_start"] if answers else -1
     end = start + len(answers[0]["text"]) if answers else -1
     given = {key: first[key] for key in ("question", "context", "idx")} | {"answer_start": start, "answer_end": end}
-    rows = spans.encode_examples(vocabulary.tokenizer(words), words, [given], config)
+    rows = spans.encode_examples(vocabulary.tokenizer(vocab), vocab, [given], config)
     lines = []
     for window in range(len(rows["input_ids"])):
         begin, stop = int(rows["start_position"][window]), int(rows["end_position"][window])
         answer = " ".join(tokens[number] for number in rows["input_ids"][window][begin : stop + 1].tolist())
         lines.append(f"  window {window + 1}:")
-        lines += [f"  {line}" for line in _row(rows, window, tokens, words.pad_id)]
+        lines += [f"  {line}" for line in _row(rows, window, tokens, vocab.pad_id)]
         lines.append(f"    start_position, end_position: {begin}, {stop} ({answer})")
     return lines
 

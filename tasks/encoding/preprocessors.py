@@ -1,4 +1,4 @@
-"""Turns texts into rows of token ids: pure functions over NumPy arrays, without TensorFlow.
+"""Rows of token ids from texts: pure functions over NumPy arrays, without TensorFlow.
 
 Rows follow BERT (Devlin et al. 2018, arXiv 1810.04805): `[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`, padded at the end
 with [PAD]; `token_type_ids` is 1 on b and its [SEP], else 0.
@@ -39,7 +39,7 @@ def tokenize_batch(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]
 
 
 def pair_lengths(first: int, second: int, room: int) -> tuple[int, int]:
-    """Says how many tokens of a pair fit: the longer part loses tokens first, on equality the second (as in BERT).
+    """Shortens a pair to the room: the longer part loses tokens first, on equality the second (as in BERT).
 
     Args:
         first: number of tokens of the first part.

@@ -25,16 +25,13 @@ _FIRST_MARK = "\u0300"
 
 @dataclass(frozen=True, kw_only=True)
 class SpanConfig:
-    """How windows are made.
+    """Lengths of the windows over a context."""
 
-    Attributes:
-        length: the length of a row, special tokens included.
-        stride: how far each window starts after the one before it, in tokens (BERT's `doc_stride`).
-        max_query_length: the number of question tokens that are kept.
-    """
-
+    # The length of a row, special tokens included.
     length: int
+    # The distance between the starts of consecutive windows, in tokens (BERT's `doc_stride`).
     stride: int
+    # The number of question tokens that are kept.
     max_query_length: int
 
 
@@ -44,7 +41,7 @@ def window_bounds(num_tokens: int, room: int, stride: int) -> list[tuple[int, in
     Args:
         num_tokens: the number of context tokens.
         room: the number of context tokens that a window holds.
-        stride: how far each window starts after the one before it.
+        stride: the distance between the starts of consecutive windows.
 
     Returns:
         First and past-the-end token of each window; together they cover the context.
@@ -141,9 +138,9 @@ def encode_examples(
 
     Returns:
         One row per window: `input_ids` int32 `[rows, length]`; `token_type_ids` uint8 `[rows, length]`;
-        `start_position`, `end_position` int32 `[rows]`, 0 (that is [CLS]) where the window does not hold the whole
-        answer; `example_index` int32 `[rows]`; `offsets` int32 `[rows, length, 2]`, characters of the context from
-        `with_dropped_marks`, -1 outside the context; `is_max_context` uint8 `[rows, length]`.
+        `start_position`, `end_position` int32 `[rows]`, 0 (the position of [CLS]) where the window does not hold the
+        whole answer; `example_index` int32 `[rows]`; `offsets` int32 `[rows, length, 2]`, characters of the context
+        from `with_dropped_marks`, -1 outside the context; `is_max_context` uint8 `[rows, length]`.
     """
     # Several questions share a context; it is tokenised once.
     contexts = list(dict.fromkeys(example["context"] for example in examples))
@@ -208,8 +205,7 @@ def _windows(
 
 
 def decode_answers(
-    start_logits: np.ndarray,
-    end_logits: np.ndarray,
+    logits: np.ndarray,
     arrays: Mapping[str, np.ndarray],
     examples: Sequence[Mapping[str, Any]],
     n_best: int = 20,
@@ -224,29 +220,28 @@ def decode_answers(
     logits over all windows of an example wins; of equal ones that of the earlier window, then of the higher start.
 
     Args:
-        start_logits: float `[rows, length]`.
-        end_logits: float `[rows, length]`.
+        logits: float `[rows, length, 2]`, of the start and of the end.
         arrays: `offsets`, `is_max_context` and `example_index` of the same rows.
         examples: the examples (`id`, `context`); `example_index` is the position in this sequence.
-        n_best: how many starts and ends are tried per window, and how many answers `nbest` holds.
+        n_best: the number of starts and of ends that are tried per window, and of answers in `nbest`.
         max_answer_length: the longest answer, in tokens.
         null_threshold: None where every question has an answer (SQuAD v1.1); else the empty answer is given where the
             null score exceeds the best answer's score by more than this. With `np.inf` the best answer is given
-            whatever its score, and `nbest` still holds the empty answer.
-        with_nbest: whether to give `nbest`.
+            at any score, and `nbest` still holds the empty answer.
+        with_nbest: adds `nbest` to each answer.
 
     Returns:
         Example id -> `text`, `score` (sum of logits of the best answer, -inf where there was none) and `null_score`
         (lowest sum of the [CLS] logits over the example's windows; lower means more answerable); on request `nbest`,
         the best answers with different texts, best first. Each has `text`, `score`, `probability` (softmax of the
-        scores over this list) and `null` (whether it is the empty answer, which the list holds exactly if there is a
+        scores over this list) and `null` (True for the empty answer, which the list holds exactly if there is a
         threshold: in its place, or as one more at the end).
     """
     index = np.asarray(arrays["example_index"], np.int64)
-    null = np.asarray(start_logits[:, 0], np.float64) + np.asarray(end_logits[:, 0], np.float64)
+    null = np.asarray(logits[:, 0, 0], np.float64) + np.asarray(logits[:, 0, 1], np.float64)
     best_null = np.full(len(examples), np.inf)
     np.minimum.at(best_null, index, null)
-    rows, scores, begin, end = _candidates(start_logits, end_logits, arrays, n_best, max_answer_length)
+    rows, scores, begin, end = _candidates(logits, arrays, n_best, max_answer_length)
     owner = index[rows]
     # Sorted by example, then score; the sort is stable, so that candidates with equal scores stay in BERT's order.
     order = np.lexsort((-scores, owner))
@@ -269,11 +264,7 @@ def decode_answers(
 
 
 def _candidates(
-    start_logits: np.ndarray,
-    end_logits: np.ndarray,
-    arrays: Mapping[str, np.ndarray],
-    n_best: int,
-    max_answer_length: int,
+    logits: np.ndarray, arrays: Mapping[str, np.ndarray], n_best: int, max_answer_length: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Finds every answer that counts, by window, then rank of its start, then rank of its end.
 
@@ -281,10 +272,10 @@ def _candidates(
         Four arrays `[candidates]`: window, score, first and past-the-end character.
     """
     parts = []
-    for first in range(0, max(len(start_logits), 1), _CHUNK):
+    for first in range(0, max(len(logits), 1), _CHUNK):
         rows = slice(first, first + _CHUNK)
-        start = np.asarray(start_logits[rows], np.float64)
-        end = np.asarray(end_logits[rows], np.float64)
+        start = np.asarray(logits[rows, :, 0], np.float64)
+        end = np.asarray(logits[rows, :, 1], np.float64)
         offsets = np.asarray(arrays["offsets"][rows])
         starts = np.argsort(-start, axis=1, kind="stable")[:, :n_best]
         ends = np.argsort(-end, axis=1, kind="stable")[:, :n_best]

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-# Characters beyond the most frequent ones get no symbol of their own; 1,000 is what BERT's vocabulary holds.
+# Rarer characters get no token; BERT's vocabulary has 1,000 characters.
 MAX_ALPHABET = 1000
-# Raised whenever the trainer's result changes, because trained vocabularies are cached by what went into them.
+# Raised whenever the trainer's result changes, because trained vocabularies are cached by a digest of their input.
 TRAINER_VERSION = 1
 # Plane 15 of Unicode is for private use: no text that BERT's cleaning has passed holds its characters.
 _PRIVATE_USE = 0xF0000
@@ -31,21 +31,13 @@ _MIN_PAIR_COUNT = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Vocabulary:
-    """A vocabulary file and what a model must know of it.
+    """A vocabulary file, with its size, digest and special ids."""
 
-    Attributes:
-        path: the file, one token per line, a token's id being its line (from 0).
-        size: the number of tokens.
-        digest: sha256 of the file's bytes, 64 hexadecimal digits.
-        pad_id: the id of [PAD].
-        unk_id: the id of [UNK].
-        cls_id: the id of [CLS].
-        sep_id: the id of [SEP].
-        mask_id: the id of [MASK].
-    """
-
+    # The file, one token per line, a token's id being its line (from 0).
     path: Path
+    # The number of tokens.
     size: int
+    # Sha256 of the file's bytes, 64 hexadecimal digits.
     digest: str
     pad_id: int
     unk_id: int
@@ -183,7 +175,7 @@ def train_wordpiece(texts: Iterable[str], size: int) -> list[str]:
 
 
 def count_words(texts: Iterable[str]) -> dict[str, int]:
-    """Counts the words that BERT's normalisation and pre-tokenisation give.
+    """Counts the words after BERT's normalisation and pre-tokenisation.
 
     Args:
         texts: any pieces of text.

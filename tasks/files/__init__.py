@@ -1,1 +1,1 @@
-"""Official files: where they lie, how they are read, and whether they are what was published."""
+"""Official files: their places, their readers, and their comparison with the published ones."""

@@ -1,4 +1,4 @@
-"""Rows of a file that cannot be used: what a parser says of one, and what a reader says of all."""
+"""Rows of a file that cannot be used: a parser's verdict on one row, and a reader's report on all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 OnBadRow = Literal["error", "skip"]
 ON_BAD_ROW = ("error", "skip")
-# A report names the first few; whoever wants all of them runs with 'error' and mends the file.
+# A report names the first few; to find all of them, run with 'error' and correct the file.
 MAX_REASONS = 5
 
 Row = dict[str, Any]
@@ -15,29 +15,23 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row that cannot be used.
+    """A row that cannot be used."""
 
-    Attributes:
-        place: where it is in its file, such as `line 7`.
-        reason: what is wrong and what is expected.
-        tolerated: whether the official file is known to have such rows, so that it is skipped in any case.
-    """
-
+    # Its place in the file, such as `line 7`.
     place: str
+    # The mistake, and the value that is expected.
     reason: str
+    # True where the official file is known to have such rows, which are always skipped.
     tolerated: bool = False
 
 
 @dataclass(frozen=True)
 class ReadingReport:
-    """What reading a split to its end gave.
+    """Counts of a split that was read to its end."""
 
-    Attributes:
-        examples: the number of good rows.
-        skipped: the number of rows that were skipped.
-        reasons: place and reason of the first `MAX_REASONS` of them.
-    """
-
+    # The number of good rows.
     examples: int
+    # The number of rows that were skipped.
     skipped: int
+    # Place and reason of the first `MAX_REASONS` of them.
     reasons: tuple[str, ...]

@@ -1,7 +1,7 @@
-"""Digests of known files: which content is official, which a copy, which rebuilt. Standard library only.
+"""Digests of known files: official content, copies, and content that was rebuilt. Standard library only.
 
-Every digest is of the uncompressed content. A digest that is not here says nothing against a file, only that nobody has
-compared it; never add one that has no source.
+Every digest is of the uncompressed content. A file with another digest is not
+wrong, only not compared yet; never add a digest that has no source.
 """
 
 from __future__ import annotations
@@ -23,18 +23,15 @@ Origin = Literal["official", "copy", "rebuilt"]
 
 @dataclass(frozen=True)
 class KnownFile:
-    """A file whose content is known.
+    """A file whose content is known."""
 
-    Attributes:
-        name: its official path below the data root.
-        sha256: of the uncompressed content.
-        bytes: of the uncompressed content.
-        origin: where the digest comes from.
-    """
-
+    # Its official path below the data root.
     name: str
+    # Of the uncompressed content.
     sha256: str
+    # Of the uncompressed content.
     bytes: int
+    # Where the digest comes from.
     origin: Origin
 
 
@@ -102,7 +99,7 @@ KNOWN_FILES: Mapping[str, KnownFile] = MappingProxyType(
 
 
 def known_versions(name: str) -> tuple[KnownFile, ...]:
-    """Lists what is known of one file.
+    """Lists the known contents of one file.
 
     Args:
         name: its official path below the data root.

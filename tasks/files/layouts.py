@@ -1,4 +1,4 @@
-"""Finds the official files of a task below a data root, under the names that people have them.
+"""Places of the official files of a task below a data root, under all customary names.
 
 The folders of the tasks lie in `glue/` (or `glue_data/`, as the usual download script calls it, or `GLUE/`) and in
 `squad/` (or `SQuAD/`), or in the root itself. Every file may be plain, `.gz` or `.xz`. MRPC may also come as it was
@@ -19,16 +19,13 @@ COMPRESSIONS = ("", ".gz", ".xz")
 
 @dataclass(frozen=True)
 class SplitFiles:
-    """The files that one split is read from.
+    """The files that one split is read from."""
 
-    Attributes:
-        table: the file with the rows.
-        validation_ids: the file with the ids of the validation rows, where `table` holds training and validation rows.
-        official_names: for each file the name by which `tasks.files.known_files` knows it.
-    """
-
+    # The file with the rows.
     table: Path
+    # The file with the ids of the validation rows, where `table` holds training and validation rows.
     validation_ids: Path | None
+    # For each file the name by which `tasks.files.known_files` knows it.
     official_names: tuple[str, ...]
 
     @property
@@ -65,7 +62,7 @@ def find_all(info: TaskInfo, directory: Path | str, split: str) -> list[SplitFil
     """Finds every file that a split can be read from.
 
     Returns:
-        What is there, in order of preference: readers use the first.
+        The files that exist, in order of preference: readers use the first.
     """
     if split not in info.split_stems:
         return []
@@ -89,7 +86,7 @@ def find(info: TaskInfo, directory: Path | str, split: str) -> SplitFiles | None
 
 
 def missing(info: TaskInfo, directory: Path | str, split: str) -> DataError:
-    """Makes the error for a split that is not there: the paths looked at, what they should hold, where to get it."""
+    """Makes the error for a missing split: the paths that were tried, their expected content, its source."""
     if split not in info.split_stems:
         where = f"; it is predicted with the model of {info.trained_on}" if info.trained_on and split == "train" else ""
         return DataError(f"task {info.name} has no split '{split}'; it has {', '.join(info.split_stems)}{where}")

@@ -1,6 +1,6 @@
-"""Reads the official files of the tasks: GLUE's tab-separated tables and SQuAD's JSON.
+"""Readers of the official files of the tasks: GLUE's tab-separated tables and SQuAD's JSON.
 
-`tasks.files.layouts` says where they lie. A row that cannot be used is a `DataError` that names file and line, or is
+`tasks.files.layouts` finds them. A row that cannot be used is a `DataError` that names file and line, or is
 skipped and counted (`on_bad_row`); a file that cannot be used is an error in any case.
 """
 
@@ -38,12 +38,12 @@ def read_examples(info: TaskInfo, directory: Path | str, split: str, on_bad_row:
 
     Yields:
         GLUE: `idx` (number of the example, from 0), the text fields (`tasks.catalogue.text_field_names`) and `label`:
-        the position in `label_names`, a float for regression, -1 (-1.0) in test splits, whatever their file holds.
+        the position in `label_names`, a float for regression, -1 (-1.0) in test splits, even if their file has labels.
         SQuAD: `idx`, `id`, `title`, `question`, `context`, `answers` (list of `{"text", "answer_start"}`) and
         `is_impossible`.
 
     Raises:
-        DataError: if the file is missing, empty or not what its name says.
+        DataError: if the file is missing, empty or has another content than its name.
     """
     files = layouts.require(info, directory, split)
     yield from _examples(info, files, split, on_bad_row, lambda _: None)
@@ -155,7 +155,7 @@ def _position(columns: tuple[str, ...], name: str, path: Path) -> int:
 
 
 def _label(info: TaskInfo, cell: str | None) -> int | float | str:
-    """Turns a label cell (None: there is none) into an id or a score, or says what is wrong with it."""
+    """Converts a label cell (None: there is none) into an id or a score, or else describes the mistake."""
     if info.kind == "regression":
         if cell is None:
             return -1.0
@@ -186,7 +186,7 @@ class _PairFilter:
             self._wanted[pair] = number
 
     def takes(self, cells: list[str]) -> bool:
-        """Says whether a row belongs to the split."""
+        """Returns True where a row belongs to the split."""
         pair = tuple(cells[position] for position in self._positions)
         if pair in self._wanted:
             self._found.add(pair)

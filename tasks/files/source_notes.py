@@ -1,7 +1,7 @@
 """Notes on the official files that arrays were made of: content, number of examples, rows that were skipped.
 
-A note lies beside the arrays, so that it is there for every run that uses them, whoever made them. Names in it are
-official ones, not paths of a machine.
+A note lies next to the arrays, so that every run that uses them has it, also if another run made them. It has official
+names, not paths of a machine.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def load(output: Path, tasks: Mapping[str, Mapping[str, str]]) -> Notes:
 
 
 def wrong_count(info: TaskInfo, split: str, count: int) -> str:
-    """Says that a number of examples is not the official one.
+    """Compares a number of examples with the official one.
 
     Args:
         info: the task.
@@ -77,14 +77,14 @@ def wrong_count(info: TaskInfo, split: str, count: int) -> str:
         count: the number of examples that were read.
 
     Returns:
-        What is wrong, "" where nothing is.
+        The mistake in words, "" where there is none.
     """
     official = info.split_sizes[split]
     return "" if abs(count - official) <= info.size_tolerance else f"{count:,} examples, {official:,} are official"
 
 
 def warnings(notes: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
-    """Says what makes the data of a run differ from the official ones, or may.
+    """Lists the differences of the data of a run from the official data, known and possible ones.
 
     Returns:
         One line for each file with unknown content, each wrong number of examples, and each file with skipped rows.

@@ -1,4 +1,4 @@
-"""Parses the JSON of SQuAD v1.1 and v2.0."""
+"""The parser of the JSON of SQuAD v1.1 and v2.0."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tasks.system.errors import DataError, shown
 
 
 class _BadRowError(DataError):
-    """Carries what is wrong with a part of the file to the place that knows how much is lost by it."""
+    """A mistake in a part of the file; the caller decides how many rows it costs."""
 
     def __init__(self, place: str, reason: str) -> None:
         super().__init__(f"{place}: {reason}")
@@ -28,7 +28,7 @@ def squad_rows(path: Path) -> Iterator[Row | BadRow]:
 
     Yields:
         Per question `id`, `title`, `question`, `context`, `answers` (list of `{"text", "answer_start"}`) and
-        `is_impossible`, or what is wrong with a question, a paragraph or an article.
+        `is_impossible`, or a `BadRow` for a question, a paragraph or an article.
 
     Raises:
         DataError: if the file is no JSON, or not SQuAD's at the top.

@@ -32,7 +32,7 @@ def open_binary(path: Path) -> IO[bytes]:
     """Opens a plain, gzip or xz file for reading its content.
 
     Args:
-        path: the file; its ending says how it is compressed.
+        path: the file; its ending decides the compression.
 
     Returns:
         A binary stream of the uncompressed content.
@@ -46,13 +46,10 @@ def open_binary(path: Path) -> IO[bytes]:
 
 @contextmanager
 def archive_errors(path: Path) -> Iterator[None]:
-    """Turns what a damaged archive raises inside the block into a `DataError`.
+    """Turns the exceptions of a damaged archive inside the block into a `DataError`.
 
     Args:
         path: the file, for the message.
-
-    Yields:
-        nothing.
 
     Raises:
         DataError: if the archive is damaged, or no archive.
@@ -99,7 +96,7 @@ def raw_lines(path: Path) -> Iterator[bytes]:
         DataError: on a damaged archive.
     """
     with archive_errors(path), open_binary(path) as file:
-        # The archive classes have a slow readline of their own.
+        # The `readline` of the archive classes is slow.
         first = True
         for line in io.BufferedReader(cast("io.RawIOBase", file), 1 << 16):
             if first:
@@ -108,16 +105,12 @@ def raw_lines(path: Path) -> Iterator[bytes]:
 
 
 def not_utf8(error: UnicodeDecodeError) -> str:
-    """Says what is wrong with bytes that are not UTF-8.
-
-    Returns:
-        The rest of a message that began with the place.
-    """
+    """Describes a byte that is not UTF-8, as the rest of a message that begins with the place."""
     return f"byte 0x{error.object[error.start]:02x} at position {error.start} is not UTF-8; UTF-8 text is expected"
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """Reads a UTF-8 text file line by line; see `raw_lines` for what a line is.
+    """Reads a UTF-8 text file line by line; see `raw_lines` for the meaning of a line.
 
     Args:
         path: plain, `.gz` or `.xz` file.

@@ -1,4 +1,4 @@
-"""Compares data files with what is known of them: number of examples, digest of the content."""
+"""The comparison of data files with known ones: number of examples, digest of the content."""
 
 from __future__ import annotations
 
@@ -24,26 +24,22 @@ _VOCABULARIES = "vocab/*.txt"
 
 @dataclass(frozen=True)
 class FileCheck:
-    """What was found out about the files of one split.
+    """The result of checking the files of one split."""
 
-    Attributes:
-        task: the name of the task, or `vocabulary`.
-        split: the split.
-        file: the files, relative to the data root.
-        rows: the number of examples, None where the file could not be read.
-        official_rows: the official number.
-        digest: `official`, `copy`, `rebuilt` or `unknown`, one for each file.
-        level: how good that is.
-        verdict: the same in words.
-    """
-
+    # The name of the task, or `vocabulary`.
     task: str
     split: str
+    # The files, relative to the data root.
     file: str
+    # The number of examples, None where the file could not be read.
     rows: int | None
+    # The official number.
     official_rows: int | None
+    # `official`, `copy`, `rebuilt` or `unknown`, one for each file.
     digest: str
+    # The severity of the verdict.
     level: Level
+    # The result in words.
     verdict: str
 
 
@@ -76,7 +72,7 @@ def check_directory(root: Path) -> list[FileCheck]:
 
 
 def _judge_digest(path: Path, name: str) -> tuple[str, Level, str]:
-    """Looks the content of a file up: its origin, how good that is, and why."""
+    """Looks up the content of a file: its origin, the level of the result, and the reason."""
     digest, size = content_digest(path)
     known = KNOWN_FILES.get(digest)
     if known is not None and known.name != name:
@@ -131,7 +127,7 @@ def table(checks: list[FileCheck]) -> str:
     rows: list[tuple[str, ...]] = [("task", "split", "file", "rows", "official", "digest", "verdict")]
     for check in checks:
         counts = ["-" if count is None else f"{count:,}" for count in (check.rows, check.official_rows)]
-        # What needs attention stands out; the others say all in one word.
+        # Rows that need attention stand out; the others need one word.
         verdict = f"{check.level.upper()}: {check.verdict}" if check.level in ("warning", "error") else check.verdict
         rows.append((check.task, check.split, check.file, *counts, check.digest, verdict))
     widths = [max(map(len, column)) for column in list(zip(*rows, strict=True))[:-1]]

@@ -1,1 +1,1 @@
-"""From official files to token arrays on disk, once."""
+"""The data stage: official files in, token arrays on disk out, built once."""

@@ -1,4 +1,4 @@
-"""What the steps of one call of the data stage share: the request, the clock, the digests of what was read."""
+"""The state that the steps of one call of the data stage share: request, clock, digests of sources."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from tasks.files.text_files import sha256_file
@@ -28,12 +29,12 @@ ROWS_PER_BATCH = 2048
 
 
 class BuildNeededError(StageError):
-    """Something is not there yet, and this call was asked not to build."""
+    """A part of the request is missing, and this call must not build."""
 
 
 @dataclass
 class Build:
-    """What the steps of one call share."""
+    """The state that the steps of one call share."""
 
     request: MaterializeRequest
     output: Path
@@ -76,7 +77,7 @@ class Build:
         """Finds an entry of `pretrain_corpora`."""
         return find_corpus(self.root, entry)
 
-    def seqio_tasks(self) -> Any:
+    def seqio_tasks(self) -> ModuleType:
         """Imports `tasks.seqio_tasks.registry`, the slow import, when the first array has to be built."""
         self.require_build()
         with self.timed("import_tensorflow"):
@@ -85,6 +86,6 @@ class Build:
             return registry
 
 
-def digest(*parts: Any) -> str:
+def digest(*parts: object) -> str:
     """Digests values that JSON can hold; 12 hexadecimal digits, short enough for the name of a folder."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

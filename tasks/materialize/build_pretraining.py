@@ -1,4 +1,4 @@
-"""Builds what comes from pretraining text: the vocabulary and the rows."""
+"""The vocabulary and the pretraining rows, built from pretraining text."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def build_vocabulary(build: Build) -> vocabulary.Vocabulary:
     return vocabulary.load(target)
 
 
-def build_pretraining(build: Build, words: vocabulary.Vocabulary) -> dict[str, str]:
+def build_pretraining(build: Build, vocab: vocabulary.Vocabulary) -> dict[str, str]:
     """Builds the pretraining rows of both splits.
 
     Returns:
@@ -71,7 +71,7 @@ def build_pretraining(build: Build, words: vocabulary.Vocabulary) -> dict[str, s
     held_out = request.validation_rows
     name = pretraining_task(request.sentence_pairs).name
     corpora_digests = [build.source(build.corpus(corpus)) for corpus in request.pretrain_corpora]
-    shared = [FORMAT_VERSION, name, words.digest, request.pretrain_length]
+    shared = [FORMAT_VERSION, name, vocab.digest, request.pretrain_length]
     if request.sentence_pairs:
         shared.append(request.pretrain_seed)
     train_key = [*shared, corpora_digests, request.pretrain_rates, request.pretrain_max_rows]
@@ -82,21 +82,21 @@ def build_pretraining(build: Build, words: vocabulary.Vocabulary) -> dict[str, s
         }
         found = [upkeep.usable(target, build.progress) for target in targets.values()]
         if not all(found):
-            _build_rows(build, words, request.pretrain_corpora, request.pretrain_rates, targets)
+            _build_rows(build, vocab, request.pretrain_corpora, request.pretrain_rates, targets)
         return {split: path.name for split, path in targets.items()}
     validation_digest = build.source(build.corpus(request.pretrain_validation))
     train = build.output / f"{name}-train-{digest(*train_key)}"
     validation = build.output / f"{name}-validation-{digest(*shared, validation_digest, held_out)}"
     if not upkeep.usable(train, build.progress):
-        _build_rows(build, words, request.pretrain_corpora, request.pretrain_rates, {"train": train})
+        _build_rows(build, vocab, request.pretrain_corpora, request.pretrain_rates, {"train": train})
     if not upkeep.usable(validation, build.progress):
-        _build_rows(build, words, (request.pretrain_validation,), (1.0,), {"validation": validation})
+        _build_rows(build, vocab, (request.pretrain_validation,), (1.0,), {"validation": validation})
     return {"train": train.name, "validation": validation.name}
 
 
 def _build_rows(
     build: Build,
-    words: vocabulary.Vocabulary,
+    vocab: vocabulary.Vocabulary,
     names: tuple[str, ...],
     rates: tuple[float, ...],
     targets: Mapping[str, Path],
@@ -109,13 +109,13 @@ def _build_rows(
     limit = request.validation_rows if "train" not in targets else request.pretrain_max_rows
     limit = limit + held_out if limit else 0
     paths = [build.corpus(name) for name in names]
-    dtypes = {name: token_id_dtype(words.size) if name == "input_ids" else np.dtype(np.uint8) for name in task.features}
+    dtypes = {name: token_id_dtype(vocab.size) if name == "input_ids" else np.dtype(np.uint8) for name in task.features}
     first = next(iter(targets))
     files = [file for path in paths for file in corpora.corpus_files(path)]
     meter = Meter(f"pretrain {first}", files, limit, build.show)
     with build.timed("pretrain"):
         mixture = seqio_tasks.register_pretraining(
-            paths, rates, words, request.pretrain_length, task, request.pretrain_seed
+            paths, rates, vocab, request.pretrain_length, task, request.pretrain_seed
         )
         pending: dict[str, np.ndarray] = {}
         total = 0
@@ -124,7 +124,7 @@ def _build_rows(
                 batch = {name: rows[: limit - total] if limit else rows for name, rows in batch.items()}
                 total += len(batch["input_ids"])
                 meter.update(total)
-                # The last rows are held back, because only the end of the stream tells which they are.
+                # The last rows are held back: they are known only at the end of the stream.
                 pending = {name: np.concatenate([pending.get(name, rows[:0]), rows]) for name, rows in batch.items()}
                 ready = len(pending["input_ids"]) - held_out
                 if ready > 0:

@@ -1,4 +1,4 @@
-"""Builds the arrays of one task: official files or a hub's, through SeqIO, onto the disk."""
+"""The arrays of one task, built from official files or those of a hub through SeqIO."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,19 +21,21 @@ from tasks.materialize.build import FORMAT_VERSION, ROWS_PER_BATCH, Build, diges
 from tasks.materialize.progress import Meter
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from tasks.catalogue import TaskInfo
     from tasks.encoding.spans import SpanConfig
     from tasks.encoding.vocabulary import Vocabulary
 
 
-def build_task(build: Build, info: TaskInfo, words: Vocabulary) -> dict[str, str]:
-    """Builds the arrays of every split of a task whose file is there, which that of an optional split need not be.
+def build_task(build: Build, info: TaskInfo, vocabulary: Vocabulary) -> dict[str, str]:
+    """Builds token arrays for each split of a task whose file exists; files of optional splits may be missing.
 
     Returns:
         Split -> name of the folder of its arrays.
 
     Raises:
-        DataError: if a file is missing or is not what it should be.
+        DataError: if a file is missing or cannot be used.
     """
     directories: dict[str, str] = {}
     config = build.request.span_config() if info.kind == "span" else None
@@ -45,10 +47,12 @@ def build_task(build: Build, info: TaskInfo, words: Vocabulary) -> dict[str, str
             files = sources.require_task_files(build.request.source, info, build.root, split)
         shape = dataclasses.asdict(config) if config else build.request.task_length
         sources_digest = build.digest_files(files)
-        key = digest(FORMAT_VERSION, info.name, split, sources_digest, words.digest, shape, build.request.on_bad_row)
+        key = digest(
+            FORMAT_VERSION, info.name, split, sources_digest, vocabulary.digest, shape, build.request.on_bad_row
+        )
         target = build.output / f"{info.name}-{split}-{key}"
         if not upkeep.usable(target, build.progress):
-            _build_split(build, info, split, words, config, target, files)
+            _build_split(build, info, split, vocabulary, config, target, files)
         directories[split] = target.name
     if not directories:
         sources.require_task_files(build.request.source, info, build.root, next(iter(info.split_stems)))
@@ -59,24 +63,24 @@ def _build_split(
     build: Build,
     info: TaskInfo,
     split: str,
-    words: Vocabulary,
+    vocabulary: Vocabulary,
     config: SpanConfig | None,
     target: Path,
     files: Sequence[Path],
 ) -> None:
     """Reads one split through SeqIO into token arrays."""
     seqio_tasks = build.seqio_tasks()
-    dtypes: dict[str, Any] = {"input_ids": token_id_dtype(words.size), "token_type_ids": np.uint8}
+    dtypes: dict[str, npt.DTypeLike] = {"input_ids": token_id_dtype(vocabulary.size), "token_type_ids": np.uint8}
     start = time.perf_counter()
     meter = Meter(f"{info.name} {split}", files, 0, build.show)
     reading = {"source": build.request.source, "on_bad_row": build.request.on_bad_row}
     with build.timed(info.name):
         if config:
-            name = seqio_tasks.register_span_task(info.name, build.root, words, config, **reading)
+            name = seqio_tasks.register_span_task(info.name, build.root, vocabulary, config, **reading)
             dtypes |= dict.fromkeys(("start_position", "end_position", "example_index", "offsets"), np.int32)
             dtypes["is_max_context"] = np.uint8
         else:
-            name = seqio_tasks.register_task(info.name, build.root, words, build.request.task_length, **reading)
+            name = seqio_tasks.register_task(info.name, build.root, vocabulary, build.request.task_length, **reading)
             dtypes |= {"label": np.float32 if info.kind == "regression" else np.int32, "index": np.int32}
         with array_directory(target, dtypes) as writer:
             for batch in seqio_tasks.rows(name, split, ROWS_PER_BATCH):
@@ -91,7 +95,7 @@ def _build_split(
 
 
 def _write_examples(directory: Path, info: TaskInfo, build: Build, split: str) -> None:
-    """Writes the examples beside the arrays: answers are cut from their contexts."""
+    """Writes the examples next to the arrays: answers are cut from their contexts."""
     with (directory / token_arrays.EXAMPLES_FILE).open("w", encoding="utf-8") as file:
         for example in sources.read_examples(build.request.source, info, build.root, split, build.request.on_bad_row):
             del example["idx"]

@@ -27,28 +27,31 @@ def main() -> None:
     # Whatever a library prints goes to the log, not between the answers.
     os.dup2(2, 1)
 
-    def say(**answer: Any) -> None:
+    def write_answer(**answer: Any) -> None:
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
     from tasks.materialize.steps import materialize
 
-    # A child is started only to build. The slow import of TensorFlow goes on while text is generated and vocabulary is
-    # trained; an import that fails there fails again, audibly, where it is needed.
+    # A child is started only to build. The slow import of TensorFlow runs while text is generated and the vocabulary is
+    # trained; an import that fails here fails again, with its message, where it is needed.
     threading.Thread(target=_import_quietly, args=("tasks.seqio_tasks.registry",), daemon=True).start()
     message = json.load(sys.stdin)
     try:
         request = MaterializeRequest.from_dict(message["request"])
         output = Path(message["output"])
         result = materialize(
-            request, output, lambda line: say(progress=line), lambda state: say(state=dataclasses.asdict(state))
+            request,
+            output,
+            lambda line: write_answer(progress=line),
+            lambda state: write_answer(state=dataclasses.asdict(state)),
         )
-        say(result=result)
+        write_answer(result=result)
     except DataError as error:
-        say(error=str(error))
+        write_answer(error=str(error))
     except OSError as error:
-        # A full disk, a folder that may not be written: the system's words say it, a trace of our code adds nothing.
-        say(error=f"{error.filename or message['output']}: {error.strerror or error}")
+        # A full disk, a folder without write permission: the system's message is enough, a traceback adds nothing.
+        write_answer(error=f"{error.filename or message['output']}: {error.strerror or error}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How far a long step is: a bar on a terminal, now and then a line elsewhere."""
+"""Progress of long steps: a bar on a terminal, a line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from tasks.system import progress as terminal
 
@@ -18,22 +20,18 @@ _SECONDS_BETWEEN_STATES = 0.25
 
 @dataclass(frozen=True)
 class State:
-    """How far a step is.
-
-    Attributes:
-        step: its name.
-        rows: the number of rows written.
-        rate: rows per second since the start of the step.
-        share: how much of the work is done, from 0 to 1; None where nobody can tell.
-    """
+    """The progress of a step."""
 
     step: str
+    # The number of rows written.
     rows: int
+    # Rows per second since the start of the step.
     rate: float
+    # The part of the work that is done, from 0 to 1; None where it is unknown.
     share: float | None
 
     def line(self) -> str:
-        """The state as text."""
+        """Writes the state as text."""
         share = "" if self.share is None else f" ({self.share:.0%})"
         return f"{self.step}: {self.rows:,} rows{share}, {self.rate:,.0f} rows/s"
 
@@ -42,10 +40,10 @@ ShowState = Callable[[State], None]
 
 
 class Meter:
-    """Measures a step that reads files and writes rows.
+    """The meter of a step that reads files and writes rows.
 
-    The share that is done is taken from how far the source files have been read, which the operating system knows of
-    every open file: readers need not count for it, and it holds for compressed files too.
+    The share that is done comes from the positions in the open source files, which the operating system knows: readers
+    need not count, and compressed files count too.
     """
 
     def __init__(self, step: str, sources: Iterable[Path], limit: int, show: ShowState) -> None:
@@ -54,7 +52,7 @@ class Meter:
         Args:
             step: the name of the step.
             sources: the files that it reads.
-            limit: how many rows end the step before the files do (0: none).
+            limit: the number of rows that ends the step before the files do (0: none).
             show: gets a state a few times a second.
         """
         self._step, self._limit, self._show = step, limit, show
@@ -75,8 +73,6 @@ class Meter:
         self._show(State(self._step, rows, rows / (now - self._start), self._share(rows)))
 
     def _share(self, rows: int) -> float | None:
-        import psutil
-
         total = sum(self._sizes.values())
         if not total:
             return None
@@ -90,7 +86,7 @@ class Meter:
 
 @contextmanager
 def display(progress: Progress) -> Iterator[ShowState]:
-    """Gives a function that shows states: as a bar if standard error is a terminal, else as lines.
+    """Yields a function that shows states: as a bar if standard error is a terminal, else as lines.
 
     Args:
         progress: gets the lines, at most one every few seconds.
@@ -103,7 +99,7 @@ def display(progress: Progress) -> Iterator[ShowState]:
 
 
 def _bar(show: terminal.Show) -> ShowState:
-    """Gives a function that shows states as the bar of one step at a time."""
+    """Makes a function that shows states as the bar of one step at a time."""
     current = ""
 
     def show_state(state: State) -> None:
@@ -116,14 +112,14 @@ def _bar(show: terminal.Show) -> ShowState:
             show(state.step, 0.0, None if state.share is None else 1.0, text)
             return
         left = state.rows * (1.0 / state.share - 1.0) / max(state.rate, 1e-9)
-        # A bar that is full would be taken away, but the last rows of a file that was read may still be written.
+        # A full bar would be removed, but the last rows of the file may not be written yet.
         show(state.step, min(state.share, 0.999), 1.0, f"{text}, {left:.0f} s left")
 
     return show_state
 
 
 def lines(progress: Progress) -> ShowState:
-    """Gives a function that shows states as lines.
+    """Makes a function that shows states as lines.
 
     Args:
         progress: gets at most one line every few seconds.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class MaterializeRequest:
-    """Which data to make, and in which shape; the paths in it are final."""
+    """The data to make and their shape; its paths are final."""
 
     source: str
     directory: str
@@ -41,7 +41,7 @@ class MaterializeRequest:
     on_bad_row: OnBadRow
 
     def span_config(self) -> SpanConfig:
-        """The part that shapes the windows of span tasks."""
+        """Makes the settings of the windows of span tasks."""
         return SpanConfig(length=self.span_length, stride=self.span_stride, max_query_length=self.max_query_length)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Starts the process that builds token arrays, so that TensorFlow never enters the caller's.
+"""The start of the process that builds token arrays, which keeps TensorFlow out of the calling process.
 
 The child (`tasks.materialize.child`) gets the request as JSON on its standard input and answers with JSON
 lines on its standard output: progress, then a result or an error. A fresh interpreter, not `multiprocessing`,
@@ -26,10 +26,10 @@ _TOKENIZER_THREADS = 2
 
 
 def environment(threads: int) -> dict[str, str]:
-    """Gives the environment of the child.
+    """Makes the environment of the child.
 
     Args:
-        threads: how many threads the tokenizer may use.
+        threads: the number of threads of the tokenizer.
 
     Returns:
         The caller's environment, with accelerators hidden (SeqIO imports JAX, which would reserve their memory) and
@@ -55,7 +55,7 @@ def run(
     """Runs the child and waits for it.
 
     Args:
-        request: what to make.
+        request: the data to make.
         output: the folder for the result.
         progress: gets the lines of the child's progress as they come.
         show: gets the fields of `tasks.materialize.progress.State`, a few times a second during long steps.
@@ -64,7 +64,7 @@ def run(
         The content of `data.json`.
 
     Raises:
-        DataError: the child's, unchanged.
+        DataError: that of the child, unchanged.
         RuntimeError: if the child died otherwise; the message ends with the end of its log.
     """
     message = json.dumps({"request": dataclasses.asdict(request), "output": str(output)})

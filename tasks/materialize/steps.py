@@ -1,10 +1,9 @@
-"""Turns official files into token arrays on disk, once.
+"""The data stage: official files in, token arrays on disk out, built once.
 
 Every array directory is named by a digest of everything that shapes its content (source files, vocabulary, lengths, the
 version of this code), so a directory with the right name is the right data, and runs share them. A directory is built
-beside its place and moved there when complete; a run that is killed, or that runs beside another, harms nothing. One
-process builds in a folder at a time, and what it is about to reuse it reads first and compares with its digest
-(`tasks.materialize.upkeep`).
+next to its place and moved there when complete, so that killed runs and parallel runs do no harm. One process builds in
+a folder at a time. It compares arrays with their digests before it reuses them (`tasks.materialize.upkeep`).
 
 TensorFlow is imported only when something has to be built, and `run_in_child` keeps it out of the caller's process.
 """
@@ -16,8 +15,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tasks import sources
-from tasks.arrays.write import built_beside
+from tasks import microworld, sources
+from tasks.arrays.write import atomic_directory
 from tasks.catalogue import get_task
 from tasks.files import source_notes
 from tasks.files.text_files import sha256_file
@@ -44,28 +43,28 @@ def materialize(
     """Makes the vocabulary and the token arrays of a request, except those that are there already.
 
     Args:
-        request: what to make.
+        request: the data to make.
         output: the folder for the result; it is created.
         progress: gets one line per finished step.
-        show: gets the state of long steps; by default `progress` gets a line about them now and then.
+        show: gets the state of long steps; by default `progress` gets a line about them every few seconds.
 
     Returns:
         The content of `output/data.json`, which is written last: `vocabulary`, `pretrain_task`, `pretrain`, `tasks`,
-        `task_sources` (what was read from official files, see `tasks.files.source_notes`), `warnings` (what makes them
-        differ from known ones), `source_files`, `request`, `seconds` (time per step). Its paths are relative to
+        `task_sources` (notes on the official files, see `tasks.files.source_notes`), `warnings` (their differences from
+        known ones), `source_files`, `request`, `seconds` (time per step). Its paths are relative to
         `output`.
 
     Raises:
-        DataError: if a file is missing or is not what it should be.
+        DataError: if a file is missing or cannot be used.
     """
     return _locked(Build(request, output, _root_path(request, output), progress, show or lines(progress)))
 
 
 def run_in_child(request: MaterializeRequest, output: Path, progress: Progress = lambda _: None) -> dict[str, Any]:
-    """Does what `materialize` does, but builds in a child process, so that TensorFlow stays out of this one.
+    """Serves a request as `materialize` does, but builds in a child process, which keeps TensorFlow out of this one.
 
     Args:
-        request: what to make.
+        request: the data to make.
         output: the folder for the result; it is created.
         progress: gets one line per finished step.
 
@@ -73,7 +72,7 @@ def run_in_child(request: MaterializeRequest, output: Path, progress: Progress =
         The content of `output/data.json`. Where everything is there already, no process is started.
 
     Raises:
-        DataError: the child's, unchanged.
+        DataError: that of the child, unchanged.
     """
     try:
         return _locked(Build(request, output, _root_path(request, output), progress, may_build=False))
@@ -84,7 +83,7 @@ def run_in_child(request: MaterializeRequest, output: Path, progress: Progress =
 
 def _locked(build: Build) -> dict[str, Any]:
     """Serves a request while no other process builds in the same folder, then clears up."""
-    with file_lock.one_builder(
+    with file_lock.builder_lock(
         build.output, lambda: build.progress(f"waiting for the process that builds in {build.output}")
     ):
         data = _materialize(build)
@@ -97,9 +96,9 @@ def _materialize(build: Build) -> dict[str, Any]:
     request, output = build.request, build.output
     _generate_microworld(build)
     _prepare_tfds(build)
-    words = build_vocabulary(build)
-    pretrain = build_pretraining(build, words)
-    tasks = {name: build_task(build, get_task(name), words) for name in request.tasks}
+    vocab = build_vocabulary(build)
+    pretrain = build_pretraining(build, vocab)
+    tasks = {name: build_task(build, get_task(name), vocab) for name in request.tasks}
     notes = source_notes.load(output, tasks)
     warnings = source_notes.warnings(notes)
     if build.seconds:
@@ -107,8 +106,8 @@ def _materialize(build: Build) -> dict[str, Any]:
             build.progress(f"warning: {warning}")
     data = {
         "vocabulary": {
-            **{field: value for field, value in vars(words).items() if field != "path"},
-            "path": words.path.name,
+            **{field: value for field, value in vars(vocab).items() if field != "path"},
+            "path": vocab.path.name,
         },
         "pretrain_task": pretraining_task(request.sentence_pairs).name,
         "pretrain": pretrain,
@@ -132,12 +131,10 @@ def _seconds_of_earlier_run(output: Path) -> dict[str, float]:
 
 
 def _root_path(request: MaterializeRequest, output: Path) -> Path:
-    """Says where the data root is, or will be once the microworld is generated."""
+    """Returns the path of the data root; a microworld need not exist there yet."""
     if request.source != "microworld":
         return Path(request.directory)
-    from tasks import microworld
-
-    # Its own source is part of the name: another generator makes other data.
+    # The generator's source code is part of the name: another generator makes other data.
     package = Path(microworld.__file__).parent
     code = [sha256_file(path) for path in sorted(package.rglob("*.py"))]
     key = digest(request.microworld_seed, request.microworld_scale, code)
@@ -145,27 +142,25 @@ def _root_path(request: MaterializeRequest, output: Path) -> Path:
 
 
 def _generate_microworld(build: Build) -> None:
-    """Generates the microworld if it is the source and is not there."""
+    """Generates the microworld if it is the source and is missing."""
     request = build.request
     if request.source != "microworld" or build.root.is_dir():
         return
     build.require_build()
-    from tasks import microworld
-
-    with build.timed("microworld"), file_lock.one_builder(build.root.parent):
+    with build.timed("microworld"), file_lock.builder_lock(build.root.parent):
         upkeep.remove_half_built(build.root.parent)
         if not build.root.is_dir():
-            with built_beside(build.root) as temporary:
+            with atomic_directory(build.root) as temporary:
                 microworld.generate(temporary, seed=request.microworld_seed, scale=request.microworld_scale)
     build.progress(f"microworld: generated in {build.seconds['microworld']:.1f} s")
 
 
 def _prepare_tfds(build: Build) -> None:
-    """Has TensorFlow Datasets prepare what is not there yet."""
+    """Prepares the data sets of TensorFlow Datasets that are missing."""
     request = build.request
     texts = [*request.pretrain_corpora, request.pretrain_validation]
     for name in sources.unprepared(request.source, [get_task(task) for task in request.tasks], build.root, texts):
-        # Imported first and alone: the child imports it in a thread as well, and both would meet inside TensorFlow.
+        # TensorFlow is imported before TFDS: the child imports it in a thread as well, and the two imports would clash.
         build.seqio_tasks()
         from tasks.sources import tfds
 

@@ -1,8 +1,8 @@
-"""Keeps a folder of token arrays sound: finds damage, removes what nothing refers to.
+"""Upkeep of a folder of token arrays: finding damage, removing unused folders.
 
-When what is checked: trainers look at sizes only (`tasks.arrays.token_arrays.load`). The data stage reads and digests
-every file that it is about to reuse, each time, because a changed byte shows nowhere else: neither its size nor, if the
-disk did it, its time of change. docs/performance.md says what that costs.
+Trainers check sizes only (`tasks.arrays.token_arrays.load`). The data stage digests every file before each reuse,
+because a changed byte changes neither the size nor, if the disk changed it, the time of the file. docs/performance.md
+has the cost.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 DATA_FILE = "data.json"
 
 _VOCABULARY = re.compile(r"vocabulary-[0-9a-f]{12}\.txt")
-# What `write_bytes` leaves if it is killed between its two steps.
+# Files that `write_bytes` leaves if it is killed between its two steps.
 _TEMPORARY = re.compile(r"\.(data\.json|vocabulary-[0-9a-f]{12}\.txt)-[0-9a-f]{8}")
 
 
@@ -56,7 +56,7 @@ def intact(output: Path) -> bool:
     """Reads everything that `data.json` refers to and compares it with the digests.
 
     Returns:
-        Whether all is as it was written.
+        True where all is as it was written.
     """
     index = read_index(output)
     try:
@@ -75,10 +75,10 @@ def vocabulary_is_intact(output: Path, index: dict[str, Any], name: str = "") ->
     Args:
         output: the folder of the data stage.
         index: the content of its `data.json`.
-        name: the file that is meant; about another one than its own the index says nothing.
+        name: the file to check, "" for that of the index; another file has no digest there and counts as intact.
 
     Returns:
-        Whether the file is there and as it was written.
+        True where the file exists and is as it was written.
     """
     try:
         if name and name != index["vocabulary"]["path"]:
@@ -90,14 +90,14 @@ def vocabulary_is_intact(output: Path, index: dict[str, Any], name: str = "") ->
 
 
 def usable(directory: Path, progress: Progress) -> bool:
-    """Says whether an array folder is there and undamaged; a damaged one is removed.
+    """Checks that an array folder exists and is undamaged; removes a damaged one.
 
     Args:
         directory: the folder.
         progress: gets a line about a damaged folder.
 
     Returns:
-        Whether it can be used; if not, its place is free.
+        True where it can be used; otherwise its place is free.
     """
     if not directory.exists():
         return False
@@ -110,7 +110,7 @@ def usable(directory: Path, progress: Progress) -> bool:
 
 
 def remove_leftovers(output: Path, index: dict[str, Any]) -> None:
-    """Removes what killed processes left half-built, and arrays and vocabularies that nothing refers to.
+    """Removes half-built folders of killed processes, and arrays and vocabularies that nothing refers to.
 
     The caller holds the folder's builder lock. Folders that a live process builds or reads stay.
     """
@@ -127,7 +127,7 @@ def remove_leftovers(output: Path, index: dict[str, Any]) -> None:
 
 
 def remove_half_built(folder: Path) -> None:
-    """Removes what killed processes left half-built.
+    """Removes half-built folders of killed processes.
 
     Args:
         folder: a folder in which directories are built, its builder lock held.

@@ -1,7 +1,7 @@
 """The averages over GLUE that papers and leaderboards use, as data.
 
-They differ in which tasks, which MNLI set and which metric of a pair count, so a number without its average's name says
-little; every one of them has an id here.
+They differ in tasks, MNLI sets and metrics, so a number without the name of its average means little; each of them has
+an id here.
 """
 
 from __future__ import annotations
@@ -19,20 +19,17 @@ Scores = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True, kw_only=True)
 class Average:
-    """An average over GLUE.
+    """An average over GLUE."""
 
-    Attributes:
-        id: its name in records and on the board.
-        groups: the unweighted mean is taken over these; each is the unweighted mean of (task, metric) pairs.
-        description: who uses it.
-    """
-
+    # Its name in records and on the board.
     id: str
+    # The parts of the unweighted mean; each is the unweighted mean of (task, metric) pairs.
     groups: tuple[tuple[tuple[str, str], ...], ...]
+    # Its users and its definition.
     description: str
 
 
-def _columns_of(*entries: str) -> tuple[tuple[tuple[str, str], ...], ...]:
+def _parse_groups(*entries: str) -> tuple[tuple[tuple[str, str], ...], ...]:
     """Reads groups written as `task/metric` or `task/metric+task/metric`."""
     groups = []
     for entry in entries:
@@ -56,12 +53,12 @@ AVERAGES: Mapping[str, Average] = MappingProxyType(
         for average in (
             Average(
                 id="official9",
-                groups=_columns_of(*_PAIRS_AVERAGED, "wnli/accuracy"),
+                groups=_parse_groups(*_PAIRS_AVERAGED, "wnli/accuracy"),
                 description="GLUE leaderboard: 9 tasks with WNLI, metric pairs and the two MNLI sets averaged first",
             ),
             Average(
                 id="col9",
-                groups=_columns_of(
+                groups=_parse_groups(
                     *_SAME_EVERYWHERE,
                     "mnli_matched/accuracy",
                     "mnli_mismatched/accuracy",
@@ -73,14 +70,14 @@ AVERAGES: Mapping[str, Average] = MappingProxyType(
             ),
             Average(
                 id="task8_m",
-                groups=_columns_of(
+                groups=_parse_groups(
                     *_SAME_EVERYWHERE, "mnli_matched/accuracy", "qqp/accuracy", "stsb/spearman", "mrpc/accuracy"
                 ),
                 description="NAS-BERT: 8 tasks, matched MNLI only, accuracy for QQP and MRPC, no WNLI",
             ),
             Average(
                 id="dev9_wnli",
-                groups=_columns_of(
+                groups=_parse_groups(
                     *_SAME_EVERYWHERE,
                     "mnli_matched/accuracy",
                     "qqp/accuracy",
@@ -92,7 +89,7 @@ AVERAGES: Mapping[str, Average] = MappingProxyType(
             ),
             Average(
                 id="t5_8",
-                groups=_columns_of(*_PAIRS_AVERAGED),
+                groups=_parse_groups(*_PAIRS_AVERAGED),
                 description="T5: 8 tasks without WNLI, metric pairs and the two MNLI sets averaged first",
             ),
         )
@@ -108,7 +105,7 @@ def average(average_id: str, scores: Scores) -> float:
         scores: task name -> metric -> percent, as `score` gives them.
 
     Returns:
-        percent.
+        The average, in percent.
 
     Raises:
         DataError: if there is no such average, or a score that it needs is missing (the message names all of them).
@@ -123,7 +120,7 @@ def average(average_id: str, scores: Scores) -> float:
 
 
 def averages(scores: Scores) -> dict[str, float]:
-    """Gives every average whose scores are all there.
+    """Computes every average whose scores are complete.
 
     Args:
         scores: task name -> metric -> percent.

@@ -47,12 +47,12 @@ __all__ = [
 
 
 def accuracy(references: np.ndarray, predictions: np.ndarray) -> float:
-    """Share of equal entries of `[n]` and `[n]`, in percent."""
+    """Computes the share of equal entries of `[n]` and `[n]`, in percent."""
     return 100.0 * float(np.mean(references == predictions))
 
 
 def f1(references: np.ndarray, predictions: np.ndarray) -> float:
-    """F1 of label 1 over `[n]` and `[n]`, in percent; 0 where neither has a 1.
+    """Computes F1 of label 1 over `[n]` and `[n]`, in percent; 0 where neither has a 1.
 
     References are 0 or 1; any other prediction counts as wrong, as in T5's `f1_score_with_invalid`.
     """
@@ -64,7 +64,7 @@ def f1(references: np.ndarray, predictions: np.ndarray) -> float:
 
 
 def matthews(references: np.ndarray, predictions: np.ndarray) -> float:
-    """Matthews correlation of two columns of integer labels (any number of classes), times 100.
+    """Computes the Matthews correlation of two columns of integer labels (any number of classes), times 100.
 
     Returns:
         The correlation of Gorodkin (2004), which for two classes is the usual formula; 0 where one column is constant.
@@ -85,7 +85,7 @@ def matthews(references: np.ndarray, predictions: np.ndarray) -> float:
 
 
 def pearson(references: np.ndarray, predictions: np.ndarray) -> float:
-    """Pearson correlation of `[n]` and `[n]`, times 100; 0 where one of them is constant."""
+    """Computes the Pearson correlation of `[n]` and `[n]`, times 100; 0 where one of them is constant."""
     first = np.asarray(references, np.float64)
     second = np.asarray(predictions, np.float64)
     if len(first) < 2 or np.all(first == first[0]) or np.all(second == second[0]):
@@ -96,26 +96,26 @@ def pearson(references: np.ndarray, predictions: np.ndarray) -> float:
 
 
 def _unit(values: np.ndarray) -> np.ndarray:
-    """Centres a vector and scales it to length 1; by its maximum first, lest squares vanish or overflow."""
+    """Centres a vector and scales it to length 1; by its maximum first, so that no square vanishes or overflows."""
     centred = values - values.mean()
     centred = centred / np.abs(centred).max()
     return centred / np.linalg.norm(centred)
 
 
 def spearman(references: np.ndarray, predictions: np.ndarray) -> float:
-    """Spearman rank correlation of `[n]` and `[n]`, times 100; ties share their mean rank."""
+    """Computes the Spearman rank correlation of `[n]` and `[n]`, times 100; ties share their mean rank."""
     return pearson(_ranks(np.asarray(references)), _ranks(np.asarray(predictions)))
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 1; equal values get the mean of their ranks."""
+    """Ranks values from 1; equal values get the mean of their ranks."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return (last - (counts - 1) / 2)[inverse]
 
 
 def per_example_scores(task_name: str, predictions: Any, references: Any) -> dict[str, np.ndarray]:
-    """Scores every example by itself, where the metric allows that; paired tests need it.
+    """Scores every example alone, where the metric allows that.
 
     Args:
         task_name: a name in the catalogue.
@@ -181,7 +181,7 @@ def _columns(task_name: str, predictions: Any, references: Any) -> tuple[np.ndar
 
 
 def has_no_answer_option(info: TaskInfo) -> bool:
-    """Tells whether the questions of a span task may have no answer: the rules of SQuAD v2.0 instead of v1.1."""
+    """Returns True where questions of a span task may have no answer: the rules of SQuAD v2.0 instead of v1.1."""
     return info.name.startswith("squad_v2")
 
 
@@ -190,7 +190,7 @@ def _predicted_answers(
 ) -> list[str | None]:
     """Brings predicted answers into the order of the references.
 
-    One that is missing counts as empty where that is a choice; else it is None, which scores 0.
+    A missing one counts as empty where that is allowed; otherwise it is None, which scores 0.
     """
     if not references:
         raise DataError(f"{info.name}: no references; at least one example is expected")

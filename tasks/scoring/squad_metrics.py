@@ -28,12 +28,12 @@ def normalize_answer(text: str) -> str:
 
 
 def exact_match_score(prediction: str, reference: str) -> float:
-    """1.0 if the normalised answers are equal, else 0.0."""
+    """Returns 1.0 if the normalised answers are equal, else 0.0."""
     return float(normalize_answer(prediction) == normalize_answer(reference))
 
 
 def f1_score(prediction: str, reference: str) -> float:
-    """F1 of the multisets of normalised words, from 0.0 to 1.0; two empty answers are equal (the rule of v2.0)."""
+    """Computes F1 of the multisets of normalised words, 0.0 to 1.0; two empty answers are equal (rule of v2.0)."""
     predicted, expected = normalize_answer(prediction).split(), normalize_answer(reference).split()
     if not predicted or not expected:
         return float(predicted == expected)
@@ -100,8 +100,7 @@ def best_null_threshold(
 
     Returns:
         The threshold for `null_score - score`, and the score in percent that it gives. As in the script, the threshold
-        is 0 where no answer at all scores best, and of several with equal differences some may be let in and others
-        not.
+        is 0 where no answer at all scores best, and some answers with equal differences may be let in and others not.
     """
     values = [
         span_scores(answers[example["id"]]["text"], [entry["text"] for entry in example["answers"]], True)[metric]
@@ -113,7 +112,7 @@ def best_null_threshold(
 def evaluate_v2(
     answers: Mapping[str, Mapping[str, Any]], references: Sequence[Mapping[str, Any]], threshold: float = 0.0
 ) -> dict[str, float]:
-    """Gives every number of SQuAD v2.0's script, under its names.
+    """Computes every number of SQuAD v2.0's script, under its names.
 
     Args:
         answers: as for `apply_null_threshold`, one for every example.
@@ -156,8 +155,8 @@ def _best_threshold(
     for position, (example, score) in enumerate(zip(references, scores, strict=True)):
         answer = answers[example["id"]]
         differences[position] = answer["null_score"] - answer["score"]
-        # Any answer at all is wrong where there is none, even one that is empty after normalisation. What has no score
-        # is let in by no finite threshold.
+        # Any answer at all is wrong where there is none, even one that is empty after normalisation. An answer without
+        # a score is let in by no finite threshold.
         gain = score if example["answers"] else -float(bool(answer["text"]))
         gains[position] = gain if np.isfinite(differences[position]) else 0.0
     # Starting from "all empty", answers are let in from the most to the least certain.

@@ -1,1 +1,1 @@
-"""SeqIO tasks, the only part of `tasks` that needs TensorFlow, and what they are made of."""
+"""SeqIO tasks and their parts: with `tasks.sources.tfds` the only modules of `tasks` that need TensorFlow."""

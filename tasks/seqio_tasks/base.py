@@ -1,4 +1,4 @@
-"""What all SeqIO tasks of this project share: datasets of readers, preprocessors over batches, reading in order.
+"""The common parts of all SeqIO tasks: datasets of readers, preprocessors over batches, reading in order.
 
 `rows` reads a registered task or mixture through `get_dataset` and a feature converter, as SeqIO trainers do; the
 converter passes rows through, because they leave the tasks padded and typed for an encoder.
@@ -27,26 +27,26 @@ if TYPE_CHECKING:
 
 Batch = dict[str, np.ndarray]
 
-# tf.data turns every Python exception into its own; the one that a reader raised is kept here, to be raised again.
+# tf.data replaces every Python exception; the one that a reader raised is kept here, to be raised again.
 _reader_errors: list[DataError] = []
 
 
-def name_digest(*parts: Any) -> str:
-    """Digests what shapes the rows of a task, for its name."""
+def name_digest(*parts: object) -> str:
+    """Digests everything that shapes the rows of a task, for its name."""
     return hashlib.sha256(json.dumps([str(part) for part in parts]).encode()).hexdigest()[:12]
 
 
 def make_dataset(
-    rows: Callable[[], Iterator[Mapping[str, Any]]], types: Mapping[str, Any], chunk: int
+    rows: Callable[[], Iterator[Mapping[str, Any]]], types: Mapping[str, tf.DType], chunk: int
 ) -> tf.data.Dataset:
     """Makes a dataset of the rows of a reader.
 
     Rows cross from Python to TensorFlow in chunks, because each crossing costs about half a millisecond.
 
     Args:
-        rows: opens the reader; a `DataError` of it is kept for `rows` to raise.
+        rows: opens the reader; its `DataError` is kept for the function `rows` to raise.
         types: feature -> TensorFlow type; every value is a scalar.
-        chunk: how many rows cross at once.
+        chunk: the number of rows that cross at once.
 
     Returns:
         A dataset of single rows.
@@ -58,10 +58,10 @@ def make_dataset(
             yield {name: [row[name] for row in part] for name in types}
 
     signature = {name: tf.TensorSpec((None,), kind) for name, kind in types.items()}
-    return tf.data.Dataset.from_generator(lambda: kept_errors(generate()), output_signature=signature).unbatch()
+    return tf.data.Dataset.from_generator(lambda: keep_errors(generate()), output_signature=signature).unbatch()
 
 
-def kept_errors(reader: Iterator[Any]) -> Iterator[Any]:
+def keep_errors(reader: Iterator[Any]) -> Iterator[Any]:
     """Passes items on and notes the error that ends them, for `rows` to raise."""
     try:
         yield from reader
@@ -70,7 +70,7 @@ def kept_errors(reader: Iterator[Any]) -> Iterator[Any]:
         raise
 
 
-def _feature(vocabulary_size: int, dtype: Any, rank: int) -> seqio.Feature:
+def _feature(vocabulary_size: int, dtype: tf.DType, rank: int) -> seqio.Feature:
     """Describes an output feature whose values are final: no end marker, no further encoding."""
     return seqio.Feature(vocabulary=seqio.PassThroughVocabulary(vocabulary_size), add_eos=False, dtype=dtype, rank=rank)
 
@@ -78,16 +78,16 @@ def _feature(vocabulary_size: int, dtype: Any, rank: int) -> seqio.Feature:
 def batched(
     encode: Callable[..., Sequence[np.ndarray]],
     inputs: Sequence[str],
-    outputs: Mapping[str, tuple[Any, tuple[int, ...]]],
+    outputs: Mapping[str, tuple[tf.DType, tuple[int, ...]]],
     batch_size: int,
 ) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
-    """Makes a SeqIO preprocessor of a function over batches: the fast tokenizer earns its name on batches only.
+    """Makes a SeqIO preprocessor of a function over batches: the tokenizer is fast on batches only.
 
     Args:
         encode: takes one array per input, gives one array per output, with any number of rows.
         inputs: the features to take.
         outputs: feature -> its type and the shape of one row.
-        batch_size: how many examples `encode` gets at once.
+        batch_size: the number of examples that `encode` gets at once.
 
     Returns:
         A function of datasets, row by row at both ends.
@@ -99,7 +99,7 @@ def batched(
 def mapped(
     encode: Callable[..., Sequence[np.ndarray]],
     inputs: Sequence[str],
-    outputs: Mapping[str, tuple[Any, tuple[int, ...]]],
+    outputs: Mapping[str, tuple[tf.DType, tuple[int, ...]]],
 ) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
     """Makes a SeqIO preprocessor of a function that gives any number of rows for each example.
 
@@ -127,13 +127,13 @@ def mapped(
 
 
 @functools.lru_cache(maxsize=4)
-def tokenizer_of(vocabulary: Vocabulary) -> Tokenizer:
+def cached_tokenizer(vocabulary: Vocabulary) -> Tokenizer:
     """Builds the tokenizer of a vocabulary once."""
     return tokenizer(vocabulary)
 
 
-def texts_of(column: np.ndarray) -> list[str]:
-    """Decodes a column of UTF-8 strings, as TensorFlow hands it over."""
+def decode_texts(column: np.ndarray) -> list[str]:
+    """Decodes a column of UTF-8 strings from TensorFlow."""
     return [value.decode() for value in column]
 
 
@@ -141,7 +141,7 @@ def register(
     name: str,
     source: seqio.FunctionDataSource,
     preprocessor: Callable[[tf.data.Dataset], tf.data.Dataset],
-    outputs: Mapping[str, tuple[Any, tuple[int, ...]]],
+    outputs: Mapping[str, tuple[tf.DType, tuple[int, ...]]],
     vocabulary: Vocabulary,
     metrics: Sequence[MetricFn] = (),
 ) -> None:
@@ -168,7 +168,7 @@ def rows(name: str, split: str, batch_size: int) -> Iterator[Batch]:
     """Reads a registered task or mixture once, in order.
 
     Args:
-        name: what a `register_` function gave back.
+        name: the result of a `register_` function.
         split: `train`, `validation` or `test`.
         batch_size: the number of rows of a batch; the last may have fewer.
 
@@ -176,7 +176,7 @@ def rows(name: str, split: str, batch_size: int) -> Iterator[Batch]:
         Feature -> `[rows, ...]`.
 
     Raises:
-        DataError: what a reader raised, unchanged.
+        DataError: that of a reader, unchanged.
     """
     provider = seqio.get_mixture_or_task(name)
     dataset = provider.get_dataset(

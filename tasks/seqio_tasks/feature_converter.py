@@ -1,8 +1,8 @@
-"""Hands the SeqIO tasks to encoder models of other code, through `seqio.get_dataset`.
+"""The feature converter that gives the SeqIO tasks to encoders of other code, through `seqio.get_dataset`.
 
-SeqIO's own converters serve T5-like models: they know `inputs` and `targets`. This one gives what BERT-like encoders
-take, under the names of the Hugging Face models. `tasks.seqio_tasks.registry.rows` does without it: token arrays keep
-no mask, and the step would cost time for every row.
+SeqIO's own converters serve T5-like models: they know `inputs` and `targets`. This one gives the inputs of BERT-like
+encoders, under the names of the Hugging Face models. `tasks.seqio_tasks.registry.rows` does without it: token arrays
+keep no mask, and the step would cost time for every row.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ _LABELS = {
 
 
 class EncoderFeatureConverter(seqio.FeatureConverter):
-    """Makes `input_ids`, `attention_mask`, `token_type_ids` and labels of the rows of a task.
+    """Converter of the rows of a task to `input_ids`, `attention_mask`, `token_type_ids` and labels.
 
-    Rows are trimmed and padded to the lengths asked for; trimming cuts at the end, so a task is better registered with
-    the length that is wanted. Nothing is packed. For example:
+    Rows are trimmed and padded to the given lengths. Trimming cuts at the end, so it is better to register a task with
+    the length of the model. Nothing is packed. For example:
 
         task = seqio.get_mixture_or_task(register_task("glue_rte_v1", root, vocabulary, 128))
         converter = EncoderFeatureConverter(task.output_features)
         dataset = seqio.get_dataset(task.name, converter.lengths(128), converter, batch_size=32)
 
     Attributes:
-        TASK_FEATURES: what is taken from the task: `input_ids`, `token_type_ids` where the task has them, its labels.
-            Others, such as `index`, can be named in `passthrough_features`.
-        MODEL_FEATURES: what comes out: `input_ids`, `attention_mask` (1 on tokens, 0 on padding) and `token_type_ids`
-            (0 where the task has none), all int32 `[length]`; `labels` (int32, or float32 for regression), or
-            `start_positions` and `end_positions`, or `next_sentence_label`, scalars.
+        TASK_FEATURES: the features taken from the task: `input_ids`, `token_type_ids` where the task has them, its
+            labels. Others, such as `index`, can be named in `passthrough_features`.
+        MODEL_FEATURES: the features of the model: `input_ids`, `attention_mask` (1 on tokens, 0 on padding) and
+            `token_type_ids` (0 where the task has none), all int32 `[length]`; `labels` (int32, or float32 for
+            regression), or `start_positions` and `end_positions`, or `next_sentence_label`, scalars.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class EncoderFeatureConverter(seqio.FeatureConverter):
         Args:
             output_features: those of the SeqIO task or mixture.
             pad_id: the id of [PAD] in its vocabulary.
-            passthrough_features: further features of the task, to be handed on as they are.
+            passthrough_features: further features of the task, passed on unchanged.
 
         Raises:
             DataError: if the task has no `input_ids`.
@@ -76,7 +76,7 @@ class EncoderFeatureConverter(seqio.FeatureConverter):
         super().__init__(pack=False, passthrough_features=passthrough_features)
 
     def lengths(self, length: int) -> dict[str, int | None]:
-        """Gives the `task_feature_lengths` that `seqio.get_dataset` asks for.
+        """Makes the `task_feature_lengths` of `seqio.get_dataset`.
 
         Args:
             length: the number of tokens of a row.
@@ -88,7 +88,7 @@ class EncoderFeatureConverter(seqio.FeatureConverter):
         return {name: length if feature.rank else None for name, feature in features.items()}
 
     def get_model_feature_lengths(self, task_feature_lengths: Mapping[str, int | None]) -> dict[str, int | None]:
-        """Says how long the features of the model are.
+        """Computes the lengths of the features of the model.
 
         Args:
             task_feature_lengths: feature of the task -> length.

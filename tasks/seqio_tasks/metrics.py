@@ -33,7 +33,7 @@ _FUNCTIONS: Mapping[str, MetricFn] = MappingProxyType(
 
 
 def metric_fns(info: TaskInfo) -> list[MetricFn]:
-    """Gives T5's functions for the metrics of a task.
+    """Returns T5's functions for the metrics of a task.
 
     Returns:
         Functions of targets and predictions, for SeqIO's `metric_fns`, in the order of the task's metrics. Span tasks

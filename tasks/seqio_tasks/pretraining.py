@@ -14,13 +14,13 @@ from tasks.encoding import preprocessors
 from tasks.seqio_tasks import sentence_pairs
 from tasks.seqio_tasks.base import (
     batched,
-    kept_errors,
+    cached_tokenizer,
+    decode_texts,
+    keep_errors,
     make_dataset,
     mapped,
     name_digest,
     register,
-    texts_of,
-    tokenizer_of,
 )
 from tasks.sources import corpora
 
@@ -46,11 +46,11 @@ def register_pretraining(
 
     Args:
         paths: the corpora.
-        rates: how often rows are drawn from each, relative to each other.
+        rates: the frequency of rows from each corpus, relative to the others.
         vocabulary: the vocabulary of the rows.
         length: the length of a row.
-        task: which rows to make.
-        seed: decides what is random about sentence pairs.
+        task: the kind of rows.
+        seed: decides all random choices of sentence pairs.
 
     Returns:
         The name of the SeqIO mixture.
@@ -70,7 +70,7 @@ def register_pretraining(
             _register_packed(name, path, vocabulary, length)
     mixture = f"pretrain_mixture_{name_digest(names, list(rates))}"
     if mixture not in seqio.MixtureRegistry.names():
-        # Rows of the other corpora go on after one has come to its end.
+        # After the end of one corpus, rows of the others continue.
         sample = functools.partial(tf.data.Dataset.sample_from_datasets, stop_on_empty_dataset=False)
         seqio.MixtureRegistry.add(mixture, list(zip(names, rates, strict=True)), sample_fn=sample)
     return mixture
@@ -78,7 +78,7 @@ def register_pretraining(
 
 def _register_packed(name: str, path: Path, vocabulary: Vocabulary, length: int) -> None:
     """Registers the rows of one corpus: its documents, cut to length."""
-    words = tokenizer_of(vocabulary)
+    tokenizer = cached_tokenizer(vocabulary)
     outputs = {"input_ids": (tf.int32, (length,))}
 
     def parts() -> Iterator[dict[str, str]]:
@@ -86,7 +86,7 @@ def _register_packed(name: str, path: Path, vocabulary: Vocabulary, length: int)
             yield {"text": " ".join(part.sentences)}
 
     def encode(texts: np.ndarray) -> Sequence[np.ndarray]:
-        return [preprocessors.pack_documents(words, vocabulary, texts_of(texts), length)]
+        return [preprocessors.pack_documents(tokenizer, vocabulary, decode_texts(texts), length)]
 
     def source(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
         del split, shuffle_files, seed
@@ -103,7 +103,7 @@ def _register_packed(name: str, path: Path, vocabulary: Vocabulary, length: int)
 
 def _register_pairs(name: str, path: Path, vocabulary: Vocabulary, length: int, pair_seed: tuple[int, int]) -> None:
     """Registers the sentence pairs of one corpus; an example of the source is a block of documents."""
-    words = tokenizer_of(vocabulary)
+    tokenizer = cached_tokenizer(vocabulary)
     outputs = {
         "input_ids": (tf.int32, (length,)),
         "token_type_ids": (tf.uint8, (length,)),
@@ -121,7 +121,7 @@ def _register_pairs(name: str, path: Path, vocabulary: Vocabulary, length: int, 
 
     def encode(texts: np.ndarray, documents: np.ndarray, block: np.ndarray) -> Sequence[np.ndarray]:
         seeds = (*pair_seed, int(block))
-        rows = sentence_pairs.pair_rows(words, vocabulary, texts_of(texts), documents.tolist(), length, seeds)
+        rows = sentence_pairs.pair_rows(tokenizer, vocabulary, decode_texts(texts), documents.tolist(), length, seeds)
         return [rows[feature] for feature in outputs]
 
     def source(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
@@ -131,7 +131,7 @@ def _register_pairs(name: str, path: Path, vocabulary: Vocabulary, length: int, 
             "documents": tf.TensorSpec((None,), tf.int64),
             "block": tf.TensorSpec((), tf.int64),
         }
-        return tf.data.Dataset.from_generator(lambda: kept_errors(blocks()), output_signature=signature)
+        return tf.data.Dataset.from_generator(lambda: keep_errors(blocks()), output_signature=signature)
 
     register(
         name,

@@ -1,7 +1,7 @@
 """SeqIO tasks over the readers, and the one module through which the rest of the project reaches SeqIO.
 
-Each function registers what one request needs, under a name that carries a digest of everything that shapes the rows,
-and gives the name back; registering the same again does nothing.
+Each function registers the task of one request under a name with a digest of everything that shapes its rows, and
+returns the name; a second registration does nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import tensorflow as tf
 from tasks import sources
 from tasks.catalogue import TaskInfo, get_task, text_field_names
 from tasks.encoding import preprocessors, spans
-from tasks.seqio_tasks.base import batched, make_dataset, name_digest, register, rows, texts_of, tokenizer_of
+from tasks.seqio_tasks.base import batched, cached_tokenizer, decode_texts, make_dataset, name_digest, register, rows
 from tasks.seqio_tasks.metrics import metric_fns
 from tasks.seqio_tasks.pretraining import register_pretraining
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tasks.encoding.vocabulary import Vocabulary
-    from tasks.files.bad_rows import OnBadRow
+    from tasks.files.bad_rows import OnBadRow, Row
 
 __all__ = ["register_pretraining", "register_span_task", "register_task", "rows", "training_answer"]
 
@@ -48,7 +48,7 @@ def register_task(
         directory: the data root.
         vocabulary: the vocabulary of the rows.
         length: the length of a row.
-        source: which reader gives the examples (`tasks.sources`).
+        source: the reader of the examples (`tasks.sources`).
         on_bad_row: as for `tasks.files.readers.read_examples`.
 
     Returns:
@@ -60,11 +60,11 @@ def register_task(
         return registered
     fields = text_field_names(info)
     label_type = tf.float32 if info.kind == "regression" else tf.int32
-    words = tokenizer_of(vocabulary)
+    tokenizer = cached_tokenizer(vocabulary)
 
     def encode(*columns: np.ndarray) -> Sequence[np.ndarray]:
-        texts = [texts_of(column) for column in columns[: len(fields)]]
-        rows = preprocessors.encode_rows(words, vocabulary, texts[0], texts[1] if len(texts) > 1 else None, length)
+        texts = [decode_texts(column) for column in columns[: len(fields)]]
+        rows = preprocessors.encode_rows(tokenizer, vocabulary, texts[0], texts[1] if len(texts) > 1 else None, length)
         return rows["input_ids"], rows["token_type_ids"], columns[-2], columns[-1]
 
     types = {**dict.fromkeys(fields, tf.string), "label": label_type, "idx": tf.int32}
@@ -100,8 +100,8 @@ def register_span_task(
         name: its name in the catalogue.
         directory: the data root.
         vocabulary: the vocabulary of the rows.
-        config: how windows are made.
-        source: which reader gives the examples (`tasks.sources`).
+        config: lengths of the windows.
+        source: the reader of the examples (`tasks.sources`).
         on_bad_row: as for `tasks.files.readers.read_examples`.
 
     Returns:
@@ -111,7 +111,7 @@ def register_span_task(
     registered = _registered_name(info, source, directory, vocabulary, config, on_bad_row)
     if registered in seqio.TaskRegistry.names():
         return registered
-    words = tokenizer_of(vocabulary)
+    tokenizer = cached_tokenizer(vocabulary)
     length = config.length
     outputs = {
         "input_ids": (tf.int32, (length,)),
@@ -125,8 +125,10 @@ def register_span_task(
 
     def encode(question: np.ndarray, context: np.ndarray, *numbers: np.ndarray) -> Sequence[np.ndarray]:
         names = ("question", "context", "answer_start", "answer_end", "idx")
-        columns = zip(texts_of(question), texts_of(context), *numbers, strict=True)
-        rows = spans.encode_examples(words, vocabulary, [dict(zip(names, row, strict=True)) for row in columns], config)
+        columns = zip(decode_texts(question), decode_texts(context), *numbers, strict=True)
+        rows = spans.encode_examples(
+            tokenizer, vocabulary, [dict(zip(names, row, strict=True)) for row in columns], config
+        )
         return [rows[feature] for feature in outputs]
 
     types = dict.fromkeys(text_field_names(info), tf.string)
@@ -152,14 +154,14 @@ def _registered_name(
 
 
 def _examples_source(
-    source: str, info: TaskInfo, directory: Path, types: Mapping[str, Any], on_bad_row: OnBadRow
+    source: str, info: TaskInfo, directory: Path, types: Mapping[str, tf.DType], on_bad_row: OnBadRow
 ) -> seqio.FunctionDataSource:
     """Makes a data source of the reader of a task."""
 
     def dataset_fn(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
         del shuffle_files, seed
 
-        def examples() -> Iterator[dict[str, Any]]:
+        def examples() -> Iterator[Row]:
             for example in sources.read_examples(source, info, directory, split, on_bad_row):
                 if info.kind == "span":
                     example |= training_answer(example)
@@ -171,7 +173,7 @@ def _examples_source(
 
 
 def _splits(source: str, info: TaskInfo, directory: Path) -> list[str]:
-    """Lists the splits whose files are there."""
+    """Lists the splits whose files exist."""
     return [split for split in info.split_stems if sources.task_files(source, info, directory, split)]
 
 

@@ -2,14 +2,14 @@
 
 The procedure is that of `create_pretraining_data.py` in the released BERT code: sentences of a document are collected
 until a row is full, a random sentence boundary divides them into a and b, and for half of the rows b is replaced by
-sentences from another document; the sentences that b loses are used again by the next row. What is too long loses
-tokens of the longer side, each from a random end.
+sentences from another document; the sentences that b loses are used again by the next row. Pairs that are too
+long lose tokens of the longer side, each from a random end.
 
 Two things differ, because text is streamed. The other document is drawn from the same block of documents
 (`blocks_of_parts`), not from the whole corpus. Short rows are drawn row by row, so that they are 10 % of the rows; BERT
 draws once per document, which would turn whole books into short rows.
 
-Everything is a pure function of texts and seed: how many threads or processes work does not matter.
+Everything is a pure function of texts and seed; the number of threads or processes does not matter.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 RANDOM_NEXT_RATE = 0.5
 SHORT_ROW_RATE = 0.1
-# A block is what the other document is drawn from, and what lies in memory at once: some megabytes of text.
+# The other document is drawn from the same block, which is held in memory: some megabytes of text.
 PARTS_PER_BLOCK = 128
 _MAX_PARTS_PER_BLOCK = 2048
 _TEXTS_PER_BATCH = 1024
@@ -44,11 +44,11 @@ def blocks_of_parts(parts: Iterable[Part], name: str) -> Iterator[list[Part]]:
 
     Args:
         parts: the corpus.
-        name: what errors call it.
+        name: the name of the corpus in errors.
 
     Yields:
-        `PARTS_PER_BLOCK` consecutive parts or more: a block grows until it holds two documents, and what is left at the
-        end joins the last block.
+        `PARTS_PER_BLOCK` consecutive parts or more: a block grows until it holds two documents, and parts left over
+        at the end join the last block.
 
     Raises:
         DataError: if the corpus is one document, or one of its documents is too long to hold in memory.
@@ -126,7 +126,7 @@ def _token_sentences(tokenizer: Tokenizer, text: str) -> TokenSentences:
 def _pairs(
     sentences: TokenSentences, others: Sequence[TokenSentences], room: int, random: np.random.Generator
 ) -> Iterator[tuple[list[int], list[int], bool]]:
-    """Makes the pairs of one part: tokens of a, tokens of b, and whether b is random."""
+    """Makes the pairs of one part: tokens of a, tokens of b, and True where b is random."""
     position = 0
     while position < len(sentences):
         target = int(random.integers(2, room + 1)) if random.random() < SHORT_ROW_RATE else room
@@ -136,7 +136,7 @@ def _pairs(
             end += 1
         boundary = position + (int(random.integers(1, end - position)) if end - position > 1 else 1)
         first = _join(sentences[position:boundary])
-        # Draws the coin in any case; a single sentence has no continuation of its own.
+        # Draws the random number in any case; a single sentence has no continuation.
         is_random = bool(random.random() < RANDOM_NEXT_RATE) or boundary == end
         if is_random and not others:
             # All other documents of the block are stumps: there is nothing to draw from.
@@ -156,7 +156,7 @@ def _join(sentences: TokenSentences) -> list[int]:
 
 
 def _random_continuation(others: Sequence[TokenSentences], wanted: int, random: np.random.Generator) -> list[int]:
-    """Takes whole sentences from a random place on, until `wanted` tokens are there, or the part is at its end."""
+    """Takes whole sentences from a random place until there are `wanted` tokens or the part ends."""
     other = others[int(random.integers(len(others)))]
     start = int(random.integers(len(other)))
     tokens: list[int] = []

@@ -1,7 +1,7 @@
-"""Where examples come from: official files, TensorFlow Datasets or Hugging Face folders; one reader each.
+"""Sources of examples: official files, TensorFlow Datasets or Hugging Face folders; one reader each.
 
 Every source gives the same examples in the same order, apart from differences that docs/data.md lists. The `source` of
-a request says which one is read; the microworld writes official files, so `files` reads it.
+a request chooses one; the microworld writes official files, so `files` reads it.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ class Source(Protocol):
     """The functions that the module of a source has; `root` is the data root."""
 
     def task_files(self, info: TaskInfo, root: Path, split: str, /) -> tuple[Path, ...]:
-        """Lists the files that decide the content of a split; none if it is not there.
+        """Lists the files that decide the content of a split; none if it is missing.
 
         Raises:
             DataError: part of the split is missing.
         """
 
     def missing_split(self, info: TaskInfo, root: Path, split: str, /) -> DataError:
-        """Makes the error for a split that is not there: the path looked at, what it should hold, how to get it."""
+        """Makes the error for a missing split: the path that was tried, its expected content, its source."""
 
     def read_examples(self, info: TaskInfo, root: Path, split: str, on_bad_row: OnBadRow, /) -> Iterator[Row]:
         """Reads a split as `tasks.files.readers.read_examples` does.
 
-        The rows of hubs are all good, or the copy is refused: there `on_bad_row` means nothing. An error comes with the
-        first example.
+        A hub's copy with a bad row is refused, so `on_bad_row` has no effect there. An error comes with the first
+        example.
 
         Raises:
-            DataError: the split is missing or is not what it should be.
+            DataError: the split is missing or cannot be used.
         """
 
 
@@ -68,24 +68,24 @@ SOURCES: Mapping[str, Callable[[], Source]] = MappingProxyType(
 
 
 def task_files(source: str, info: TaskInfo, root: Path, split: str) -> tuple[Path, ...]:
-    """As `Source.task_files`, of the source with this name."""
+    """Calls `Source.task_files` of the source with this name."""
     return SOURCES[source]().task_files(info, root, split)
 
 
 def require_task_files(source: str, info: TaskInfo, root: Path, split: str) -> tuple[Path, ...]:
-    """As `task_files`, but raises `Source.missing_split` where there are none."""
+    """Calls `task_files`, and raises `Source.missing_split` where there are none."""
     if files := task_files(source, info, root, split):
         return files
     raise SOURCES[source]().missing_split(info, root, split)
 
 
 def read_examples(source: str, info: TaskInfo, root: Path, split: str, on_bad_row: OnBadRow = "error") -> Iterator[Row]:
-    """As `Source.read_examples`, of the source with this name."""
+    """Calls `Source.read_examples` of the source with this name."""
     return SOURCES[source]().read_examples(info, root, split, on_bad_row)
 
 
 def unprepared(source: str, tasks: Sequence[TaskInfo], root: Path, texts: Sequence[str]) -> list[str]:
-    """Lists what TensorFlow Datasets would have to download and prepare for a request.
+    """Lists the data sets that TensorFlow Datasets has to download and prepare for a request.
 
     Args:
         source: a key of `SOURCES`.

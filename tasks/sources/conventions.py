@@ -1,28 +1,31 @@
-"""How the hubs hold GLUE and SQuAD, and how their rows become examples of `tasks.files.readers.read_examples`.
+"""GLUE and SQuAD in the form of the hubs, and the conversion of their rows to examples.
 
 The hubs are TensorFlow Datasets and the Hugging Face hub. Their GLUE follows the same script, so one `HubTask` in the
-catalogue serves both:
-integer labels with -1 in test splits, `premise` and `hypothesis` in MNLI, both MNLI sets in one configuration with four
-splits. Names and label orders are those of `tensorflow_datasets` 4.9.10 (`text/glue.py`, `datasets/squad`) and of the
-hub's `nyu-mll/glue`, `rajpurkar/squad` and `rajpurkar/squad_v2`. docs/data.md says how official files differ.
+catalogue serves both: integer labels with -1 in test splits, `premise` and `hypothesis` in MNLI, both MNLI sets in one
+configuration with four splits. Names and label orders are those of `tensorflow_datasets` 4.9.10 (`text/glue.py`,
+`datasets/squad`) and of the hub's `nyu-mll/glue`, `rajpurkar/squad` and `rajpurkar/squad_v2`. docs/data.md lists the
+differences of official files.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tasks.catalogue import TASKS, HubTask, TaskInfo, text_field_names
 from tasks.system.errors import DataError
 
+if TYPE_CHECKING:
+    from tasks.files.bad_rows import Row
+
 
 def hub_task(info: TaskInfo) -> HubTask:
-    """Looks up how the hubs hold a task.
+    """Looks up a task in the form of the hubs.
 
     Raises:
-        DataError: if the catalogue does not say it.
+        DataError: if the catalogue has none for this task.
     """
     if info.hub is None:
         known = ", ".join(name for name, other in TASKS.items() if other.hub)
@@ -32,7 +35,7 @@ def hub_task(info: TaskInfo) -> HubTask:
 
 def examples(
     info: TaskInfo, split: str, rows: Iterable[Mapping[str, Any]], class_names: Sequence[str] | None, place: str
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Row]:
     """Turns rows of a hub into examples.
 
     Args:
@@ -40,11 +43,11 @@ def examples(
         split: `train`, `validation` or `test`; labels of a test split become -1, as in the official files.
         rows: column -> plain Python value, in the order of the official file. A row's position becomes its `idx`: the
             hubs' own numbers count rows of source files, some of which went to another split or were dropped.
-        class_names: what the data set itself says of its label ids; None where it says nothing.
-        place: what an error message begins with.
+        class_names: the names of the label ids in the data set; None where it has none.
+        place: the beginning of an error message.
 
     Yields:
-        Examples as `tasks.files.readers.read_examples` hands them out.
+        Examples as `tasks.files.readers.read_examples` yields them.
 
     Raises:
         DataError: on a value that is no text, no label or no answer of its context.
@@ -81,7 +84,7 @@ def _label(info: TaskInfo, task: HubTask, split: str, value: Any, ids: Sequence[
         low, high = info.label_range or (-np.inf, np.inf)
         if not isinstance(value, float | int) or not low <= value <= high:
             raise DataError(f"{place}: label is {value!r}; a number from {low:g} to {high:g} is expected")
-        # The hubs keep 3.8 as a 32-bit float; its shortest decimal form is what the official file says.
+        # The hubs keep 3.8 as a 32-bit float; its shortest decimal form is that of the official file.
         return float(str(np.float32(value)))
     if split == "test":
         return -1
@@ -98,7 +101,7 @@ def _text(row: Mapping[str, Any], column: str, place: str) -> str:
     return value
 
 
-def _span_example(row: Mapping[str, Any], index: int, place: str) -> dict[str, Any]:
+def _span_example(row: Mapping[str, Any], index: int, place: str) -> Row:
     texts = {column: _text(row, column, place) for column in ("id", "title", "question", "context")}
     answers = _answers(row.get("answers"), place)
     for answer in answers:
@@ -113,7 +116,7 @@ def _span_example(row: Mapping[str, Any], index: int, place: str) -> dict[str, A
     return {"idx": index, **texts, "answers": [] if impossible else answers, "is_impossible": impossible}
 
 
-def _answers(value: Any, place: str) -> list[dict[str, Any]]:
+def _answers(value: Any, place: str) -> list[Row]:
     """Reads answers kept as two lists (the hubs' form) or as a list of pairs (the official one)."""
     try:
         pairs = (

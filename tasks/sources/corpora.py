@@ -1,4 +1,4 @@
-"""Reads pretraining corpora as documents: lists of sentences.
+"""Readers of pretraining corpora as documents: lists of sentences.
 
 Four formats are told apart by their content: WikiExtractor output (`<doc ...>` ... `</doc>`), WikiText (` = Title = `
 headings), tar archives of one-book files, and plain text (one document per file). Corpora of a hub come from
@@ -24,11 +24,11 @@ from tasks.system.errors import DataError
 
 # A sentence ends at . ! or ?, closing quotes included, before a space and something that opens a new one ...
 _SENTENCE_END = re.compile(r"""[.!?]["'”’)\]]? (?=["'“‘(\[]?[A-Z0-9])""")
-# ... unless what ends there is an initial or one of the commonest abbreviations.
+# ... unless its last word is an initial or one of the commonest abbreviations.
 _ABBREVIATION = re.compile(r"(?:^|[\s.(])(?:[A-Z]|Mr|Mrs|Ms|Dr|St|vs|No)\. $")
 _WIKITEXT_HEADING = re.compile(r"^ ?(=(?: =)*) (\S.*\S|\S) \1 ?$")
 _HEAD_LINES = 50
-# Bounds memory where a plain file is one endless paragraph; no paragraph that somebody wrote comes near.
+# Bounds memory where a plain file is one endless paragraph; real paragraphs are far shorter.
 _MAX_PARAGRAPH_LINES = 100_000
 # A whole book at once would make a batch of millions of words, of which a request for few rows uses little.
 MAX_PART_SENTENCES = 1000
@@ -36,14 +36,11 @@ MAX_PART_SENTENCES = 1000
 
 @dataclass(frozen=True)
 class Part:
-    """Sentences of one document that follow each other; long documents come in several parts.
+    """Sentences of one document that follow each other; long documents come in several parts."""
 
-    Attributes:
-        document: the number of the document in its corpus, from 0.
-        sentences: 1 to `MAX_PART_SENTENCES` sentences.
-    """
-
+    # The number of the document in its corpus, from 0.
     document: int
+    # 1 to `MAX_PART_SENTENCES` sentences.
     sentences: list[str]
 
 
@@ -101,8 +98,8 @@ def read_parts(path: Path | str | HubCorpus) -> Iterator[Part]:
         path: a file, a folder of files, or a corpus of a hub.
 
     Yields:
-        The parts of the documents, in file order. Headings stay, as sentences of their own; the titles of WikiExtractor
-        and WikiText documents do not.
+        The parts of the documents, in file order. Headings stay, as separate sentences; the titles of WikiExtractor and
+        WikiText documents are left out.
 
     Raises:
         DataError: if there is no such file, it is no UTF-8 text, or it holds no document.

@@ -1,7 +1,8 @@
-"""Reads folders of the Hugging Face library `datasets`, with pyarrow alone.
+"""The reader of folders of the Hugging Face library `datasets`, with pyarrow alone.
 
-Two layouts are known: what `save_to_disk` writes (`train/data-00000-of-00001.arrow` beside `state.json`) and a copy of
-a repository of the hub (`train-00000-of-00001.parquet`, in the folder itself or in the subfolder that the hub uses).
+Two layouts are known: the folders that `save_to_disk` writes (`train/data-00000-of-00001.arrow` next to `state.json`)
+and a copy of a repository of the hub (`train-00000-of-00001.parquet`, in the folder itself or in the subfolder that the
+hub uses).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,7 +20,7 @@ from tasks.system.errors import DataError
 
 if TYPE_CHECKING:
     from tasks.catalogue import TaskInfo
-    from tasks.files.bad_rows import OnBadRow
+    from tasks.files.bad_rows import OnBadRow, Row
 
 # Where a repository of the hub keeps its parquet files; SQuAD's two name the folder after the configuration.
 _SUBFOLDERS = ("", "data", "plain_text", "squad_v2")
@@ -49,7 +50,7 @@ def split_files(folder: Path, split: str) -> tuple[Path, ...]:
 
 
 def digested_files(folder: Path, split: str) -> tuple[Path, ...]:
-    """Lists the files that decide the content of a split: its data files and `dataset_info.json` beside them.
+    """Lists the files that decide the content of a split: its data files and the `dataset_info.json` next to them.
 
     Returns:
         The files; none if there is no such split.
@@ -75,19 +76,19 @@ def _saved_files(folder: Path) -> tuple[Path, ...]:
     return files
 
 
-def missing(folder: Path, split: str, what: str) -> DataError:
-    """Makes the error for a split that is not there.
+def missing(folder: Path, split: str, content: str) -> DataError:
+    """Makes the error for a missing split.
 
     Args:
-        folder: the folder that was looked at.
+        folder: the folder that was searched.
         split: the split's name in it.
-        what: what the split should hold.
+        content: the expected content of the split.
 
     Returns:
-        The error, which says what is expected and how to get it.
+        The error, with the expected content and its source.
     """
     return DataError(
-        f"{folder}/{split}-00000-of-*.parquet (or {folder}/{split}/{_STATE_FILE}) is missing: it should hold {what};"
+        f"{folder}/{split}-00000-of-*.parquet (or {folder}/{split}/{_STATE_FILE}) is missing: it should hold {content};"
         f" copy the data set's repository from https://huggingface.co/datasets into {folder}, or write it there with"
         " datasets' save_to_disk()"
     )
@@ -105,20 +106,20 @@ def missing_split(info: TaskInfo, root: Path, split: str) -> DataError:
     return missing(root / task.folder, task.split(split), f"the {split} split of {info.title}")
 
 
-def read_examples(info: TaskInfo, root: Path, split: str, on_bad_row: OnBadRow = "error") -> Iterator[dict[str, Any]]:
+def read_examples(info: TaskInfo, root: Path, split: str, on_bad_row: OnBadRow = "error") -> Iterator[Row]:
     """Reads one split of a task.
 
     Args:
         info: the task.
         root: the folder that holds `glue/`, `squad/` and `squad_v2/`.
         split: `train`, `validation` or `test`.
-        on_bad_row: means nothing here; a copy with a bad row is refused.
+        on_bad_row: has no effect; a copy with a bad row is refused.
 
     Yields:
-        Examples as `tasks.files.readers.read_examples` hands them out, in the order of the official file.
+        Examples as `tasks.files.readers.read_examples` yields them, in the order of the official file.
 
     Raises:
-        DataError: if the split is missing or is not what it should be.
+        DataError: if the split is missing or cannot be used.
     """
     del on_bad_row
     task = conventions.hub_task(info)
@@ -135,13 +136,13 @@ def read_examples(info: TaskInfo, root: Path, split: str, on_bad_row: OnBadRow =
     )
 
 
-def read_texts(folder: Path, split: str, what: str) -> Iterator[str]:
+def read_texts(folder: Path, split: str, content: str) -> Iterator[str]:
     """Reads the column `text` of a split, a part at a time.
 
     Args:
         folder: the folder of a data set.
         split: the split's name in it.
-        what: what the split should hold, for the error message.
+        content: the expected content of the split, for the error message.
 
     Yields:
         One text per row.
@@ -151,7 +152,7 @@ def read_texts(folder: Path, split: str, what: str) -> Iterator[str]:
     """
     files = split_files(folder, split)
     if not files:
-        raise missing(folder, split, what)
+        raise missing(folder, split, content)
     for path in files:
         _require_columns(_schema(path), ("text",), path)
         for batch in _batches(path, ["text"]):
@@ -161,7 +162,7 @@ def read_texts(folder: Path, split: str, what: str) -> Iterator[str]:
                 yield text
 
 
-def _rows(files: Sequence[Path], columns: list[str]) -> Iterator[dict[str, Any]]:
+def _rows(files: Sequence[Path], columns: list[str]) -> Iterator[Row]:
     """Reads whole rows, by `idx` where there is one: a data set may have been shuffled before it was saved."""
     batches = [batch for path in files for batch in _batches(path, columns)]
     if not batches:

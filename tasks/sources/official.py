@@ -17,6 +17,6 @@ missing_split = missing
 
 
 def task_files(info: TaskInfo, root: Path, split: str) -> tuple[Path, ...]:
-    """Lists the files that decide the content of a split of a task; none if it is not there."""
+    """Lists the files that decide the content of a split of a task; none if it is missing."""
     files = find(info, root, split)
     return files.paths if files else ()

@@ -1,4 +1,4 @@
-"""Files of one split that is cut into numbered parts: `train-00000-of-00003.parquet`."""
+"""Files of one split in numbered parts: `train-00000-of-00003.parquet`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def complete(paths: Iterable[Path]) -> tuple[Path, ...]:
     """Checks that no part of a split is missing.
 
     Args:
-        paths: the files of one split; those without `-NNNNN-of-NNNNN` in their name are whole by themselves.
+        paths: the files of one split; those without `-NNNNN-of-NNNNN` in their name are complete alone.
 
     Returns:
         The files in the order of their numbers.
@@ -32,6 +32,8 @@ def complete(paths: Iterable[Path]) -> tuple[Path, ...]:
     wanted = set(range(max(totals)))
     if len(totals) > 1 or found != wanted or len(files) != len(wanted):
         missing = sorted(wanted - found)
-        what = f"part {missing[0]:05d} of {max(totals):05d} is missing" if missing else "parts of two copies are mixed"
-        raise DataError(f"{files[0].parent}: {what} beside {files[0].name}; copy the folder again")
+        problem = (
+            f"part {missing[0]:05d} of {max(totals):05d} is missing" if missing else "parts of two copies are mixed"
+        )
+        raise DataError(f"{files[0].parent}: {problem} next to {files[0].name}; copy the folder again")
     return files

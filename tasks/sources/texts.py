@@ -1,4 +1,4 @@
-"""Pretraining corpora that lie in a hub's form: `hf:DIR` and `tfds:NAME` among the entries of `pretrain_corpora`.
+"""Pretraining corpora in the form of a hub: `hf:DIR` and `tfds:NAME` among the entries of `pretrain_corpora`.
 
 `hf:DIR` is a Hugging Face folder, `tfds:NAME` a data set of TensorFlow Datasets, anything else a text file or folder,
 which `tasks.sources.corpora` reads. All paths are relative to the data root, which is the TFDS data directory as well.
@@ -15,22 +15,19 @@ from tasks.system.errors import DataError
 KINDS = ("hf", "tfds")
 _SPLIT = "train"
 _CONTENT = "pretraining text in the column 'text', one document a row"
-# In TFDS a data set of books, pg19, has a name of its own for it.
+# The books of pg19 have another name for it in TFDS.
 _TFDS_COLUMNS = ("text", "book_text")
 
 
 @dataclass(frozen=True)
 class HubCorpus:
-    """A corpus in a hub's form; its training split is read.
+    """A corpus in a hub's form; its training split is read."""
 
-    Attributes:
-        kind: `hf` or `tfds`.
-        root: the data root.
-        name: a folder below the root, or a TFDS name such as `wikipedia/20230601.en:1.0.0`.
-    """
-
+    # `hf` or `tfds`.
     kind: str
+    # The data root.
     root: Path
+    # A folder below the root, or a TFDS name such as `wikipedia/20230601.en:1.0.0`.
     name: str
 
     def __str__(self) -> str:
@@ -39,7 +36,7 @@ class HubCorpus:
 
 
 def find_corpus(root: Path, entry: str) -> Path | HubCorpus:
-    """Tells what an entry of `pretrain_corpora` means, without looking at the disk.
+    """Interprets an entry of `pretrain_corpora`, without a look at the disk.
 
     Args:
         root: the data root.
@@ -79,7 +76,7 @@ def read_texts(corpus: HubCorpus) -> Iterator[str]:
     """Reads a corpus, one text per document.
 
     Yields:
-        The texts, in stored order; titles, which are columns of their own, are left out.
+        The texts, in stored order; titles, which are separate columns, are left out.
 
     Raises:
         DataError: if there is no such corpus, or it has no column of texts.

@@ -1,6 +1,6 @@
-"""Reads data sets of TensorFlow Datasets, prepared below a data directory, through `seqio.TfdsDataSource`.
+"""The reader of data sets of TensorFlow Datasets below a data directory, through `seqio.TfdsDataSource`.
 
-Finding files needs nothing but the folders that TFDS lays out (`glue/cola/2.0.0/glue-train.tfrecord-00000-of-00001`),
+Finding files needs only the folders of TFDS (`glue/cola/2.0.0/glue-train.tfrecord-00000-of-00001`),
 so that a run which only reuses arrays never imports TensorFlow. Reading and preparing import it when they are called.
 """
 
@@ -19,12 +19,12 @@ from tasks.system.errors import DataError
 
 if TYPE_CHECKING:
     from tasks.catalogue import TaskInfo
-    from tasks.files.bad_rows import OnBadRow
+    from tasks.files.bad_rows import OnBadRow, Row
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*(/[\w.+-]+)*(:\d+\.\d+\.\d+)?")
 _INFO_FILE = "dataset_info.json"
 _SECONDS_TO_ANSWER = 10
-# They say how the records are decoded, so they belong to the content.
+# They decide the decoding of the records, so they belong to the content.
 _DESCRIPTION_FILES = (_INFO_FILE, "features.json")
 
 
@@ -33,13 +33,13 @@ def folder(root: Path, name: str) -> Path | None:
 
     Args:
         root: the TFDS data directory.
-        name: `data_set/config:version`; without a version the latest that is prepared counts.
+        name: `data_set/config:version`; without a version, the latest prepared one.
 
     Returns:
         Its folder, or None.
 
     Raises:
-        DataError: on what is no name of a TFDS data set.
+        DataError: if `name` is no name of a TFDS data set.
     """
     if not _NAME.fullmatch(name):
         raise DataError(f"'{name}' names no TFDS data set; expected a form such as wikipedia/20230601.en:1.0.0")
@@ -58,7 +58,7 @@ def split_files(root: Path, name: str, split: str) -> tuple[Path, ...]:
         split: the split's name in TFDS.
 
     Returns:
-        The files; none if the data set or the split is not there.
+        The files; none if the data set or the split is missing.
 
     Raises:
         DataError: if a part of the split is missing.
@@ -72,23 +72,23 @@ def split_files(root: Path, name: str, split: str) -> tuple[Path, ...]:
     return (*records, *(place / file for file in _DESCRIPTION_FILES if (place / file).is_file()))
 
 
-def missing(root: Path, name: str, split: str, what: str, why: str = "") -> DataError:
-    """Makes the error for a split that is not there.
+def missing(root: Path, name: str, split: str, content: str, reason: str = "") -> DataError:
+    """Makes the error for a missing split.
 
     Args:
         root: the TFDS data directory.
         name: `data_set/config:version`.
         split: the split's name in TFDS.
-        what: what the split should hold.
-        why: what went wrong when it was to be prepared.
+        content: the expected content of the split.
+        reason: the failure of preparing it, in brackets.
 
     Returns:
-        The error, which says what is expected and how to get it.
+        The error, with the expected content and its source.
     """
     stem, _, version = name.partition(":")
     return DataError(
-        f"{root / stem / (version or 'VERSION')}/{stem.split('/')[0]}-{split}.* is missing: it should hold {what},"
-        f" prepared by TFDS{why}; where there is a network, run: tfds build {name} --data_dir={root}"
+        f"{root / stem / (version or 'VERSION')}/{stem.split('/')[0]}-{split}.* is missing: it should hold {content},"
+        f" prepared by TFDS{reason}; where there is a network, run: tfds build {name} --data_dir={root}"
     )
 
 
@@ -141,29 +141,28 @@ def _require_network(urls: Iterable[str]) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    """Says what was at the root of a failure, briefly: TFDS wraps errors in pages of advice."""
+    """Shortens a failure to the first line of its root cause: TFDS wraps errors in pages of advice."""
     while error.__cause__ is not None:
         error = error.__cause__
     text = str(error).strip()
     return f"{type(error).__name__}: {text.splitlines()[0][:200] if text else ''}"
 
 
-def read_examples(info: TaskInfo, root: Path, split: str, on_bad_row: OnBadRow = "error") -> Iterator[dict[str, Any]]:
+def read_examples(info: TaskInfo, root: Path, split: str, on_bad_row: OnBadRow = "error") -> Iterator[Row]:
     """Reads one split of a task.
 
     Args:
         info: the task.
         root: the TFDS data directory.
         split: `train`, `validation` or `test`.
-        on_bad_row: means nothing here; a copy with a bad row is refused.
+        on_bad_row: has no effect; a copy with a bad row is refused.
 
     Yields:
-        Examples as `tasks.files.readers.read_examples` hands them out. TFDS stores examples in an order of its own.
-        GLUE comes back in the order of the official file, by `idx`; SQuAD has no such number in TFDS and comes in the
-        order of `id`.
+        Examples as `tasks.files.readers.read_examples` yields them. TFDS stores examples in another order: GLUE is
+        sorted by `idx` to the order of the official file; SQuAD has no such number in TFDS and is sorted by `id`.
 
     Raises:
-        DataError: if the split is missing or is not what it should be.
+        DataError: if the split is missing or cannot be used.
     """
     del on_bad_row
     task = conventions.hub_task(info)
@@ -180,7 +179,7 @@ def read_examples(info: TaskInfo, root: Path, split: str, on_bad_row: OnBadRow =
     yield from conventions.examples(info, split, rows, _class_names(root, task.tfds), place)
 
 
-def read_rows(root: Path, name: str, split: str) -> Iterator[dict[str, Any]]:
+def read_rows(root: Path, name: str, split: str) -> Iterator[Row]:
     """Reads a split in the order in which TFDS stores it.
 
     Args:
@@ -210,7 +209,7 @@ def read_rows(root: Path, name: str, split: str) -> Iterator[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """Turns what TensorFlow hands out into text, numbers, lists and dictionaries."""
+    """Converts values of TensorFlow to text, numbers, lists and dictionaries."""
     if isinstance(value, bytes):
         return value.decode()
     if isinstance(value, dict):

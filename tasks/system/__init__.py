@@ -1,1 +1,1 @@
-"""Processes, locks, files, messages: standard library only, for every other module."""
+"""Processes, locks, files and messages, for every other module; standard library only."""

@@ -1,4 +1,4 @@
-"""Writes files that a reader, even after a crash, sees with the old content or the new one and nothing between."""
+"""Atomic writing: even after a crash, a reader finds the old content of a file or the new one."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file atomically, with its folder; a file that holds the content already is left alone.
+    """Writes a file atomically, with its folder; a file that has the content already is not touched.
 
-    A process that is killed meanwhile leaves `.NAME-` and eight hexadecimal digits beside it.
+    A process that is killed meanwhile leaves a file `.NAME-` with eight hexadecimal digits next to it.
     """
     if path.is_file() and path.read_bytes() == content:
         return

@@ -26,12 +26,12 @@ class ChildError(StageError):
 
 
 def module_command(module: str) -> tuple[str, ...]:
-    """The command that runs a module of this checkout."""
+    """Makes the command that runs a module of this checkout."""
     return (sys.executable, "-m", module)
 
 
 def child_environment(base: Mapping[str, str], **variables: str) -> dict[str, str]:
-    """An environment in which a child finds the modules of this checkout, wherever it runs."""
+    """Makes an environment in which a child finds the modules of this checkout, in any folder."""
     paths = filter(None, [str(REPOSITORY), base.get("PYTHONPATH")])
     return {**base, **variables, "PYTHONPATH": os.pathsep.join(paths)}
 
@@ -42,9 +42,9 @@ class ChildProcess:
     def __init__(
         self, command: Sequence[str], environment: Mapping[str, str], name: str, directory: Path | None = REPOSITORY
     ) -> None:
-        """Starts it in a folder (None: that of this process); `name` says for messages what it does: `compiling`."""
+        """Starts it in a folder (None: that of this process); `name` is its task in messages, such as `compiling`."""
         self._name = name
-        # Libraries write there as they like; it is shown only where the child dies.
+        # Libraries write to it freely; it is shown only where the child dies.
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._log}
         self._process = subprocess.Popen(
@@ -61,12 +61,12 @@ class ChildProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """True while it runs."""
         return self._process.poll() is None
 
     def send(self, text: str, *, last: bool = True) -> None:
         """Writes to its standard input, and closes that after the last text."""
-        # A child that ended reads nothing; why it ended is told where its answer is read.
+        # A child that ended reads nothing; reading its answer raises the reason.
         with suppress(BrokenPipeError):
             self._stdin.write(text)
             self._stdin.flush()
@@ -87,7 +87,7 @@ class ChildProcess:
             raise self.death()
         return answer
 
-    def ask(self, request: Any, timeout_s: float, late: str) -> dict[str, Any]:
+    def ask(self, request: object, timeout_s: float, late: str) -> dict[str, Any]:
         """Sends a line and reads one, as `output` does.
 
         Raises:
@@ -111,7 +111,7 @@ class ChildProcess:
             raise self.death()
 
     def death(self) -> ChildError:
-        """Waits for its end, and says with its last words how it ended."""
+        """Waits for its end, and makes the error with its exit code and the last line of its log."""
         code = self._process.wait()
         self._log.seek(0)
         log = self._log.read().strip()

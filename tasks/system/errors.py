@@ -1,18 +1,20 @@
-"""The two families of errors, the exit codes of commands, and the words that messages share."""
+"""The two families of errors, the exit codes of commands, and the wording that messages share."""
 
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-# Exit codes of every command; 0 means that all that was asked for ended well.
-FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+# Exit codes of every command; 0 is success of all that was asked for. The last two are those of a shell after a signal,
+# 128 plus its number: SIGINT for an interrupt, SIGPIPE where nobody reads standard output any more.
+FAILED, BAD_INPUT, INTERRUPTED, CLOSED_PIPE = 1, 2, 130, 141
 
 
 class InputError(ValueError):
-    """Input that cannot be used: the message is one line that names the place, the value and what is accepted."""
+    """Input that cannot be used: the message is one line with the place, the value and the accepted values."""
 
     def __init__(self, message: str) -> None:
         """Keeps the message on one line of printable characters, so that a command can print it as it is."""
@@ -24,22 +26,30 @@ class DataError(InputError):
 
 
 class StageError(RuntimeError):
-    """Work that began and could not end; the message is one line, and the same command tries again."""
+    """Work that began and failed; the message is one line, and the same command tries again."""
 
 
 def run_command(work: Callable[[], int]) -> int:
-    """Runs a command, and says in one line on standard error what it could not use or do.
+    """Runs a command and prints its error as one line on standard error.
 
-    Any other exception is a defect, and goes on to its traceback.
+    A closed pipe on standard output (`| head`) ends the command without a message. Any other exception is a defect and
+    shows its traceback.
 
     Args:
         work: the command; returns its exit code.
 
     Returns:
-        The exit code: `BAD_INPUT` after an `InputError`, `FAILED` after a `StageError`.
+        The exit code: `BAD_INPUT` after an `InputError`, `FAILED` after a `StageError`, `CLOSED_PIPE` after a
+        `BrokenPipeError`.
     """
     try:
-        return work()
+        code = work()
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Python flushes standard output once more when it exits, which would fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED_PIPE
     except (InputError, StageError) as error:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         return BAD_INPUT if isinstance(error, InputError) else FAILED
@@ -47,20 +57,22 @@ def run_command(work: Callable[[], int]) -> int:
 
 @contextmanager
 def named_files() -> Iterator[None]:
-    """Makes an `InputError` of the system's refusal to read or write what a command line names."""
+    """Turns the system's refusal to read or write a file of the command line into an `InputError`."""
     try:
         yield
+    except BrokenPipeError:
+        raise  # standard output, which is no file of the command line
     except OSError as error:
         raise InputError(str(error)) from error
 
 
 def one_line(text: str) -> str:
-    """A text on one line; characters that do not print are escaped."""
+    """Puts a text on one line; characters that do not print are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
 
 
 def shown(value: object, limit: int = 80) -> str:
-    """The text of a value for a message, or its beginning and `...`: a cell of a file may be a megabyte long."""
+    """Shortens the text of a value for a message with `...`: a cell of a file may be a megabyte long."""
     text = str(value)
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
@@ -79,6 +91,6 @@ def nearest_match_hint(name: str, known: Iterable[str]) -> str:
 
 
 def _similar(name: str, known: Iterable[str], count: int) -> list[str]:
-    """The most similar of the known names, whatever their case, best first."""
+    """Lists the most similar known names, best first; letter case does not count."""
     by_lower = {k.lower(): k for k in sorted(known, reverse=True)}
     return [by_lower[close] for close in difflib.get_close_matches(name.lower(), by_lower, n=count, cutoff=0.6)]

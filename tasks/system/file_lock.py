@@ -1,7 +1,7 @@
-"""File locks: who runs, who builds, who reads, and what nobody needs any more.
+"""File locks: for running, building and reading, and for removing unused folders.
 
-All are `flock` locks: the kernel drops them when a process ends, however it ends, so that a killed process never leaves
-a lock behind. On file systems that know no such locks everything goes on without them, and nothing is cleaned up.
+All are `flock` locks: the kernel releases them at the end of a process, so that a killed process never leaves a lock
+behind. On file systems without such locks everything works without them, and nothing is cleaned up.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ def try_lock(file: IO[str] | int) -> bool:
     """Takes the exclusive lock of an open file or folder.
 
     Args:
-      file: the file, or the descriptor of one; the lock lasts until it is closed.
+        file: the file, or the descriptor of one; the lock lasts until it is closed.
 
     Returns:
-      False where another process holds it, or where the file system knows no locks.
+        False where another process holds it, or where the file system has no locks.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -35,7 +35,7 @@ def try_lock(file: IO[str] | int) -> bool:
 
 
 @contextmanager
-def one_builder(folder: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+def builder_lock(folder: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Lets one process at a time build in a folder; the others wait for it.
 
     Args:
@@ -43,11 +43,11 @@ def one_builder(folder: Path, waiting: Callable[[], None] = lambda: None) -> Ite
         waiting: called once if another process holds the lock.
 
     Yields:
-        When this process holds the lock.
+        With the lock held.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        # Where nothing may be written, nothing is built: what is there can be used without a lock.
+        # Without permission to write nothing is built, and existing folders can be used without a lock.
         with suppress(OSError):
             file = stack.enter_context((folder / LOCK_FILE).open("w"))
             try:
@@ -59,14 +59,14 @@ def one_builder(folder: Path, waiting: Callable[[], None] = lambda: None) -> Ite
 
 
 @contextmanager
-def held_alone(directory: Path) -> Iterator[None]:
-    """Marks a directory as one that a live process builds.
+def exclusive_lock(directory: Path) -> Iterator[None]:
+    """Locks a directory while this process builds it.
 
     Args:
         directory: an existing directory.
 
     Yields:
-        Once, with the mark set.
+        With the lock held.
     """
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -77,8 +77,8 @@ def held_alone(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def hold(directory: Path, reader: object) -> None:
-    """Marks a directory as read for as long as an object lives (at most as long as the process).
+def hold_shared_lock(directory: Path, reader: object) -> None:
+    """Locks a directory for reading as long as an object lives (at most as long as the process).
 
     Args:
         directory: the directory.
@@ -94,7 +94,7 @@ def remove_unused(directory: Path) -> bool:
     """Removes a directory unless a live process holds it.
 
     Returns:
-        Whether it was removed.
+        True where it was removed.
     """
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)

@@ -1,4 +1,4 @@
-"""Progress bars on a terminal, one for each long step that is going on."""
+"""Progress bars on a terminal, one for each long step in progress."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# Name of the step, how much is done, of how much (None where nobody can tell), and words that stand beside the bar.
+# Name of the step, the work done, all of its work (None where it is unknown), and the text next to the bar.
 Show = Callable[[str, float, float | None, str], None]
 
 
 @contextmanager
 def display() -> Iterator[Show | None]:
-    """Gives a function that shows bars if standard error is a terminal, else None.
+    """Yields a function that shows bars if standard error is a terminal, else None.
 
     Yields:
-        A `Show`, which any thread may call: draws the bar of a step, and takes it away where all is done. The
-        terminal is left alone while there is no bar, so that others may draw.
+        A `Show`, which any thread may call: draws the bar of a step, and removes it where all is done. Without a bar
+        the terminal is not touched, so that others may draw.
     """
     if not sys.stderr.isatty():
         yield None
@@ -26,20 +26,20 @@ def display() -> Iterator[Show | None]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[words]}"))
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"))
     lock, shown = threading.Lock(), dict[str, TaskID]()
     # Lines on standard output that goes to a file stay there.
     options: dict[str, Any] = {"transient": True, "redirect_stdout": sys.stdout.isatty()}
     bars = Progress(*columns, console=Console(stderr=True), **options)
 
-    def show(name: str, done: float, total: float | None, words: str) -> None:
+    def show(name: str, done: float, total: float | None, text: str) -> None:
         with lock:
             if total is None or done < total:
                 if not shown:
                     bars.start()
                 if name not in shown:
-                    shown[name] = bars.add_task(name, total=total, words=words)
-                bars.update(shown[name], completed=done, words=words)
+                    shown[name] = bars.add_task(name, total=total, text=text)
+                bars.update(shown[name], completed=done, text=text)
             elif name in shown:
                 bars.remove_task(shown.pop(name))
                 if not shown:

@@ -134,6 +134,8 @@ def test_list_prints_every_baseline(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     assert all(name in printed for name in ALL)
     assert "24.58M" in printed
+    licences = {line.split()[0]: line.split()[-2] for line in printed.splitlines()[1:-1]}
+    assert licences == {name: baseline.licence or "-" for name, baseline in ALL.items()}
 
 
 def test_import_keeps_the_parameters(

@@ -1,4 +1,4 @@
-"""Records and a search history by hand, for the tests of the leaderboard."""
+"""Hand-made records and search histories for the tests of the leaderboard."""
 
 from __future__ import annotations
 

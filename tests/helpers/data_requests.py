@@ -1,4 +1,4 @@
-"""Requests of the data stage with few words."""
+"""Short requests of the data stage."""
 
 import dataclasses
 from typing import Any
@@ -8,5 +8,5 @@ from tasks.materialize.request import MaterializeRequest
 
 
 def data_request(**values: Any) -> MaterializeRequest:
-    """A request with the defaults of `DataConfig`, but without a file of validation text; nothing is checked."""
+    """Makes a request with the defaults of `DataConfig`, but without a file of validation text; nothing is checked."""
     return dataclasses.replace(DataConfig(pretrain_validation="").request(), **values)

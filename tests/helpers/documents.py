@@ -8,7 +8,7 @@ from tasks.sources.texts import HubCorpus
 
 
 def read_documents(path: Path | str | HubCorpus) -> Iterator[list[str]]:
-    """The sentences of each document of a corpus, in file order, put together from its parts."""
+    """Yields the sentences of each document of a corpus, in file order, joined from its parts."""
     sentences: list[str] = []
     current = 0
     for part in read_parts(path):

@@ -8,7 +8,7 @@ from benchmark.config import EncoderConfig
 
 
 def small_encoder(**changes: Any) -> EncoderConfig:
-    """A MobileBERT of one layer and 40 words, whose values are large enough to matter, with changes."""
+    """Makes a MobileBERT of one layer and 40 tokens, with start values large enough to matter, and with changes."""
     values: dict[str, Any] = {
         "vocab_size": 40,
         "embedding_size": 8,

@@ -1,4 +1,4 @@
-"""A small pretraining in a process of its own, for the tests that kill it.
+"""A small pretraining in a separate process, for the tests that kill it.
 
 `python fit_child.py DIRECTORY KILL_AT`: the process kills itself, by SIGKILL, at the `KILL_AT`-th moment (0: never) at
 which it asks for a batch or is about to change something below DIRECTORY. At its end it prints the digest of the
@@ -15,12 +15,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# What Python is about to do with files; threads of orbax are seen too.
+# Audit events of Python before it changes files; threads of orbax raise them too.
 CHANGES = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree")
 
 
 def main(directory: Path, kill_at: int) -> None:
-    """Trains."""
+    """Trains, and prints the digest of the parameters and the number of moments."""
     import jax
     import numpy as np
 

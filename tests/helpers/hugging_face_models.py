@@ -1,4 +1,4 @@
-"""Small models whose files tests write and read as `transformers` has them."""
+"""Small models whose files tests write and read in the form of `transformers`."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ LABELS = 3
 
 
 def plain(**values: Any) -> EncoderConfig:
-    """A small BERT."""
+    """Makes the configuration of a small BERT."""
     small: dict[str, Any] = {
         "vocab_size": 50,
         "embedding_size": 24,
@@ -33,7 +33,7 @@ def plain(**values: Any) -> EncoderConfig:
 
 
 def random_parameters(config: EncoderConfig, head: str, seed: int = 0) -> dict[str, Any]:
-    """Parameters large enough to make every part matter; norms near 1."""
+    """Draws parameters large enough to make every part matter; norms near 1."""
     heads = [head] if head else []
     # DistilBERT's pooler belongs to its classifier, BERT's and MobileBERT's to the encoder.
     pooled = ("classifier",) if config.pooler == "relu" else ("", "classifier", "next_sentence")

@@ -1,4 +1,4 @@
-"""What tests of latency share: architectures and inputs as small as they can be."""
+"""The smallest possible architectures and inputs for tests of latency."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from tests.helpers.encoders import small_encoder
 TINY = small_encoder(
     vocab_size=20, hidden_size=8, num_attention_heads=1, intermediate_size=8, max_position_embeddings=8
 )
-# What ONNX can express: BERT's layer.
+# ONNX can express BERT's layer alone.
 PLAIN = small_encoder(
     vocab_size=20,
     embedding_size=8,

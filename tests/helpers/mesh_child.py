@@ -1,8 +1,8 @@
 """Pretrains a tiny teacher and distils a tiny student on one mesh after another; test_mesh starts it as a process.
 
 Arguments: a folder for the results, and a JSON object that names for each mesh ("4x2": data x model) what to do on it.
-With JAX_COORDINATOR_ADDRESS in the environment it joins the other processes first. What is to be compared is left in
-the folder as checkpoints; facts about how it came about are left as JSON, by each process its own.
+With JAX_COORDINATOR_ADDRESS in the environment it joins the other processes first. Results to compare are
+left in the folder as checkpoints; each process leaves facts about the work as JSON.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Recorded:
 
 
 def token_ids() -> np.ndarray:
-    """`[CLS] tokens [SEP]` rows of two lengths."""
+    """Makes `[CLS] tokens [SEP]` rows of two lengths."""
     ids = np.random.default_rng(0).integers(5, STUDENT.vocab_size, (NUM_ROWS, 12)).astype(np.int32)
     ids[:, 0], ids[:, -1], ids[::3, 9:] = 2, 3, 0
     return ids
@@ -113,14 +113,14 @@ def traced(module: ModuleType) -> list[int]:
 
 
 def parts(tree: Any) -> Any:
-    """Shape of what one device holds of each array."""
+    """Returns the shape of the part of each array that one device holds."""
     import jax
 
     return {jax.tree_util.keystr(p): x.addressable_shards[0].data.shape for p, x in jax.tree.leaves_with_path(tree)}
 
 
 def lies(tree: Any, mesh: Any) -> bool:
-    """Whether all arrays lie as the rules want it."""
+    """Returns True where the sharding of all arrays follows the rules."""
     import jax
 
     from benchmark.training.partitioning import shardings
@@ -130,7 +130,7 @@ def lies(tree: Any, mesh: Any) -> bool:
 
 
 def on_host(tree: Any) -> Any:
-    """Whole arrays where this process has all parts: orbax compiles a program for each part that it writes."""
+    """Gathers arrays where this process has all parts: orbax compiles a program for each part that it writes."""
     import jax
 
     return jax.tree.map(lambda x: np.asarray(x) if x.is_fully_addressable else x, tree)
@@ -225,7 +225,7 @@ def do(mesh_name: str, work: list[str], out: Path) -> dict[str, Any]:
 
 
 def cooperate(out: Path) -> dict[str, Any]:
-    """What processes decide and do together, apart from training."""
+    """Agrees, works one at a time and waits together with the other processes, without training."""
     me, count = distributed.process_index(), distributed.process_count()
     done: list[Any] = []
 

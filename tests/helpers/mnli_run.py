@@ -20,7 +20,7 @@ from tests.helpers.encoders import small_encoder
 TINY = REPOSITORY / "tests" / "e2e" / "tiny.gin"
 MNLI, MISMATCHED, AX = "glue_mnli_matched_v1", "glue_mnli_mismatched_v1", "glue_ax_v1"
 ENCODER = small_encoder()
-# So many that four epochs teach every start what stands in the rows; 96 rows left one in four at chance.
+# Enough that four epochs teach the label from every seed; with 96 rows, one seed in four stayed at chance.
 TRAIN_ROWS = 384
 
 
@@ -43,7 +43,7 @@ def write_rows(directory: Path, count: int, labelled: bool, seed: int, used: int
 
 
 def make_run(workdir: Path, ax_split: str) -> tuple[Run, SystemPlan]:
-    """A run after its distillation: arrays, and one system with random parameters."""
+    """Makes a run after its distillation: arrays, and one system with random parameters."""
     data = workdir / "data"
     tasks = {
         MNLI: {

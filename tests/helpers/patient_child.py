@@ -1,4 +1,4 @@
-"""A process that says who it is and then waits, for a test of what ends it."""
+"""A process that writes its id and then waits, for the test of its end."""
 
 import os
 import time

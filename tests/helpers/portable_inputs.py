@@ -1,4 +1,4 @@
-"""What the programs of `tests.helpers.portable_programs` compute with: rows, architectures, digests of plain values."""
+"""Inputs of the programs of `tests.helpers.portable_programs`: rows, architectures, digests of plain values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def special(vocab_size: int = 200) -> Any:
 
 
 def token_rows(count: int, length: int, vocab_size: int = 200, *, pairs: bool = False) -> Any:
-    """`[CLS] tokens [SEP]` rows, full or padded; with `pairs` in two parts, and a label."""
+    """Makes `[CLS] tokens [SEP]` rows, full or padded; with `pairs` in two parts, and a label."""
     import numpy as np
 
     from tasks.arrays.token_arrays import TokenArrays
@@ -40,7 +40,7 @@ def token_rows(count: int, length: int, vocab_size: int = 200, *, pairs: bool = 
 
 
 def plain(**changes: Any) -> Any:
-    """A plain BERT of two layers, as the teacher of the micro track but narrower."""
+    """Makes a plain BERT of two layers, as the teacher of the micro track but narrower."""
     from benchmark.config import EncoderConfig
 
     values: dict[str, Any] = {
@@ -63,7 +63,7 @@ def plain(**changes: Any) -> Any:
 
 
 def bottleneck(**changes: Any) -> Any:
-    """A student in MobileBERT's form."""
+    """Makes a student in MobileBERT's form."""
     return plain(
         **{
             "hidden_size": 48,

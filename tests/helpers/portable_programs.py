@@ -1,4 +1,4 @@
-"""Small programs of each kind that leads to a score, and the digests of what they compute.
+"""Small programs of each kind that leads to a score, and the digests of their results.
 
 `python -m tests.helpers.portable_programs` runs them under portable numerics and compares with
 `tests/data/portable_digests.json`; `--write` makes that file. Names after it choose among the programs. Every x86-64
@@ -23,7 +23,7 @@ from tests.helpers.portable_inputs import bottleneck, bytes_digest, json_digest,
 
 FILE = REPOSITORY / "tests" / "data" / "portable_digests.json"
 REDUCTION_THREADS = 2
-# What an emulated processor computes within a minute or two.
+# Programs that an emulated processor finishes within a minute or two.
 SMALLEST = "operations"
 
 PROGRAMS: dict[str, Callable[[], dict[str, str]]] = {}
@@ -60,7 +60,7 @@ def trained_digests(encoder: Any, rows: Any, **options: Any) -> dict[str, str]:
 
 @program
 def microworld() -> dict[str, str]:
-    """The embedded data, and a vocabulary trained on it."""
+    """Generates the embedded data, and trains a vocabulary on it."""
     from tasks import microworld as world
     from tasks.encoding import vocabulary
 
@@ -87,7 +87,7 @@ def masking() -> dict[str, str]:
 
 @program
 def operations() -> dict[str, str]:
-    """One program of the operations that processors like to compute each in its own way."""
+    """Runs one program of the operations that processors often compute differently."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -129,13 +129,13 @@ def pretrain_plain() -> dict[str, str]:
 
 @program
 def pretrain_bottleneck_pairs() -> dict[str, str]:
-    """MobileBERT's form, masked LM and next sentence."""
+    """Pretrains MobileBERT's form with masked LM and next sentence."""
     return trained_digests(bottleneck(pooler="tanh"), token_rows(32, 32, pairs=True))
 
 
 @program
 def pretrain_wide() -> dict[str, str]:
-    """A layer of MiniLM's width: products with a thousand summands and more."""
+    """Pretrains a layer of MiniLM's width: products with a thousand summands and more."""
     wide = plain(
         embedding_size=384,
         hidden_size=384,
@@ -159,7 +159,7 @@ def pretrain_bfloat16() -> dict[str, str]:
 
 
 def distilled(name: str, student: Any, **changes: Any) -> dict[str, str]:
-    """A few steps of each phase of a shipped recipe."""
+    """Distils with a few steps of each phase of a shipped recipe."""
     from benchmark.distillation.distill import distill
     from benchmark.distillation.teacher_cache import Teacher
     from benchmark.evaluation.masked_lm import evaluate_masked_lm
@@ -247,7 +247,7 @@ def finetune_spans() -> dict[str, str]:
 
 @program
 def distill_task() -> dict[str, str]:
-    """Both phases of a task-specific distillation, on rows augmented by the teacher's masked LM."""
+    """Runs both phases of a task-specific distillation, on rows augmented by the teacher's masked LM."""
     import numpy as np
 
     from benchmark.config import OptimizerConfig, TaskDistillConfig, TaskPhaseConfig
@@ -298,7 +298,7 @@ def distill_task() -> dict[str, str]:
 
 @program
 def suggestions() -> dict[str, str]:
-    """The points that a search by Ax proposes, from made-up accuracies."""
+    """Lists the points that a search by Ax proposes, from made-up accuracies."""
     from benchmark.search import expected_gain
     from benchmark.search.problem import Observation
     from tests.helpers.search_problems import toy_transformer

@@ -1,4 +1,4 @@
-"""Prints what a search proposes on fixed histories, hyperparameters and digests behind it; a process of its own.
+"""Proposals of a search on fixed histories, with hyperparameters and digests, printed by a separate process.
 
 The parent sets which kernels the process's linear algebra and elementary functions use.
 """
@@ -27,7 +27,7 @@ def histories(known: Known, sizes: tuple[int, ...]) -> list[list[Observation]]:
 
 
 def proposals() -> tuple[list[list[int]], list[list[float]]]:
-    """What is proposed, batches with running points and the course of two searches; all fitted hyperparameters."""
+    """Collects proposals, batches with running points, the course of two searches, and fitted hyperparameters."""
     proposed, logs = [], []
     process_module: Any = gaussian_process
     fit = process_module.fit

@@ -90,7 +90,7 @@ SCALED = ("hidden_size", "intra_bottleneck_size", "intermediate_size")
 def flash_table() -> dict[tuple[int, ...], dict[str, float]]:
     """Recorded accuracies of flash distillations, and the TPU compiler's `latency_s` of the students at full width.
 
-    The keys are the values of `FIELDS`, at full width. How both were made stands in gin/search/flash_table.gin and
+    The keys are the values of `FIELDS`, at full width. gin/search/flash_table.gin describes the making of both, and
     docs/hardware.md.
     """
 
@@ -202,7 +202,7 @@ def hypervolume_share(known: Known, observations: Sequence[Observation]) -> floa
 
 @dataclass(frozen=True)
 class Solved:
-    """What a search found: observations in order, hypervolume share after each, seconds for each suggestion."""
+    """The result of a search: observations in order, hypervolume share after each, seconds for each suggestion."""
 
     observations: list[Observation]
     shares: list[float]

@@ -45,18 +45,18 @@ def quiet(line: str) -> None:
 
 
 def threads(evaluate: Callable[[EncoderConfig, int], dict[str, float]]) -> LocalExecutor:
-    """An executor that evaluates two trials at a time."""
+    """Makes an executor that evaluates two trials at a time."""
     return LocalExecutor(lambda job: evaluate(encoder_from_dict(job["encoder"]), job["number"]), 2)
 
 
 def accuracy(encoder: EncoderConfig, number: int = 0) -> dict[str, float]:
-    """What a fake trial finds: larger students are better, with a ripple; trial numbers do not matter."""
+    """Returns the accuracy of a fake trial: larger students are better, with a ripple, for any trial number."""
     ripple = int(architecture_hash(encoder)[:2], 16) / 256
     return {"accuracy": 10.0 + num_parameters(encoder) / 1000 + ripple, "accuracy_stderr": 0.5, "loss": 1.0}
 
 
 def stable(path: Path) -> list[Any]:
-    """The journal without what depends on the clock."""
+    """Returns the journal without the values that depend on the clock."""
     entries = [json.loads(line) for line in path.read_text().splitlines()]
     for entry in entries:
         for name in ("seconds", "suggest_seconds", "compile_seconds"):

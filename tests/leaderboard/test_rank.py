@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from benchmark.records.record import Record, RecordError
 from leaderboard import rank
 from leaderboard.board import board_data, distribution, task_label
-from leaderboard.rank import Estimate, LatencyGroup, TaskKey
+from leaderboard.rank import LatencyGroup, ScoreEstimate, TaskKey
 from tests.helpers.board_records import make_block, make_record, make_task
 
 _NUMBERS = st.sampled_from([0.0, 1.0, 1.5, 2.0, 7.0]) | st.floats(-100, 100)
@@ -35,14 +35,14 @@ def test_the_front_is_exactly_what_nothing_dominates(points: dict[str, Any], gen
 
 
 _ESTIMATES = st.builds(
-    lambda value, half: Estimate(value, None if half is None else (value - half, value + half)),
+    lambda value, half: ScoreEstimate(value, None if half is None else (value - half, value + half)),
     st.floats(0, 100),
     st.none() | st.floats(0, 20),
 )
 
 
 @given(st.dictionaries(st.text("abcdef", min_size=1), _ESTIMATES))
-def test_places_follow_scores_and_ties_overlap_their_leader(scores: dict[str, Estimate]) -> None:
+def test_places_follow_scores_and_ties_overlap_their_leader(scores: dict[str, ScoreEstimate]) -> None:
     places = rank.tie_places(scores)
     assert set(places) == set(scores)
     order = sorted(scores, key=lambda name: (-scores[name].value, name))
@@ -57,8 +57,8 @@ def test_places_follow_scores_and_ties_overlap_their_leader(scores: dict[str, Es
 
 
 def test_places_by_hand() -> None:
-    scores = {"a": Estimate(80, (78, 82)), "b": Estimate(77, (75, 79)), "c": Estimate(74, (73, 75.5))}
-    places = rank.tie_places(scores | {"d": Estimate(60)})
+    scores = {"a": ScoreEstimate(80, (78, 82)), "b": ScoreEstimate(77, (75, 79)), "c": ScoreEstimate(74, (73, 75.5))}
+    places = rank.tie_places(scores | {"d": ScoreEstimate(60)})
     # b overlaps a; c overlaps b but not the leader a, so it leads the next group.
     assert {name: (p.rank, p.tied) for name, p in places.items()} == {
         "a": (1, True),
@@ -70,9 +70,9 @@ def test_places_by_hand() -> None:
 
 def test_the_mean_adds_errors_in_quadrature() -> None:
     a, b = TaskKey("a", "v", "m"), TaskKey("b", "v", "m")
-    scores = {a: Estimate(80.0, (77.0, 83.0)), b: Estimate(60.0, (56.0, 64.0))}
-    assert rank.mean_estimate(scores, [a, b]) == Estimate(70.0, (67.5, 72.5))
-    assert rank.mean_estimate(scores | {b: Estimate(60.0)}, [a, b]) == Estimate(70.0, None)
+    scores = {a: ScoreEstimate(80.0, (77.0, 83.0)), b: ScoreEstimate(60.0, (56.0, 64.0))}
+    assert rank.mean_estimate(scores, [a, b]) == ScoreEstimate(70.0, (67.5, 72.5))
+    assert rank.mean_estimate(scores | {b: ScoreEstimate(60.0)}, [a, b]) == ScoreEstimate(70.0, None)
     assert rank.mean_estimate({a: scores[a]}, [a, b]) is None
     assert rank.mean_estimate(scores, []) is None
 
@@ -111,9 +111,9 @@ def test_scores_of_other_splits_and_latencies_of_other_conditions_are_never_mixe
     assert len({q["label"] for q in data["qualities"]}) == len(data["qualities"]), "labels tell the splits apart"
     key = TaskKey("glue_sst2_v1", "validation", "accuracy").key
     first = data["groups"][0]["key"]
-    assert first == LatencyGroup.of(make_block()).key, "the group with most systems comes first"
+    assert first == LatencyGroup.from_block(make_block()).key, "the group with most systems comes first"
     assert data["fronts"][first]["latency"][key] == ["a"]
-    other = LatencyGroup.of(make_block(batch_size=8)).key
+    other = LatencyGroup.from_block(make_block(batch_size=8)).key
     assert data["fronts"][other]["latency"][key] == ["c"]
 
 

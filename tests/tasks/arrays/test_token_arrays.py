@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tasks.arrays import token_arrays
-from tasks.arrays.write import array_directory, built_beside
+from tasks.arrays.write import array_directory, atomic_directory
 from tasks.system.atomic_write import write_bytes
 from tasks.system.errors import DataError
 
@@ -92,9 +92,9 @@ def test_incomplete_directory_is_replaced(directory):
 
 def test_second_of_two_builders_gives_way(tmp_path):
     target = tmp_path / "place"
-    with built_beside(target) as second:
+    with atomic_directory(target) as second:
         (second / "file").write_text("second")
-        with built_beside(target) as first:
+        with atomic_directory(target) as first:
             (first / "file").write_text("first")
     assert (target / "file").read_text() == "first"
     assert list(tmp_path.iterdir()) == [target]
@@ -180,7 +180,7 @@ def test_computed_order_looks_random(computed_order):
 
 
 def test_computed_order_of_many_rows():
-    """Tens of millions of rows: no table is made, so that a step far on costs what the first does."""
+    """Tens of millions of rows: no table is made, so that a late step costs as much as the first."""
     rows = 50_000_017
     batches = [token_arrays.batch_indices(rows, 4096, step, 1) for step in (0, 7, 12_206, 10**9)]
     assert all(batch.min() >= 0 and batch.max() < rows for batch in batches)

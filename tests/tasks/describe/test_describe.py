@@ -1,4 +1,4 @@
-"""`python -m tasks describe`: what it says, and that the example is the one in the files."""
+"""`python -m tasks describe`: its text, and its example, which is the one in the files."""
 
 import json
 import re

@@ -44,12 +44,12 @@ def make(number, context, question="the cat?"):
 
 
 def rank(values, position):
-    """How many positions stand before this one when the highest value comes first and ties keep their order."""
+    """Counts the positions before this one when the highest value comes first and ties keep their order."""
     return sum(v > values[position] or (v == values[position] and i < position) for i, v in enumerate(values))
 
 
 def enumerated(start_logits, end_logits, rows, number, context, n_best, max_length, null_threshold):
-    """The answer and the n-best list of one question: every span of every window is looked at."""
+    """Finds the answer and the n-best list of one question by a look at every span of every window."""
     found, null = [], math.inf
     for row in np.flatnonzero(rows["example_index"] == number):
         starts, ends = start_logits[row].tolist(), end_logits[row].tolist()
@@ -97,8 +97,9 @@ def test_answers_equal_an_enumeration_of_all_spans(words, contexts, seed, n_best
     start, end = np.random.default_rng(seed).normal(size=(2, *rows["input_ids"].shape), scale=2).astype(np.float32)
     if ties:
         start, end = start.round(), end.round()
-    answers = spans.decode_answers(start, end, rows, examples, n_best, max_length, threshold, with_nbest=True)
-    plain = spans.decode_answers(start, end, rows, examples, n_best, max_length, threshold)
+    logits = np.stack([start, end], axis=-1)
+    answers = spans.decode_answers(logits, rows, examples, n_best, max_length, threshold, with_nbest=True)
+    plain = spans.decode_answers(logits, rows, examples, n_best, max_length, threshold)
     for number, example in enumerate(examples):
         found = answers[example["id"]]
         expected = enumerated(start, end, rows, number, example["context"], n_best, max_length, threshold)
@@ -125,17 +126,16 @@ def test_right_logits_give_any_answer_between_token_borders_back(words, context,
     example = make(0, context) | {"answer_start": int(begin), "answer_end": int(end)}
     rows = spans.encode_examples(tokenizer, loaded, [example], CONFIG)
     assert (rows["start_position"] > 0).any()
-    start, end_logits = perfect_logits(rows)
-    answer = spans.decode_answers(start, end_logits, rows, [example])["q0"]
+    answer = spans.decode_answers(perfect_logits(rows), rows, [example])["q0"]
     assert answer["text"] == context[begin:end]
 
 
 def perfect_logits(rows):
     """Logits that are high at the labels of each window, [CLS] where a window does not hold the answer."""
-    start, end = np.zeros((2, *rows["input_ids"].shape), np.float32)
-    start[np.arange(len(start)), rows["start_position"]] = 5
-    end[np.arange(len(end)), rows["end_position"]] = 5
-    return start, end
+    logits = np.zeros((*rows["input_ids"].shape, 2), np.float32)
+    logits[np.arange(len(logits)), rows["start_position"], 0] = 5
+    logits[np.arange(len(logits)), rows["end_position"], 1] = 5
+    return logits
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_answers_keep_what_the_tokenizer_drops_behind_a_letter(words, answer):
     context = f"the cat {answer} the"
     example = make(0, context) | {"answer_start": 8, "answer_end": 8 + len(answer)}
     rows = spans.encode_examples(tokenizer, loaded, [example], CONFIG)
-    assert spans.decode_answers(*perfect_logits(rows), rows, [example])["q0"]["text"] == answer
+    assert spans.decode_answers(perfect_logits(rows), rows, [example])["q0"]["text"] == answer
 
 
 @given(TEXTS)
@@ -171,14 +171,15 @@ def test_nbest_by_hand(words):
     start, end = np.full((2, 1, 16), -9.0)
     # Tokens: [CLS] ? [SEP] a b a [SEP]. The second a is worth less than the first and is not listed again.
     start[0, [0, 3, 4, 5]] = end[0, [0, 3, 4, 5]] = [0.5, 2.0, 1.0, 1.5]
-    answer = spans.decode_answers(start, end, rows, examples, max_answer_length=1, null_threshold=0, with_nbest=True)
+    logits = np.stack([start, end], axis=-1)
+    answer = spans.decode_answers(logits, rows, examples, max_answer_length=1, null_threshold=0, with_nbest=True)
     nbest = answer["q0"]["nbest"]
     assert [(entry["text"], entry["score"]) for entry in nbest] == [("a", 4.0), ("b", 2.0), ("", 1.0)]
     assert [entry["null"] for entry in nbest] == [False, False, True]
     total = math.exp(4) + math.exp(2) + math.exp(1)
     assert nbest[0]["probability"] == pytest.approx(math.exp(4) / total)
     short = spans.decode_answers(
-        start, end, rows, examples, n_best=2, max_answer_length=1, null_threshold=0, with_nbest=True
+        logits, rows, examples, n_best=2, max_answer_length=1, null_threshold=0, with_nbest=True
     )
     # As in BERT, the empty answer is added to a full list too.
     assert [entry["text"] for entry in short["q0"]["nbest"]] == ["a", ""]
@@ -197,7 +198,7 @@ def test_every_real_answer_on_token_borders_comes_back(data_root):
     ]
     config = spans.SpanConfig(length=384, stride=128, max_query_length=64)
     rows = spans.encode_examples(tokenizer, loaded, examples, config)
-    found = spans.decode_answers(*perfect_logits(rows), rows, examples, max_answer_length=64)
+    found = spans.decode_answers(perfect_logits(rows), rows, examples, max_answer_length=64)
     borders = {}
     for context in dict.fromkeys(question["context"] for question in questions):
         offsets = tokenizer.encode(context, add_special_tokens=False).offsets

@@ -138,7 +138,7 @@ def test_empty_context(words):
     loaded, tokenizer = words
     rows = spans.encode_examples(tokenizer, loaded, [make(0, context=" ")], CONFIG)
     assert len(rows["input_ids"]) == 1
-    answers = spans.decode_answers(np.zeros((1, 14)), np.zeros((1, 14)), rows, [make(0, context=" ")])
+    answers = spans.decode_answers(np.zeros((1, 14, 2)), rows, [make(0, context=" ")])
     assert answers["q0"]["text"] == ""
 
 
@@ -146,12 +146,11 @@ def test_right_logits_give_the_answer_back(words):
     loaded, tokenizer = words
     examples = [make(0, "cats"), make(1, "café")]
     rows = spans.encode_examples(tokenizer, loaded, examples, CONFIG)
-    shape = rows["input_ids"].shape
-    start, end = np.zeros(shape), np.zeros(shape)
-    start[np.arange(shape[0]), rows["start_position"]] = 5
-    end[np.arange(shape[0]), rows["end_position"]] = 5
+    logits = np.zeros((*rows["input_ids"].shape, 2))
+    logits[np.arange(len(logits)), rows["start_position"], 0] = 5
+    logits[np.arange(len(logits)), rows["end_position"], 1] = 5
     # Windows without the answer point at [CLS], which is no context token.
-    answers = spans.decode_answers(start, end, rows, examples)
+    answers = spans.decode_answers(logits, rows, examples)
     assert (answers["q0"]["text"], answers["q1"]["text"]) == ("cats", "café")
 
 
@@ -159,10 +158,10 @@ def test_null_threshold(words):
     loaded, tokenizer = words
     examples = [make(0, context="The cat.")]
     rows = spans.encode_examples(tokenizer, loaded, examples, CONFIG)
-    start, end = np.zeros((2, *rows["input_ids"].shape))
-    start[:, 0] = end[:, 0] = 2
-    plain = spans.decode_answers(start, end, rows, examples)["q0"]
+    logits = np.zeros((*rows["input_ids"].shape, 2))
+    logits[:, 0] = 2
+    plain = spans.decode_answers(logits, rows, examples)["q0"]
     assert plain["text"]
     assert (plain["score"], plain["null_score"]) == (0.0, 4.0)
-    assert spans.decode_answers(start, end, rows, examples, null_threshold=3.9)["q0"]["text"] == ""
-    assert spans.decode_answers(start, end, rows, examples, null_threshold=4.0)["q0"]["text"] == plain["text"]
+    assert spans.decode_answers(logits, rows, examples, null_threshold=3.9)["q0"]["text"] == ""
+    assert spans.decode_answers(logits, rows, examples, null_threshold=4.0)["q0"]["text"] == plain["text"]

@@ -131,14 +131,14 @@ def test_tokenizer_equals_transformers_with_the_real_vocabulary(real, texts):
 
 
 def characters():
-    """Every assigned character of Unicode that text can hold."""
+    """Lists every assigned character of Unicode that text can hold."""
     return [c for c in map(chr, range(0x110000)) if unicodedata.category(c) not in ("Cn", "Co", "Cs")]
 
 
 def test_every_character_of_unicode(trained):
     everything = characters()
     assert len(everything) > 140_000
-    # Inside a word and by itself; many in a text, because every text costs time.
+    # Inside a word and alone; many in a text, because every text costs time.
     lines = [everything[start : start + 500] for start in range(0, len(everything), 500)]
     check_equal(trained, ["".join(f"a{c}b {c} " for c in line) for line in lines])
 
@@ -163,7 +163,7 @@ def check_equal_to_slow(path, texts):
 
 
 def is_old(character):
-    """Whether the category is that of Unicode 3.2 still: the fast library's tables are older than Python's."""
+    """Returns True where the category is that of Unicode 3.2: the fast library's tables are older than Python's."""
     category = unicodedata.category(character)
     return category not in ("Cn", "Cs") and unicodedata.ucd_3_2_0.category(character) == category
 

@@ -120,7 +120,7 @@ def test_rows_come_back_as_they_were_written(tmp_path_factory, ending, newline, 
 
 
 def outcome(name, root, on_bad_row):
-    """Reads; whatever comes but examples and one-line errors fails the test."""
+    """Reads; anything but examples and one-line errors fails the test."""
     info = get_task(name)
     try:
         examples = read(name, root, on_bad_row)
@@ -144,7 +144,7 @@ def outcome(name, root, on_bad_row):
 
 
 def check_both_ways(name, root):
-    """Reading strictly either fails or gives what reading tolerantly gives."""
+    """Checks that reading strictly either fails or gives the examples of reading tolerantly."""
     strict, tolerant = outcome(name, root, "error"), outcome(name, root, "skip")
     if strict is not None:
         assert tolerant == strict

@@ -101,7 +101,8 @@ def test_folders_without_data_are_refused(tmp_path, capsys):
 def test_all_real_files_are_known_and_complete(data_root):
     """Every task file of the data root has its official number of examples and a known digest.
 
-    Samples of a split and counts beside it (`train.sample-9999.tsv`, `dev_matched.bert100.tsv`) are no task files.
+    Samples of a split and files of counts next to it (`train.sample-9999.tsv`, `dev_matched.bert100.tsv`) are no task
+    files.
     """
     checks = [check for check in verify.check_directory(data_root) if check.level != "missing"]
     assert {check.level for check in checks} == {"ok"}

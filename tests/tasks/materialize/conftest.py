@@ -26,5 +26,5 @@ def made(root, tmp_path_factory):
 
 @pytest.fixture
 def copy(made, tmp_path):
-    """What `made` made, to change."""
+    """A copy of the arrays of `made` that a test may change."""
     return Path(shutil.copytree(made[0], tmp_path / "copy"))

@@ -1,4 +1,4 @@
-"""A small data root in the official layout, and what is asked of it."""
+"""A small data root in the official layout, and requests for it."""
 
 import json
 import os

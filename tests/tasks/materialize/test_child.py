@@ -65,7 +65,7 @@ def test_childs_trouble_with_the_disk_is_one_line(root, tmp_path):
 
 
 def test_killed_run_is_finished_by_the_next(made, root, tmp_path):
-    """Killed as soon as the first array directory is there: what is left is whole, and the next call completes it."""
+    """Killed as soon as the first array directory is there: the rest is intact, and the next call completes it."""
     code = "from tasks.materialize.child import main; main()"
     message = json.dumps({"request": dataclasses.asdict(make_request(root)), "output": str(tmp_path)})
     process = subprocess.Popen(

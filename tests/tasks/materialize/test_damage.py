@@ -1,4 +1,4 @@
-"""Damaged arrays are built anew, leftovers removed, and what others build or read stays."""
+"""Damaged arrays are built again, leftovers removed, and folders that other processes build or read stay."""
 
 import dataclasses
 import subprocess
@@ -18,7 +18,7 @@ from tests.tasks.materialize.official import flip, make_request
 
 @pytest.mark.parametrize("damage", [flip, lambda path: path.write_bytes(path.read_bytes()[:-4]), Path.unlink])
 @pytest.mark.parametrize("name", ["label.npy", "meta.json"])
-def test_damaged_directory_is_built_anew(made, root, copy, damage, name):
+def test_damaged_directory_is_built_again(made, root, copy, damage, name):
     output, data, _ = made
     directory = data["tasks"]["glue_stsb_v1"]["train"]
     damage(copy / directory / name)
@@ -31,7 +31,7 @@ def test_damaged_directory_is_built_anew(made, root, copy, damage, name):
         assert (copy / directory / path.name).read_bytes() == path.read_bytes()
 
 
-def test_damaged_pretraining_rows_are_built_anew(made, root, copy):
+def test_damaged_pretraining_rows_are_built_again(made, root, copy):
     output, data, _ = made
     for directory in data["pretrain"].values():
         flip(copy / directory / "input_ids.npy")
@@ -42,7 +42,7 @@ def test_damaged_pretraining_rows_are_built_anew(made, root, copy):
         assert (copy / directory / "input_ids.npy").read_bytes() == (output / directory / "input_ids.npy").read_bytes()
 
 
-def test_damaged_vocabulary_is_trained_anew(made, root, copy):
+def test_damaged_vocabulary_is_trained_again(made, root, copy):
     output, data, _ = made
     name = data["vocabulary"]["path"]
     (copy / name).write_bytes((copy / name).read_bytes().replace(b"film", b"flim"))
@@ -106,7 +106,7 @@ def test_folders_of_live_processes_stay(made, root, copy):
         "from tasks.arrays import token_arrays as arrays\n"
         "from tasks.system import file_lock\n"
         "rows = arrays.load(sys.argv[2])\n"
-        "with file_lock.held_alone(pathlib.Path(sys.argv[1])):\n"
+        "with file_lock.exclusive_lock(pathlib.Path(sys.argv[1])):\n"
         "    print('ready', flush=True)\n"
         "    sys.stdin.read()\n"
     )
@@ -130,7 +130,7 @@ def test_folders_of_live_processes_stay(made, root, copy):
 def test_second_process_waits_and_builds_nothing(made, root, copy):
     lines = []
     with ThreadPoolExecutor(1) as pool:
-        with file_lock.one_builder(copy):
+        with file_lock.builder_lock(copy):
             second = pool.submit(materialize, make_request(root), copy, lines.append)
             while not lines:
                 time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""From official files to token arrays on disk: what is made, of which types, under which names."""
+"""From official files to token arrays on disk: folders, types and names."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""How progress is shown: the share that is done, lines elsewhere, a bar on a terminal."""
+"""The display of progress: the share that is done, lines elsewhere, a bar on a terminal."""
 
 import io
 import lzma

@@ -76,7 +76,7 @@ ROWS = [
 
 @pytest.mark.parametrize(("average_id", "scores", "published"), ROWS)
 def test_published_averages(average_id, scores, published):
-    # Half a unit of the last printed digit, and what summing in binary may add.
+    # Half a unit of the last printed digit, and the rounding of binary sums.
     tolerance = 0.5 * 10.0 ** -len(published.partition(".")[2]) + 1e-9
     assert average(average_id, scores) == pytest.approx(float(published), abs=tolerance, rel=0)
 

@@ -47,7 +47,7 @@ def test_correlations_equal_scipy(pairs):
         return
     expected = scipy.stats.spearmanr(references, predictions).statistic
     assert metrics.spearman(references, predictions) == pytest.approx(100 * expected, abs=1e-9)
-    # Where the spread vanishes beside the mean, scipy loses digits; the next test has those cases too.
+    # Where the spread vanishes against the mean, scipy loses digits; the next test has those cases too.
     if min(np.ptp(column) / np.abs(column).max() for column in (references, predictions)) > 1e-3:
         expected = scipy.stats.pearsonr(references, predictions).statistic
         assert metrics.pearson(references, predictions) == pytest.approx(100 * expected, abs=1e-9)

@@ -96,7 +96,7 @@ def plain_raw_v2(predictions, references):
 
 
 def plain_best(predictions, scores, differences, has_answer):
-    """The sweep of the script: questions in rising order of their difference, each let in with what it gains."""
+    """The sweep of the script: questions in rising order of their difference, each let in with its gain."""
     current = best = sum(not value for value in has_answer.values())
     threshold = 0.0
     for name in sorted(differences, key=lambda name: differences[name]):

@@ -28,7 +28,7 @@ def columns(pairs):
 
 
 def t5_scores(name, targets, predictions):
-    """What the functions of a task give, under the project's names."""
+    """Returns the scores of T5's functions for a task, under the project's names."""
     found = {}
     for function in metric_fns(get_task(name)):
         # T5's F1 writes into its argument.

@@ -14,7 +14,7 @@ from tasks.seqio_tasks import sentence_pairs
 from tasks.sources.corpora import MAX_PART_SENTENCES, Part
 from tasks.system.errors import DataError
 
-# Each token of the small corpora below is a word of its own, so that a row shows where its tokens come from.
+# Each token of the small corpora below is another word, so that a row shows where its tokens come from.
 NUM_WORDS = 30_000
 FIRST_WORD = len(vocabulary.SPECIAL_TOKENS)
 
@@ -114,7 +114,7 @@ def test_rates(words):
             lengths.append(used)
             if label:
                 others[home[second[0]]] += 1
-            # Sentences have 12 words: what a lacks to a multiple of 12 was cut off.
+            # Sentences have 12 words: the tokens that a lacks to a multiple of 12 were cut off.
             if len(first) % 12:
                 lost += 12 - len(first) % 12
                 lost_in_front += (first[0] - FIRST_WORD) % 12

@@ -20,7 +20,7 @@ from tests.tasks.sources.written import CORPUS, NAMES, mrpc_sources, write_corpu
 
 @pytest.fixture(scope="package")
 def world(tmp_path_factory):
-    """The microworld's official files, small, and WNLI, which it has not."""
+    """The microworld's official files, small, and WNLI, which it lacks."""
     root = tmp_path_factory.mktemp("world")
     microworld.generate(root, scale=0.02)
     (root / "glue" / "WNLI").mkdir()

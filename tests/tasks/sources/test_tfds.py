@@ -28,7 +28,7 @@ def test_tfds_squad_gives_the_official_examples_by_id(name, world, tfds_root):
 
 
 def test_tfds_stores_another_order_than_the_file(tfds_root):
-    """Why `idx` decides: without it the test above could not fail."""
+    """The order in TFDS differs, so that the test above depends on the sorting by `idx`."""
     stored = [row["idx"] for row in tfds.read_rows(tfds_root, "glue/mnli:2.0.0", "train")]
     assert stored != sorted(stored)
     assert sorted(stored) == list(range(len(stored)))
