@@ -1,4 +1,4 @@
-"""Command line of measuring: `python -m benchmark.commands.measure_latency --gin_file=FILE`.
+"""Command line of latency measurements: `python -m benchmark.commands.measure_latency --gin_file=FILE`.
 
 Measures one architecture of a track on this machine and prints a line for each cell of the grid.
 """
@@ -30,7 +30,7 @@ Exit codes: 0 measured, 1 refused or failed, 2 bad input; one line on standard e
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The flags; `--gin.NAME=VALUE` is taken out of the command line before they are read."""
+    """Makes the parser of the flags; `--gin.NAME=VALUE` is removed from the command line before."""
     parser = gin_parser(
         "python -m benchmark.commands.measure_latency",
         "Measures the latency of one architecture of a track on this machine (docs/latency.md).",
@@ -47,13 +47,10 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Runs one command line.
+    """Runs one command line and returns the exit code.
 
     Args:
         words: the words after the program's name; None takes those of the process.
-
-    Returns:
-        The exit code.
     """
     words = list(sys.argv[1:] if words is None else words)
     return run_command(lambda: _measure(*parse_flags(make_parser(), words)))
@@ -101,7 +98,7 @@ def _say(line: str) -> None:
 
 
 def choose_system(config: RunConfig, wanted: str | None, workdir: Path | None) -> tuple[str, EncoderConfig]:
-    """The architecture to measure.
+    """Chooses the architecture to measure.
 
     Args:
         config: the track.
@@ -125,7 +122,7 @@ def choose_system(config: RunConfig, wanted: str | None, workdir: Path | None) -
 
 
 def table(results: Results, name: str, config: RunConfig) -> Iterator[str]:
-    """A line for each cell: median and bounds, speed-up with its interval, noise floor, warm-up, energy."""
+    """Yields a line for each cell: median and bounds, speed-up with its interval, noise floor, warm-up, energy."""
     from benchmark.latency.results import PROCESSES, blocks
 
     latency = config.latency
@@ -167,7 +164,7 @@ def table(results: Results, name: str, config: RunConfig) -> Iterator[str]:
 
 
 def estimates(config: RunConfig, encoder: EncoderConfig) -> Iterator[str]:
-    """Lines of the other methods, which never stand in the table of measurements: estimates for the search's chip."""
+    """Yields lines of estimates for the search's chip, which are never part of the table of measurements."""
     from benchmark.hardware.estimates import LatencyFailure, known_latency
 
     search = config.search

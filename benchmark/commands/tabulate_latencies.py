@@ -17,26 +17,26 @@ from tasks.system.errors import StageError, run_command
 if TYPE_CHECKING:
     from benchmark.config import EncoderConfig, SearchConfig
 
-# Architectures that are asked for at once, so that there is progress to show.
+# Architectures that are estimated together, between two lines of progress.
 _AT_ONCE = 8
 
 
 def table(
     config: SearchConfig, encoders: Sequence[EncoderConfig], cache: Path | None, progress: Callable[[str], None]
 ) -> str:
-    """Latencies of architectures by the first method of the search, as CSV text.
+    """Estimates latencies of architectures by the first method of the search, as CSV text.
 
     Args:
         config: chip, methods, batch size and length.
         encoders: a row for each.
-        cache: where compiled figures are kept; a table that was interrupted goes on from there.
-        progress: receives a line now and then.
+        cache: folder of compiled figures; an interrupted table resumes from it.
+        progress: receives lines of progress.
 
     Returns:
         Fields of the search space, parameters, method, seconds, and for `compiled` cycles.
 
     Raises:
-        StageError: no method can be had, or one architecture has no latency.
+        StageError: no method is available, or one architecture has no latency.
     """
     from benchmark.hardware.estimates import LatencyFailure, known_latency
     from benchmark.models.formulas import num_parameters

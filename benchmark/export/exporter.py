@@ -1,4 +1,4 @@
-"""Exports the model of a record: a Hugging Face directory with tokenizer, model card and ONNX file."""
+"""Export of the model of a record: a Hugging Face directory with tokenizer, model card and ONNX file."""
 
 from __future__ import annotations
 
@@ -18,14 +18,10 @@ from tasks.system.errors import nearest_match_hint
 
 
 def folder_of_run(record: Record, path: Path) -> Path:
-    """The folder of a record's run, from where `results/NAME.json` was read.
-
-    Args:
-        record: the record.
-        path: its file.
+    """Returns the folder of a record's run, in which its file is `results/NAME.json`.
 
     Raises:
-        RecordError: the file does not lie in the folder of its run, or the run has been overwritten by another.
+        RecordError: the file is not in the folder of its run, or another run has overwritten it.
     """
     workdir = path.resolve().parent.parent
     settings = workdir / "config.json"
@@ -38,14 +34,14 @@ def folder_of_run(record: Record, path: Path) -> Path:
 
 
 def pretrained(record: Record, path: Path) -> dict[str, Any]:
-    """Encoder and pretraining heads of a record's model.
+    """Reads encoder and pretraining heads of a record's model.
 
     Args:
         record: the record.
         path: its file, inside the folder of its run.
 
     Raises:
-        RecordError: the parameters are not there, or are of another architecture.
+        RecordError: the parameters are missing, or of another architecture.
     """
     from benchmark.models.heads import MaskedLM
     from benchmark.training import checkpoints
@@ -58,7 +54,7 @@ def pretrained(record: Record, path: Path) -> dict[str, Any]:
 
 
 def fine_tuned(record: Record, path: Path, task: str) -> tuple[dict[str, Any], FineTuned]:
-    """The model that predicted a task with the first seed.
+    """Reads the model that predicted a task with the first seed.
 
     Args:
         record: the record.
@@ -66,10 +62,10 @@ def fine_tuned(record: Record, path: Path, task: str) -> tuple[dict[str, Any], F
         task: the name of the task.
 
     Returns:
-        Parameters of encoder and head, and what they were fine-tuned on.
+        Parameters of encoder and head, and their task and seed.
 
     Raises:
-        RecordError: the record has no such task, or the run did not keep the parameters.
+        RecordError: the record lacks the task, or the run did not keep the parameters.
     """
     from benchmark.models.heads import SequenceModel, SpanModel
 
@@ -96,7 +92,7 @@ def fine_tuned(record: Record, path: Path, task: str) -> tuple[dict[str, Any], F
 
 
 def _restore(source: Path, model: Any, encoder: EncoderConfig, num_inputs: int, path: Path) -> dict[str, Any]:
-    """Reads the parameters of a model, whose call takes `num_inputs` arrays, and says in one line what is wrong."""
+    """Reads the parameters of a model, whose call takes `num_inputs` arrays; errors are one line."""
     from benchmark.training import checkpoints
     from benchmark.training.initial import init_tree
 
@@ -111,10 +107,10 @@ def _restore(source: Path, model: Any, encoder: EncoderConfig, num_inputs: int, 
 
 
 def encoder_of(record: Record, path: Path) -> EncoderConfig:
-    """The architecture of a record.
+    """Returns the architecture of a record.
 
     Raises:
-        RecordError: it has none.
+        RecordError: the record has none.
     """
     if record.system.encoder is None:
         raise RecordError(f"{path}: has no architecture; a reported system cannot be exported")
@@ -142,16 +138,16 @@ def export_record(path: Path, directory: Path, *, onnx: bool = True, task: str =
 
     Args:
         path: the record, inside the folder of its run.
-        directory: the folder to write; it must not exist or be empty.
-        onnx: whether to write `model.onnx` too and check it with ONNX Runtime.
+        directory: the folder to write; it must be missing or empty.
+        onnx: writes `model.onnx` too and checks it with ONNX Runtime.
         task: the task whose fine-tuned model is exported; '' for the model before fine-tuning, with masked-LM head.
 
     Returns:
-        Lines that say what was written.
+        Lines that describe the written files.
 
     Raises:
-        RecordError: the record cannot be read, or its parameters are not there.
-        CheckpointError: transformers has no class that computes the architecture, or the folder holds something.
+        RecordError: the record cannot be read, or its parameters are missing.
+        CheckpointError: transformers has no class that computes the architecture, or the folder is not empty.
     """
     record = read(path)
     encoder = encoder_of(record, path)
@@ -173,7 +169,7 @@ def export_record(path: Path, directory: Path, *, onnx: bool = True, task: str =
 
 
 def _head_settings(task: TaskInfo) -> dict[str, Any]:
-    """Members of `config.json` that say what the outputs of a fine-tuned model mean."""
+    """Returns the members of `config.json` that describe the outputs of a fine-tuned model."""
     if task.kind == "classification":
         labels = {str(number): name for number, name in enumerate(task.label_names)}
         return {"id2label": labels, "problem_type": "single_label_classification"}
@@ -181,7 +177,7 @@ def _head_settings(task: TaskInfo) -> dict[str, Any]:
 
 
 def _vocabulary(workdir: Path, record: Record) -> Path:
-    """The vocabulary file of a run, checked against the record."""
+    """Returns the vocabulary file of a run, checked against the record."""
     entry = json.loads((workdir / "data" / "data.json").read_text(encoding="utf-8"))["vocabulary"]
     path = workdir / "data" / str(entry["path"])
     assert record.provenance is not None

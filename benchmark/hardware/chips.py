@@ -1,4 +1,4 @@
-"""The chips that this repository ships figures of, and claims that no chip could keep."""
+"""The chips with shipped figures, and the refusal of latencies that no chip could reach."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ def read_chip(path: Path) -> ChipConfig:
 
 @functools.cache
 def shipped() -> Mapping[str, ChipConfig]:
-    """All chips under gin/hardware/, by name."""
+    """Returns all chips under gin/hardware/, by name."""
     chips = [read_chip(path) for path in sorted(FOLDER.glob("*.gin"))]
     return {chip.name: chip for chip in chips}
 
 
 def refuse_impossible(encoder: EncoderConfig, blocks: Iterable[LatencyBlock]) -> None:
-    """Refuses latencies below what the chip could reach if it did nothing but matrix products at its peak.
+    """Refuses latencies below the time of the matrix products alone at the chip's peak.
 
-    A chip whose figures are not shipped is not checked, and neither is a type with another peak than the figures'.
+    Chips without shipped figures are not checked, nor are types other than that of the figures.
 
     Raises:
         StageError: one line that names chip, method, latency and floor.

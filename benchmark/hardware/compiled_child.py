@@ -1,6 +1,6 @@
 """The process that compiles encoders for a TPU; `benchmark.hardware.compiled` starts it.
 
-On standard input one JSON object a line: first what is compiled for (`topology`, `cores`, `batch_size`,
+On standard input one JSON object a line: first the target (`topology`, `cores`, `batch_size`,
 `sequence_length`, `bytes_per_cycle`), then `{"encoder": ...}` for each architecture. On standard output one line for
 each line of input: figures, or `{"error": ...}`. It ends with its input.
 """
@@ -30,10 +30,10 @@ _DTYPE = jnp.bfloat16
 
 
 def serving_program(encoder: EncoderConfig, batch_size: int, length: int) -> tuple[Callable[..., jax.Array], Any]:
-    """The encoder as a TPU would serve it.
+    """Builds the encoder as a TPU would serve it.
 
-    Layers stand in a row and each has arrays of its own: cut out of stacked ones, as in training, a layer of
-    MobileBERT costs twice the cycles. Weights are bfloat16; gain and bias of layer norms, which compute in float32,
+    Layers are unrolled and each has its own arrays: sliced from stacked ones, as in training, a layer of MobileBERT
+    costs twice the cycles. Weights are bfloat16; gain and bias of layer norms, which compute in float32,
     stay in float32.
 
     Returns:
@@ -66,7 +66,7 @@ def serving_program(encoder: EncoderConfig, batch_size: int, length: int) -> tup
 
 
 def compiled_text(encoder: EncoderConfig, batch_size: int, length: int, sharding: Sharding) -> str:
-    """The optimised serving program of an encoder, for the device of the sharding."""
+    """Compiles the serving program of an encoder for the device of the sharding; returns its optimised text."""
     run, parameters = serving_program(encoder, batch_size, length)
     ids = jax.ShapeDtypeStruct((batch_size, length), jnp.int32)
     arguments = (parameters, ids, ids, ids)
@@ -78,13 +78,13 @@ def compiled_text(encoder: EncoderConfig, batch_size: int, length: int, sharding
 
 
 def device(topology: str, cores: int) -> jax.Device:
-    """One device of a slice.
+    """Returns one device of a slice.
 
     Raises:
         StageError: libtpu knows no such slice, or its devices have another number of cores.
     """
     found = tpu_compiler.devices(topology, cores)[0]
-    # A chip of two cores of which each is a device says 1.
+    # A chip with two cores, each of which is a device, reports 1.
     own = int(getattr(found, "num_cores", 1) or 1)
     if own != cores:
         raise StageError(f"topology {topology!r} has devices of {own} cores: expected ChipConfig.cores = {own}")
@@ -92,7 +92,7 @@ def device(topology: str, cores: int) -> jax.Device:
 
 
 def answer(encoder: EncoderConfig, request: Mapping[str, Any], place: jax.Device) -> dict[str, Any]:
-    """Compiles one encoder and gives its figures."""
+    """Compiles one encoder and returns its figures."""
     started = time.perf_counter()
     text = compiled_text(encoder, request["batch_size"], request["sequence_length"], SingleDeviceSharding(place))
     found = dataclasses.asdict(copies(text, request["bytes_per_cycle"]))

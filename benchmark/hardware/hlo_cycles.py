@@ -1,7 +1,7 @@
 """Cycles that XLA's TPU compiler expects a program to take, added up over its loops.
 
-The compiler notes `estimated_cycles` on operations of the optimised program, once for a loop body. What it notes none
-on is not in the sum: collectives, copies between memories, and scalar operations.
+The compiler notes `estimated_cycles` on operations of the optimised program, once for a loop body. Operations
+without a note are not in the sum: collectives, copies between memories, and scalar operations.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _computations(text: str) -> dict[str, _Computation]:
 
 
 def _rounds(name: str, condition: _Computation) -> int:
-    """Rounds of a loop that counts from 0 in ones, as those of `jax.lax.scan` do: `counter < constant`."""
+    """Returns the rounds of a loop that counts up from 0, as those of `jax.lax.scan` do: `counter < constant`."""
     constants = {m[1]: int(m[2]) for line in condition.lines for m in [_CONSTANT.search(line)] if m}
     for line in condition.lines:
         compared = _COMPARE.search(line)
@@ -53,7 +53,7 @@ def _rounds(name: str, condition: _Computation) -> int:
 
 
 def _inner(line: str, found: dict[str, _Computation]) -> Iterator[tuple[tuple[str, ...], int]]:
-    """Computations that an operation runs: alternatives, of which one is run, and how often."""
+    """Yields the computations that an operation runs: alternatives, of which one is run, and how often."""
     loop = _WHILE.search(line)
     if loop:
         yield (loop[2],), _rounds(loop[1], found[loop[1]])
@@ -68,8 +68,8 @@ def _inner(line: str, found: dict[str, _Computation]) -> Iterator[tuple[tuple[st
 def estimated_cycles(text: str) -> int:
     """Adds up the cycles of an optimised program.
 
-    A loop counts as often as it goes round; of the branches of a conditional the longest counts. A fused operation has
-    one number of its own.
+    A loop counts once for each round; of the branches of a conditional the longest counts. A fused operation has its
+    own number.
 
     Args:
         text: the program, as `compiled.as_text()` gives it.

@@ -1,7 +1,7 @@
-"""Compares a record with another of the same settings, field by field.
+"""Comparison of two records of the same settings, field by field.
 
-Where both were computed with portable numerics and the same versions of what computes, every score and digest has to be
-the same to the last bit. Elsewhere a score may differ by what fine-tuning it with other seeds would change. Latency is
+Where both were computed with portable numerics and the same versions of the computing packages, every score and digest
+must be the same to the last bit. Elsewhere a score may differ by as much as between fine-tuning seeds. Latency is
 compared within the joint noise of both measurements, on the same kind of machine.
 """
 
@@ -17,25 +17,25 @@ from benchmark.records.verification import DIFFERENT, EQUAL, NOT_COMPARED, WITHI
 if TYPE_CHECKING:
     from benchmark.records.record import LatencyBlock, MetricScore, Record, TaskScore
 
-# Packages that compute what a record holds; other versions of them may round otherwise.
+# Packages that compute the numbers of a record; other versions of them may round differently.
 COMPUTING = ("flax", "jax", "jaxlib", "numpy", "optax", "scipy")
-# Fields of a latency block by which a measurement is matched with another.
+# Fields of a latency block that must be equal for a comparison.
 _CELL = ("runtime", "batch_size", "sequence_length", "dtype", "threads", "protocol_version", "reference")
-# Speed-ups that are known no better than this say nothing about each other.
+# Speed-ups of a larger joint noise are not comparable.
 _MAX_JOINT_NOISE = 0.5
 _MEDIAN_EFFICIENCY = math.sqrt(math.pi / 2)
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """Whether two records should agree to the last bit, and in words why or why not."""
+    """The expected agreement of two records: `exact` to the last bit or not, and the reason."""
 
     exact: bool
     reason: str
 
 
 def expectation(recorded: Record, found: Record) -> Expectation:
-    """What may be expected of two records of the same settings."""
+    """Returns the agreement to expect of two records of the same settings."""
     assert recorded.provenance is not None and found.provenance is not None
     ours, theirs = found.provenance.numerics, recorded.provenance.numerics
     if theirs.mode != "portable":
@@ -54,7 +54,7 @@ def compare(recorded: Record, found: Record) -> list[Compared]:
 
     Args:
         recorded: the record in question.
-        found: what a run of its settings gave now.
+        found: the record of a new run of its settings.
 
     Returns:
         One entry for each field, in the record's order.
@@ -71,19 +71,19 @@ def compare(recorded: Record, found: Record) -> list[Compared]:
 
 
 def same(field: str, recorded: Any, found: Any) -> Compared:
-    """A field that has to be equal, however large it is."""
+    """Compares a field that must be equal; values of any size."""
     outcome = EQUAL if recorded == found else DIFFERENT
     return Compared(field=field, outcome=outcome, recorded=_shown(recorded), found=_shown(found))
 
 
 def same_values(part: str, recorded: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[Compared]:
-    """All entries of two mappings, which have to be equal."""
+    """Compares all entries of two mappings, which must be equal."""
     for name in sorted(recorded.keys() | found.keys()):
         yield same(f"{part}.{name}", recorded.get(name), found.get(name))
 
 
 def not_compared(field: str, recorded: Any, found: Any, why: str) -> Compared:
-    """A field of which nothing can be expected."""
+    """Reports a field for which equality cannot be expected."""
     return Compared(field=field, outcome=NOT_COMPARED, recorded=_shown(recorded), found=_shown(found), note=why)
 
 
@@ -94,7 +94,7 @@ def _shown(value: Any) -> Shown:
 
 
 def _number(field: str, recorded: float | None, found: float | None, tolerance: float | None, why: str) -> Compared:
-    """A number that is equal, or differs by no more than the tolerance; None stands for exact equality."""
+    """Compares a number within a tolerance; None stands for exact equality."""
     if recorded == found:
         return Compared(field=field, outcome="equal", recorded=recorded, found=found)
     if tolerance is None or recorded is None or found is None:
@@ -119,7 +119,7 @@ def _training(recorded: Record, found: Record, expected: Expectation) -> Iterato
         yield same(f"training.{name}", getattr(one, name), getattr(two, name))
     share, tolerance = (one.masked_lm_accuracy or 0.0) / 100.0, None
     if not expected.exact and one.masked_lm_predictions:
-        # Nothing tells how much another training would differ; what other masks would change is a lower bound of it.
+        # The spread between trainings is not known; that between masks is a lower bound of it.
         tolerance = 100.0 * 1.96 * math.sqrt(2.0 * share * (1.0 - share) / one.masked_lm_predictions)
     why = expected.reason if expected.exact else f"1.96 standard errors of a difference, as {expected.reason}"
     yield _number("training.masked_lm_accuracy", one.masked_lm_accuracy, two.masked_lm_accuracy, tolerance, why)
@@ -128,7 +128,7 @@ def _training(recorded: Record, found: Record, expected: Expectation) -> Iterato
 
 
 def _bits(field: str, recorded: Any, found: Any, expected: Expectation) -> Iterator[Compared]:
-    """A value that is compared only where all bits are expected to be the same; older records may lack it."""
+    """Compares a value only where all bits are expected to be equal; older records may lack it."""
     if recorded in (None, [], {}):
         return
     if expected.exact or recorded == found:
@@ -181,20 +181,20 @@ def _metric(
 
 
 def score_tolerance(recorded: MetricScore, found: MetricScore, num_examples: int) -> tuple[float, str]:
-    """By how much two medians over seeds may differ that were computed with other rounding, in the metric's unit.
+    """Computes how far two medians over seeds may differ because of other rounding, in the metric's unit.
 
     Rounding turns one fine-tuning into another of the same distribution. Medians of `n` draws from a normal
     distribution differ by less than `t sqrt(2 / n) sqrt(pi / 2) s` with 95 %, where `s` is the seeds' pooled standard
-    deviation and `t` the quantile of Student's distribution. With one seed there is no spread; then the interval over
-    examples stands in for it. No tolerance is smaller than one example.
+    deviation and `t` the quantile of Student's distribution. With one seed there is no spread, and
+    the interval over examples replaces it. No tolerance is smaller than one example.
 
     Args:
         recorded: a score.
         found: the same score of another run.
-        num_examples: examples it is taken over.
+        num_examples: number of its examples.
 
     Returns:
-        The tolerance, and in words where it comes from.
+        The tolerance, and a description of its source.
     """
     one_example = 100.0 / num_examples
     count = min(len(recorded.per_seed), len(found.per_seed))
@@ -245,7 +245,7 @@ def _cell(block: LatencyBlock) -> tuple[Any, ...]:
 
 
 def _estimated(field: str, recorded: LatencyBlock, found: LatencyBlock) -> Compared:
-    """Estimates are arithmetic; a compiled one depends on the compiler too, whose version is among its details."""
+    """Compares estimates, which are arithmetic; a compiled one depends on the compiler's version in its details too."""
     if recorded.latency_s != found.latency_s and recorded.details.get("libtpu") != found.details.get("libtpu"):
         return not_compared(field, recorded.latency_s, found.latency_s, "another version of the compiler")
     return same(field, recorded.latency_s, found.latency_s)
@@ -270,7 +270,7 @@ def _measured(field: str, recorded: LatencyBlock, alike: list[LatencyBlock]) -> 
 
 
 def _noise(block: LatencyBlock) -> float:
-    """Half-width of what another measurement finds with 95 %, in the logarithm of the speed-up."""
+    """Returns the half-width of the 95 % interval of another measurement, in the logarithm of the speed-up."""
     noise = block.noise_floor or 0.0
     if block.speedup is not None and block.speedup_interval is not None and block.speedup_interval[0] > 0:
         low, high = block.speedup_interval
@@ -295,7 +295,7 @@ def _provenance(recorded: Record, found: Record) -> Iterator[Compared]:
 
 
 def _circumstance(field: str, recorded: Any, found: Any) -> Compared:
-    """What a run ran on: where it differs, that is no fault."""
+    """Compares a circumstance of a run, such as its machine: a difference is no fault."""
     if recorded == found:
         return same(field, recorded, found)
     return not_compared(field, recorded, found, f"{_shown(recorded)} there, {_shown(found)} here")

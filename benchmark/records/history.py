@@ -1,4 +1,4 @@
-"""The search history that a run hands to the page: one JSON file with every trial, validated when read."""
+"""Schema of the search history, which a run writes for the page: one JSON file with every trial."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Objectives(StrictModel):
 class Trial(StrictModel):
     """One trial; `hypervolume` is normalised and counts all completed trials up to this one.
 
-    A stopped trial was hopeless before its last step; its accuracy is that of the step at which it was stopped.
+    A stopped trial was not promoted at a rung; its accuracy is that of the step at which it was stopped.
     """
 
     trial: int = Field(ge=0)
@@ -113,7 +113,7 @@ class Predictions(StrictModel):
 
 
 class Analysis(StrictModel):
-    """What the trials say together; `notes` tell in one line each why something is missing."""
+    """Analysis of all trials; each of the `notes` says in one line why something is missing."""
 
     draws: int = Field(ge=1)
     front: list[FrontMember]
@@ -177,11 +177,8 @@ def parse_history(value: Any, name: str = "history") -> History:
 def read_history(path: Path) -> dict[str, Any]:
     """Reads and validates a history file.
 
-    Args:
-        path: the JSON file.
-
     Returns:
-        The history as plain values, which is what `leaderboard.build.build` takes.
+        The history as plain values, as `leaderboard.build.build` takes them.
 
     Raises:
         RecordError: the file cannot be read or does not follow the contract.

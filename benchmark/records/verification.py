@@ -1,6 +1,6 @@
-"""The verification record: who compared which record with what, on which machine, and how each field came out.
+"""The verification of a record: the comparison of each field with another run, and the machine of that run.
 
-A verification is evidence beside a record; it changes nothing in it. One JSON file, read as strictly as records are.
+A verification is additional evidence; it does not change the record. One JSON file, read as strictly as records are.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ SUFFIX = ".verification.json"
 
 
 class Compared(StrictModel):
-    """One field of a record: the recorded value, the one found now, and what that means.
+    """One field of a record: the recorded value, the value found now, and the outcome.
 
-    `note` says with which tolerance it was compared and why, or why it was not.
+    `note` gives the tolerance and its reason, or the reason why the field was not compared.
     """
 
     field: str
@@ -42,10 +42,10 @@ class Compared(StrictModel):
 
 
 class Verification(StrictModel):
-    """A comparison of one record with a run of its own settings.
+    """A comparison of one record with a new run of its settings.
 
-    `record_sha256` is that of the record's file. `searched` says whether the search was run again, or its outcome taken
-    from the record. `versions`, `device`, `numerics` and the commit are those of the verifying run.
+    `record_sha256` is that of the record's file. `searched` is true where the search was run again, and false where its
+    outcome was taken from the record. `versions`, `device`, `numerics` and the commit are those of the verifying run.
     """
 
     schema_version: Literal[1] = 1
@@ -65,13 +65,13 @@ class Verification(StrictModel):
 
 
 def overall(fields: Iterable[Compared]) -> Literal["equal", "within tolerance", "different"]:
-    """The outcome of a whole comparison: that of its worst field."""
+    """Returns the outcome of a whole comparison: that of its worst field."""
     outcomes = {field.outcome for field in fields}
     return "different" if DIFFERENT in outcomes else "within tolerance" if WITHIN in outcomes else "equal"
 
 
 def verdict(fields: Iterable[Compared]) -> str:
-    """The outcome in words: that of everything but latency, and that of latency, which is never exact."""
+    """Describes the outcome: that of everything but latency, and that of latency, which is never exact."""
     fields = list(fields)
     latency = [f for f in fields if f.field.startswith("latency.measured") and f.outcome != NOT_COMPARED]
     rest = overall(f for f in fields if not f.field.startswith("latency.measured"))
@@ -79,13 +79,13 @@ def verdict(fields: Iterable[Compared]) -> str:
 
 
 def record_files(folder: Path) -> list[Path]:
-    """The record files of a folder, in name order; neither verifications nor hidden files, which are being written."""
+    """Lists the record files of a folder in name order, without verifications and unfinished (hidden) files."""
     files = (path for path in folder.glob("*.json") if not path.name.startswith("."))
     return sorted(path for path in files if not path.name.endswith(SUFFIX))
 
 
 def path_beside(record: Path) -> Path:
-    """Where the verification of a record file is written: beside it."""
+    """Returns the path of the verification of a record file, in the same folder."""
     return record.with_name(record.name.removesuffix(".json") + SUFFIX)
 
 
@@ -96,7 +96,7 @@ def write(path: Path, verification: Verification) -> None:
 
 
 def table(fields: Iterable[Compared]) -> list[str]:
-    """A comparison as lines of text: what differs first, then the rest in the record's order; equal circumstances once.
+    """Formats a comparison as lines of text: differing fields first, the rest in the record's order.
 
     Fields of equal outcome below the same part of a record, such as the architecture, share one line.
     """
@@ -126,7 +126,7 @@ _SUMMED = ("system.encoder.", "provenance.data_digests.", "provenance.versions."
 
 
 def _summed(fields: list[Compared]) -> list[Compared]:
-    """The fields, with one for all equal ones of each part that has many."""
+    """Merges the equal fields of each part that has many into one."""
     kept = [f for f in fields if f.outcome != EQUAL or not f.field.startswith(_SUMMED)]
     for part in _SUMMED:
         count = sum(f.outcome == EQUAL and f.field.startswith(part) for f in fields)

@@ -22,10 +22,10 @@ Key = tuple[int, ...]
 
 
 class Architectures:
-    """The points of a search, each looked at once, and their latencies.
+    """The points of a search, each decoded once, and their latencies.
 
     Attributes:
-        quick_is_exact: whether there is nothing better than the quick latencies.
+        quick_is_exact: True where no method is better than the quick one.
     """
 
     def __init__(self, config: SearchConfig, latency: KnownLatency) -> None:
@@ -35,11 +35,11 @@ class Architectures:
         self._seen: dict[Key, tuple[EncoderConfig, float] | None] = {}
 
     def key(self, point: Point) -> Key:
-        """The point's values in the order of the fields."""
+        """Returns the point's values in the order of the fields."""
         return tuple(int(point[name]) for name in self._names)
 
     def _look(self, point: Point) -> tuple[EncoderConfig, float] | None:
-        """Architecture and quick latency of a point; None for one that is not valid or has too many parameters."""
+        """Returns architecture and quick latency of a point; None if it is invalid or has too many parameters."""
         key = self.key(point)
         if key not in self._seen:
             encoder = valid(self._config.space, dict(zip(self._names, key, strict=True)))
@@ -51,9 +51,9 @@ class Architectures:
         return self._seen[key]
 
     def exact(self, points: Sequence[Point]) -> dict[Key, float]:
-        """Exact latencies in seconds by key.
+        """Returns exact latencies in seconds by key.
 
-        One that cannot be had is given as the quick one: the trial then fails with the reason and is not proposed
+        A point without an exact latency gets its quick one: its trial then fails with the reason and is not proposed
         again.
         """
         seen = [(self.key(p), found) for p in points if (found := self._look(p)) is not None]
@@ -64,12 +64,12 @@ class Architectures:
         }
 
     def problem(self, exact: Mapping[Key, float], only_exact: bool = False) -> Problem:
-        """The problem with the best latencies known so far.
+        """Builds the problem with the best latencies known so far.
 
         Args:
             exact: exact latencies in seconds. Quick ones of other points are scaled by the median ratio of exact to
-                quick, so that the two can stand side by side.
-            only_exact: whether points of which only the quick latency is known are left out.
+                quick, so that both can be compared.
+            only_exact: leaves out points of which only the quick latency is known.
         """
         config = self._config
         ratios = [

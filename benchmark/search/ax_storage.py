@@ -1,8 +1,8 @@
-"""The search as an Ax experiment in a database, beside the journal.
+"""The search as an Ax experiment in a database, in addition to the journal.
 
-The journal is what a search goes on from. The database is for Ax's own tools and for those who look at several searches
+A search resumes from the journal. The database is for Ax's own tools and for those who look at several searches
 together: an SQLite file in the run's folder, or any database that SQLAlchemy has a driver for. After a kill it may lack
-what the journal has already, never the other way round, and the next update catches up.
+entries that the journal has, never the other way round; the next update adds them.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class AxStorage:
     """One experiment in a database; its trials have the journal's numbers."""
 
     def __init__(self, url: str, name: str, problem: Problem, seed: int) -> None:
-        """Opens the experiment, or begins it.
+        """Opens the experiment, or creates it.
 
         Args:
-            url: of the database, as SQLAlchemy reads it.
-            name: of the experiment; it is that of the same search.
-            problem: what is searched.
-            seed: of the search; kept as the experiment's description, since Ax keeps none.
+            url: address of the database, as SQLAlchemy reads it.
+            name: name of the experiment; a search finds its own by it.
+            problem: the problem.
+            seed: seed of the search; stored as the experiment's description, since Ax stores none.
 
         Raises:
             StageError: the database cannot be used; one line.
@@ -46,7 +46,7 @@ class AxStorage:
             raise StageError(f"SearchConfig.storage_url = {_shown(url)!r}: {_line(error)}") from None
 
     def update(self, trials: Sequence[Trial]) -> None:
-        """Writes what the journal says and the database lacks.
+        """Writes the changes that the journal has and the database lacks.
 
         Raises:
             StageError: the database cannot be written.
@@ -75,7 +75,7 @@ class AxStorage:
             data = ax_search.trial_data(self._problem, trial.result)
             self._client.complete_trial(trial.number, raw_data=data)
         else:
-            # Data of a stopped trial are of fewer steps and would stand beside those of the others.
+            # Data of a stopped trial come from fewer steps and must not mix with those of the others.
             self._client.mark_trial_abandoned(trial.number)
 
 
@@ -111,7 +111,7 @@ def _let_postgresql_have_texts() -> None:
 
 
 def _refusals() -> tuple[type[Exception], ...]:
-    """What a database that does not work, or whose driver is missing, raises."""
+    """Returns the errors that a broken database or a missing driver raises."""
     from sqlalchemy.exc import SQLAlchemyError
 
     return SQLAlchemyError, ImportError
@@ -122,7 +122,7 @@ def _line(error: BaseException) -> str:
 
 
 def _shown(url: str) -> str:
-    """The address without a password."""
+    """Returns the address without its password."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 

@@ -1,14 +1,15 @@
-"""Which points promise most hypervolume when one objective is learnt and the other is known exactly.
+"""Expected hypervolume improvement where one objective is learnt and the other is known exactly.
 
-With latency known, the gain of a candidate is a function of its error alone: along the known axis, from nothing up to
-the candidate's own gain there, every stretch counts the error's lead over the front's step. Its expectation under the
-posterior of the error is a sum over the steps, in closed form; no sampling, so all points of a space are scored.
+With latency known, the improvement of a candidate is a function of its error alone. The front is a staircase over the
+known gain. From 0 up to the candidate's own gain, each step adds its width times the candidate's lead over the step's
+error. The expectation under the posterior of the error is a sum over the steps in closed form: the width times the
+expected improvement (Jones and others 1998) over the step. No sampling is needed, so all points of a space are scored.
 
 Errors (distance from the best value there could be) are modelled as `floor + exp(Gaussian process)`, as scaling laws
 have it. The floor is not known: a few shares of the smallest observed error are tried, and weighted by their evidence.
 
-What is computed here depends continuously on the observations and on rounding. The choice among the candidates cannot,
-so it is made among gains that differ by more than rounding does, and by the points' hashes among all others.
+Scores depend continuously on the observations and on rounding; the choice of the largest one does not. So scores that
+differ by no more than rounding count as equal, and the points' hashes decide among them.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from benchmark.search import gaussian_process, sampling
 from benchmark.search.problem import Objective, Observation, Point, Pool, Problem, Value, point_hash
 
 _FLOORS = (0.0, 0.4, 0.7, 0.9)
-# A floor of a smaller weight is not worth its time. It is taken from every weight, so that none falls off a step.
+# A floor of a smaller weight is not worth its time. It is subtracted from every weight, so that weights fall to 0
+# continuously.
 _WEIGHT = 1e-3
 # Gains are equal where they differ by less than half of this share of the largest one, or of `_RESOLUTION` of what an
 # error of 0 at the largest known gain would add. The second share is for late suggestions: gains are differences of
@@ -33,22 +35,23 @@ PRECISION, _RESOLUTION = 1e-6, 1e-12
 
 
 def applies(problem: Problem) -> bool:
-    """Whether the closed form covers a problem: one known objective, one that is learnt, no other limit."""
+    """Returns True where the closed form holds: one known objective, one learnt, and no constraint."""
     return sorted(o.known for o in problem.objectives) == [False, True] and not problem.constraints
 
 
 def steps(gains: np.ndarray, errors: np.ndarray, worst: float) -> tuple[np.ndarray, np.ndarray]:
-    """The front as a staircase over the known gain.
+    """Builds the front as a staircase over the known gain.
 
     Args:
         gains: known gains of the points `[n]`, at least 0.
         errors: their errors `[n]`.
-        worst: errors from here on gain nothing.
+        worst: reference point; errors from here on gain nothing.
 
     Returns:
-        Edges `[k + 1]` from 0 to infinity, and between each two of them the smallest error of a point that gains at
-        least as much, `[k]`, which rises.
+        Edges `[k + 1]` from 0 to infinity, and for each step between two of them the smallest error of a point that
+        gains at least as much, `[k]`, which rises.
     """
+    # From the largest gain down, a point starts a step only if its error beats all errors before it.
     order = np.lexsort((errors, -gains))
     edges, levels, best = [np.inf], [], worst
     for gain, error in zip(gains[order], errors[order], strict=True):
@@ -67,22 +70,25 @@ def expected_gain(
     staircase: tuple[np.ndarray, np.ndarray],
     floor: float | None,
 ) -> np.ndarray:
-    """Expected growth of the hypervolume for each candidate.
+    """Computes the expected hypervolume improvement of each candidate, `[n]`.
 
     Args:
         mean: mean `[n]` of the Gaussian.
         deviation: its standard deviation `[n]`.
         gains: known gains of the candidates `[n]`.
-        staircase: what `steps` gives.
+        staircase: result of `steps`.
         floor: the error is `floor + exp(Gaussian)`; None where it is the Gaussian itself.
     """
     edges, levels = staircase
+    # [n, k]: the part of each step's width that lies below the candidate's gain.
     width = np.clip(gains[:, None] - edges[None, :-1], 0.0, np.diff(edges)[None])
     if floor is None:
+        # E[max(level - error, 0)] of a Gaussian error: expected improvement, with z-scores [n, k].
         away = (levels[None] - mean[:, None]) / deviation[:, None]
         density = np.exp(-0.5 * away**2) / np.sqrt(2 * np.pi)
         lead = deviation[:, None] * (away * ndtr(away) + density)
     else:
+        # The same of a log-normal error above the floor, as in the price of a put option (Black and Scholes 1973).
         room = np.maximum(levels - floor, 1e-300)[None]
         away = (np.log(room) - mean[:, None]) / deviation[:, None]
         expected = np.exp(mean + 0.5 * deviation**2)[:, None]
@@ -100,15 +106,16 @@ class _Model:
     weight: float
 
     def errors(self, x: np.ndarray) -> np.ndarray:
-        """Median error at points."""
+        """Predicts the median error at points `[m, features]`."""
         mean = self.process.predict(x)[0]
         return mean if self.floor is None else self.floor + np.exp(mean)
 
     def leave_one_out(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of the error at each observed point, learnt from the others."""
+        """Predicts mean and standard deviation of the error at each observed point from the others."""
         mean, deviation = self.process.leave_one_out()
         if self.floor is None:
             return mean, deviation
+        # Moments of the log-normal distribution.
         expected = np.exp(mean + 0.5 * deviation**2)
         return self.floor + expected, expected * np.sqrt(np.expm1(deviation**2))
 
@@ -131,14 +138,14 @@ def _models(x: np.ndarray, errors: np.ndarray, stderr: np.ndarray, positive: boo
 
 
 def first_of_the_best(scores: np.ndarray, points: Sequence[Point], scale: float) -> int:
-    """The place of the largest score, whatever computed it: of scores that are equal, the one of the smallest hash.
+    """Returns the index of the largest score; of scores equal but for rounding, that of the smallest hash.
 
     Args:
         scores: one for each point, at least 0; less for those that may not be chosen.
         points: the points, each once.
-        scale: size of the numbers whose differences the scores are.
+        scale: size of the numbers of which the scores are differences.
     """
-    # What cannot be computed promises nothing.
+    # A score that cannot be computed counts as none.
     scores = np.nan_to_num(scores, nan=0.0)
     largest = float(scores.max())
     tolerance = 0.5 * (PRECISION * largest + _RESOLUTION * scale)
@@ -149,12 +156,15 @@ def first_of_the_best(scores: np.ndarray, points: Sequence[Point], scale: float)
 def suggest(
     problem: Problem, observations: Sequence[Observation], running: Sequence[Point], count: int, seed: int
 ) -> list[Point]:
-    """The points that promise most, one after the other; each counts as found with its expected error for the next.
+    """Chooses the points of largest expected improvement, one after the other.
+
+    Each choice counts as observed at its predicted error when the next is made ("kriging believer", Ginsbourger and
+    others 2010).
 
     Args:
         problem: one that `applies`.
-        observations: what was found out; at least one that did not fail.
-        running: points whose outcome is not known yet; they count as found with their expected error.
+        observations: the evaluated points; at least one that did not fail.
+        running: points that are still evaluated; they count as observed at their predicted error.
         count: points wanted.
         seed: seeds the sample of a space that is too large to be enumerated.
 
@@ -178,6 +188,7 @@ def _suggest(
     if not pool.points or not len(outcomes):
         return list(pool.points[:count])
     errors, worst = _errors(learnt, outcomes[:, 0]), float(_errors(learnt, learnt.threshold))
+    # Coordinates: observed points x [n, features], candidates `at` [m, features], running ones `ahead`.
     x, at, ahead = (problem.features(p.points) if p.points else None for p in (found, pool, pending))
     assert x is not None and at is not None
     gains = known.gain(pool.known[known.name])
@@ -192,6 +203,7 @@ def _suggest(
     scale = float(gains.max()) * (abs(worst) if learnt.best is not None else float(np.ptp([*errors, worst])))
     chosen: list[int] = []
     while len(chosen) < min(count, len(pool.points)):
+        # [m]: expected improvement over the front so far, averaged over the floors.
         score = np.zeros(len(pool.points))
         for model, front in zip(models, fronts, strict=True):
             mean, deviation = model.process.predict(at)
@@ -209,11 +221,11 @@ def _suggest(
 def leave_one_out(
     problem: Problem, observations: Sequence[Observation]
 ) -> dict[tuple[Value, ...], tuple[float, float]]:
-    """What the model says of each observed point when it learns from the others, with hyperparameters from all.
+    """Predicts each observed point from the others, with hyperparameters fitted to all.
 
     Args:
         problem: one that `applies`.
-        observations: what was found out; at least two that did not fail.
+        observations: the evaluated points; at least two that did not fail.
 
     Returns:
         Mean and standard deviation of the learnt objective, noise apart, by the point's key.
@@ -225,6 +237,7 @@ def leave_one_out(
         models = _models(problem.features(found.points), errors, outcomes[:, 1], learnt.best is not None)
         moments = [model.leave_one_out() for model in models]
     weights = np.array([m.weight for m in models]) / sum(m.weight for m in models)
+    # Moments of the mixture over the floors.
     mean = sum(w * m for w, (m, _) in zip(weights, moments, strict=True))
     square = sum(w * (d**2 + (m - mean) ** 2) for w, (m, d) in zip(weights, moments, strict=True))
     turned = mean + (0.0 if learnt.best is None else -learnt.best if learnt.maximize else learnt.best)
@@ -233,9 +246,9 @@ def leave_one_out(
 
 
 def _found(problem: Problem, done: Sequence[Observation], learnt: Objective) -> tuple[Pool, np.ndarray]:
-    """The observed points, and mean and standard error of the learnt objective for each, `[points, 2]`.
+    """Returns the observed points, and mean and standard error of the learnt objective, `[points, 2]`.
 
-    The last observation of a point counts, and none of a point that is not valid.
+    The last observation of a point counts. Invalid points are left out.
     """
     found = problem.described(o.point for o in done)
     rows = {problem.key(o.point): o.outcomes[learnt.name] for o in done}
@@ -243,7 +256,7 @@ def _found(problem: Problem, done: Sequence[Observation], learnt: Objective) -> 
 
 
 def _errors(objective: Objective, values: np.ndarray | float) -> np.ndarray:
-    """Distance from the best value, or the value itself turned so that less is better."""
+    """Returns distances from the best value, or where there is none the values signed so that less is better."""
     turned = -np.asarray(values, float) if objective.maximize else np.asarray(values, float)
     if objective.best is None:
         return turned
@@ -251,7 +264,7 @@ def _errors(objective: Objective, values: np.ndarray | float) -> np.ndarray:
 
 
 def candidates(problem: Problem, done: Sequence[Observation], tried: Sequence[Point], seed: int) -> Pool:
-    """All points that were not tried; of a space too large for that, a sample and the neighbours of the front."""
+    """Returns all untried points; of a space too large for that, a sample and the neighbours of the front."""
     if problem.enumerable:
         return problem.pool.without(problem, tried)
     centres = [o.point for o in done if _leads(problem, o, done)]
@@ -260,7 +273,7 @@ def candidates(problem: Problem, done: Sequence[Observation], tried: Sequence[Po
 
 
 def _leads(problem: Problem, one: Observation, done: Sequence[Observation]) -> bool:
-    """Whether no other observation beats one in both objectives."""
+    """Returns True where no other observation dominates this one."""
 
     def values(observation: Observation) -> list[float]:
         known = problem.describe(observation.point) or {}

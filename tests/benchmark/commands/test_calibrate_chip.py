@@ -1,4 +1,4 @@
-"""Calibration: what is fitted comes back, and the small parts of the probes; tables of latencies."""
+"""Calibration: fits recover known figures; the small parts of the probes; tables of latencies."""
 
 import csv
 import dataclasses
@@ -115,7 +115,7 @@ def test_the_shipped_table_is_of_the_default_space_and_the_roofline_ranks_it() -
     found = calibrate_chip.agreement(
         [estimate(encoder, chip, 1, 128).latency_s for encoder in encoders], [float(row["latency_s"]) for row in rows]
     )
-    # What is reached is in docs/hardware.md; here it only must not get worse.
+    # docs/hardware.md has the accuracy; this only checks that it does not get worse.
     assert found["tau"] > 0.83
     assert found["mean_error"] < 0.05
 

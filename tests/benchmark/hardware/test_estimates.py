@@ -1,4 +1,4 @@
-"""Known latencies: the choice of the method, what is believed, chips as data, and the floor of claims."""
+"""Known latencies: the choice of the method, accepted estimates, chips as data, and the floor of claims."""
 
 import dataclasses
 from pathlib import Path

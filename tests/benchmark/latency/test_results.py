@@ -1,4 +1,4 @@
-"""What the files of measuring processes say together: what is refused, and what is measured again."""
+"""Results of several measuring processes: refusals, and systems that are measured again."""
 
 import dataclasses
 import json
@@ -31,7 +31,7 @@ def fake_file(
     systems: Sequence[str],
     skip: dict[str, str],
 ) -> None:
-    """What one measuring process would write."""
+    """Makes the file that one measuring process would write."""
     cells = []
     for batch_size in (1, 8):
         cell: dict[str, Any] = {"batch_size": batch_size, "sequence_length": 8}
@@ -68,7 +68,7 @@ def fake_file(
 
 
 def test_what_is_too_wide_is_measured_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """System `b` varies between processes by less and less, the second cell much: only `b`'s headline goes on."""
+    """System `b` varies between processes by less and less, the second cell much: only `b`'s headline is measured again."""
 
     def ratio(process: int, batch_size: int, system: str) -> float:
         wave = (0.0, 0.3, -0.3, 0.1, -0.1, 0.0, 0.0, 0.0, 0.0, 0.0)[process]

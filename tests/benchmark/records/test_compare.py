@@ -1,4 +1,4 @@
-"""Verification: what agrees, what is within tolerance, what contradicts itself, and what is said of it."""
+"""Verification: equal fields, tolerances, contradictions, and the table of a comparison."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_circumstances_are_no_faults() -> None:
 def test_the_table_is_short_and_safe() -> None:
     fields = compare(record(), record(("provenance.git_commit", "\x1b[2J\n" + "x" * 500)))
     lines = table(fields)
-    # The architecture's many fields share a line, and what a record says reaches no terminal as it is.
+    # The architecture's many fields share a line, and control characters of a record reach no terminal.
     assert sum("system.encoder" in line for line in lines) == 1
     assert not any("\x1b" in line or len(line) > 400 for line in lines)
     assert lines[-1].endswith("not compared")

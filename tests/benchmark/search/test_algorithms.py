@@ -1,4 +1,4 @@
-"""Algorithms of the search: what they propose, what they find on problems with known answers, the closed form."""
+"""Search algorithms: their proposals, their results on problems with known answers, the closed form."""
 
 import dataclasses
 import math
@@ -78,7 +78,7 @@ def test_expected_gain_against_monte_carlo(floor):
 def test_certain_errors_give_the_exact_gain():
     staircase = expected_gain.steps(np.array([2.0]), np.array([5.0]), 10.0)
     gain = expected_gain.expected_gain(np.array([4.0]), np.array([1e-9]), np.array([3.0]), staircase, None)
-    # Up to 2 it leads the front's 5 by 1, from 2 to 3 the reference's 10 by 6.
+    # Up to 2 it is ahead of the front's 5 by 1, from 2 to 3 of the reference's 10 by 6.
     assert gain[0] == pytest.approx(2 * 1 + 1 * 6)
 
 
@@ -140,7 +140,7 @@ def test_believing_keeps_the_mean_and_shrinks_the_uncertainty():
     before, after = process.predict(at), process.believing(new).predict(at)
     np.testing.assert_allclose(after[0], before[0], atol=1e-3 * process.spread)
     assert (after[1] <= before[1] + 1e-9).all()
-    # A nugget stays, which the fit chooses: 0.04 to 0.31 of the deviation over many seeds; without it nothing shrinks.
+    # The fit keeps a nugget, 0.04 to 0.31 of the deviation over many seeds; without it nothing shrinks.
     assert process.believing(new).predict(new)[1].max() < 0.6 * process.predict(new)[1].max()
 
 
@@ -268,7 +268,7 @@ def test_noise_does_not_lead_the_search_astray():
     assert believed == pytest.approx(truth[15], abs=2.5)
 
 
-# What is found.
+# Results.
 
 
 def test_toy_transformer_reaches_the_target():

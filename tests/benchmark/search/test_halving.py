@@ -1,4 +1,4 @@
-"""Trials that are stopped at rungs: the rule, what is learnt from them, and searches that are killed and continued."""
+"""Trials that are stopped at rungs: the rule, the model's view of them, and searches that are killed and resumed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_the_best_go_on(earlier: list[tuple[float, float]], own: tuple[float, fl
     everybody = [*earlier, own]
     if non_dominated(everybody)[-1]:
         assert goes_on
-    # Who is beaten by two thirds of all is no longer needed; with a factor of 1 everybody is.
+    # A trial that two thirds of all dominate is stopped; with a factor of 1 every trial is promoted.
     beaten_by = sum(a >= own[0] and t <= own[1] and (a, t) != own for a, t in earlier)
     if beaten_by >= -(-len(everybody) // 3):
         assert goes_on == non_dominated(everybody)[-1]
@@ -53,7 +53,7 @@ def test_the_best_go_on(earlier: list[tuple[float, float]], own: tuple[float, fl
 def test_a_rule_worked_out_by_hand() -> None:
     config = dataclasses.replace(RUNGS, reduction_factor=2.0)
     first, second, last = [(50.0, 0.1), (60.0, 0.2)], [(40.0, 0.15), (55.0, 0.3)], (30.0, 0.4)
-    # Three of five go on: the first front, and of the second the one that adds more (5.9 against 3.9 percent-decades).
+    # Three of five are promoted: the first front, and of the second the one that adds more (5.9 against 3.9 percent-decades).
     assert halving.goes_on(config, [*first, second[1], last], second[0])
     assert not halving.goes_on(config, [*first, second[0], last], second[1])
     assert not halving.goes_on(config, [*first, *second], last)
@@ -124,7 +124,7 @@ def test_asynchronous_trials_give_the_same_trials_one_at_a_time(tmp_path: Path) 
 
 
 def replayed(config: SearchConfig, order: list[dict[str, float]]) -> tuple[list[dict[str, float]], float]:
-    """What the rungs leave of recorded trainings in this order, and the share of all steps that they take."""
+    """Outcomes of recorded trainings in this order after halving, and the share of all steps that they take."""
     seen: list[list[tuple[float, float]]] = [[] for _ in config.rungs]
     kept, steps = [], 0.0
     for row in order:

@@ -1,4 +1,4 @@
-"""A suggestion is the same whichever kernels computed it: linear algebra, elementary functions, the last digits."""
+"""Suggestions are independent of the kernels that compute them: linear algebra, elementary functions, rounding."""
 
 import dataclasses
 import json
@@ -125,11 +125,11 @@ def test_equal_gains_go_to_the_smaller_hash():
     clear = np.full(6, 3.0)
     clear[other] *= 1 + 2 * expected_gain.PRECISION
     assert expected_gain.first_of_the_best(clear, points, 1.0) == other
-    # What was chosen before is not chosen again, though no other gain is larger than nothing.
+    # A chosen point is not chosen again, though no other gain is larger than 0.
     scores = np.zeros(6)
     scores[smallest] = -1.0
     assert expected_gain.first_of_the_best(scores, points, 1.0) != smallest
-    # Where gains are what is left of much larger numbers, their digits say nothing.
+    # Where gains are differences of much larger numbers, their digits are rounding.
     assert expected_gain.first_of_the_best(1e-16 * np.arange(6), points, 100.0) == smallest
 
 
