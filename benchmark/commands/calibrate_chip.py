@@ -90,7 +90,7 @@ def gin_lines(chip: ChipConfig, fields: Sequence[str]) -> str:
     return "\n".join(f"{chip.name}/ChipConfig.{name} = {getattr(chip, name):.4g}" for name in fields)
 
 
-def drawn(config: SearchConfig, count: int, seed: int) -> list[EncoderConfig]:
+def draw_architectures(config: SearchConfig, count: int, seed: int) -> list[EncoderConfig]:
     """Draws architectures of the search space without repeats."""
     from benchmark.search.space import decode, enumerate_points
 
@@ -150,7 +150,7 @@ def host_seconds(encoder: EncoderConfig, batch_size: int, sequence_length: int) 
     return best_seconds(lambda: serve(*inputs).block_until_ready())
 
 
-def calibrated(
+def calibrate(
     config: SearchConfig, count: int, cache: Path | None, progress: Callable[[str], None]
 ) -> tuple[ChipConfig, tuple[str, ...], dict[str, float]]:
     """Fits figures of a search's chip to `count` architectures of its space.
@@ -164,7 +164,7 @@ def calibrated(
     from benchmark.hardware.estimates import Estimate, known_latency
 
     shape = (config.batch_size, config.sequence_length)
-    encoders = drawn(config, count, seed=0)
+    encoders = draw_architectures(config, count, seed=0)
     if config.chip.topology:
         only = dataclasses.replace(config, latency_methods=("compiled",))
         answers = known_latency(only, cache, progress).exact(encoders)
@@ -188,14 +188,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prints lines for the chip's gin file; one line and exit code 2 for bad input, 1 where calibration fails."""
     parser = gin_parser("python -m benchmark.commands.calibrate_chip", __doc__ or "", "")
     parser.add_argument("--architectures", type=int, default=40, help="how many are drawn from the space")
-    parser.add_argument("--cache", type=Path, help="a folder for what the compiler said")
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    return run_command(lambda: _calibrate(*parse_flags(parser, words)))
+    parser.add_argument("--cache", type=Path, help="folder for compiled figures")
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    return run_command(lambda: _calibrate(*parse_flags(parser, arguments)))
 
 
 def _calibrate(options: argparse.Namespace, bindings: list[str]) -> int:
     config = load(options.gin_file, bindings, options.gin_search_paths).config.search
-    chip, fields, found = calibrated(
+    chip, fields, found = calibrate(
         config, options.architectures, options.cache, lambda line: print(line, file=sys.stderr, flush=True)
     )
     print(gin_lines(chip, fields))

@@ -113,7 +113,7 @@ def first_difference(one: Sequence[Computed], two: Sequence[Computed]) -> str | 
     return None
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Lists the digests of one run, or compares two.
 
     Returns:
@@ -123,7 +123,7 @@ def main(words: Sequence[str] | None = None) -> int:
         prog="python -m benchmark.commands.digests", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("workdirs", nargs="+", type=Path, metavar="DIR", help="folder of a run, or of two to compare")
-    folders = parser.parse_args(words).workdirs
+    folders = parser.parse_args(arguments).workdirs
     if len(folders) > 2:
         parser.error("expected one folder or two")
     return run_command(lambda: _compare(folders))

@@ -41,19 +41,19 @@ def make_parser() -> argparse.ArgumentParser:
     add("--workdir", type=Path, metavar="DIR", help="folder of a run, whose data are the inputs")
     add("--text", type=Path, metavar="FILE", help="text file whose lines are the inputs (default: the embedded data)")
     add("--vocabulary", type=Path, metavar="FILE", help="WordPiece vocabulary for --text (default: one is trained)")
-    add("--keep", type=Path, metavar="DIR", help="folder for samples; a measurement that was ended continues from it")
+    add("--keep", type=Path, metavar="DIR", help="folder for samples; an interrupted measurement resumes from it")
     add("--out", type=Path, metavar="FILE", help="write the latency blocks of a record, as JSON")
     return parser
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line and returns the exit code.
 
     Args:
-        words: the words after the program's name; None takes those of the process.
+        arguments: the words after the program's name; None takes those of the process.
     """
-    words = list(sys.argv[1:] if words is None else words)
-    return run_command(lambda: _measure(*parse_flags(make_parser(), words)))
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    return run_command(lambda: _measure(*parse_flags(make_parser(), arguments)))
 
 
 def _measure(flags: argparse.Namespace, bindings: list[str]) -> int:
@@ -82,7 +82,7 @@ def _measure(flags: argparse.Namespace, bindings: list[str]) -> int:
             size = min(encoder.vocab_size, latency.reference.vocab_size)
             lengths = latency.sequence_lengths
             rows = inputs.rows_of_text(flags.text, flags.vocabulary, size, lengths, latency.seed, folder)
-        results = measure({name: encoder}, latency, _say, rows=rows, folder=folder)
+        results = measure({name: encoder}, latency, _print_progress, rows=rows, folder=folder)
         for line in table(results, name, config):
             print(line)
         for line in estimates(config, encoder):
@@ -93,7 +93,7 @@ def _measure(flags: argparse.Namespace, bindings: list[str]) -> int:
     return 0
 
 
-def _say(line: str) -> None:
+def _print_progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
@@ -168,7 +168,7 @@ def estimates(config: RunConfig, encoder: EncoderConfig) -> Iterator[str]:
     from benchmark.hardware.estimates import LatencyFailure, known_latency
 
     search = config.search
-    latency = known_latency(search, None, _say)
+    latency = known_latency(search, None, _print_progress)
     found = (
         [latency.quick(encoder)]
         if latency.method == "roofline"

@@ -63,11 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the table of a gin file's search space; exit code 2 and one line for bad input, 1 for no latency."""
     parser = gin_parser("python -m benchmark.commands.tabulate_latencies", __doc__ or "", "")
     parser.add_argument("--out", required=True, type=Path, help="the CSV file")
-    parser.add_argument(
-        "--cache", type=Path, help="a folder for what the compiler said, to go on after an interruption"
-    )
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    return run_command(lambda: _tabulate(*parse_flags(parser, words)))
+    parser.add_argument("--cache", type=Path, help="folder for compiled figures; an interrupted table resumes from it")
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    return run_command(lambda: _tabulate(*parse_flags(parser, arguments)))
 
 
 def _tabulate(options: argparse.Namespace, bindings: list[str]) -> int:

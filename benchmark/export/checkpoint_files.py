@@ -14,6 +14,8 @@ from benchmark.models.hugging_face import CheckpointError, heads_of, plain_names
 from benchmark.models.hugging_face_config import encoder_from_json, encoder_to_json, export_type
 
 if TYPE_CHECKING:
+    from flax import linen as nn
+
     from benchmark.config import EncoderConfig
 
 SINGLE, INDEX, PICKLE = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
@@ -84,7 +86,7 @@ def read(directory: Path, *, allow_pickle: bool = False) -> Checkpoint:
     return Checkpoint(encoder, model_type, heads, params, len(state))
 
 
-def parameter_shapes(encoder: EncoderConfig, heads: tuple[str, ...], state: Mapping[str, Any]) -> dict[str, Any]:
+def parameter_shapes(encoder: EncoderConfig, heads: tuple[str, ...], state: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Returns the shapes of our parameters, from the modules themselves, without computing anything.
 
     Args:
@@ -100,7 +102,7 @@ def parameter_shapes(encoder: EncoderConfig, heads: tuple[str, ...], state: Mapp
 
     ids = jnp.zeros((1, 2), jnp.int32)
     labels = state["classifier.bias"].shape[0] if "classifier.bias" in state else 2
-    models: dict[str, Any] = {
+    models: dict[str, tuple[nn.Module, int]] = {
         "masked_lm": (MaskedLM(encoder), 4),
         "next_sentence": (SequenceModel(encoder, 2, head="next_sentence"), 3),
         "classifier": (SequenceModel(encoder, labels), 3),
@@ -162,7 +164,7 @@ def _read_shards(directory: Path) -> dict[str, np.ndarray]:
     state: dict[str, np.ndarray] = {}
     for name in shards:
         if Path(name).name != name or not (directory / name).is_file():
-            raise CheckpointError(f"{path}: shard {name!r} is missing; a file beside the index is expected")
+            raise CheckpointError(f"{path}: shard {name!r} is missing; expected in the folder of the index")
         state |= _read_safetensors(directory / name)
     if differing := sorted(set(state) ^ set(places)):
         raise CheckpointError(f"{path}: index and shards differ in {differing[0]}")

@@ -5,16 +5,23 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.config import EncoderConfig, encoder_from_dict
 from benchmark.export import checkpoint_files
 from benchmark.export.model_card import FineTuned, model_card
+from benchmark.export.onnx_export import export_onnx
+from benchmark.models.heads import MaskedLM, SequenceModel, SpanModel
 from benchmark.models.hugging_face import CheckpointError
 from benchmark.models.hugging_face_config import export_type
 from benchmark.records.record import Record, RecordError, read
+from benchmark.training import checkpoints
+from benchmark.training.initial import init_tree
 from tasks.catalogue import TaskInfo, get_task
 from tasks.system.errors import nearest_match_hint
+
+if TYPE_CHECKING:
+    from flax import linen as nn
 
 
 def folder_of_run(record: Record, path: Path) -> Path:
@@ -43,9 +50,6 @@ def pretrained(record: Record, path: Path) -> dict[str, Any]:
     Raises:
         RecordError: the parameters are missing, or of another architecture.
     """
-    from benchmark.models.heads import MaskedLM
-    from benchmark.training import checkpoints
-
     workdir, name = folder_of_run(record, path), record.system.name
     directory = workdir / "teacher" if record.system.kind == "teacher" else workdir / "students" / name
     encoder, source = encoder_of(record, path), directory / "params"
@@ -67,8 +71,6 @@ def fine_tuned(record: Record, path: Path, task: str) -> tuple[dict[str, Any], F
     Raises:
         RecordError: the record lacks the task, or the run did not keep the parameters.
     """
-    from benchmark.models.heads import SequenceModel, SpanModel
-
     workdir = folder_of_run(record, path)
     known = [scored.task for scored in record.tasks] + [unscored.task for unscored in record.unscored]
     if task not in known:
@@ -91,11 +93,8 @@ def fine_tuned(record: Record, path: Path, task: str) -> tuple[dict[str, Any], F
     return _restore(directory / "parameters", model, encoder, 3, path), FineTuned(trained, seed)
 
 
-def _restore(source: Path, model: Any, encoder: EncoderConfig, num_inputs: int, path: Path) -> dict[str, Any]:
+def _restore(source: Path, model: nn.Module, encoder: EncoderConfig, num_inputs: int, path: Path) -> dict[str, Any]:
     """Reads the parameters of a model, whose call takes `num_inputs` arrays; errors are one line."""
-    from benchmark.training import checkpoints
-    from benchmark.training.initial import init_tree
-
     if not source.is_dir():
         raise RecordError(f"{path}: no parameters at {source}; export from the folder of the run")
     try:
@@ -162,8 +161,6 @@ def export_record(path: Path, directory: Path, *, onnx: bool = True, task: str =
     what = f"fine-tuned on {tuned.task.title} with seed {tuned.seed}" if tuned else "with masked-LM head"
     lines = [f"{record.system.title}: {kind} {what}, {record.system.parameters:,} parameters, in {directory}"]
     if onnx:
-        from benchmark.export.onnx_export import export_onnx
-
         lines.append(export_onnx(directory))
     return lines
 

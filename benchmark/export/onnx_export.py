@@ -8,11 +8,14 @@ import json
 import logging
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from benchmark.models.hugging_face import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FILE = "model.onnx"
 OPSET = 18
@@ -126,7 +129,7 @@ def _positional(model: Any, outputs: tuple[str, ...]) -> Any:
 
 
 @contextlib.contextmanager
-def _quiet() -> Any:
+def _quiet() -> Iterator[None]:
     """Silences progress and warnings about shapes that tracing fixes, which `_difference` checks."""
     from transformers.utils import logging as transformers_logging
 

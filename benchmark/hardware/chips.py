@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.config import ChipConfig, EncoderConfig
-from benchmark.hardware.roofline import floor
+from benchmark.hardware.roofline import latency_floor
 from tasks.system.errors import InputError, StageError
 from tasks.system.repository import REPOSITORY
 
@@ -57,7 +57,7 @@ def refuse_impossible(encoder: EncoderConfig, blocks: Iterable[LatencyBlock]) ->
         chip = shipped().get(block.chip)
         if chip is None or block.method == "roofline" or block.dtype != chip.dtype:
             continue
-        least = floor(encoder, chip, block.batch_size, block.sequence_length)
+        least = latency_floor(encoder, chip, block.batch_size, block.sequence_length)
         if block.latency_s < least:
             shape = f"batch {block.batch_size}, length {block.sequence_length}"
             raise StageError(

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.config import ChipConfig, EncoderConfig, fingerprint, to_dict
+from benchmark.hardware.tpu_compiler import ENVIRONMENT
 from benchmark.process import numerics
 from tasks.system.atomic_write import write_text
 from tasks.system.child_process import ChildProcess, child_environment, module_command
@@ -42,7 +43,7 @@ _NOT_SERVED = {"initializer_range", "position_initializer", "pooler"}
 
 
 @dataclass(frozen=True)
-class Figures:
+class CompiledFigures:
     """The compiler's figures of one serving program."""
 
     # Sum of the estimated cycles.
@@ -113,7 +114,7 @@ class Compiler:
         self.versions = versions()
         self._identity = {**self._request, **self.versions, "dtype": DTYPE, "estimator": ESTIMATOR_VERSION}
         self._directory, self._command, self._timeout_s = cache_directory, command, timeout_s
-        self._known: dict[str, dict[str, Any]] = {}
+        self._cache: dict[str, dict[str, Any]] = {}
         self._lock = threading.Lock()
         self._children: list[ChildProcess] = []
         self._idle: queue.SimpleQueue[ChildProcess] = queue.SimpleQueue()
@@ -125,17 +126,17 @@ class Compiler:
         Raises:
             StageError: libtpu does not know the topology, or its process died or hung.
         """
-        found = self._recall("device")
+        found = self._read_cached("device")
         if found is None:
             with self._lock:
                 child = self._start()
                 found = {"device": child[1]}
                 self._idle.put(child[0])
-            self._remember("device", found)
+            self._write_cached("device", found)
         kind: str = found["device"]
         return kind
 
-    def figures(self, encoders: Sequence[EncoderConfig]) -> list[Figures | StageError]:
+    def figures(self, encoders: Sequence[EncoderConfig]) -> list[CompiledFigures | StageError]:
         """Returns the figures of each encoder's serving program, or its error; from the cache where known."""
         wanted: dict[str, EncoderConfig] = {}
         for encoder in encoders:
@@ -145,30 +146,30 @@ class Compiler:
         errors: dict[str, StageError] = {}
         # One caller compiles at a time; another that asks for the same programs then finds them in the cache.
         with self._lock:
-            missing = [key for key in wanted if self._recall(key) is None]
+            missing = [key for key in wanted if self._read_cached(key) is None]
 
             def work(key: str) -> None:
                 try:
-                    self._remember(key, self._compile(wanted[key]))
+                    self._write_cached(key, self._compile(wanted[key]))
                 except StageError as error:
                     errors[key] = error
 
             if missing:
                 with ThreadPoolExecutor(min(WORKERS, len(missing), len(os.sched_getaffinity(0)))) as pool:
                     list(pool.map(work, missing))
-        return [self._combined(encoder, errors) for encoder in encoders]
+        return [self._combine(encoder, errors) for encoder in encoders]
 
-    def _combined(self, encoder: EncoderConfig, errors: dict[str, StageError]) -> Figures | StageError:
+    def _combine(self, encoder: EncoderConfig, errors: dict[str, StageError]) -> CompiledFigures | StageError:
         depths = compiled_depths(encoder)
         found = []
         for depth in depths:
             key = self._key(dataclasses.replace(encoder, num_hidden_layers=depth))
             if key in errors:
                 return errors[key]
-            values = self._recall(key)
+            values = self._read_cached(key)
             assert values is not None
             found.append(values)
-        return extrapolated(found, depths, encoder.num_hidden_layers)
+        return extrapolate(found, depths, encoder.num_hidden_layers)
 
     def _compile(self, encoder: EncoderConfig) -> dict[str, Any]:
         try:
@@ -186,8 +187,6 @@ class Compiler:
 
     def _start(self) -> tuple[ChildProcess, str]:
         """Starts a child and sends it the target; returns it with the kind of its device."""
-        from benchmark.hardware.tpu_compiler import ENVIRONMENT
-
         environment = child_environment(numerics.native_environment(os.environ), **ENVIRONMENT)
         child = ChildProcess(self._command, environment, "compiling")
         self._children.append(child)
@@ -210,16 +209,16 @@ class Compiler:
             return None
         return self._directory / f"{key if key != 'device' else fingerprint(self._identity)}.json"
 
-    def _recall(self, key: str) -> dict[str, Any] | None:
+    def _read_cached(self, key: str) -> dict[str, Any] | None:
         path = self._path(key)
-        if key not in self._known and path is not None:
+        if key not in self._cache and path is not None:
             # A damaged file is compiled again.
             with contextlib.suppress(OSError, ValueError):
-                self._known[key] = json.loads(path.read_text(encoding="utf-8"))
-        return self._known.get(key)
+                self._cache[key] = json.loads(path.read_text(encoding="utf-8"))
+        return self._cache.get(key)
 
-    def _remember(self, key: str, values: dict[str, Any]) -> None:
-        self._known[key] = values
+    def _write_cached(self, key: str, values: dict[str, Any]) -> None:
+        self._cache[key] = values
         if path := self._path(key):
             write_text(path, json.dumps(values) + "\n")
 
@@ -230,11 +229,11 @@ def compiled_depths(encoder: EncoderConfig) -> tuple[int, ...]:
     return (depth,) if depth <= WHOLE_LAYERS else (WHOLE_LAYERS // 2, WHOLE_LAYERS)
 
 
-def extrapolated(found: Sequence[dict[str, Any]], depths: Sequence[int], depth: int) -> Figures:
+def extrapolate(found: Sequence[dict[str, Any]], depths: Sequence[int], depth: int) -> CompiledFigures:
     """Returns the figures at a depth: those of that depth, or on the line through two."""
     if len(found) == 1:
-        return Figures(**found[0], compiled_layers=(depth,))
+        return CompiledFigures(**found[0], compiled_layers=(depth,))
     (low, high), (few, many) = found, depths
     steps = (depth - many) / (many - few)
     line = {name: round(high[name] + steps * (high[name] - low[name])) for name in high if name != "seconds"}
-    return Figures(**line, seconds=low["seconds"] + high["seconds"], compiled_layers=tuple(depths))
+    return CompiledFigures(**line, seconds=low["seconds"] + high["seconds"], compiled_layers=tuple(depths))

@@ -11,8 +11,7 @@ import dataclasses
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import jax
 import jax.numpy as jnp
@@ -26,10 +25,17 @@ from benchmark.models.encoder import NEGATIVE, Embeddings, Encoder, EncoderLayer
 from benchmark.training.initial import shapes
 from tasks.system.errors import StageError
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from jax.tree_util import DictKey
+
 _DTYPE = jnp.bfloat16
 
 
-def serving_program(encoder: EncoderConfig, batch_size: int, length: int) -> tuple[Callable[..., jax.Array], Any]:
+def serving_program(
+    encoder: EncoderConfig, batch_size: int, length: int
+) -> tuple[Callable[..., jax.Array], dict[str, Any]]:
     """Builds the encoder as a TPU would serve it.
 
     Layers are unrolled and each has its own arrays: sliced from stacked ones, as in training, a layer of MobileBERT
@@ -44,7 +50,9 @@ def serving_program(encoder: EncoderConfig, batch_size: int, length: int) -> tup
     # One layer is traced and lowered once, however many there are.
     apply_layer = jax.jit(lambda params, hidden, bias: layer.apply({"params": params}, hidden, bias)[0])
 
-    def run(params: Any, input_ids: jax.Array, attention_mask: jax.Array, token_type_ids: jax.Array) -> jax.Array:
+    def run(
+        params: dict[str, Any], input_ids: jax.Array, attention_mask: jax.Array, token_type_ids: jax.Array
+    ) -> jax.Array:
         x = embeddings.apply({"params": params["embeddings"]}, input_ids, token_type_ids)
         bias = jnp.where(attention_mask[:, None, None, :] > 0, 0.0, NEGATIVE)
         hidden = x.reshape(batch_size * length, -1)
@@ -52,7 +60,7 @@ def serving_program(encoder: EncoderConfig, batch_size: int, length: int) -> tup
             hidden = apply_layer(one, hidden, bias)
         return hidden.reshape(batch_size, length, -1)
 
-    def stored(path: Any, leaf: jax.ShapeDtypeStruct, skip: int) -> jax.ShapeDtypeStruct:
+    def stored(path: tuple[DictKey, ...], leaf: jax.ShapeDtypeStruct, skip: int) -> jax.ShapeDtypeStruct:
         norm = any("norm" in entry.key for entry in path) and encoder.normalization_type == "layer_norm"
         return jax.ShapeDtypeStruct(leaf.shape[skip:], jnp.float32 if norm else _DTYPE)
 
@@ -99,7 +107,7 @@ def answer(encoder: EncoderConfig, request: Mapping[str, Any], place: jax.Device
     return {"cycles": estimated_cycles(text), **found, "seconds": round(time.perf_counter() - started, 3)}
 
 
-def serve(lines: TextIO, tell: Callable[[dict[str, Any]], None]) -> None:
+def serve(lines: TextIO, send: Callable[[dict[str, Any]], None]) -> None:
     """Answers lines until they end."""
     request: dict[str, Any] = {}
     place: jax.Device | None = None
@@ -108,21 +116,21 @@ def serve(lines: TextIO, tell: Callable[[dict[str, Any]], None]) -> None:
         try:
             if place is None:
                 request, place = values, device(values["topology"], values["cores"])
-                tell({"device": place.device_kind})
+                send({"device": place.device_kind})
             else:
-                tell(answer(encoder_from_dict(values["encoder"]), request, place))
+                send(answer(encoder_from_dict(values["encoder"]), request, place))
         except (StageError, ConfigError, ValueError, jax.errors.JaxRuntimeError) as error:
-            tell({"error": tpu_compiler.first_line(error)})
+            send({"error": tpu_compiler.first_line(error)})
 
 
 def main() -> None:
     """Serves standard input."""
 
-    def tell(values: dict[str, Any]) -> None:
+    def send(values: dict[str, Any]) -> None:
         sys.stdout.write(json.dumps(values) + "\n")
         sys.stdout.flush()
 
-    serve(sys.stdin, tell)
+    serve(sys.stdin, send)
 
 
 if __name__ == "__main__":

@@ -90,11 +90,11 @@ class KnownLatency:
                 )
                 results.append(LatencyFailure(reason))
             else:
-                results.append(self._believed(encoder, found[encoder], self._compiler))
+                results.append(self._compiled_estimate(encoder, found[encoder], self._compiler))
         return results
 
-    def _believed(
-        self, encoder: EncoderConfig, figures: compiled.Figures | StageError, compiler: compiled.Compiler
+    def _compiled_estimate(
+        self, encoder: EncoderConfig, figures: compiled.CompiledFigures | StageError, compiler: compiled.Compiler
     ) -> Estimate | LatencyFailure:
         chip = self._target.chip
         if isinstance(figures, StageError):
@@ -110,10 +110,10 @@ class KnownLatency:
             **compiler.versions,
         }
         target, latency_s = self._target, figures.total_cycles / chip.clock_hz
-        least = roofline.floor(encoder, chip, target.batch_size, target.sequence_length)
+        least = roofline.latency_floor(encoder, chip, target.batch_size, target.sequence_length)
         if latency_s < least:
             return LatencyFailure(
-                f"{chip.name}: the compiler's {latency_s:.3g} s is not believed: the matrix products alone take "
+                f"{chip.name}: the compiler's {latency_s:.3g} s is impossible: the matrix products alone take "
                 f"{least:.3g} s at the chip's peak"
             )
         return Estimate("compiled", latency_s, details)

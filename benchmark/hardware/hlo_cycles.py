@@ -42,7 +42,7 @@ def _computations(text: str) -> dict[str, _Computation]:
     return found
 
 
-def _rounds(name: str, condition: _Computation) -> int:
+def _loop_rounds(name: str, condition: _Computation) -> int:
     """Returns the rounds of a loop that counts up from 0, as those of `jax.lax.scan` do: `counter < constant`."""
     constants = {m[1]: int(m[2]) for line in condition.lines for m in [_CONSTANT.search(line)] if m}
     for line in condition.lines:
@@ -52,11 +52,11 @@ def _rounds(name: str, condition: _Computation) -> int:
     raise StageError(f"the number of rounds of a loop is not known; its condition is {name}")
 
 
-def _inner(line: str, found: dict[str, _Computation]) -> Iterator[tuple[tuple[str, ...], int]]:
+def _called_computations(line: str, found: dict[str, _Computation]) -> Iterator[tuple[tuple[str, ...], int]]:
     """Yields the computations that an operation runs: alternatives, of which one is run, and how often."""
     loop = _WHILE.search(line)
     if loop:
-        yield (loop[2],), _rounds(loop[1], found[loop[1]])
+        yield (loop[2],), _loop_rounds(loop[1], found[loop[1]])
     elif call := _CALL.search(line):
         yield (call[1],), 1
     elif branches := _BRANCHES.search(line):
@@ -93,7 +93,7 @@ def estimated_cycles(text: str) -> int:
         if name not in known:
             known[name] = sum(
                 sum(int(number) for number in _CYCLES.findall(line))
-                + sum(rounds * max(map(cycles, names)) for names, rounds in _inner(line, found))
+                + sum(rounds * max(map(cycles, names)) for names, rounds in _called_computations(line, found))
                 for line in found[name].lines
             )
         return known[name]

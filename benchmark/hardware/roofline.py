@@ -160,7 +160,7 @@ def estimate(encoder: EncoderConfig, chip: ChipConfig, batch_size: int, sequence
     return RooflineEstimate(sum(parts.values()), **{f"{name}_s": seconds for name, seconds in parts.items()})
 
 
-def floor(encoder: EncoderConfig, chip: ChipConfig, batch_size: int, sequence_length: int) -> float:
+def latency_floor(encoder: EncoderConfig, chip: ChipConfig, batch_size: int, sequence_length: int) -> float:
     """Returns a lower bound in seconds of a forward pass on the chip: its matrix products, unpadded, at peak rate.
 
     Weights are assumed to be on the chip already, and nothing else to take time. A smaller latency is impossible.

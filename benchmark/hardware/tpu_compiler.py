@@ -111,7 +111,7 @@ def compile_program(function: Any, arguments: Sequence[Any]) -> Compiled:
     return Compiled(seconds, read_memory(compiled.memory_analysis()), compiled.as_text(), compiled.output_shardings)
 
 
-def read_memory(analysis: Any) -> Memory:
+def read_memory(analysis: object) -> Memory:
     """Converts the result of `memory_analysis()` of a compiled program.
 
     Raises:

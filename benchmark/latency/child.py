@@ -62,7 +62,7 @@ def main(text: str) -> None:
     reference = encoder_from_dict(request["encoders"][""])
     runtime: Runtime = Xla() if request["runtime"] == Xla.name else OnnxRuntime(request["graphs"])
     started, before, watch = time.perf_counter(), machine_state.state(), machine_state.Watch()
-    device = describe(runtime)
+    device = describe_device(runtime)
     counter = energy.find_counter(str(device["platform"]))
     subject = Subject(runtime, reference, encoders, Path(request["rows"]), request["process"], counter)
     # Garbage is collected before each timed window; imported modules are exempt.
@@ -74,7 +74,7 @@ def main(text: str) -> None:
             reason = request["skip"].get(shape_name(batch_size, length))
             if reason is None:
                 factor = 1 if cells else config.headline_factor
-                cell |= measure_cell(subject, longer(config, factor), batch_size, length)
+                cell |= measure_cell(subject, scale_budget(config, factor), batch_size, length)
             else:
                 cell["skipped"] = reason
             cells.append(cell)
@@ -101,7 +101,7 @@ def main(text: str) -> None:
     write_text(Path(request["output"]), json.dumps(result, allow_nan=False) + "\n")
 
 
-def describe(runtime: Runtime) -> dict[str, str | int | None]:
+def describe_device(runtime: Runtime) -> dict[str, str | int | None]:
     """Describes the device that a runtime computes on, its software, and the flags in the environment."""
     packages = ("jax", "jaxlib") if isinstance(runtime, Xla) else ("onnxruntime",)
     here = machine()
@@ -119,7 +119,7 @@ def describe(runtime: Runtime) -> dict[str, str | int | None]:
     return found
 
 
-def longer(config: LatencyConfig, factor: int) -> LatencyConfig:
+def scale_budget(config: LatencyConfig, factor: int) -> LatencyConfig:
     """Returns the settings with `factor` times the pairs and seconds of a cell."""
     seconds = {name: factor * getattr(config, name) for name in ("min_seconds", "max_seconds")}
     return dataclasses.replace(config, pairs=factor * config.pairs, **seconds)

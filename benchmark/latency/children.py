@@ -9,11 +9,11 @@ from benchmark.process import numerics
 from tasks.system.child_process import ChildError, ChildProcess, child_environment, module_command
 
 
-def run_child(module: str, text: str, timeout_s: float, what: str) -> str:
+def run_child(module: str, text: str, timeout_s: float, task: str) -> str:
     """Runs a module with a text as its standard input, without portable numerics; returns its standard output.
 
     Raises:
-        LatencyError: it died, or took more than `timeout_s`; `what` names its task.
+        LatencyError: it died, or took more than `timeout_s`; `task` names its work.
     """
     # Portable numerics are for training alone: latency is measured with all of the processor's instructions.
     environment = child_environment(numerics.native_environment(os.environ))
@@ -21,8 +21,8 @@ def run_child(module: str, text: str, timeout_s: float, what: str) -> str:
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)
     # The run's own process may hold most of an accelerator's memory; this one takes only what it needs.
     environment.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    late = f"the {what} process took more than LatencyConfig.timeout_s = {timeout_s:g} s"
-    with ChildProcess(module_command(module), environment, what) as child:
+    late = f"the {task} process took more than LatencyConfig.timeout_s = {timeout_s:g} s"
+    with ChildProcess(module_command(module), environment, task) as child:
         try:
             return child.output(text, timeout_s, late)
         except ChildError as error:

@@ -165,7 +165,7 @@ def rows_of_data(directory: Path, lengths: Sequence[int], seed: int) -> dict[int
 def rows_of_text(
     file: Path, vocabulary: Path | None, vocabulary_size: int, lengths: Sequence[int], seed: int, folder: Path
 ) -> dict[int, Rows]:
-    """Makes rows of a text file, one for each non-empty line; arguments as of `tokenised`.
+    """Makes rows of a text file, one for each non-empty line; arguments as of `tokenize_texts`.
 
     Raises:
         LatencyError: the file cannot be read or has no line.
@@ -176,11 +176,13 @@ def rows_of_text(
         raise LatencyError(f"{file}: cannot be read: {error}") from None
     if not texts:
         raise LatencyError(f"{file}: expected at least one line of text")
-    source, pad_id = tokenised(texts[:_MAX_ROWS], vocabulary, vocabulary_size, folder)
+    source, pad_id = tokenize_texts(texts[:_MAX_ROWS], vocabulary, vocabulary_size, folder)
     return {length: choose_rows({file.name: source}, length, pad_id, seed) for length in lengths}
 
 
-def tokenised(texts: Sequence[str], vocabulary: Path | None, vocabulary_size: int, folder: Path) -> tuple[Any, int]:
+def tokenize_texts(
+    texts: Sequence[str], vocabulary: Path | None, vocabulary_size: int, folder: Path
+) -> tuple[dict[str, np.ndarray], int]:
     """Tokenizes texts for a measurement without a run.
 
     Args:
@@ -238,7 +240,7 @@ def embedded_rows(lengths: Sequence[int], vocabulary_size: int, seed: int, folde
     # 0.6 words for each token fill a row; with 0.5 rows have some padding, as real text does.
     texts = {f"embedded data, length {length}": embedded_texts(512, max(1, length // 2)) for length in lengths}
     every = [text for some in texts.values() for text in some]
-    source, pad_id = tokenised(every, None, vocabulary_size, folder)
+    source, pad_id = tokenize_texts(every, None, vocabulary_size, folder)
     chosen, start = {}, 0
     for length, (name, some) in zip(lengths, texts.items(), strict=True):
         own = {"input_ids": source["input_ids"][start : start + len(some)]}

@@ -60,7 +60,7 @@ def measure(
     if rows is None:
         size = min(encoder.vocab_size for encoder in encoders.values())
         rows = embedded_rows(config.sequence_lengths, size, config.seed, folder)
-    check(encoders, config, rows)
+    check_inputs(encoders, config, rows)
     digest = write_rows(folder / "inputs.npz", rows)
     identity = fingerprint(PROTOCOL_VERSION, config, {n: to_dict(e) for n, e in encoders.items()}, digest)
     files: dict[str, list[Path]] = {}
@@ -84,14 +84,14 @@ def measure(
                 wanted = {"systems": wide, "skip": dict.fromkeys(_shapes(config)[1:], "not the headline")}
             if wanted["systems"]:
                 path = folder / file_name(runtime, process)
-                _one_process(request | wanted, process, path, config, progress)
+                _run_process(request | wanted, process, path, config, progress)
                 files[runtime].append(path)
     results = read_results(files, absent)
-    _refuse(results, config, files, progress)
+    _report_refusals(results, config, files, progress)
     return results
 
 
-def check(encoders: Mapping[str, EncoderConfig], config: LatencyConfig, rows: Mapping[int, Rows]) -> None:
+def check_inputs(encoders: Mapping[str, EncoderConfig], config: LatencyConfig, rows: Mapping[int, Rows]) -> None:
     """Refuses shapes and token ids that an architecture cannot take.
 
     Raises:
@@ -136,7 +136,7 @@ def _request(
     return request | {"encoders": {name: to_dict(encoder) for name, encoder in chosen.items()}}
 
 
-def _one_process(
+def _run_process(
     request: dict[str, Any], process: int, path: Path, config: LatencyConfig, progress: Callable[[str], None]
 ) -> None:
     """Runs one measuring process, unless its file exists."""
@@ -186,7 +186,7 @@ def _skipped(file: dict[str, Any]) -> dict[str, str]:
     return {shape_name(c["batch_size"], c["sequence_length"]): c["skipped"] for c in file["cells"] if "skipped" in c}
 
 
-def _refuse(
+def _report_refusals(
     results: Results, config: LatencyConfig, files: dict[str, list[Path]], progress: Callable[[str], None]
 ) -> None:
     """Reports cells without a number; where a runtime's first is among them, deletes its files and raises."""

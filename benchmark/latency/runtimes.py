@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Bind = Callable[[list[Any]], Timed]
 
 
-def random_params(encoder: EncoderConfig) -> Any:
+def random_params(encoder: EncoderConfig) -> dict[str, Any]:
     """Draws parameters of an encoder with the costs of trained ones, the same on every machine."""
     from benchmark.models.encoder import Encoder
     from benchmark.training.initial import init_tree, trained_like
@@ -39,7 +39,7 @@ class Xla:
     name = "xla"
 
     def __init__(self) -> None:
-        self._params: dict[str, Any] = {}
+        self._params: dict[str, dict[str, Any]] = {}
 
     @property
     def threads(self) -> int | None:

@@ -91,11 +91,11 @@ def time_pairs(
 
 
 @contextlib.contextmanager
-def timed_window(what: str) -> Iterator[None]:
+def timed_window(label: str) -> Iterator[None]:
     """Guards a timed block: garbage collection is off, and compiling in it is an error.
 
     Args:
-        what: names the window in the message.
+        label: names the window in the message.
 
     Raises:
         LatencyError: jax traced or compiled something inside it, so that its times are not those of the program.
@@ -110,4 +110,4 @@ def timed_window(what: str) -> Iterator[None]:
         if collects:
             gc.enable()
     if compiled:
-        raise LatencyError(f"{what}: jax traced or compiled inside the timed window, {sum(compiled):.3f} s of it")
+        raise LatencyError(f"{label}: jax traced or compiled inside the timed window, {sum(compiled):.3f} s of it")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from benchmark.records.verification import DIFFERENT, EQUAL, NOT_COMPARED, WITHIN, Compared, Shown
 
@@ -41,7 +41,7 @@ def expectation(recorded: Record, found: Record) -> Expectation:
     if theirs.mode != "portable":
         return Expectation(False, "the record has native numerics")
     if ours != theirs:
-        return Expectation(False, "portable numerics cannot be had here")
+        return Expectation(False, "portable numerics are not available here")
     for name in COMPUTING:
         one, two = (p.versions.get(name, "none") for p in (recorded.provenance, found.provenance))
         if one != two:
@@ -70,24 +70,24 @@ def compare(recorded: Record, found: Record) -> list[Compared]:
     ]
 
 
-def same(field: str, recorded: Any, found: Any) -> Compared:
+def same(field: str, recorded: object, found: object) -> Compared:
     """Compares a field that must be equal; values of any size."""
     outcome = EQUAL if recorded == found else DIFFERENT
     return Compared(field=field, outcome=outcome, recorded=_shown(recorded), found=_shown(found))
 
 
-def same_values(part: str, recorded: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[Compared]:
+def same_values(part: str, recorded: Mapping[str, object], found: Mapping[str, object]) -> Iterator[Compared]:
     """Compares all entries of two mappings, which must be equal."""
     for name in sorted(recorded.keys() | found.keys()):
         yield same(f"{part}.{name}", recorded.get(name), found.get(name))
 
 
-def not_compared(field: str, recorded: Any, found: Any, why: str) -> Compared:
+def not_compared(field: str, recorded: object, found: object, why: str) -> Compared:
     """Reports a field for which equality cannot be expected."""
     return Compared(field=field, outcome=NOT_COMPARED, recorded=_shown(recorded), found=_shown(found), note=why)
 
 
-def _shown(value: Any) -> Shown:
+def _shown(value: object) -> Shown:
     if value is None or isinstance(value, str | int | float | bool):
         return value
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
@@ -127,7 +127,7 @@ def _training(recorded: Record, found: Record, expected: Expectation) -> Iterato
     yield from _bits("training.parameters_sha256", one.parameters_sha256, two.parameters_sha256, expected)
 
 
-def _bits(field: str, recorded: Any, found: Any, expected: Expectation) -> Iterator[Compared]:
+def _bits(field: str, recorded: object, found: object, expected: Expectation) -> Iterator[Compared]:
     """Compares a value only where all bits are expected to be equal; older records may lack it."""
     if recorded in (None, [], {}):
         return
@@ -237,10 +237,10 @@ def _latencies(recorded: list[LatencyBlock], found: list[LatencyBlock]) -> Itera
         elif matching := [other for other in alike if other.chip == block.chip]:
             yield _estimated(field, block, matching[0])
         else:
-            yield not_compared(field, block.latency_s, None, f"no estimate by method {block.method} can be had here")
+            yield not_compared(field, block.latency_s, None, f"no estimate by method {block.method} is available here")
 
 
-def _cell(block: LatencyBlock) -> tuple[Any, ...]:
+def _cell(block: LatencyBlock) -> tuple[object, ...]:
     return tuple(getattr(block, name) for name in _CELL)
 
 
@@ -285,8 +285,8 @@ def _provenance(recorded: Record, found: Record) -> Iterator[Compared]:
     yield from same_values("provenance.data_digests", one.data_digests, two.data_digests)
     yield same("provenance.vocabulary_digest", one.vocabulary_digest, two.vocabulary_digest)
     yield same("provenance.data_warnings", one.data_warnings, two.data_warnings)
-    yield same("provenance.skipped_rows", _counts(recorded), _counts(found))
-    yield _circumstance("provenance.numerics", _words(recorded), _words(found))
+    yield same("provenance.skipped_rows", _skipped_counts(recorded), _skipped_counts(found))
+    yield _circumstance("provenance.numerics", _numerics_text(recorded), _numerics_text(found))
     for name in sorted(one.versions.keys() | two.versions.keys()):
         yield _circumstance(f"provenance.versions.{name}", one.versions.get(name), two.versions.get(name))
     yield _circumstance("provenance.git_commit", one.git_commit, two.git_commit)
@@ -294,19 +294,19 @@ def _provenance(recorded: Record, found: Record) -> Iterator[Compared]:
     yield not_compared("provenance.timing", None, None, "times are those of a run")
 
 
-def _circumstance(field: str, recorded: Any, found: Any) -> Compared:
+def _circumstance(field: str, recorded: object, found: object) -> Compared:
     """Compares a circumstance of a run, such as its machine: a difference is no fault."""
     if recorded == found:
         return same(field, recorded, found)
     return not_compared(field, recorded, found, f"{_shown(recorded)} there, {_shown(found)} here")
 
 
-def _counts(record: Record) -> str:
+def _skipped_counts(record: Record) -> str:
     assert record.provenance is not None
     return ", ".join(f"{name}: {rows.count}" for name, rows in sorted(record.provenance.skipped_rows.items()))
 
 
-def _words(record: Record) -> str:
+def _numerics_text(record: Record) -> str:
     assert record.provenance is not None
     numerics = record.provenance.numerics
     threads = f", {numerics.reduction_threads} reduction threads" if numerics.reduction_threads else ""

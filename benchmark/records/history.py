@@ -40,7 +40,7 @@ class Objectives(StrictModel):
     latency: LatencyObjective
 
 
-class Trial(StrictModel):
+class HistoryTrial(StrictModel):
     """One trial; `hypervolume` is normalised and counts all completed trials up to this one.
 
     A stopped trial was not promoted at a rung; its accuracy is that of the step at which it was stopped.
@@ -61,7 +61,7 @@ class Trial(StrictModel):
     suggest_seconds: NotNegative = 0.0
 
     @model_validator(mode="after")
-    def _consistent(self) -> Trial:
+    def _consistent(self) -> HistoryTrial:
         if self.status == "completed" and (self.accuracy is None or self.latency_s is None):
             raise ValueError("a completed trial needs accuracy and latency_s")
         if self.on_front and self.status != "completed":
@@ -130,7 +130,7 @@ class History(StrictModel):
     track: str
     algorithm: str
     objectives: Objectives
-    trials: list[Trial]
+    trials: list[HistoryTrial]
     search_fields: list[str]
     analysis: Analysis | None = None
 
@@ -161,7 +161,7 @@ class History(StrictModel):
         return self
 
 
-def parse_history(value: Any, name: str = "history") -> History:
+def parse_history(value: object, name: str = "history") -> History:
     """Validates a search history.
 
     Args:

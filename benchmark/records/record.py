@@ -61,7 +61,7 @@ class MetricScore(StrictModel):
 
     @field_validator("interval", mode="before")
     @classmethod
-    def _pair(cls, value: Any) -> Any:
+    def _pair(cls, value: object) -> object:
         return tuple(value) if isinstance(value, list) else value
 
     @model_validator(mode="after")
@@ -139,7 +139,7 @@ class LatencyBlock(StrictModel):
 
     @field_validator("speedup_interval", mode="before")
     @classmethod
-    def _pair(cls, value: Any) -> Any:
+    def _pair(cls, value: object) -> object:
         return tuple(value) if isinstance(value, list) else value
 
 

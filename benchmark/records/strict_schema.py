@@ -22,7 +22,7 @@ class StrictModel(BaseModel):
 Model = TypeVar("Model", bound=StrictModel)
 
 
-def validated(model: type[Model], value: Any, name: str, error: type[InputError]) -> Model:
+def validated(model: type[Model], value: object, name: str, error: type[InputError]) -> Model:
     """Validates a decoded JSON value.
 
     Args:

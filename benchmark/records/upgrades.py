@@ -15,7 +15,7 @@ def from_version_1(value: dict[str, Any]) -> dict[str, Any]:
     return value | {"schema_version": 2, "latency": upgraded}
 
 
-def _measured_from_version_1(block: Any) -> Any:
+def _measured_from_version_1(block: object) -> object:
     # pydantic refuses anything that is no block afterwards.
     if not isinstance(block, dict) or block.get("method") != "measured":
         return block

@@ -84,7 +84,7 @@ def record_files(folder: Path) -> list[Path]:
     return sorted(path for path in files if not path.name.endswith(SUFFIX))
 
 
-def path_beside(record: Path) -> Path:
+def verification_path(record: Path) -> Path:
     """Returns the path of the verification of a record file, in the same folder."""
     return record.with_name(record.name.removesuffix(".json") + SUFFIX)
 
@@ -103,32 +103,32 @@ def table(fields: Iterable[Compared]) -> list[str]:
     fields = list(fields)
     order = {DIFFERENT: 0, WITHIN: 1, EQUAL: 2, NOT_COMPARED: 3}
     lines = []
-    for field in sorted(_summed(fields), key=lambda f: order[f.outcome]):
+    for field in sorted(_merge_equal(fields), key=lambda f: order[f.outcome]):
         values = ""
         if field.outcome == DIFFERENT or field.outcome == WITHIN:
-            values = f"  recorded {_words(field.recorded)}, found {_words(field.found)}"
+            values = f"  recorded {_printable(field.recorded)}, found {_printable(field.found)}"
         elif field.outcome == EQUAL and field.recorded is not None:
-            values = f"  {_words(field.recorded)}"
-        note = f"  ({_words(field.note, 160)})" if field.note else ""
-        lines.append(f"{field.outcome:<17} {_words(field.field, 120)}{values}{note}")
+            values = f"  {_printable(field.recorded)}"
+        note = f"  ({_printable(field.note, 160)})" if field.note else ""
+        lines.append(f"{field.outcome:<17} {_printable(field.field, 120)}{values}{note}")
     counts = Counter(field.outcome for field in fields)
     lines.append(", ".join(f"{counts[name]} {name}" for name in order if counts[name]))
     return lines
 
 
-def _words(value: Shown, limit: int = 70) -> str:
+def _printable(value: Shown, limit: int = 70) -> str:
     text = value if isinstance(value, str) else repr(value)
     text = " ".join(c if c.isprintable() else repr(c)[1:-1] for c in text.split(" "))
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-_SUMMED = ("system.encoder.", "provenance.data_digests.", "provenance.versions.", "search.trials.")
+_MERGED = ("system.encoder.", "provenance.data_digests.", "provenance.versions.", "search.trials.")
 
 
-def _summed(fields: list[Compared]) -> list[Compared]:
+def _merge_equal(fields: list[Compared]) -> list[Compared]:
     """Merges the equal fields of each part that has many into one."""
-    kept = [f for f in fields if f.outcome != EQUAL or not f.field.startswith(_SUMMED)]
-    for part in _SUMMED:
+    kept = [f for f in fields if f.outcome != EQUAL or not f.field.startswith(_MERGED)]
+    for part in _MERGED:
         count = sum(f.outcome == EQUAL and f.field.startswith(part) for f in fields)
         if count:
             kept.append(Compared(field=part.rstrip("."), outcome="equal", note=f"{count} fields"))

@@ -109,7 +109,7 @@ def suggest(
     learnable = algorithm not in MODEL_BASED or any(not o.failed for o in observations)
     if count and learnable and not chosen:
         proposed = ALGORITHMS[algorithm](problem, observations, running, count, seed)
-        allowed = problem.useful(proposed).without(problem, tried).points
+        allowed = problem.feasible(proposed).without(problem, tried).points
         chosen += [(point, algorithm) for point in allowed[:count]]
     if count and not chosen:
         chosen = [(point, "sobol") for point in _sobol(problem, observations, running, count, seed)]

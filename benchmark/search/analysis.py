@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,7 @@ FEWEST = 5
 AX, EXPECTED_GAIN = "ax", "expected_gain"
 
 _Predicted = Mapping[tuple[Value, ...], tuple[float, float]]
+_Result = TypeVar("_Result")
 
 
 def front_under_noise(
@@ -53,7 +54,7 @@ def front_under_noise(
     # Among equally fast trials only a better accuracy dominates; among slower ones an equal one is dominated too.
     first = np.searchsorted(latency, latency, side="left")
     last = np.searchsorted(latency, latency, side="right") - 1
-    share = [_share(value, accuracy_threshold, latency_threshold_s) for value in latency]
+    share = [_volume_per_percent(value, accuracy_threshold, latency_threshold_s) for value in latency]
     generator = np.random.default_rng(seed)
     members, volumes = np.zeros(len(order)), []
     for _ in range(DRAWS // _BLOCK):
@@ -70,7 +71,7 @@ def front_under_noise(
     return probability.tolist(), (float(low), float(high))
 
 
-def _share(latency_s: float, accuracy_threshold: float, latency_threshold_s: float) -> float:
+def _volume_per_percent(latency_s: float, accuracy_threshold: float, latency_threshold_s: float) -> float:
     """Hypervolume for each percent of accuracy above the threshold at a latency."""
     if accuracy_threshold >= 100.0:
         return 0.0
@@ -107,12 +108,12 @@ def analyse(config: SearchConfig, problem: Problem, trials: Sequence[Trial], see
     else:
         left_to_ax = False
         if config.algorithm == "ax":
-            found, note = _attempt(lambda: _ours(problem, observations), "our model")
-            left_to_ax = found is None and not note
-            if found is not None:
-                predictions.append(_predictions(EXPECTED_GAIN, True, problem, completed, found))
+            predicted, note = _attempt(lambda: _predict_with_expected_gain(problem, observations), "our model")
+            left_to_ax = predicted is None and not note
+            if predicted is not None:
+                predictions.append(_predictions(EXPECTED_GAIN, True, problem, completed, predicted))
             notes += note
-        found, note = _attempt(lambda: _ax(problem, observations, seed), "Ax's model")
+        found, note = _attempt(lambda: _analyse_with_ax(problem, observations, seed), "Ax's model")
         if found is not None:
             importance = found[0]
             if importance is None:
@@ -129,7 +130,7 @@ def analyse(config: SearchConfig, problem: Problem, trials: Sequence[Trial], see
     }
 
 
-def _ours(problem: Problem, observations: Sequence[Observation]) -> _Predicted | None:
+def _predict_with_expected_gain(problem: Problem, observations: Sequence[Observation]) -> _Predicted | None:
     """Predicts with the model of `expected_gain`; None for a problem that is left to Ax."""
     # Light hosts lack some of its packages.
     from benchmark.search import expected_gain
@@ -137,7 +138,7 @@ def _ours(problem: Problem, observations: Sequence[Observation]) -> _Predicted |
     return _finite(expected_gain.leave_one_out(problem, observations)) if expected_gain.applies(problem) else None
 
 
-def _ax(
+def _analyse_with_ax(
     problem: Problem, observations: Sequence[Observation], seed: int
 ) -> tuple[list[dict[str, Any]] | None, _Predicted]:
     from benchmark.search import ax_analysis
@@ -152,7 +153,7 @@ def _finite(predicted: _Predicted) -> _Predicted:
     return predicted
 
 
-def _attempt(work: Callable[[], Any], name: str) -> tuple[Any, list[str]]:
+def _attempt(work: Callable[[], _Result], name: str) -> tuple[_Result | None, list[str]]:
     """Runs a model's analysis; returns its result, or None and a line that says why there is none.
 
     A search that ended well must not fail because a model cannot be fitted, whatever error its packages raise.

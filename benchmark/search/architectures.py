@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from benchmark.hardware.estimates import KnownLatency, LatencyFailure
 from benchmark.models.formulas import num_parameters
 from benchmark.search.problem import Field, Objective, Point, Problem
-from benchmark.search.space import searched_fields, valid
+from benchmark.search.space import decode_if_valid, searched_fields
 
 if TYPE_CHECKING:
     from benchmark.config import EncoderConfig, SearchConfig
@@ -32,23 +32,23 @@ class Architectures:
         self.quick_is_exact = latency.method == "roofline"
         self._config, self._latency = config, latency
         self._names = searched_fields(config.space)
-        self._seen: dict[Key, tuple[EncoderConfig, float] | None] = {}
+        self._inspected: dict[Key, tuple[EncoderConfig, float] | None] = {}
 
     def key(self, point: Point) -> Key:
         """Returns the point's values in the order of the fields."""
         return tuple(int(point[name]) for name in self._names)
 
-    def _look(self, point: Point) -> tuple[EncoderConfig, float] | None:
+    def _inspect(self, point: Point) -> tuple[EncoderConfig, float] | None:
         """Returns architecture and quick latency of a point; None if it is invalid or has too many parameters."""
         key = self.key(point)
-        if key not in self._seen:
-            encoder = valid(self._config.space, dict(zip(self._names, key, strict=True)))
+        if key not in self._inspected:
+            encoder = decode_if_valid(self._config.space, dict(zip(self._names, key, strict=True)))
             limit = self._config.max_parameters
             if encoder is None or (limit and num_parameters(encoder) > limit):
-                self._seen[key] = None
+                self._inspected[key] = None
             else:
-                self._seen[key] = (encoder, self._latency.quick(encoder).latency_s)
-        return self._seen[key]
+                self._inspected[key] = (encoder, self._latency.quick(encoder).latency_s)
+        return self._inspected[key]
 
     def exact(self, points: Sequence[Point]) -> dict[Key, float]:
         """Returns exact latencies in seconds by key.
@@ -56,7 +56,7 @@ class Architectures:
         A point without an exact latency gets its quick one: its trial then fails with the reason and is not proposed
         again.
         """
-        seen = [(self.key(p), found) for p in points if (found := self._look(p)) is not None]
+        seen = [(self.key(p), found) for p in points if (found := self._inspect(p)) is not None]
         estimates = self._latency.exact([encoder for _, (encoder, _) in seen])
         return {
             key: quick if isinstance(estimate, LatencyFailure) else estimate.latency_s
@@ -75,12 +75,12 @@ class Architectures:
         ratios = [
             seconds / found[1]
             for key, seconds in exact.items()
-            if (found := self._look(dict(zip(self._names, key, strict=True)))) is not None
+            if (found := self._inspect(dict(zip(self._names, key, strict=True)))) is not None
         ]
         scale = statistics.median(ratios) if ratios and not self.quick_is_exact else 1.0
 
         def describe(point: Point) -> Mapping[str, float] | None:
-            found = self._look(point)
+            found = self._inspect(point)
             if found is None:
                 return None
             known = exact.get(self.key(point))

@@ -23,7 +23,7 @@ _NOTICEABLE = 0.005
 
 
 @dataclass(frozen=True)
-class Importance:
+class SobolIndices:
     """Sobol indices of one field: shares of the variance of the model's mean over the box of all fields.
 
     The box is that of Ax: each field varies evenly between its lowest and highest value, on the scale that Ax models it
@@ -44,7 +44,7 @@ class Importance:
 
 def analyses(
     problem: Problem, observations: Sequence[Observation], seed: int
-) -> tuple[list[Importance] | None, dict[tuple[Value, ...], tuple[float, float]]]:
+) -> tuple[list[SobolIndices] | None, dict[tuple[Value, ...], tuple[float, float]]]:
     """Runs Ax's sensitivity analysis and cross-validation of the learnt objective, which takes seconds.
 
     Args:
@@ -99,7 +99,7 @@ def analyses(
         return None, predicted
     # An index of nearly nothing may come out below zero.
     indices = {
-        name: Importance(name, max(0.0, alone), max(0.0, all_in), _effect(all_in, slope))
+        name: SobolIndices(name, max(0.0, alone), max(0.0, all_in), _effect(all_in, slope))
         for name, alone, all_in, slope in zip(digest.feature_names, first, total, slopes, strict=True)
     }
     return [indices[f.name] for f in problem.fields], predicted

@@ -41,9 +41,9 @@ class AxStorage:
         ax_search.preload()
         self._problem = problem
         try:
-            self._client: Any = _opened(url, name, problem, seed)
-        except _refusals() as error:
-            raise StageError(f"SearchConfig.storage_url = {_shown(url)!r}: {_line(error)}") from None
+            self._client: Any = _open_client(url, name, problem, seed)
+        except _database_errors() as error:
+            raise StageError(f"SearchConfig.storage_url = {_without_password(url)!r}: {_first_line(error)}") from None
 
     def update(self, trials: Sequence[Trial]) -> None:
         """Writes the changes that the journal has and the database lacks.
@@ -56,9 +56,9 @@ class AxStorage:
                 warnings.simplefilter("ignore")
                 for trial in trials:
                     self._update(trial)
-        except _refusals() as error:
+        except _database_errors() as error:
             raise StageError(
-                f"SearchConfig.storage_url: trial {trial.number} cannot be stored: {_line(error)}"
+                f"SearchConfig.storage_url: trial {trial.number} cannot be stored: {_first_line(error)}"
             ) from None
 
     def _update(self, trial: Trial) -> None:
@@ -79,14 +79,14 @@ class AxStorage:
             self._client.mark_trial_abandoned(trial.number)
 
 
-def _opened(url: str, name: str, problem: Problem, seed: int) -> Any:
+def _open_client(url: str, name: str, problem: Problem, seed: int) -> Any:
     from ax.api.client import Client
     from ax.api.configs import StorageConfig
     from ax.exceptions.core import ExperimentNotFoundError
     from ax.storage.sqa_store.db import create_all_tables, get_engine, init_engine_and_session_factory
 
     logging.getLogger("ax").setLevel(logging.ERROR)
-    _let_postgresql_have_texts()
+    _register_postgresql_texts()
     init_engine_and_session_factory(url=url, force_init=True)
     create_all_tables(get_engine())
     storage = StorageConfig(url=url)
@@ -98,7 +98,7 @@ def _opened(url: str, name: str, problem: Problem, seed: int) -> Any:
         return client
 
 
-def _let_postgresql_have_texts() -> None:
+def _register_postgresql_texts() -> None:
     """Ax limits its texts to 4 GiB, and SQLAlchemy passes that on to PostgreSQL, which accepts no such limit."""
     from sqlalchemy.ext.compiler import compiles
     from sqlalchemy.types import String, Text
@@ -110,18 +110,18 @@ def _let_postgresql_have_texts() -> None:
         return f"VARCHAR({type_.length})" if limited else "TEXT"
 
 
-def _refusals() -> tuple[type[Exception], ...]:
+def _database_errors() -> tuple[type[Exception], ...]:
     """Returns the errors that a broken database or a missing driver raises."""
     from sqlalchemy.exc import SQLAlchemyError
 
     return SQLAlchemyError, ImportError
 
 
-def _line(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [repr(error)])[0][:300]
 
 
-def _shown(url: str) -> str:
+def _without_password(url: str) -> str:
     """Returns the address without its password."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError

@@ -51,15 +51,15 @@ def attempt(work: Work, number: int, job: Job) -> Outcome:
         if unusable:
             result = {"error": f"{unusable[0]} is not a finite number", "reason": "not_finite"}
     except MemoryError as error:
-        status, result = "failed", {"error": _line(error), "reason": "out_of_memory"}
+        status, result = "failed", {"error": _first_line(error), "reason": "out_of_memory"}
     except RuntimeError as error:
         # XLA says so in the text of a RuntimeError.
         reason = "out_of_memory" if "RESOURCE_EXHAUSTED" in str(error) else "error"
-        status, result = "failed", {"error": _line(error), "reason": reason}
+        status, result = "failed", {"error": _first_line(error), "reason": reason}
     return Outcome(number, status, result | {"seconds": time.perf_counter() - started})
 
 
-def _line(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     """Returns the first line of an error's text."""
     return (str(error).splitlines() or [repr(error)])[0][:500]
 
@@ -141,7 +141,7 @@ class RayExecutor:
                 )
             except (ConnectionError, ValueError, RuntimeError) as error:
                 raise StageError(
-                    f"ExecutorConfig.ray_address = {config.ray_address!r}: no Ray cluster answers: {_line(error)}"
+                    f"ExecutorConfig.ray_address = {config.ray_address!r}: no Ray cluster answers: {_first_line(error)}"
                 ) from None
         # A cluster that runs already was started in its own environment.
         variables = numerics.changed_variables(os.environ)
@@ -166,7 +166,7 @@ class RayExecutor:
         try:
             outcome: Outcome = self._ray.get(ended[0])
         except self._ray.exceptions.OutOfMemoryError as error:
-            failure = {"error": _line(error), "reason": "out_of_memory"}
+            failure = {"error": _first_line(error), "reason": "out_of_memory"}
         except self._ray.exceptions.RayTaskError as error:
             raise error.cause from None
         except self._ray.exceptions.RayError as error:

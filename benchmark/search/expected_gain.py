@@ -39,7 +39,7 @@ def applies(problem: Problem) -> bool:
     return sorted(o.known for o in problem.objectives) == [False, True] and not problem.constraints
 
 
-def steps(gains: np.ndarray, errors: np.ndarray, worst: float) -> tuple[np.ndarray, np.ndarray]:
+def front_staircase(gains: np.ndarray, errors: np.ndarray, worst: float) -> tuple[np.ndarray, np.ndarray]:
     """Builds the front as a staircase over the known gain.
 
     Args:
@@ -53,14 +53,14 @@ def steps(gains: np.ndarray, errors: np.ndarray, worst: float) -> tuple[np.ndarr
     """
     # From the largest gain down, a point starts a step only if its error beats all errors before it.
     order = np.lexsort((errors, -gains))
-    edges, levels, best = [np.inf], [], worst
+    edges, step_errors, best = [np.inf], [], worst
     for gain, error in zip(gains[order], errors[order], strict=True):
         if error < best and gain > 0:
             if gain < edges[-1]:
-                levels.append(best)
+                step_errors.append(best)
                 edges.append(gain)
             best = error
-    return np.array([0.0, *edges[::-1]]), np.array([best, *levels[::-1]])
+    return np.array([0.0, *edges[::-1]]), np.array([best, *step_errors[::-1]])
 
 
 def expected_gain(
@@ -76,24 +76,24 @@ def expected_gain(
         mean: mean `[n]` of the Gaussian.
         deviation: its standard deviation `[n]`.
         gains: known gains of the candidates `[n]`.
-        staircase: result of `steps`.
+        staircase: result of `front_staircase`.
         floor: the error is `floor + exp(Gaussian)`; None where it is the Gaussian itself.
     """
-    edges, levels = staircase
+    edges, step_errors = staircase
     # [n, k]: the part of each step's width that lies below the candidate's gain.
     width = np.clip(gains[:, None] - edges[None, :-1], 0.0, np.diff(edges)[None])
     if floor is None:
-        # E[max(level - error, 0)] of a Gaussian error: expected improvement, with z-scores [n, k].
-        away = (levels[None] - mean[:, None]) / deviation[:, None]
-        density = np.exp(-0.5 * away**2) / np.sqrt(2 * np.pi)
-        lead = deviation[:, None] * (away * ndtr(away) + density)
+        # E[max(step_error - error, 0)] of a Gaussian error: expected improvement, with z-scores [n, k].
+        z = (step_errors[None] - mean[:, None]) / deviation[:, None]
+        density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
+        improvement = deviation[:, None] * (z * ndtr(z) + density)
     else:
         # The same of a log-normal error above the floor, as in the price of a put option (Black and Scholes 1973).
-        room = np.maximum(levels - floor, 1e-300)[None]
-        away = (np.log(room) - mean[:, None]) / deviation[:, None]
+        headroom = np.maximum(step_errors - floor, 1e-300)[None]
+        z = (np.log(headroom) - mean[:, None]) / deviation[:, None]
         expected = np.exp(mean + 0.5 * deviation**2)[:, None]
-        lead = np.maximum(room * ndtr(away) - expected * ndtr(away - deviation[:, None]), 0.0)
-    total: np.ndarray = (width * lead).sum(1)
+        improvement = np.maximum(headroom * ndtr(z) - expected * ndtr(z - deviation[:, None]), 0.0)
+    total: np.ndarray = (width * improvement).sum(1)
     return total
 
 
@@ -124,20 +124,20 @@ def _models(x: np.ndarray, errors: np.ndarray, stderr: np.ndarray, positive: boo
     if not positive:
         return [_Model(gaussian_process.fit(x, errors, stderr), None, 1.0)]
     smallest = max(float(errors.min()), 1e-9)
-    found, evidence, start = [], [], None
+    fitted, evidence, start = [], [], None
     for share in _FLOORS:
         above = np.maximum(errors - share * smallest, 1e-9)
         process = gaussian_process.fit(x, np.log(above), stderr / above, start)
         start = process.logs
-        found.append((process, share * smallest))
+        fitted.append((process, share * smallest))
         # Densities of the logarithms become densities of the errors, which alone can be compared.
         evidence.append(process.log_evidence - np.log(above).sum())
     weights = np.exp(np.array(evidence) - max(evidence))
     shares = weights / weights.sum() - _WEIGHT
-    return [_Model(process, floor, float(w)) for (process, floor), w in zip(found, shares, strict=True) if w > 0]
+    return [_Model(process, floor, float(w)) for (process, floor), w in zip(fitted, shares, strict=True) if w > 0]
 
 
-def first_of_the_best(scores: np.ndarray, points: Sequence[Point], scale: float) -> int:
+def choose_best(scores: np.ndarray, points: Sequence[Point], scale: float) -> int:
     """Returns the index of the largest score; of scores equal but for rounding, that of the smallest hash.
 
     Args:
@@ -183,38 +183,39 @@ def _suggest(
     done = [o for o in observations if not o.failed]
     tried = [*(o.point for o in observations), *running]
     pool = candidates(problem, done, tried, seed)
-    found, outcomes = _found(problem, done, learnt)
+    observed, outcomes = _observed(problem, done, learnt)
     pending = problem.described(running)
     if not pool.points or not len(outcomes):
         return list(pool.points[:count])
     errors, worst = _errors(learnt, outcomes[:, 0]), float(_errors(learnt, learnt.threshold))
-    # Coordinates: observed points x [n, features], candidates `at` [m, features], running ones `ahead`.
-    x, at, ahead = (problem.features(p.points) if p.points else None for p in (found, pool, pending))
-    assert x is not None and at is not None
+    # Coordinates: observed points x [n, features], `candidate_x` [m, features], `running_x`.
+    x, candidate_x, running_x = (problem.features(p.points) if p.points else None for p in (observed, pool, pending))
+    assert x is not None and candidate_x is not None
     gains = known.gain(pool.known[known.name])
-    front_gains = known.gain(found.known[known.name])
+    front_gains = known.gain(observed.known[known.name])
     models = _models(x, errors, outcomes[:, 1], learnt.best is not None)
     # Noise makes the best of many look better than it is, so the front is that of the smoothed errors.
     fronts = [m.errors(x) if outcomes[:, 1].any() else errors for m in models]
-    if ahead is not None:
+    if running_x is not None:
         front_gains = np.concatenate([front_gains, known.gain(pending.known[known.name])])
-        fronts = [np.concatenate([f, m.errors(ahead)]) for f, m in zip(fronts, models, strict=True)]
-        models = [_Model(m.process.believing(ahead), m.floor, m.weight) for m in models]
+        fronts = [np.concatenate([f, m.errors(running_x)]) for f, m in zip(fronts, models, strict=True)]
+        models = [_Model(m.process.condition_on_mean(running_x), m.floor, m.weight) for m in models]
     scale = float(gains.max()) * (abs(worst) if learnt.best is not None else float(np.ptp([*errors, worst])))
     chosen: list[int] = []
     while len(chosen) < min(count, len(pool.points)):
         # [m]: expected improvement over the front so far, averaged over the floors.
         score = np.zeros(len(pool.points))
         for model, front in zip(models, fronts, strict=True):
-            mean, deviation = model.process.predict(at)
-            score += model.weight * expected_gain(mean, deviation, gains, steps(front_gains, front, worst), model.floor)
+            mean, deviation = model.process.predict(candidate_x)
+            staircase = front_staircase(front_gains, front, worst)
+            score += model.weight * expected_gain(mean, deviation, gains, staircase, model.floor)
         score[chosen] = -1.0
-        best = first_of_the_best(score, pool.points, scale)
+        best = choose_best(score, pool.points, scale)
         chosen.append(best)
-        row = at[best : best + 1]
+        row = candidate_x[best : best + 1]
         front_gains = np.append(front_gains, gains[best])
         fronts = [np.append(f, m.errors(row)) for f, m in zip(fronts, models, strict=True)]
-        models = [_Model(m.process.believing(row), m.floor, m.weight) for m in models]
+        models = [_Model(m.process.condition_on_mean(row), m.floor, m.weight) for m in models]
     return [pool.points[i] for i in chosen]
 
 
@@ -231,10 +232,10 @@ def leave_one_out(
         Mean and standard deviation of the learnt objective, noise apart, by the point's key.
     """
     learnt, _ = sorted(problem.objectives, key=lambda o: o.known)
-    found, outcomes = _found(problem, [o for o in observations if not o.failed], learnt)
+    observed, outcomes = _observed(problem, [o for o in observations if not o.failed], learnt)
     errors = _errors(learnt, outcomes[:, 0])
     with threadpool_limits(1):
-        models = _models(problem.features(found.points), errors, outcomes[:, 1], learnt.best is not None)
+        models = _models(problem.features(observed.points), errors, outcomes[:, 1], learnt.best is not None)
         moments = [model.leave_one_out() for model in models]
     weights = np.array([m.weight for m in models]) / sum(m.weight for m in models)
     # Moments of the mixture over the floors.
@@ -242,17 +243,17 @@ def leave_one_out(
     square = sum(w * (d**2 + (m - mean) ** 2) for w, (m, d) in zip(weights, moments, strict=True))
     turned = mean + (0.0 if learnt.best is None else -learnt.best if learnt.maximize else learnt.best)
     values, deviations = (-turned if learnt.maximize else turned), np.sqrt(square)
-    return {problem.key(p): (float(v), float(d)) for p, v, d in zip(found.points, values, deviations, strict=True)}
+    return {problem.key(p): (float(v), float(d)) for p, v, d in zip(observed.points, values, deviations, strict=True)}
 
 
-def _found(problem: Problem, done: Sequence[Observation], learnt: Objective) -> tuple[Pool, np.ndarray]:
+def _observed(problem: Problem, done: Sequence[Observation], learnt: Objective) -> tuple[Pool, np.ndarray]:
     """Returns the observed points, and mean and standard error of the learnt objective, `[points, 2]`.
 
     The last observation of a point counts. Invalid points are left out.
     """
-    found = problem.described(o.point for o in done)
+    observed = problem.described(o.point for o in done)
     rows = {problem.key(o.point): o.outcomes[learnt.name] for o in done}
-    return found, np.array([rows[problem.key(p)] for p in found.points])
+    return observed, np.array([rows[problem.key(p)] for p in observed.points])
 
 
 def _errors(objective: Objective, values: np.ndarray | float) -> np.ndarray:
@@ -267,12 +268,12 @@ def candidates(problem: Problem, done: Sequence[Observation], tried: Sequence[Po
     """Returns all untried points; of a space too large for that, a sample and the neighbours of the front."""
     if problem.enumerable:
         return problem.pool.without(problem, tried)
-    centres = [o.point for o in done if _leads(problem, o, done)]
+    centres = [o.point for o in done if _is_non_dominated(problem, o, done)]
     points = sampling.neighbours(problem, centres, seed) + sampling.sobol_points(problem, seed, sampling.SAMPLE)
-    return problem.useful(points).without(problem, tried)
+    return problem.feasible(points).without(problem, tried)
 
 
-def _leads(problem: Problem, one: Observation, done: Sequence[Observation]) -> bool:
+def _is_non_dominated(problem: Problem, one: Observation, done: Sequence[Observation]) -> bool:
     """Returns True where no other observation dominates this one."""
 
     def values(observation: Observation) -> list[float]:

@@ -35,7 +35,7 @@ _APART = 0.05
 _ATTEMPTS = ({"maxiter": 60}, {"maxiter": 300, "maxfun": 600, "ftol": 1e-14, "gtol": 1e-9})
 # Newton's method: step of the finite differences, largest step, number of steps, and the step below which it has
 # converged.
-_DIFFERENCE, _LARGEST_STEP, _NEWTON_STEPS, _SETTLED = 1e-4, 0.5, 20, 1e-6
+_DIFFERENCE, _LARGEST_STEP, _NEWTON_STEPS, _CONVERGED = 1e-4, 0.5, 20, 1e-6
 
 
 def covariances(a: np.ndarray, b: np.ndarray, logs: np.ndarray) -> np.ndarray:
@@ -96,8 +96,8 @@ def negative_log_posterior(
     inner = 0.5 * (inverse - np.outer(weights, weights))
     gradient = np.array([*((inner * d).sum() for d in derivatives), nugget * np.trace(inner)])
     mean, deviation = _prior(x.shape[1])
-    away = (logs - mean) / deviation
-    return value + 0.5 * (away**2).sum(), gradient + away / deviation
+    z = (logs - mean) / deviation
+    return value + 0.5 * (z**2).sum(), gradient + z / deviation
 
 
 def _prior(features: int) -> tuple[np.ndarray, np.ndarray]:
@@ -153,7 +153,7 @@ class GaussianProcess:
         mean = self.y - variance * (inverse @ self.y)
         return self.centre + self.spread * mean, self.spread * np.sqrt(np.maximum(variance - noise, 1e-12))
 
-    def believing(self, points: np.ndarray) -> GaussianProcess:
+    def condition_on_mean(self, points: np.ndarray) -> GaussianProcess:
         """Conditions the process on its own mean at `points`: the mean stays, the uncertainty shrinks."""
         mean = (self.predict(points)[0] - self.centre) / self.spread
         return GaussianProcess(
@@ -197,8 +197,8 @@ def fit(x: np.ndarray, values: np.ndarray, stderr: np.ndarray, start: np.ndarray
             bounds=bounds,
             options=options,
         ).x
-        logs, settled = _settled(end, np.array(bounds, float), x, y, noise)
-        if settled:
+        logs, converged = _polish(end, np.array(bounds, float), x, y, noise)
+        if converged:
             break
     # The bounds are whole numbers, so rounding crosses none of them.
     logs = np.round(logs, DECIMALS)
@@ -206,7 +206,7 @@ def fit(x: np.ndarray, values: np.ndarray, stderr: np.ndarray, start: np.ndarray
     return GaussianProcess(x, y, noise, logs, evidence, centre, spread)
 
 
-def _settled(
+def _polish(
     logs: np.ndarray, bounds: np.ndarray, x: np.ndarray, y: np.ndarray, noise: np.ndarray
 ) -> tuple[np.ndarray, bool]:
     """Finds the optimum next to the point where L-BFGS-B stopped, up to the rounding of the gradient.
@@ -233,21 +233,21 @@ def _settled(
     slope = gradient(logs)
     hessian = np.array([gradient(logs + step) - slope for step in _DIFFERENCE * np.eye(len(logs))]) / _DIFFERENCE
     hessian = 0.5 * (hessian + hessian.T)
-    settled, last = logs, 2 * _LARGEST_STEP
+    optimum, last = logs, 2 * _LARGEST_STEP
     for _ in range(_NEWTON_STEPS):
         # A hyperparameter stays at its bound while the gradient points beyond it.
-        free = np.flatnonzero(~(((settled <= low) & (slope > 0)) | ((settled >= high) & (slope < 0))))
+        free = np.flatnonzero(~(((optimum <= low) & (slope > 0)) | ((optimum >= high) & (slope < 0))))
         step = np.zeros_like(logs)
         try:
             if len(free):
                 step[free] = -cho_solve((cholesky(hessian[np.ix_(free, free)], lower=True), True), slope[free])
         except np.linalg.LinAlgError:
             break
-        moved = np.clip(settled + step, low, high)
-        length = float(np.abs(moved - settled).max())
+        moved = np.clip(optimum + step, low, high)
+        length = float(np.abs(moved - optimum).max())
         # Steps that no longer shrink are rounding, or diverge.
         if length > 0.5 * last:
             break
-        settled, last = moved, length
-        slope = gradient(settled)
-    return (settled, True) if last < _SETTLED else (logs, False)
+        optimum, last = moved, length
+        slope = gradient(optimum)
+    return (optimum, True) if last < _CONVERGED else (logs, False)

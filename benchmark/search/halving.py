@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Pair = tuple[float, float]
 
 
-def goes_on(config: SearchConfig, earlier: Sequence[Pair], own: Pair) -> bool:
+def is_promoted(config: SearchConfig, earlier: Sequence[Pair], own: Pair) -> bool:
     """Returns True where a trial is trained further after a rung.
 
     Args:

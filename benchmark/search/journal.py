@@ -120,7 +120,7 @@ class Journal:
         self._append({"event": "start", "trial": first, "choices": entries})
         return self.trials[first:]
 
-    def reach(self, trial: Trial, result: dict[str, Any]) -> None:
+    def record_rung(self, trial: Trial, result: dict[str, Any]) -> None:
         """Records that a trial reached its next rung and continues."""
         self._append({"event": "rung", "trial": trial.number, "result": result})
 

@@ -18,10 +18,10 @@ def identity() -> dict[str, Any]:
     """Identifies this process: host, boot of the machine (empty where the system does not say), pid and start."""
     boot = _BOOT_ID.read_text(encoding="ascii").strip() if _BOOT_ID.exists() else ""
     pid = os.getpid()
-    return {"host": socket.gethostname(), "boot_id": boot, "pid": pid, "started": _started(pid)}
+    return {"host": socket.gethostname(), "boot_id": boot, "pid": pid, "started": _start_ticks(pid)}
 
 
-def _started(pid: int) -> int | None:
+def _start_ticks(pid: int) -> int | None:
     """Returns the start of a process of this machine, in clock ticks since boot; None for no such process.
 
     Process numbers are reused; pairs of number and start are not.
@@ -52,7 +52,7 @@ class Lease:
         locked, holder = try_lock(self._file), self._holder()
         if not locked or _is_alive(holder):
             self._file.close()
-            raise StageError(f"{path}: {_described(holder)} writes here; wait for it or end it")
+            raise StageError(f"{path}: {_describe_holder(holder)} writes here; wait for it or end it")
         self._file.truncate(0)
         json.dump(identity(), self._file)
         self._file.flush()
@@ -74,7 +74,7 @@ class Lease:
             self._file = None
 
 
-def _described(holder: dict[str, Any]) -> str:
+def _describe_holder(holder: dict[str, Any]) -> str:
     return f"process {holder['pid']} on {holder.get('host')}" if "pid" in holder else "another process"
 
 
@@ -86,4 +86,4 @@ def _is_alive(holder: dict[str, Any]) -> bool:
     pid = holder.get("pid")
     if not isinstance(pid, int) or pid == me["pid"]:
         return False
-    return holder.get("started") is not None and _started(pid) == holder["started"]
+    return holder.get("started") is not None and _start_ticks(pid) == holder["started"]

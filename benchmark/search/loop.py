@@ -140,9 +140,9 @@ class _Search:
             outcomes = sorted((self._executor.next() for _ in tuple(self._submitted)), key=lambda o: o.number)
         for outcome in outcomes:
             self._submitted.discard(outcome.number)
-            self._settle(self._journal.trials[outcome.number], outcome)
+            self._record_outcome(self._journal.trials[outcome.number], outcome)
 
-    def _known(self, trial: Trial) -> tuple[LatencyFailure | None, dict[str, Any]]:
+    def _known_result(self, trial: Trial) -> tuple[LatencyFailure | None, dict[str, Any]]:
         """Returns the failure of a trial's latency, if any, and the fields of its result that are known in advance."""
         encoder = decode(self._config.space, trial.point)
         found = self._latency.exact([encoder])[0]
@@ -155,7 +155,7 @@ class _Search:
 
     def _submit(self, trial: Trial) -> None:
         """Hands a trial to the executor; one without a latency fails before it is trained."""
-        failure, known = self._known(trial)
+        failure, known = self._known_result(trial)
         if failure is not None:
             self._finish(trial, "failed", {**known, "error": failure.reason, "reason": "latency", "seconds": 0.0})
             return
@@ -164,27 +164,27 @@ class _Search:
         self._submitted.add(trial.number)
         self._executor.submit(trial.number, {"encoder": encoder, "number": trial.number, "fraction": fraction})
 
-    def _settle(self, trial: Trial, outcome: Outcome) -> None:
+    def _record_outcome(self, trial: Trial, outcome: Outcome) -> None:
         """Records an outcome: a rung from which the trial continues, or its end."""
-        result = self._known(trial)[1] | outcome.result
+        result = self._known_result(trial)[1] | outcome.result
         for name in ("seconds", "compile_seconds"):
             if trial.rungs and name in result:
                 result[name] += trial.rungs[-1].get(name, 0.0)
         rung, status = len(trial.rungs), outcome.status
         if status == "completed" and rung < len(self._config.rungs):
             others = halving.at_rung([t for t in self._journal.trials if t is not trial], rung)
-            if halving.goes_on(self._config, others, (result["accuracy"], result["latency_s"])):
-                self._journal.reach(trial, result)
+            if halving.is_promoted(self._config, others, (result["accuracy"], result["latency_s"])):
+                self._journal.record_rung(trial, result)
                 return
             status = "stopped"
         self._finish(trial, status, result)
 
     def _finish(self, trial: Trial, status: str, result: dict[str, Any]) -> None:
         self._journal.finish(trial, status, result)
-        self._progress(_line(trial, self._fractions))
+        self._progress(_progress_line(trial, self._fractions))
 
 
-def _line(trial: Trial, fractions: tuple[float, ...]) -> str:
+def _progress_line(trial: Trial, fractions: tuple[float, ...]) -> str:
     shape = ", ".join(f"{name}={value}" for name, value in trial.point.items())
     result = trial.result
     outcome = f"failed: {result['error']}" if trial.status == "failed" else f"accuracy {result['accuracy']:.2f} %"

@@ -74,8 +74,8 @@ def suggest(
     chosen: list[Point] = []
     for _ in range(_ATTEMPTS):
         for row in algorithm.ask().get("X"):
-            point = {f.name: f.at(min(float(u), 1 - 1e-9)) for f, u in zip(problem.fields, row, strict=True)}
-            if problem.key(point) not in tried and problem.useful([point]).points:
+            point = {f.name: f.value_at(min(float(u), 1 - 1e-9)) for f, u in zip(problem.fields, row, strict=True)}
+            if problem.key(point) not in tried and problem.feasible([point]).points:
                 tried.add(problem.key(point))
                 chosen.append(point)
         if len(chosen) >= count:
@@ -84,7 +84,7 @@ def suggest(
 
 
 def _share(field: Field, value: Value) -> float:
-    """Returns the place of a value in a field's range, the inverse of `Field.at`; for a listed one the middle."""
+    """Returns the place of a value in a field's range, the inverse of `Field.value_at`; for a listed one the middle."""
     if field.bounds is not None:
         return (float(value) - field.bounds[0]) / (field.bounds[1] - field.bounds[0])
     return (field.values.index(value) + 0.5) / len(field.values)

@@ -11,11 +11,14 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmark.config import fingerprint
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 Value = int | float | str
 Point = Mapping[str, Value]
@@ -39,7 +42,7 @@ class Field:
     bounds: tuple[float, float] | None = None
     ordered: bool = True
 
-    def at(self, share: float) -> Value:
+    def value_at(self, share: float) -> Value:
         """Returns the value at a share in [0, 1) of the field's range."""
         if self.bounds is not None:
             return self.bounds[0] + share * (self.bounds[1] - self.bounds[0])
@@ -80,17 +83,17 @@ class Objective:
     # `Problem.describe` returns it without an evaluation.
     known: bool = False
 
-    def gain(self, values: Any) -> np.ndarray:
+    def gain(self, values: ArrayLike) -> np.ndarray:
         """Computes the lead over the threshold: 0 for worse values, and no more than for `best`."""
         best = math.inf if self.best is None else float(self._difference(self.best))
         return np.clip(self._difference(values), 0.0, best)
 
-    def better(self, values: Any) -> np.ndarray:
+    def better(self, values: ArrayLike) -> np.ndarray:
         """Marks values better than the threshold; without a logarithm, whose last digit varies between machines."""
         numbers = np.asarray(values, float)
         return numbers > self.threshold if self.maximize else numbers < self.threshold
 
-    def _difference(self, values: Any) -> np.ndarray:
+    def _difference(self, values: ArrayLike) -> np.ndarray:
         numbers, threshold = np.asarray(values, float), self.threshold
         if self.log:
             numbers, threshold = np.log(numbers), math.log(threshold)
@@ -169,7 +172,7 @@ class Problem:
         if not self.enumerable:
             raise ValueError(f"{self.size} points are too many to enumerate, at most {ENUMERABLE} are")
         names = [f.name for f in self.fields]
-        return self.useful(
+        return self.feasible(
             dict(zip(names, values, strict=True)) for values in itertools.product(*(f.values for f in self.fields))
         )
 
@@ -186,14 +189,14 @@ class Problem:
         names = [o.name for o in self.objectives if o.known]
         return Pool(tuple(kept.values()), {n: np.array([k[n] for k in known], float) for n in names})
 
-    def useful(self, points: Iterable[Point]) -> Pool:
+    def feasible(self, points: Iterable[Point]) -> Pool:
         """Returns the feasible points among some: valid, and better than the threshold in every known objective."""
         pool = self.described(points)
         better = np.ones(len(pool.points), bool)
         for objective in self.objectives:
             if objective.known:
                 better &= objective.better(pool.known[objective.name])
-        return pool.only(np.flatnonzero(better))
+        return pool.take(np.flatnonzero(better))
 
     def key(self, point: Point) -> tuple[Value, ...]:
         """Returns the point's values in the order of the fields: equal points have equal keys."""
@@ -214,8 +217,8 @@ class Pool:
     def without(self, problem: Problem, tried: Sequence[Point]) -> Pool:
         """Returns the pool without the points that were tried."""
         keys = {problem.key(p) for p in tried}
-        return self.only(np.array([i for i, p in enumerate(self.points) if problem.key(p) not in keys], int))
+        return self.take(np.array([i for i, p in enumerate(self.points) if problem.key(p) not in keys], int))
 
-    def only(self, rows: np.ndarray) -> Pool:
+    def take(self, rows: np.ndarray) -> Pool:
         """Returns the pool's points at some indices."""
         return Pool(tuple(self.points[i] for i in rows), {n: v[rows] for n, v in self.known.items()})

@@ -53,8 +53,8 @@ def next_points(
         chosen = algorithms.suggest(
             config.algorithm, problem, observations, running, asked, seed, config.num_initial_trials
         )
-        settled = all(architectures.key(point) in exact for point, _ in chosen[:count]) and (chosen or not only_exact)
-        if architectures.quick_is_exact or settled:
+        all_exact = all(architectures.key(point) in exact for point, _ in chosen[:count]) and (chosen or not only_exact)
+        if architectures.quick_is_exact or all_exact:
             return [({n: int(v) for n, v in point.items()}, generator) for point, generator in chosen[:count]]
         exact |= architectures.exact([point for point, _ in chosen])
     raise AssertionError("an endless loop ended")

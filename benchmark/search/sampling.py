@@ -28,13 +28,13 @@ def sobol_points(problem: Problem, seed: int, count: int) -> list[Point]:
         # The sequence is best balanced at powers of two; other prefixes are still more even than chance.
         warnings.simplefilter("ignore", UserWarning)
         shares = sequence.random(count)
-    return [{f.name: f.at(float(u)) for f, u in zip(problem.fields, row, strict=True)} for row in shares]
+    return [{f.name: f.value_at(float(u)) for f, u in zip(problem.fields, row, strict=True)} for row in shares]
 
 
 def random_points(problem: Problem, seed: int, count: int) -> list[Point]:
     """Draws independent uniform points."""
     shares = np.random.default_rng(seed).random((count, len(problem.fields)))
-    return [{f.name: f.at(float(u)) for f, u in zip(problem.fields, row, strict=True)} for row in shares]
+    return [{f.name: f.value_at(float(u)) for f, u in zip(problem.fields, row, strict=True)} for row in shares]
 
 
 def neighbours(problem: Problem, centres: Sequence[Point], seed: int) -> list[Point]:
@@ -57,7 +57,7 @@ def sobol_order(problem: Problem, seed: int) -> Iterator[Point]:
     A space that can be enumerated is covered to its last point; of another, the feasible ones of `SAMPLE` points are
     yielded.
     """
-    spread = problem.useful(sobol_points(problem, seed, 256 if problem.enumerable else SAMPLE))
+    spread = problem.feasible(sobol_points(problem, seed, 256 if problem.enumerable else SAMPLE))
     yield from spread.points
     if problem.enumerable:
         rest = problem.pool.without(problem, spread.points).points
@@ -70,7 +70,7 @@ def random_order(problem: Problem, seed: int) -> Iterator[Point]:
         points = problem.pool.points
         yield from (points[i] for i in np.random.default_rng(seed).permutation(len(points)))
     else:
-        yield from problem.useful(random_points(problem, seed, SAMPLE)).points
+        yield from problem.feasible(random_points(problem, seed, SAMPLE)).points
 
 
 def design(problem: Problem, seed: int, count: int) -> list[Point]:
@@ -87,7 +87,7 @@ def design(problem: Problem, seed: int, count: int) -> list[Point]:
     known = [o for o in problem.objectives if o.known]
     chosen: list[Point] = []
     if len(known) == 1:
-        pool = problem.pool if problem.enumerable else problem.useful(sobol_points(problem, seed, SAMPLE))
+        pool = problem.pool if problem.enumerable else problem.feasible(sobol_points(problem, seed, SAMPLE))
         if pool.points:
             rng = np.random.default_rng(seed)
             x, gains = problem.features(pool.points), known[0].gain(pool.known[known[0].name])
@@ -98,9 +98,9 @@ def design(problem: Problem, seed: int, count: int) -> list[Point]:
             for number in reversed(range(count)):
                 drawn = rng.permutation(np.flatnonzero(stratum == number))[:_FROM_EACH_STRATUM]
                 if len(drawn):
-                    away = ((x[drawn, None] - x[None, taken]) ** 2).sum(-1).min(1) if taken else np.zeros(len(drawn))
+                    squares = ((x[drawn, None] - x[None, taken]) ** 2).sum(-1).min(1) if taken else np.zeros(len(drawn))
                     # Of equally far ones the first that was drawn.
-                    taken.append(int(drawn[np.round(away, _DECIMALS).argmax()]))
+                    taken.append(int(drawn[np.round(squares, _DECIMALS).argmax()]))
             chosen = [pool.points[i] for i in taken]
     keys = {problem.key(p) for p in chosen}
     others = (p for p in sobol_order(problem, seed) if problem.key(p) not in keys)

@@ -31,7 +31,7 @@ def encode(space: SearchSpace, encoder: EncoderConfig) -> Point:
     return {name: getattr(encoder, name) for name in searched_fields(space)}
 
 
-def valid(space: SearchSpace, point: Point) -> EncoderConfig | None:
+def decode_if_valid(space: SearchSpace, point: Point) -> EncoderConfig | None:
     """Returns the architecture of a point; None where its values contradict each other or a condition is not met."""
     try:
         encoder = decode(space, point)
@@ -51,7 +51,7 @@ def enumerate_points(space: SearchSpace) -> list[Point]:
 
 def is_valid(space: SearchSpace, point: Point) -> bool:
     """Returns True where the point is an architecture of the space."""
-    return valid(space, point) is not None
+    return decode_if_valid(space, point) is not None
 
 
 def architecture_hash(encoder: EncoderConfig) -> str:

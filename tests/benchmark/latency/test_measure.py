@@ -225,7 +225,7 @@ def test_inputs_that_an_architecture_cannot_take(
 
 
 @pytest.mark.slow
-def test_onnx_runtime_is_measured_beside_xla(tmp_path: Path) -> None:
+def test_onnx_runtime_is_measured_with_xla(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     config = dataclasses.replace(CONFIG, reference=PLAIN, runtimes=("xla", "onnxruntime"), processes=1, max_processes=1)
     odd = dataclasses.replace(PLAIN, trigram_input=True, hidden_act="gelu")

@@ -44,7 +44,7 @@ def test_warm_up_stops_when_calm(clock: Clock) -> None:
     assert [i for _, i in clock.calls] == list(range(4, 34))
 
 
-def test_warm_up_goes_on_while_it_gets_faster(clock: Clock) -> None:
+def test_warm_up_continues_while_it_gets_faster(clock: Clock) -> None:
     done = warm_up(clock.function("f", lambda call: 0.001 if call >= 50 else 0.1 / (1 + call)), 10.0)
     assert done.calls > 50 and done.settled
 

@@ -13,7 +13,7 @@ from scipy.stats import t
 
 from benchmark.records.compare import compare, expectation, score_tolerance
 from benchmark.records.record import MetricScore, Record, parse
-from benchmark.records.verification import Compared, overall, path_beside, table, verdict
+from benchmark.records.verification import Compared, overall, table, verdict, verification_path
 from tests.benchmark.records.test_record import example
 
 
@@ -103,7 +103,7 @@ OTHER_JAX = ("provenance.versions.jax", "2.0")
         (OTHER_JAX, "jax 1.0 there, 2.0 here"),
         (
             ("provenance.numerics", {"mode": "native", "reduction_threads": None}),
-            "portable numerics cannot be had here",
+            "portable numerics are not available here",
         ),
     ],
 )
@@ -180,4 +180,4 @@ def test_the_table_is_short_and_safe() -> None:
 
 
 def test_where_a_verification_lies() -> None:
-    assert path_beside(Path("a/found-1.json")) == Path("a/found-1.verification.json")
+    assert verification_path(Path("a/found-1.json")) == Path("a/found-1.verification.json")
