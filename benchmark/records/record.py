@@ -29,7 +29,7 @@ Trust = Literal["reported", "self-reported", "reproduced", "audited"]
 
 
 class RecordError(InputError):
-    """A record file that cannot be read; the message is one line naming file, field, value and what is accepted."""
+    """A record file that cannot be read; the message is one line with file, field, value and accepted values."""
 
 
 class System(StrictModel):

@@ -17,7 +17,8 @@ from typing import Any
 from benchmark.search import expected_gain
 from benchmark.search.problem import Field, Objective, Observation, Point, Problem
 
-_SPARE = 2  # asked for beyond what is needed, so that a repeated or invalid suggestion need not end in a filler point
+# Points beyond those wanted, so that a repeated or invalid suggestion need not become a Sobol point.
+_SPARE = 2
 
 
 def preload() -> None:

@@ -28,9 +28,9 @@ _FLOORS = (0.0, 0.4, 0.7, 0.9)
 # A floor of a smaller weight is not worth its time. It is subtracted from every weight, so that weights fall to 0
 # continuously.
 _WEIGHT = 1e-3
-# Gains are equal where they differ by less than half of this share of the largest one, or of `_RESOLUTION` of what an
-# error of 0 at the largest known gain would add. The second share is for late suggestions: gains are differences of
-# numbers of that size, and rounding takes their last digits.
+# Scores are equal where they differ by less than half of this share of the largest one plus half of `_RESOLUTION` of
+# the hypervolume of an error of 0 at the largest known gain. The second term is for late suggestions: scores are
+# differences of numbers of that size, and rounding takes their last digits.
 PRECISION, _RESOLUTION = 1e-6, 1e-12
 
 

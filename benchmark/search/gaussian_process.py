@@ -21,7 +21,7 @@ from scipy.optimize import minimize
 _ROOT5 = 5.0**0.5
 _JITTER = 1e-8
 # Mean and deviation of the normal priors of the logarithms: length scales (less half the logarithm of their number),
-# variance of the Matern part, variance of the linear part, variance of what no kernel explains.
+# variance of the Matern part, variance of the linear part, variance that no kernel explains (nugget).
 _PRIOR_LENGTH, _PRIOR_MATERN, _PRIOR_LINEAR, _PRIOR_NUGGET = (0.0, 1.0), (0.0, 1.5), (-1.0, 1.5), (-9.0, 2.0)
 _BOUNDS_LENGTH, _BOUNDS_MATERN, _BOUNDS_LINEAR, _BOUNDS_NUGGET = (-4, 5), (-5, 5), (-6, 4), (-14, 0)
 _FIRST_NUGGET = -7.0

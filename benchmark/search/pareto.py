@@ -34,7 +34,7 @@ def hypervolume(points: Sequence[tuple[float, float]], accuracy_threshold: float
     """Computes the share of the box between thresholds and ideal that the points dominate.
 
     The box spans accuracy from its threshold to 100 percent and the logarithm of latency from its threshold down to a
-    hundredth of it, since ratios of latencies are what matters; latency gains beyond that do not count.
+    hundredth of it, since ratios of latencies matter; latency gains beyond that do not count.
 
     Args:
         points: `(accuracy in percent, latency in seconds)` pairs.
