@@ -193,7 +193,7 @@ def verify_record(flags: argparse.Namespace, bindings: Sequence[str], command: s
 
     found = verify.verify(request, workdir, command)
     print("\n".join(verification.table(found.fields)))
-    path = verification.path_beside(flags.verify)
+    path = verification.verification_path(flags.verify)
     try:
         verification.write(path, found)
     except OSError:

@@ -1,7 +1,7 @@
-"""Figures of a chip that no data sheet has, for its roofline; prints them as lines of a gin file.
+"""Calibration of a chip's roofline, which prints figures that no data sheet has as lines of a gin file.
 
-With a chip that libtpu compiles for, the cost of an operation and the bandwidth on the chip are fitted to what the
-compiler says of some architectures of the gin file's search space. Any other chip is taken for this machine's CPU: peak
+For a chip that libtpu compiles for, the cost of an operation and the bandwidth on the chip are fitted to the compiler's
+estimates for some architectures of the gin file's search space. Any other chip is taken to be this machine's CPU: peak
 and bandwidth of main memory are probed, the rest is fitted to the times of the architectures' serving programs here.
 """
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 TPU_FIGURES: tuple[str, ...] = ("op_overhead_s", "on_chip_bandwidth")
 CPU_FIGURES: tuple[str, ...] = ("op_overhead_s", "on_chip_bandwidth", "vector_flops", "sustained_flops")
-# Where a fit begins, beside what is known of the chip.
+# Start value of a fit that does not follow from the chip's figures.
 _OVERHEAD_S = 1e-6
 
 
@@ -40,7 +40,7 @@ def fit(
     latencies: Sequence[float],
     fields: Sequence[str],
 ) -> ChipConfig:
-    """Fits figures of a chip so that its roofline comes near known latencies.
+    """Fits figures of a chip so that its roofline approximates known latencies.
 
     Args:
         chip: the other figures.
@@ -48,10 +48,10 @@ def fit(
         sequence_length: tokens in a sequence.
         encoders: architectures.
         latencies: their latencies in seconds.
-        fields: what is fitted.
+        fields: names of the figures to fit.
 
     Returns:
-        The chip with the figures that minimise the mean size of the log ratios, which a few odd latencies hardly move.
+        The chip with the figures that minimize the mean absolute log ratio, which is robust to outliers.
     """
     from scipy.optimize import minimize
 
@@ -77,7 +77,7 @@ def fit(
 
 
 def agreement(estimated: Sequence[float], known: Sequence[float]) -> dict[str, float]:
-    """Kendall's tau-b, and mean and largest relative error, of estimates against known latencies."""
+    """Computes Kendall's tau-b, and mean and largest relative error, of estimates against known latencies."""
     from scipy.stats import kendalltau
 
     ratios = np.abs(np.divide(estimated, known) - 1)
@@ -86,12 +86,12 @@ def agreement(estimated: Sequence[float], known: Sequence[float]) -> dict[str, f
 
 
 def gin_lines(chip: ChipConfig, fields: Sequence[str]) -> str:
-    """The figures as a gin file has them, four digits each."""
+    """Formats the figures as lines of a gin file, four digits each."""
     return "\n".join(f"{chip.name}/ChipConfig.{name} = {getattr(chip, name):.4g}" for name in fields)
 
 
-def drawn(config: SearchConfig, count: int, seed: int) -> list[EncoderConfig]:
-    """Architectures of the search space, drawn without repeats."""
+def draw_architectures(config: SearchConfig, count: int, seed: int) -> list[EncoderConfig]:
+    """Draws architectures of the search space without repeats."""
     from benchmark.search.space import decode, enumerate_points
 
     points = enumerate_points(config.space)
@@ -100,7 +100,7 @@ def drawn(config: SearchConfig, count: int, seed: int) -> list[EncoderConfig]:
 
 
 def best_seconds(run: Callable[[], object], seconds: float = 0.5) -> float:
-    """The shortest of at least ten calls, over the given time: what else the machine does can only add to it."""
+    """Times the shortest of at least ten calls, over the given time: other work of the machine can only add to it."""
     best, calls, started = math.inf, 0, time.perf_counter()
     while calls < 10 or time.perf_counter() - started < seconds:
         before = time.perf_counter()
@@ -111,7 +111,7 @@ def best_seconds(run: Callable[[], object], seconds: float = 0.5) -> float:
 
 
 def host_figures(chip: ChipConfig) -> ChipConfig:
-    """Peak of a float32 matrix product, bandwidth of main memory and size of the last cache of this machine."""
+    """Probes peak of a float32 matrix product, bandwidth of main memory and size of the last cache of this machine."""
     import jax
     import jax.numpy as jnp
 
@@ -126,14 +126,14 @@ def host_figures(chip: ChipConfig) -> ChipConfig:
 
 
 def last_cache(folder: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> int:
-    """Bytes of the largest cache that the first core reaches; 0 where the system does not tell."""
+    """Reads the bytes of the largest cache of the first core; 0 where the system does not say."""
     units = {"K": 2**10, "M": 2**20, "G": 2**30}
     sizes = [path.read_text().strip() for path in folder.glob("index*/size")]
     return max((int(text[:-1]) * units[text[-1]] for text in sizes if text[-1:] in units), default=0)
 
 
 def host_seconds(encoder: EncoderConfig, batch_size: int, sequence_length: int) -> float:
-    """The shortest call of an encoder's serving program on this machine, after a few that do not count."""
+    """Times the shortest call of an encoder's serving program on this machine, after a few that do not count."""
     import jax
 
     from benchmark.models.encoder import Encoder
@@ -150,21 +150,21 @@ def host_seconds(encoder: EncoderConfig, batch_size: int, sequence_length: int) 
     return best_seconds(lambda: serve(*inputs).block_until_ready())
 
 
-def calibrated(
+def calibrate(
     config: SearchConfig, count: int, cache: Path | None, progress: Callable[[str], None]
 ) -> tuple[ChipConfig, tuple[str, ...], dict[str, float]]:
-    """The chip of a search with figures fitted to `count` architectures of its space.
+    """Fits figures of a search's chip to `count` architectures of its space.
 
     Returns:
-        The chip, which figures are new, and how well the roofline then agrees with what it was fitted to.
+        The chip, the names of its new figures, and the agreement of the roofline with the latencies it was fitted to.
 
     Raises:
-        StageError: the chip's compiler cannot be had, or refuses an architecture.
+        StageError: the chip's compiler is not available, or refuses an architecture.
     """
     from benchmark.hardware.estimates import Estimate, known_latency
 
     shape = (config.batch_size, config.sequence_length)
-    encoders = drawn(config, count, seed=0)
+    encoders = draw_architectures(config, count, seed=0)
     if config.chip.topology:
         only = dataclasses.replace(config, latency_methods=("compiled",))
         answers = known_latency(only, cache, progress).exact(encoders)
@@ -185,17 +185,17 @@ def calibrated(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints lines for the chip's gin file; one line and exit code 2 for bad input, 1 where figures cannot be had."""
+    """Prints lines for the chip's gin file; one line and exit code 2 for bad input, 1 where calibration fails."""
     parser = gin_parser("python -m benchmark.commands.calibrate_chip", __doc__ or "", "")
     parser.add_argument("--architectures", type=int, default=40, help="how many are drawn from the space")
-    parser.add_argument("--cache", type=Path, help="a folder for what the compiler said")
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    return run_command(lambda: _calibrate(*parse_flags(parser, words)))
+    parser.add_argument("--cache", type=Path, help="folder for compiled figures")
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    return run_command(lambda: _calibrate(*parse_flags(parser, arguments)))
 
 
 def _calibrate(options: argparse.Namespace, bindings: list[str]) -> int:
     config = load(options.gin_file, bindings, options.gin_search_paths).config.search
-    chip, fields, found = calibrated(
+    chip, fields, found = calibrate(
         config, options.architectures, options.cache, lambda line: print(line, file=sys.stderr, flush=True)
     )
     print(gin_lines(chip, fields))

@@ -1,8 +1,8 @@
-"""Digests of what a run computed, stage by stage and step by step, and where two runs first differ.
+"""Digests of the results of a run, stage by stage and step by step, and the first difference of two runs.
 
 `python -m benchmark.commands.digests DIR` lists them in the order in which they were computed; with a second folder it
-names the first difference. Steps of pretraining and distillation are among them where the run was told to keep their
-digests: `--gin.TrainerConfig.log_digests=True`, after every `TrainerConfig.log_every` steps.
+names the first difference. Steps of pretraining and distillation are among them where the run kept their digests:
+`--gin.TrainerConfig.log_digests=True`, after every `TrainerConfig.log_every` steps.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from benchmark.records.record import comparable, read
 from benchmark.records.verification import record_files
 from tasks.system.errors import InputError, run_command
 
-# What depends on the clock, in entries of the search's journal.
+# Fields of the search's journal that depend on the clock.
 _CLOCK = ("seconds", "suggest_seconds", "compile_seconds")
 
 
 class Computed(NamedTuple):
-    """One thing that a run computed: its stage, its name, and its digest."""
+    """One result of a run: its stage, its name, and its digest."""
 
     stage: str
     name: str
@@ -32,7 +32,7 @@ class Computed(NamedTuple):
 
 
 def run_digests(workdir: Path) -> Iterator[Computed]:
-    """What in a run's folder its settings determine, in the order of the stages; what is missing is left out."""
+    """Yields the results in a run's folder that its settings determine, by stage; missing ones are left out."""
     yield from _data(workdir / "data")
     yield from _system("teacher", "teacher", workdir / "teacher")
     yield from _search(workdir / "search")
@@ -69,7 +69,7 @@ def _data(folder: Path) -> Iterator[Computed]:
 
 
 def _steps(stage: str, name: str, folder: Path) -> Iterator[Computed]:
-    """The steps of the fits below a folder whose digests were kept, the fit that ended first in front."""
+    """Yields the steps of the fits below a folder whose digests were kept, the fit that ended first in front."""
     files = sorted(folder.rglob("digests.jsonl"), key=lambda path: path.stat().st_mtime_ns)
     for path in files:
         part = " ".join((name, *path.parent.relative_to(folder).parts))
@@ -79,7 +79,7 @@ def _steps(stage: str, name: str, folder: Path) -> Iterator[Computed]:
 
 
 def _system(stage: str, name: str, folder: Path) -> Iterator[Computed]:
-    """The steps of a system's training, its parameters and its masked-LM scores."""
+    """Yields the steps of a system's training, its parameters and its masked-LM scores."""
     yield from _steps(stage, name, folder)
     if (folder / "stage.json").exists():
         result = _json(folder / "stage.json")["result"]
@@ -88,7 +88,7 @@ def _system(stage: str, name: str, folder: Path) -> Iterator[Computed]:
 
 
 def _search(folder: Path) -> Iterator[Computed]:
-    """The events of the journal, without their times."""
+    """Yields the events of the journal, without their times."""
     journal = folder / "journal.jsonl"
     for line in journal.read_text(encoding="utf-8").splitlines() if journal.exists() else ():
         entry = json.loads(line)
@@ -98,7 +98,7 @@ def _search(folder: Path) -> Iterator[Computed]:
 
 
 def first_difference(one: Sequence[Computed], two: Sequence[Computed]) -> str | None:
-    """Names the first thing that two runs do not have in common, in one line; None where they have all."""
+    """Names the first difference of two runs in one line; None where they are equal."""
     for number, pair in enumerate(zip(one, two, strict=False)):
         if pair[0] != pair[1]:
             (stage, name, digest), (other_stage, other_name, other_digest) = pair
@@ -113,7 +113,7 @@ def first_difference(one: Sequence[Computed], two: Sequence[Computed]) -> str | 
     return None
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Lists the digests of one run, or compares two.
 
     Returns:
@@ -123,7 +123,7 @@ def main(words: Sequence[str] | None = None) -> int:
         prog="python -m benchmark.commands.digests", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("workdirs", nargs="+", type=Path, metavar="DIR", help="folder of a run, or of two to compare")
-    folders = parser.parse_args(words).workdirs
+    folders = parser.parse_args(arguments).workdirs
     if len(folders) > 2:
         parser.error("expected one folder or two")
     return run_command(lambda: _compare(folders))

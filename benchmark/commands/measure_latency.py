@@ -1,4 +1,4 @@
-"""Command line of measuring: `python -m benchmark.commands.measure_latency --gin_file=FILE`.
+"""Command line of latency measurements: `python -m benchmark.commands.measure_latency --gin_file=FILE`.
 
 Measures one architecture of a track on this machine and prints a line for each cell of the grid.
 """
@@ -30,7 +30,7 @@ Exit codes: 0 measured, 1 refused or failed, 2 bad input; one line on standard e
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The flags; `--gin.NAME=VALUE` is taken out of the command line before they are read."""
+    """Makes the parser of the flags; `--gin.NAME=VALUE` is removed from the command line before."""
     parser = gin_parser(
         "python -m benchmark.commands.measure_latency",
         "Measures the latency of one architecture of a track on this machine (docs/latency.md).",
@@ -41,22 +41,19 @@ def make_parser() -> argparse.ArgumentParser:
     add("--workdir", type=Path, metavar="DIR", help="folder of a run, whose data are the inputs")
     add("--text", type=Path, metavar="FILE", help="text file whose lines are the inputs (default: the embedded data)")
     add("--vocabulary", type=Path, metavar="FILE", help="WordPiece vocabulary for --text (default: one is trained)")
-    add("--keep", type=Path, metavar="DIR", help="folder for samples; a measurement that was ended continues from it")
+    add("--keep", type=Path, metavar="DIR", help="folder for samples; an interrupted measurement resumes from it")
     add("--out", type=Path, metavar="FILE", help="write the latency blocks of a record, as JSON")
     return parser
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Runs one command line.
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command line and returns the exit code.
 
     Args:
-        words: the words after the program's name; None takes those of the process.
-
-    Returns:
-        The exit code.
+        arguments: the words after the program's name; None takes those of the process.
     """
-    words = list(sys.argv[1:] if words is None else words)
-    return run_command(lambda: _measure(*parse_flags(make_parser(), words)))
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    return run_command(lambda: _measure(*parse_flags(make_parser(), arguments)))
 
 
 def _measure(flags: argparse.Namespace, bindings: list[str]) -> int:
@@ -85,7 +82,7 @@ def _measure(flags: argparse.Namespace, bindings: list[str]) -> int:
             size = min(encoder.vocab_size, latency.reference.vocab_size)
             lengths = latency.sequence_lengths
             rows = inputs.rows_of_text(flags.text, flags.vocabulary, size, lengths, latency.seed, folder)
-        results = measure({name: encoder}, latency, _say, rows=rows, folder=folder)
+        results = measure({name: encoder}, latency, _print_progress, rows=rows, folder=folder)
         for line in table(results, name, config):
             print(line)
         for line in estimates(config, encoder):
@@ -96,12 +93,12 @@ def _measure(flags: argparse.Namespace, bindings: list[str]) -> int:
     return 0
 
 
-def _say(line: str) -> None:
+def _print_progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
 def choose_system(config: RunConfig, wanted: str | None, workdir: Path | None) -> tuple[str, EncoderConfig]:
-    """The architecture to measure.
+    """Chooses the architecture to measure.
 
     Args:
         config: the track.
@@ -125,7 +122,7 @@ def choose_system(config: RunConfig, wanted: str | None, workdir: Path | None) -
 
 
 def table(results: Results, name: str, config: RunConfig) -> Iterator[str]:
-    """A line for each cell: median and bounds, speed-up with its interval, noise floor, warm-up, energy."""
+    """Yields a line for each cell: median and bounds, speed-up with its interval, noise floor, warm-up, energy."""
     from benchmark.latency.results import PROCESSES, blocks
 
     latency = config.latency
@@ -167,11 +164,11 @@ def table(results: Results, name: str, config: RunConfig) -> Iterator[str]:
 
 
 def estimates(config: RunConfig, encoder: EncoderConfig) -> Iterator[str]:
-    """Lines of the other methods, which never stand in the table of measurements: estimates for the search's chip."""
+    """Yields lines of estimates for the search's chip, which are never part of the table of measurements."""
     from benchmark.hardware.estimates import LatencyFailure, known_latency
 
     search = config.search
-    latency = known_latency(search, None, _say)
+    latency = known_latency(search, None, _print_progress)
     found = (
         [latency.quick(encoder)]
         if latency.method == "roofline"

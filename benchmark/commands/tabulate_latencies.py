@@ -17,26 +17,26 @@ from tasks.system.errors import StageError, run_command
 if TYPE_CHECKING:
     from benchmark.config import EncoderConfig, SearchConfig
 
-# Architectures that are asked for at once, so that there is progress to show.
+# Architectures that are estimated together, between two lines of progress.
 _AT_ONCE = 8
 
 
 def table(
     config: SearchConfig, encoders: Sequence[EncoderConfig], cache: Path | None, progress: Callable[[str], None]
 ) -> str:
-    """Latencies of architectures by the first method of the search, as CSV text.
+    """Estimates latencies of architectures by the first method of the search, as CSV text.
 
     Args:
         config: chip, methods, batch size and length.
         encoders: a row for each.
-        cache: where compiled figures are kept; a table that was interrupted goes on from there.
-        progress: receives a line now and then.
+        cache: folder of compiled figures; an interrupted table resumes from it.
+        progress: receives lines of progress.
 
     Returns:
         Fields of the search space, parameters, method, seconds, and for `compiled` cycles.
 
     Raises:
-        StageError: no method can be had, or one architecture has no latency.
+        StageError: no method is available, or one architecture has no latency.
     """
     from benchmark.hardware.estimates import LatencyFailure, known_latency
     from benchmark.models.formulas import num_parameters
@@ -63,11 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the table of a gin file's search space; exit code 2 and one line for bad input, 1 for no latency."""
     parser = gin_parser("python -m benchmark.commands.tabulate_latencies", __doc__ or "", "")
     parser.add_argument("--out", required=True, type=Path, help="the CSV file")
-    parser.add_argument(
-        "--cache", type=Path, help="a folder for what the compiler said, to go on after an interruption"
-    )
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    return run_command(lambda: _tabulate(*parse_flags(parser, words)))
+    parser.add_argument("--cache", type=Path, help="folder for compiled figures; an interrupted table resumes from it")
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    return run_command(lambda: _tabulate(*parse_flags(parser, arguments)))
 
 
 def _tabulate(options: argparse.Namespace, bindings: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""Reads and writes Hugging Face checkpoint directories: `config.json` and safetensors files."""
+"""Reader and writer of Hugging Face checkpoint directories: `config.json` and safetensors files."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from benchmark.models.hugging_face import CheckpointError, heads_of, plain_names
 from benchmark.models.hugging_face_config import encoder_from_json, encoder_to_json, export_type
 
 if TYPE_CHECKING:
+    from flax import linen as nn
+
     from benchmark.config import EncoderConfig
 
 SINGLE, INDEX, PICKLE = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
-# transformers refuses a file that does not say whose layout it has.
+# transformers refuses a file that does not name the framework of its layout.
 _METADATA = {"format": "pt"}
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
-# Heads beside the pooler -> the end of the class that transformers has for them.
+# Heads other than the pooler -> suffix of their class in transformers.
 _CLASSES: dict[frozenset[str], str] = {
     frozenset(): "Model",
     frozenset({"masked_lm"}): "ForMaskedLM",
@@ -29,7 +31,7 @@ _CLASSES: dict[frozenset[str], str] = {
     frozenset({"classifier"}): "ForSequenceClassification",
     frozenset({"span"}): "ForQuestionAnswering",
 }
-# Poolers before a head that reads the first token; another one could be stored, and would not be what is computed.
+# Poolers that transformers computes before a head on the first token; it cannot compute others.
 _POOLERS = {"bert": ("tanh",), "distilbert": ("relu",), "mobilebert": ("tanh", "none")}
 _FAMILIES = {"bert": "Bert", "distilbert": "DistilBert", "mobilebert": "MobileBert"}
 
@@ -54,15 +56,15 @@ class Checkpoint:
 
 
 def read(directory: Path, *, allow_pickle: bool = False) -> Checkpoint:
-    """Reads a checkpoint and accounts for every tensor of it.
+    """Reads a checkpoint and accounts for each of its tensors.
 
     Args:
         directory: holds `config.json` and `model.safetensors`, or an index of shards.
-        allow_pickle: whether `pytorch_model.bin` may be read where there are no safetensors.
+        allow_pickle: reads `pytorch_model.bin` where there are no safetensors.
 
     Raises:
-        CheckpointError: a file is missing or damaged, the architecture is none of the family, or tensors are unknown,
-            missing, misshapen or no floats.
+        CheckpointError: a file is missing or damaged, the architecture is outside the family, or a tensor is unknown,
+            missing, or has another shape or type.
     """
     path = directory / "config.json"
     if not path.is_file():
@@ -84,13 +86,13 @@ def read(directory: Path, *, allow_pickle: bool = False) -> Checkpoint:
     return Checkpoint(encoder, model_type, heads, params, len(state))
 
 
-def parameter_shapes(encoder: EncoderConfig, heads: tuple[str, ...], state: Mapping[str, Any]) -> dict[str, Any]:
-    """Shapes of our parameters, from the modules themselves; nothing is computed.
+def parameter_shapes(encoder: EncoderConfig, heads: tuple[str, ...], state: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Returns the shapes of our parameters, from the modules themselves, without computing anything.
 
     Args:
         encoder: architecture.
-        heads: the heads to have.
-        state: tells the number of labels of a classifier.
+        heads: names of the heads.
+        state: tensors of the checkpoint, which have the number of labels of a classifier.
     """
     import jax
     import jax.numpy as jnp
@@ -100,7 +102,7 @@ def parameter_shapes(encoder: EncoderConfig, heads: tuple[str, ...], state: Mapp
 
     ids = jnp.zeros((1, 2), jnp.int32)
     labels = state["classifier.bias"].shape[0] if "classifier.bias" in state else 2
-    models: dict[str, Any] = {
+    models: dict[str, tuple[nn.Module, int]] = {
         "masked_lm": (MaskedLM(encoder), 4),
         "next_sentence": (SequenceModel(encoder, 2, head="next_sentence"), 3),
         "classifier": (SequenceModel(encoder, labels), 3),
@@ -132,7 +134,7 @@ def _read_tensors(directory: Path, allow_pickle: bool) -> dict[str, np.ndarray]:
 
     try:
         state = torch.load(pickle, map_location="cpu", weights_only=True)
-    # The reader's errors have no common base; each of them means that this file is none that we take.
+    # The reader's errors have no common base; each of them means that the file is not accepted.
     except Exception as error:  # noqa: BLE001
         raise CheckpointError(f"{pickle}: damaged, or more than tensors: {str(error).splitlines()[0]}") from None
     return {name: tensor.float().numpy() for name, tensor in state.items()}
@@ -162,7 +164,7 @@ def _read_shards(directory: Path) -> dict[str, np.ndarray]:
     state: dict[str, np.ndarray] = {}
     for name in shards:
         if Path(name).name != name or not (directory / name).is_file():
-            raise CheckpointError(f"{path}: shard {name!r} is missing; a file beside the index is expected")
+            raise CheckpointError(f"{path}: shard {name!r} is missing; expected in the folder of the index")
         state |= _read_safetensors(directory / name)
     if differing := sorted(set(state) ^ set(places)):
         raise CheckpointError(f"{path}: index and shards differ in {differing[0]}")
@@ -173,7 +175,7 @@ def write(directory: Path, encoder: EncoderConfig, params: Mapping[str, Any], **
     """Writes `config.json` and `model.safetensors`, loadable with `transformers.AutoModel*.from_pretrained`.
 
     Args:
-        directory: is made.
+        directory: destination; it is made.
         encoder: architecture.
         params: tree with `encoder` and any heads.
         extra: further members of `config.json`.

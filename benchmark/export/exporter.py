@@ -1,31 +1,34 @@
-"""Exports the model of a record: a Hugging Face directory with tokenizer, model card and ONNX file."""
+"""Export of the model of a record: a Hugging Face directory with tokenizer, model card and ONNX file."""
 
 from __future__ import annotations
 
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.config import EncoderConfig, encoder_from_dict
 from benchmark.export import checkpoint_files
 from benchmark.export.model_card import FineTuned, model_card
+from benchmark.export.onnx_export import export_onnx
+from benchmark.models.heads import MaskedLM, SequenceModel, SpanModel
 from benchmark.models.hugging_face import CheckpointError
 from benchmark.models.hugging_face_config import export_type
 from benchmark.records.record import Record, RecordError, read
+from benchmark.training import checkpoints
+from benchmark.training.initial import init_tree
 from tasks.catalogue import TaskInfo, get_task
 from tasks.system.errors import nearest_match_hint
 
+if TYPE_CHECKING:
+    from flax import linen as nn
+
 
 def folder_of_run(record: Record, path: Path) -> Path:
-    """The folder of a record's run, from where `results/NAME.json` was read.
-
-    Args:
-        record: the record.
-        path: its file.
+    """Returns the folder of a record's run, in which its file is `results/NAME.json`.
 
     Raises:
-        RecordError: the file does not lie in the folder of its run, or the run has been overwritten by another.
+        RecordError: the file is not in the folder of its run, or another run has overwritten it.
     """
     workdir = path.resolve().parent.parent
     settings = workdir / "config.json"
@@ -38,18 +41,15 @@ def folder_of_run(record: Record, path: Path) -> Path:
 
 
 def pretrained(record: Record, path: Path) -> dict[str, Any]:
-    """Encoder and pretraining heads of a record's model.
+    """Reads encoder and pretraining heads of a record's model.
 
     Args:
         record: the record.
         path: its file, inside the folder of its run.
 
     Raises:
-        RecordError: the parameters are not there, or are of another architecture.
+        RecordError: the parameters are missing, or of another architecture.
     """
-    from benchmark.models.heads import MaskedLM
-    from benchmark.training import checkpoints
-
     workdir, name = folder_of_run(record, path), record.system.name
     directory = workdir / "teacher" if record.system.kind == "teacher" else workdir / "students" / name
     encoder, source = encoder_of(record, path), directory / "params"
@@ -58,7 +58,7 @@ def pretrained(record: Record, path: Path) -> dict[str, Any]:
 
 
 def fine_tuned(record: Record, path: Path, task: str) -> tuple[dict[str, Any], FineTuned]:
-    """The model that predicted a task with the first seed.
+    """Reads the model that predicted a task with the first seed.
 
     Args:
         record: the record.
@@ -66,13 +66,11 @@ def fine_tuned(record: Record, path: Path, task: str) -> tuple[dict[str, Any], F
         task: the name of the task.
 
     Returns:
-        Parameters of encoder and head, and what they were fine-tuned on.
+        Parameters of encoder and head, and their task and seed.
 
     Raises:
-        RecordError: the record has no such task, or the run did not keep the parameters.
+        RecordError: the record lacks the task, or the run did not keep the parameters.
     """
-    from benchmark.models.heads import SequenceModel, SpanModel
-
     workdir = folder_of_run(record, path)
     known = [scored.task for scored in record.tasks] + [unscored.task for unscored in record.unscored]
     if task not in known:
@@ -95,11 +93,8 @@ def fine_tuned(record: Record, path: Path, task: str) -> tuple[dict[str, Any], F
     return _restore(directory / "parameters", model, encoder, 3, path), FineTuned(trained, seed)
 
 
-def _restore(source: Path, model: Any, encoder: EncoderConfig, num_inputs: int, path: Path) -> dict[str, Any]:
-    """Reads the parameters of a model, whose call takes `num_inputs` arrays, and says in one line what is wrong."""
-    from benchmark.training import checkpoints
-    from benchmark.training.initial import init_tree
-
+def _restore(source: Path, model: nn.Module, encoder: EncoderConfig, num_inputs: int, path: Path) -> dict[str, Any]:
+    """Reads the parameters of a model, whose call takes `num_inputs` arrays; errors are one line."""
     if not source.is_dir():
         raise RecordError(f"{path}: no parameters at {source}; export from the folder of the run")
     try:
@@ -111,10 +106,10 @@ def _restore(source: Path, model: Any, encoder: EncoderConfig, num_inputs: int, 
 
 
 def encoder_of(record: Record, path: Path) -> EncoderConfig:
-    """The architecture of a record.
+    """Returns the architecture of a record.
 
     Raises:
-        RecordError: it has none.
+        RecordError: the record has none.
     """
     if record.system.encoder is None:
         raise RecordError(f"{path}: has no architecture; a reported system cannot be exported")
@@ -142,16 +137,16 @@ def export_record(path: Path, directory: Path, *, onnx: bool = True, task: str =
 
     Args:
         path: the record, inside the folder of its run.
-        directory: the folder to write; it must not exist or be empty.
-        onnx: whether to write `model.onnx` too and check it with ONNX Runtime.
+        directory: the folder to write; it must be missing or empty.
+        onnx: writes `model.onnx` too and checks it with ONNX Runtime.
         task: the task whose fine-tuned model is exported; '' for the model before fine-tuning, with masked-LM head.
 
     Returns:
-        Lines that say what was written.
+        Lines that describe the written files.
 
     Raises:
-        RecordError: the record cannot be read, or its parameters are not there.
-        CheckpointError: transformers has no class that computes the architecture, or the folder holds something.
+        RecordError: the record cannot be read, or its parameters are missing.
+        CheckpointError: transformers has no class that computes the architecture, or the folder is not empty.
     """
     record = read(path)
     encoder = encoder_of(record, path)
@@ -166,14 +161,12 @@ def export_record(path: Path, directory: Path, *, onnx: bool = True, task: str =
     what = f"fine-tuned on {tuned.task.title} with seed {tuned.seed}" if tuned else "with masked-LM head"
     lines = [f"{record.system.title}: {kind} {what}, {record.system.parameters:,} parameters, in {directory}"]
     if onnx:
-        from benchmark.export.onnx_export import export_onnx
-
         lines.append(export_onnx(directory))
     return lines
 
 
 def _head_settings(task: TaskInfo) -> dict[str, Any]:
-    """Members of `config.json` that say what the outputs of a fine-tuned model mean."""
+    """Returns the members of `config.json` that describe the outputs of a fine-tuned model."""
     if task.kind == "classification":
         labels = {str(number): name for number, name in enumerate(task.label_names)}
         return {"id2label": labels, "problem_type": "single_label_classification"}
@@ -181,7 +174,7 @@ def _head_settings(task: TaskInfo) -> dict[str, Any]:
 
 
 def _vocabulary(workdir: Path, record: Record) -> Path:
-    """The vocabulary file of a run, checked against the record."""
+    """Returns the vocabulary file of a run, checked against the record."""
     entry = json.loads((workdir / "data" / "data.json").read_text(encoding="utf-8"))["vocabulary"]
     path = workdir / "data" / str(entry["path"])
     assert record.provenance is not None

@@ -1,4 +1,4 @@
-"""The model card of an exported student: what it is, how it was made, what it scored, under which terms."""
+"""The model card of an exported student: architecture, training, scores, latency, terms."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PIPELINES = {
 
 @dataclass(frozen=True)
 class FineTuned:
-    """What an exported model was fine-tuned on: the task and the seed."""
+    """The task and the seed with which an exported model was fine-tuned."""
 
     task: TaskInfo
     seed: int
@@ -31,7 +31,7 @@ def model_card(record: Record, model_type: str, tuned: FineTuned | None = None) 
     Args:
         record: a measured record.
         model_type: the class of transformers that computes it.
-        tuned: what the model was fine-tuned on; None for the model before fine-tuning.
+        tuned: task and seed of the fine-tuned model; None for the model before fine-tuning.
     """
     system, training, provenance = record.system, record.training, record.provenance
     assert system.encoder is not None
@@ -96,7 +96,7 @@ def model_card(record: Record, model_type: str, tuned: FineTuned | None = None) 
 
 
 def _head(tuned: FineTuned | None) -> str:
-    """The head, and what it reads and answers."""
+    """Describes the head, its inputs and its answers."""
     if tuned is None:
         return "masked-LM head"
     task = tuned.task

@@ -1,4 +1,4 @@
-"""ONNX from an exported Hugging Face directory, checked with ONNX Runtime before it is kept."""
+"""Export of a Hugging Face directory to ONNX, checked with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import json
 import logging
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from benchmark.models.hugging_face import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FILE = "model.onnx"
 OPSET = 18
@@ -24,13 +27,13 @@ def export_onnx(directory: Path) -> str:
     """Writes `model.onnx`: the model of a directory with its head, with free batch size and length.
 
     Args:
-        directory: as `checkpoint_files.write` leaves it.
+        directory: as `checkpoint_files.write` writes it.
 
     Returns:
-        One line that says what was written and how far ONNX Runtime is from PyTorch.
+        One line with the file and the difference of ONNX Runtime from PyTorch.
 
     Raises:
-        CheckpointError: the exported graph computes something else than the model.
+        CheckpointError: the exported graph does not compute the same as the model.
     """
     import transformers
 
@@ -48,7 +51,7 @@ def export_onnx(directory: Path) -> str:
 
 
 def _per_token(model: Any) -> bool:
-    """Whether a model gives something for each token, and not for each row alone."""
+    """Returns True where a model has an output for each token, and not only for each row."""
     return not type(model).__name__.endswith("ForSequenceClassification")
 
 
@@ -58,7 +61,7 @@ def export_graph(model: Any, target: Path, outputs: tuple[str, ...]) -> None:
     Args:
         model: in evaluation mode, with eager attention.
         target: the file.
-        outputs: the members of the model's output that the graph gives.
+        outputs: the members of the model's output that the graph returns.
     """
     import torch
 
@@ -79,7 +82,7 @@ def export_graph(model: Any, target: Path, outputs: tuple[str, ...]) -> None:
 
 
 def _inputs(config: Any, batch: int, length: int) -> dict[str, np.ndarray]:
-    """Random token ids, the last row padded by one."""
+    """Draws random token ids; the last row is padded by one."""
     rng = np.random.default_rng(0)
     mask = np.ones((batch, length), np.int64)
     mask[-1, -1:] = 0
@@ -90,7 +93,7 @@ def _inputs(config: Any, batch: int, length: int) -> dict[str, np.ndarray]:
 
 
 def _difference(model: Any, path: Path, outputs: tuple[str, ...], batch: int, length: int) -> float:
-    """Largest difference of the outputs, at tokens where they have a length, relative to the largest value."""
+    """Computes the largest difference of the outputs at real tokens or rows, relative to the largest value."""
     import onnxruntime
     import torch
 
@@ -107,7 +110,7 @@ def _difference(model: Any, path: Path, outputs: tuple[str, ...], batch: int, le
 
 
 def _positional(model: Any, outputs: tuple[str, ...]) -> Any:
-    """The model with positional inputs and outputs, which is what the exporter traces."""
+    """Wraps the model with positional inputs and outputs, which the exporter can trace."""
     import torch
 
     class Positional(torch.nn.Module):
@@ -126,8 +129,8 @@ def _positional(model: Any, outputs: tuple[str, ...]) -> Any:
 
 
 @contextlib.contextmanager
-def _quiet() -> Any:
-    """Reading and exporting print progress and warn of shapes that tracing fixes; the check above is what counts."""
+def _quiet() -> Iterator[None]:
+    """Silences progress and warnings about shapes that tracing fixes, which `_difference` checks."""
     from transformers.utils import logging as transformers_logging
 
     logger = logging.getLogger("torch.onnx")

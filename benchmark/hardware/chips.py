@@ -1,4 +1,4 @@
-"""The chips that this repository ships figures of, and claims that no chip could keep."""
+"""The chips with shipped figures, and the refusal of latencies that no chip could reach."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.config import ChipConfig, EncoderConfig
-from benchmark.hardware.roofline import floor
+from benchmark.hardware.roofline import latency_floor
 from tasks.system.errors import InputError, StageError
 from tasks.system.repository import REPOSITORY
 
@@ -40,15 +40,15 @@ def read_chip(path: Path) -> ChipConfig:
 
 @functools.cache
 def shipped() -> Mapping[str, ChipConfig]:
-    """All chips under gin/hardware/, by name."""
+    """Returns all chips under gin/hardware/, by name."""
     chips = [read_chip(path) for path in sorted(FOLDER.glob("*.gin"))]
     return {chip.name: chip for chip in chips}
 
 
 def refuse_impossible(encoder: EncoderConfig, blocks: Iterable[LatencyBlock]) -> None:
-    """Refuses latencies below what the chip could reach if it did nothing but matrix products at its peak.
+    """Refuses latencies below the time of the matrix products alone at the chip's peak.
 
-    A chip whose figures are not shipped is not checked, and neither is a type with another peak than the figures'.
+    Chips without shipped figures are not checked, nor are types other than that of the figures.
 
     Raises:
         StageError: one line that names chip, method, latency and floor.
@@ -57,7 +57,7 @@ def refuse_impossible(encoder: EncoderConfig, blocks: Iterable[LatencyBlock]) ->
         chip = shipped().get(block.chip)
         if chip is None or block.method == "roofline" or block.dtype != chip.dtype:
             continue
-        least = floor(encoder, chip, block.batch_size, block.sequence_length)
+        least = latency_floor(encoder, chip, block.batch_size, block.sequence_length)
         if block.latency_s < least:
             shape = f"batch {block.batch_size}, length {block.sequence_length}"
             raise StageError(

@@ -1,6 +1,6 @@
 """Cycles of an encoder by the TPU's own compiler, without a TPU: child processes with libtpu, and a cache on disk.
 
-What the numbers mean, and how far they can be believed, is in docs/hardware.md.
+docs/hardware.md explains the numbers and their accuracy.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.config import ChipConfig, EncoderConfig, fingerprint, to_dict
+from benchmark.hardware.tpu_compiler import ENVIRONMENT
 from benchmark.process import numerics
 from tasks.system.atomic_write import write_text
 from tasks.system.child_process import ChildProcess, child_environment, module_command
 from tasks.system.errors import StageError
 
-# Rises when the same program would be given other figures.
+# Raised when the same program would get other figures.
 ESTIMATOR_VERSION = 1
 # Encoders up to this depth are compiled whole. Layers of one program do not all cost the same, so that extrapolating
 # from a few misses by up to 10 %; deeper ones are extrapolated from half this depth and this depth.
@@ -42,35 +43,32 @@ _NOT_SERVED = {"initializer_range", "position_initializer", "pooler"}
 
 
 @dataclass(frozen=True)
-class Figures:
-    """What the compiler says of one serving program.
+class CompiledFigures:
+    """The compiler's figures of one serving program."""
 
-    Attributes:
-        cycles: the sum of its estimates.
-        waiting_cycles: cycles that it would wait for copies from main memory (`benchmark.hardware.hlo_copies`).
-        bytes: copied from main memory while it runs.
-        prefetched_bytes: copied before it begins.
-        unestimated: operations that the compiler gives no estimate for.
-        seconds: time of compiling.
-        compiled_layers: depths that were compiled; two where the figures are extrapolated.
-    """
-
+    # Sum of the estimated cycles.
     cycles: int
+    # Cycles of waiting for copies from main memory (`benchmark.hardware.hlo_copies`).
     waiting_cycles: int
+    # Copied from main memory while the program runs.
     bytes: int
+    # Copied before it begins.
     prefetched_bytes: int
+    # Number of operations without an estimate.
     unestimated: int
+    # Time of compiling.
     seconds: float
+    # Depths that were compiled; two where the figures are extrapolated.
     compiled_layers: tuple[int, ...]
 
     @property
     def total_cycles(self) -> int:
-        """Cycles with waiting."""
+        """Cycles, waiting included."""
         return self.cycles + self.waiting_cycles
 
 
 def versions() -> dict[str, str]:
-    """Versions of libtpu and jax; of libtpu '' where it is not installed."""
+    """Returns the versions of libtpu and jax; '' for libtpu where it is not installed."""
     if importlib.util.find_spec("libtpu") is None:
         return {"libtpu": "", "jax": importlib.metadata.version("jax")}
     return {name: importlib.metadata.version(name) for name in ("libtpu", "jax")}
@@ -82,15 +80,15 @@ def _stop_all(children: list[ChildProcess]) -> None:
 
 
 class Compiler:
-    """Compiles encoders for one chip, batch size and length, and remembers what the compiler said.
+    """Compiles encoders for one chip, batch size and length, and caches the compiler's figures.
 
     Args:
         chip: needs `topology`, `clock_hz` and `memory_bandwidth`.
         batch_size: sequences in a batch.
         sequence_length: tokens in a sequence.
-        cache_directory: where figures are kept, a file for each program; None keeps them in memory.
-        command: of the child process.
-        timeout_s: for one program.
+        cache_directory: folder of the cache, with a file for each program; None keeps figures in memory.
+        command: command line of the child process.
+        timeout_s: limit for one program.
 
     Raises:
         ConfigError: the chip lacks a figure.
@@ -116,62 +114,62 @@ class Compiler:
         self.versions = versions()
         self._identity = {**self._request, **self.versions, "dtype": DTYPE, "estimator": ESTIMATOR_VERSION}
         self._directory, self._command, self._timeout_s = cache_directory, command, timeout_s
-        self._known: dict[str, dict[str, Any]] = {}
+        self._cache: dict[str, dict[str, Any]] = {}
         self._lock = threading.Lock()
         self._children: list[ChildProcess] = []
         self._idle: queue.SimpleQueue[ChildProcess] = queue.SimpleQueue()
         self.close = weakref.finalize(self, _stop_all, self._children)
 
     def device(self) -> str:
-        """The kind of device that libtpu compiles for.
+        """Returns the kind of device that libtpu compiles for.
 
         Raises:
             StageError: libtpu does not know the topology, or its process died or hung.
         """
-        found = self._recall("device")
+        found = self._read_cached("device")
         if found is None:
             with self._lock:
                 child = self._start()
                 found = {"device": child[1]}
                 self._idle.put(child[0])
-            self._remember("device", found)
+            self._write_cached("device", found)
         kind: str = found["device"]
         return kind
 
-    def figures(self, encoders: Sequence[EncoderConfig]) -> list[Figures | StageError]:
-        """Figures of each encoder's serving program, or the error that stood in the way; from the cache where known."""
+    def figures(self, encoders: Sequence[EncoderConfig]) -> list[CompiledFigures | StageError]:
+        """Returns the figures of each encoder's serving program, or its error; from the cache where known."""
         wanted: dict[str, EncoderConfig] = {}
         for encoder in encoders:
             for depth in compiled_depths(encoder):
                 program = dataclasses.replace(encoder, num_hidden_layers=depth)
                 wanted.setdefault(self._key(program), program)
         errors: dict[str, StageError] = {}
-        # One caller compiles at a time; another that asks for the same programs then finds them known.
+        # One caller compiles at a time; another that asks for the same programs then finds them in the cache.
         with self._lock:
-            missing = [key for key in wanted if self._recall(key) is None]
+            missing = [key for key in wanted if self._read_cached(key) is None]
 
             def work(key: str) -> None:
                 try:
-                    self._remember(key, self._compile(wanted[key]))
+                    self._write_cached(key, self._compile(wanted[key]))
                 except StageError as error:
                     errors[key] = error
 
             if missing:
                 with ThreadPoolExecutor(min(WORKERS, len(missing), len(os.sched_getaffinity(0)))) as pool:
                     list(pool.map(work, missing))
-        return [self._combined(encoder, errors) for encoder in encoders]
+        return [self._combine(encoder, errors) for encoder in encoders]
 
-    def _combined(self, encoder: EncoderConfig, errors: dict[str, StageError]) -> Figures | StageError:
+    def _combine(self, encoder: EncoderConfig, errors: dict[str, StageError]) -> CompiledFigures | StageError:
         depths = compiled_depths(encoder)
         found = []
         for depth in depths:
             key = self._key(dataclasses.replace(encoder, num_hidden_layers=depth))
             if key in errors:
                 return errors[key]
-            values = self._recall(key)
+            values = self._read_cached(key)
             assert values is not None
             found.append(values)
-        return extrapolated(found, depths, encoder.num_hidden_layers)
+        return extrapolate(found, depths, encoder.num_hidden_layers)
 
     def _compile(self, encoder: EncoderConfig) -> dict[str, Any]:
         try:
@@ -188,9 +186,7 @@ class Compiler:
                 child.stop()
 
     def _start(self) -> tuple[ChildProcess, str]:
-        """A child that knows what to compile for, and the kind of its device."""
-        from benchmark.hardware.tpu_compiler import ENVIRONMENT
-
+        """Starts a child and sends it the target; returns it with the kind of its device."""
         environment = child_environment(numerics.native_environment(os.environ), **ENVIRONMENT)
         child = ChildProcess(self._command, environment, "compiling")
         self._children.append(child)
@@ -213,31 +209,31 @@ class Compiler:
             return None
         return self._directory / f"{key if key != 'device' else fingerprint(self._identity)}.json"
 
-    def _recall(self, key: str) -> dict[str, Any] | None:
+    def _read_cached(self, key: str) -> dict[str, Any] | None:
         path = self._path(key)
-        if key not in self._known and path is not None:
-            # What cannot be read is compiled again.
+        if key not in self._cache and path is not None:
+            # A damaged file is compiled again.
             with contextlib.suppress(OSError, ValueError):
-                self._known[key] = json.loads(path.read_text(encoding="utf-8"))
-        return self._known.get(key)
+                self._cache[key] = json.loads(path.read_text(encoding="utf-8"))
+        return self._cache.get(key)
 
-    def _remember(self, key: str, values: dict[str, Any]) -> None:
-        self._known[key] = values
+    def _write_cached(self, key: str, values: dict[str, Any]) -> None:
+        self._cache[key] = values
         if path := self._path(key):
             write_text(path, json.dumps(values) + "\n")
 
 
 def compiled_depths(encoder: EncoderConfig) -> tuple[int, ...]:
-    """Depths at which an encoder is compiled: its own, or two from which it is extrapolated."""
+    """Returns the depths at which an encoder is compiled: its own, or two for an extrapolation."""
     depth = encoder.num_hidden_layers
     return (depth,) if depth <= WHOLE_LAYERS else (WHOLE_LAYERS // 2, WHOLE_LAYERS)
 
 
-def extrapolated(found: Sequence[dict[str, Any]], depths: Sequence[int], depth: int) -> Figures:
-    """Figures at a depth: those of that depth, or on the line through two."""
+def extrapolate(found: Sequence[dict[str, Any]], depths: Sequence[int], depth: int) -> CompiledFigures:
+    """Returns the figures at a depth: those of that depth, or on the line through two."""
     if len(found) == 1:
-        return Figures(**found[0], compiled_layers=(depth,))
+        return CompiledFigures(**found[0], compiled_layers=(depth,))
     (low, high), (few, many) = found, depths
     steps = (depth - many) / (many - few)
     line = {name: round(high[name] + steps * (high[name] - low[name])) for name in high if name != "seconds"}
-    return Figures(**line, seconds=low["seconds"] + high["seconds"], compiled_layers=tuple(depths))
+    return CompiledFigures(**line, seconds=low["seconds"] + high["seconds"], compiled_layers=tuple(depths))

@@ -1,6 +1,6 @@
 """The process that compiles encoders for a TPU; `benchmark.hardware.compiled` starts it.
 
-On standard input one JSON object a line: first what is compiled for (`topology`, `cores`, `batch_size`,
+On standard input one JSON object a line: first the target (`topology`, `cores`, `batch_size`,
 `sequence_length`, `bytes_per_cycle`), then `{"encoder": ...}` for each architecture. On standard output one line for
 each line of input: figures, or `{"error": ...}`. It ends with its input.
 """
@@ -11,8 +11,7 @@ import dataclasses
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import jax
 import jax.numpy as jnp
@@ -26,14 +25,21 @@ from benchmark.models.encoder import NEGATIVE, Embeddings, Encoder, EncoderLayer
 from benchmark.training.initial import shapes
 from tasks.system.errors import StageError
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from jax.tree_util import DictKey
+
 _DTYPE = jnp.bfloat16
 
 
-def serving_program(encoder: EncoderConfig, batch_size: int, length: int) -> tuple[Callable[..., jax.Array], Any]:
-    """The encoder as a TPU would serve it.
+def serving_program(
+    encoder: EncoderConfig, batch_size: int, length: int
+) -> tuple[Callable[..., jax.Array], dict[str, Any]]:
+    """Builds the encoder as a TPU would serve it.
 
-    Layers stand in a row and each has arrays of its own: cut out of stacked ones, as in training, a layer of
-    MobileBERT costs twice the cycles. Weights are bfloat16; gain and bias of layer norms, which compute in float32,
+    Layers are unrolled and each has its own arrays: sliced from stacked ones, as in training, a layer of MobileBERT
+    costs twice the cycles. Weights are bfloat16; gain and bias of layer norms, which compute in float32,
     stay in float32.
 
     Returns:
@@ -44,7 +50,9 @@ def serving_program(encoder: EncoderConfig, batch_size: int, length: int) -> tup
     # One layer is traced and lowered once, however many there are.
     apply_layer = jax.jit(lambda params, hidden, bias: layer.apply({"params": params}, hidden, bias)[0])
 
-    def run(params: Any, input_ids: jax.Array, attention_mask: jax.Array, token_type_ids: jax.Array) -> jax.Array:
+    def run(
+        params: dict[str, Any], input_ids: jax.Array, attention_mask: jax.Array, token_type_ids: jax.Array
+    ) -> jax.Array:
         x = embeddings.apply({"params": params["embeddings"]}, input_ids, token_type_ids)
         bias = jnp.where(attention_mask[:, None, None, :] > 0, 0.0, NEGATIVE)
         hidden = x.reshape(batch_size * length, -1)
@@ -52,7 +60,7 @@ def serving_program(encoder: EncoderConfig, batch_size: int, length: int) -> tup
             hidden = apply_layer(one, hidden, bias)
         return hidden.reshape(batch_size, length, -1)
 
-    def stored(path: Any, leaf: jax.ShapeDtypeStruct, skip: int) -> jax.ShapeDtypeStruct:
+    def stored(path: tuple[DictKey, ...], leaf: jax.ShapeDtypeStruct, skip: int) -> jax.ShapeDtypeStruct:
         norm = any("norm" in entry.key for entry in path) and encoder.normalization_type == "layer_norm"
         return jax.ShapeDtypeStruct(leaf.shape[skip:], jnp.float32 if norm else _DTYPE)
 
@@ -66,7 +74,7 @@ def serving_program(encoder: EncoderConfig, batch_size: int, length: int) -> tup
 
 
 def compiled_text(encoder: EncoderConfig, batch_size: int, length: int, sharding: Sharding) -> str:
-    """The optimised serving program of an encoder, for the device of the sharding."""
+    """Compiles the serving program of an encoder for the device of the sharding; returns its optimised text."""
     run, parameters = serving_program(encoder, batch_size, length)
     ids = jax.ShapeDtypeStruct((batch_size, length), jnp.int32)
     arguments = (parameters, ids, ids, ids)
@@ -78,13 +86,13 @@ def compiled_text(encoder: EncoderConfig, batch_size: int, length: int, sharding
 
 
 def device(topology: str, cores: int) -> jax.Device:
-    """One device of a slice.
+    """Returns one device of a slice.
 
     Raises:
         StageError: libtpu knows no such slice, or its devices have another number of cores.
     """
     found = tpu_compiler.devices(topology, cores)[0]
-    # A chip of two cores of which each is a device says 1.
+    # A chip with two cores, each of which is a device, reports 1.
     own = int(getattr(found, "num_cores", 1) or 1)
     if own != cores:
         raise StageError(f"topology {topology!r} has devices of {own} cores: expected ChipConfig.cores = {own}")
@@ -92,14 +100,14 @@ def device(topology: str, cores: int) -> jax.Device:
 
 
 def answer(encoder: EncoderConfig, request: Mapping[str, Any], place: jax.Device) -> dict[str, Any]:
-    """Compiles one encoder and gives its figures."""
+    """Compiles one encoder and returns its figures."""
     started = time.perf_counter()
     text = compiled_text(encoder, request["batch_size"], request["sequence_length"], SingleDeviceSharding(place))
     found = dataclasses.asdict(copies(text, request["bytes_per_cycle"]))
     return {"cycles": estimated_cycles(text), **found, "seconds": round(time.perf_counter() - started, 3)}
 
 
-def serve(lines: TextIO, tell: Callable[[dict[str, Any]], None]) -> None:
+def serve(lines: TextIO, send: Callable[[dict[str, Any]], None]) -> None:
     """Answers lines until they end."""
     request: dict[str, Any] = {}
     place: jax.Device | None = None
@@ -108,21 +116,21 @@ def serve(lines: TextIO, tell: Callable[[dict[str, Any]], None]) -> None:
         try:
             if place is None:
                 request, place = values, device(values["topology"], values["cores"])
-                tell({"device": place.device_kind})
+                send({"device": place.device_kind})
             else:
-                tell(answer(encoder_from_dict(values["encoder"]), request, place))
+                send(answer(encoder_from_dict(values["encoder"]), request, place))
         except (StageError, ConfigError, ValueError, jax.errors.JaxRuntimeError) as error:
-            tell({"error": tpu_compiler.first_line(error)})
+            send({"error": tpu_compiler.first_line(error)})
 
 
 def main() -> None:
     """Serves standard input."""
 
-    def tell(values: dict[str, Any]) -> None:
+    def send(values: dict[str, Any]) -> None:
         sys.stdout.write(json.dumps(values) + "\n")
         sys.stdout.flush()
 
-    serve(sys.stdin, tell)
+    serve(sys.stdin, send)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Latencies that are known without running anything: by the chip's own compiler, or by roofline arithmetic.
+"""Estimated latencies, without running anything: by the chip's own compiler, or by roofline arithmetic.
 
-`known_latency` picks the first method that can be had. All exact latencies that it gives are of that one method, so
-that they can be compared with each other.
+`known_latency` picks the first method that is available. All its exact latencies come from that one method, so that
+they can be compared with each other.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Detail = str | int | float | bool | None
 
 
 class Target(Protocol):
-    """What a latency is asked for; `SearchConfig` is one."""
+    """The chip and shape of a latency; `SearchConfig` is one."""
 
     @property
     def chip(self) -> ChipConfig:
@@ -40,7 +40,7 @@ class Target(Protocol):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A latency of one forward pass in seconds, the method that gave it (`compiled` or `roofline`), and its parts."""
+    """A latency of one forward pass in seconds, its method (`compiled` or `roofline`), and its parts."""
 
     method: str
     latency_s: float
@@ -49,7 +49,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class LatencyFailure:
-    """An architecture whose latency could not be had; `reason` is one line."""
+    """The reason, in one line, why an architecture has no latency."""
 
     reason: str
 
@@ -58,7 +58,7 @@ class KnownLatency:
     """Latencies of architectures on one chip at one batch size and length; `known_latency` makes it.
 
     Attributes:
-        method: what `exact` gives. With `roofline`, `quick` and `exact` are equal.
+        method: method of `exact`. With `roofline`, `quick` and `exact` are equal.
     """
 
     def __init__(self, target: Target, compiler: compiled.Compiler | None) -> None:
@@ -66,17 +66,16 @@ class KnownLatency:
         self.method = "roofline" if compiler is None else "compiled"
 
     def quick(self, encoder: EncoderConfig) -> Estimate:
-        """The roofline estimate: arithmetic alone, microseconds of work."""
+        """Returns the roofline estimate: arithmetic alone, in microseconds."""
         target = self._target
         found = roofline.estimate(encoder, target.chip, target.batch_size, target.sequence_length)
         details = {f"{name}_s": float(getattr(found, f"{name}_s")) for name in roofline.LIMITS}
         return Estimate("roofline", found.latency_s, {"limit": found.limit, **details})
 
     def exact(self, encoders: Sequence[EncoderConfig]) -> list[Estimate | LatencyFailure]:
-        """The best latency there is for each architecture, in their order.
+        """Returns the best available latency of each architecture, in their order.
 
-        It may take seconds for each that was never asked for, and nothing where the answer is on disk. May be called
-        from several threads.
+        Each takes seconds, or no time where the cache has it. May be called from several threads.
         """
         if self._compiler is None:
             return [self.quick(encoder) for encoder in encoders]
@@ -91,11 +90,11 @@ class KnownLatency:
                 )
                 results.append(LatencyFailure(reason))
             else:
-                results.append(self._believed(encoder, found[encoder], self._compiler))
+                results.append(self._compiled_estimate(encoder, found[encoder], self._compiler))
         return results
 
-    def _believed(
-        self, encoder: EncoderConfig, figures: compiled.Figures | StageError, compiler: compiled.Compiler
+    def _compiled_estimate(
+        self, encoder: EncoderConfig, figures: compiled.CompiledFigures | StageError, compiler: compiled.Compiler
     ) -> Estimate | LatencyFailure:
         chip = self._target.chip
         if isinstance(figures, StageError):
@@ -111,10 +110,10 @@ class KnownLatency:
             **compiler.versions,
         }
         target, latency_s = self._target, figures.total_cycles / chip.clock_hz
-        least = roofline.floor(encoder, chip, target.batch_size, target.sequence_length)
+        least = roofline.latency_floor(encoder, chip, target.batch_size, target.sequence_length)
         if latency_s < least:
             return LatencyFailure(
-                f"{chip.name}: the compiler's {latency_s:.3g} s is not believed: the matrix products alone take "
+                f"{chip.name}: the compiler's {latency_s:.3g} s is impossible: the matrix products alone take "
                 f"{least:.3g} s at the chip's peak"
             )
         return Estimate("compiled", latency_s, details)
@@ -125,11 +124,11 @@ def known_latency(target: Target, cache_directory: Path | None, progress: Callab
 
     Args:
         target: chip, methods, batch size and length; a `SearchConfig` for example.
-        cache_directory: where exact latencies are kept for later runs; None keeps them for this object alone.
-        progress: receives one line for each method that cannot be had.
+        cache_directory: folder of exact latencies for later runs; None keeps them for this object alone.
+        progress: receives one line for each method that is not available.
 
     Raises:
-        StageError: none of the methods can be had; one line.
+        StageError: none of the methods is available; one line.
     """
     chip = target.chip
     refused = []

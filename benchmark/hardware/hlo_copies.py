@@ -1,7 +1,7 @@
-"""Copies between memories in an optimised TPU program: how long it would wait for them.
+"""Time that an optimised TPU program waits for copies between memories.
 
 The compiler copies parameters to the memory on the chip while earlier operations run, and notes no cycles on copies.
-Here they pass one after the other, in the order in which they are started, at the bandwidth of main memory.
+In this model they run one after the other, in the order of their start, at the bandwidth of main memory.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _FREE = {"parameter", "bitcast", "get-tuple-element", "tuple", "constant"}
 
 @dataclass(frozen=True)
 class Copies:
-    """What the copies of a program cost.
+    """The costs of the copies of a program.
 
     Attributes:
-        bytes: what is copied while the program runs.
-        prefetched_bytes: what the end of the program before has copied already.
-        waiting_cycles: cycles that operations wait for copies which have not arrived.
-        unestimated: operations without an estimate that are neither copies nor free of work.
+        bytes: copied while the program runs.
+        prefetched_bytes: copied before, at the end of the program before it.
+        waiting_cycles: cycles that operations wait for copies to arrive.
+        unestimated: number of operations without an estimate that are neither copies nor free of work.
     """
 
     bytes: int
@@ -41,13 +41,13 @@ def _bytes(kind: str, sizes: str) -> int:
 
 
 def _copied_bytes(result: str) -> int:
-    """Bytes that a started copy or slice moves: its result is the smaller of the arrays, the token aside."""
+    """Returns the bytes that a started copy or slice moves: the smaller of its arrays, the token aside."""
     arrays = [_bytes(*found) for found in _SHAPE.findall(result)]
     return min(arrays[:2]) if len(arrays) > 1 else sum(arrays)
 
 
 def copies(text: str, bytes_per_cycle: float) -> Copies:
-    """Follows the scheduled operations of a program's entry; loops have no copies of their own here.
+    """Follows the scheduled operations of a program's entry; copies inside loops are not modelled.
 
     Args:
         text: the program, as `compiled.as_text()` gives it; its order is the order of execution.

@@ -1,7 +1,7 @@
 """Cycles that XLA's TPU compiler expects a program to take, added up over its loops.
 
-The compiler notes `estimated_cycles` on operations of the optimised program, once for a loop body. What it notes none
-on is not in the sum: collectives, copies between memories, and scalar operations.
+The compiler notes `estimated_cycles` on operations of the optimised program, once for a loop body. Operations
+without a note are not in the sum: collectives, copies between memories, and scalar operations.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def _computations(text: str) -> dict[str, _Computation]:
     return found
 
 
-def _rounds(name: str, condition: _Computation) -> int:
-    """Rounds of a loop that counts from 0 in ones, as those of `jax.lax.scan` do: `counter < constant`."""
+def _loop_rounds(name: str, condition: _Computation) -> int:
+    """Returns the rounds of a loop that counts up from 0, as those of `jax.lax.scan` do: `counter < constant`."""
     constants = {m[1]: int(m[2]) for line in condition.lines for m in [_CONSTANT.search(line)] if m}
     for line in condition.lines:
         compared = _COMPARE.search(line)
@@ -52,11 +52,11 @@ def _rounds(name: str, condition: _Computation) -> int:
     raise StageError(f"the number of rounds of a loop is not known; its condition is {name}")
 
 
-def _inner(line: str, found: dict[str, _Computation]) -> Iterator[tuple[tuple[str, ...], int]]:
-    """Computations that an operation runs: alternatives, of which one is run, and how often."""
+def _called_computations(line: str, found: dict[str, _Computation]) -> Iterator[tuple[tuple[str, ...], int]]:
+    """Yields the computations that an operation runs: alternatives, of which one is run, and how often."""
     loop = _WHILE.search(line)
     if loop:
-        yield (loop[2],), _rounds(loop[1], found[loop[1]])
+        yield (loop[2],), _loop_rounds(loop[1], found[loop[1]])
     elif call := _CALL.search(line):
         yield (call[1],), 1
     elif branches := _BRANCHES.search(line):
@@ -68,8 +68,8 @@ def _inner(line: str, found: dict[str, _Computation]) -> Iterator[tuple[tuple[st
 def estimated_cycles(text: str) -> int:
     """Adds up the cycles of an optimised program.
 
-    A loop counts as often as it goes round; of the branches of a conditional the longest counts. A fused operation has
-    one number of its own.
+    A loop counts once for each round; of the branches of a conditional the longest counts. A fused operation has its
+    own number.
 
     Args:
         text: the program, as `compiled.as_text()` gives it.
@@ -93,7 +93,7 @@ def estimated_cycles(text: str) -> int:
         if name not in known:
             known[name] = sum(
                 sum(int(number) for number in _CYCLES.findall(line))
-                + sum(rounds * max(map(cycles, names)) for names, rounds in _inner(line, found))
+                + sum(rounds * max(map(cycles, names)) for names, rounds in _called_computations(line, found))
                 for line in found[name].lines
             )
         return known[name]

@@ -9,7 +9,7 @@ two times:
   to and from memory on the chip, one after the other, since an operation of a few tiles has little to overlap;
 - its weights from main memory, unless the weights of all layers fit on the chip.
 
-Where the figures tell of no memory on the chip, activations and weights are traffic of main memory, as in the classic
+Where the figures have no memory on the chip, activations and weights are traffic of main memory, as in the classic
 roofline (Williams et al. 2009, doi 10.1145/1498765.1498785).
 """
 
@@ -44,7 +44,7 @@ LIMITS = ("arithmetic", "vector", "on_chip", "memory", "overhead")
 
 @dataclass(frozen=True)
 class RooflineEstimate:
-    """An estimate in seconds, and its parts by what limits: each operation is put down to the core or to memory."""
+    """An estimate in seconds, split by bottleneck: each operation is charged to either the core or memory."""
 
     latency_s: float
     arithmetic_s: float
@@ -55,13 +55,13 @@ class RooflineEstimate:
 
     @property
     def limit(self) -> str:
-        """What most of the time goes to, of `LIMITS`."""
+        """The bottleneck, of `LIMITS`: the part with the most time."""
         return max(LIMITS, key=lambda name: float(getattr(self, f"{name}_s")))
 
 
 @dataclass(frozen=True)
 class Operation:
-    """What one kind of operation asks of a chip, padded; `count` of them run one after the other."""
+    """The padded work of one kind of operation; `count` of them run one after the other."""
 
     count: int
     flops: float
@@ -75,7 +75,7 @@ def _padded(size: int, tile: int) -> int:
 
 
 def _elementwise(product: MatrixProduct, c: EncoderConfig) -> int:
-    """Operations on each value of a product's result: bias, activation, norm, residual, softmax."""
+    """Counts the operations on each value of a product's result: bias, activation, norm, residual, softmax."""
     if product.name in ("scores", "context"):
         return _SOFTMAX if product.name == "scores" else 0
     norm = _NORM[c.normalization_type]
@@ -92,7 +92,7 @@ def _elementwise(product: MatrixProduct, c: EncoderConfig) -> int:
 
 
 def operations(c: EncoderConfig, chip: ChipConfig, batch_size: int, sequence_length: int) -> Iterator[Operation]:
-    """The operations of one forward pass without heads, those of a kind together."""
+    """Yields the operations of one forward pass without heads, those of a kind together."""
     waiting: MatrixProduct | None = None
     for product in matrix_products(c, batch_size, sequence_length):
         both = 2 * _padded(product.k, chip.tile) * _padded(product.n, chip.tile) * chip.bytes_per_value
@@ -105,7 +105,7 @@ def operations(c: EncoderConfig, chip: ChipConfig, batch_size: int, sequence_len
         m, k, n = (_padded(size, chip.tile) for size in (product.m, product.k, product.n))
         first = waiting or product
         inputs = _padded(first.k, chip.tile)
-        # A matrix unit that is as deep as a tile takes that long to fill, once for each product.
+        # A matrix unit as deep as a tile takes that many rows to fill, once for each product.
         rows = m + chip.tile - 1
         inner = 2.0 * rows * inputs * k if waiting else 0.0
         yield Operation(
@@ -120,7 +120,7 @@ def operations(c: EncoderConfig, chip: ChipConfig, batch_size: int, sequence_len
 
 
 def _statistics(c: EncoderConfig, tokens: int) -> Iterator[Operation]:
-    """Mean and variance of the layer norms, which need the whole row and so are operations of their own."""
+    """Yields mean and variance of the layer norms, which need the whole row and so are separate operations."""
     if c.normalization_type == "layer_norm":
         norms = [product for product in matrix_products(c, 1, tokens) if product.name in _NORMED]
         for product in norms:
@@ -160,10 +160,10 @@ def estimate(encoder: EncoderConfig, chip: ChipConfig, batch_size: int, sequence
     return RooflineEstimate(sum(parts.values()), **{f"{name}_s": seconds for name, seconds in parts.items()})
 
 
-def floor(encoder: EncoderConfig, chip: ChipConfig, batch_size: int, sequence_length: int) -> float:
-    """A time that no forward pass on the chip beats, in seconds: its matrix products, unpadded, at peak rate.
+def latency_floor(encoder: EncoderConfig, chip: ChipConfig, batch_size: int, sequence_length: int) -> float:
+    """Returns a lower bound in seconds of a forward pass on the chip: its matrix products, unpadded, at peak rate.
 
-    Weights are taken to be on the chip already, and nothing else to take time. What claims to be quicker is wrong.
+    Weights are assumed to be on the chip already, and nothing else to take time. A smaller latency is impossible.
 
     Raises:
         ConfigError: the chip lacks its peak.

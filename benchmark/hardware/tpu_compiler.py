@@ -1,6 +1,6 @@
-"""Compiles programs for TPUs that are not there, through libtpu, and reads what the compiler says of them.
+"""Ahead-of-time compilation for TPUs without a TPU, through libtpu, and the compiler's memory figures.
 
-Only a child process should do so: libtpu writes to standard error as it likes, and stays in its process for good.
+For child processes only: libtpu writes to standard error, and cannot be unloaded.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tasks.system.errors import StageError
 if TYPE_CHECKING:
     import jax
 
-# What libtpu must find in its environment so that it looks for no TPU and no other host, and lets others use it too.
+# The environment in which libtpu looks for no TPU and no other host, and can be loaded by several processes.
 ENVIRONMENT = {
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_WORKER_ID": "0",
@@ -24,7 +24,7 @@ ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
 }
 
-# Generations of which jax shows a chip as one device, though it has two cores. There a host has 2 x 2 x 1 chips.
+# Generations whose chips have two cores that jax shows as one device. Their hosts have 2 x 2 x 1 chips.
 _MEGACORE = ("v4", "v5p")
 
 
@@ -33,10 +33,10 @@ class Memory:
     """Bytes that a program takes on each device, as the compiler lays them out, padding included.
 
     Attributes:
-        arguments: what it is given.
-        results: what it gives.
-        shared: the part of the results that takes the place of donated arguments.
-        temporaries: its work space.
+        arguments: its inputs.
+        results: its outputs.
+        shared: the part of the results that reuses donated arguments.
+        temporaries: its workspace.
         code: the program itself.
     """
 
@@ -48,18 +48,18 @@ class Memory:
 
     @property
     def new_results(self) -> int:
-        """Results beside the arguments."""
+        """Results that do not reuse arguments."""
         return self.results - self.shared
 
     @property
     def work(self) -> int:
-        """What is taken only while it runs, beside arguments and results."""
+        """Memory used only while it runs, in addition to arguments and results."""
         return self.temporaries + self.code
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """A program that was compiled: seconds that it took, memory, the optimised program, and where its results lie."""
+    """A compiled program: seconds of compiling, memory, its optimised text, and the shardings of its results."""
 
     seconds: float
     memory: Memory
@@ -68,7 +68,7 @@ class Compiled:
 
 
 def devices(topology: str, cores: int = 2) -> Sequence[jax.Device]:
-    """The devices of a slice, such as `v4:4x4x4`, to compile for.
+    """Returns the devices of a slice, such as `v4:4x4x4`, to compile for.
 
     Args:
         topology: the slice.
@@ -84,14 +84,14 @@ def devices(topology: str, cores: int = 2) -> Sequence[jax.Device]:
     megacore = {"chip_config_name": "megacore", "chips_per_host_bounds": (2, 2, 1)} if joined else {}
     try:
         found = topologies.get_topology_desc(topology_name=topology, platform="tpu", **megacore)
-    # jax hands on whatever libtpu says.
+    # jax passes on errors of libtpu, which have no common class.
     except Exception as error:
         raise StageError(f"topology {topology!r}: libtpu refuses it: {first_line(error)}") from error
     return list(found.devices)
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its kind where it has none."""
+    """Returns the first line of an error's message, or its class name where it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
@@ -111,8 +111,8 @@ def compile_program(function: Any, arguments: Sequence[Any]) -> Compiled:
     return Compiled(seconds, read_memory(compiled.memory_analysis()), compiled.as_text(), compiled.output_shardings)
 
 
-def read_memory(analysis: Any) -> Memory:
-    """Memory from what `memory_analysis()` of a compiled program gives.
+def read_memory(analysis: object) -> Memory:
+    """Converts the result of `memory_analysis()` of a compiled program.
 
     Raises:
         StageError: the compiler gave no figures.

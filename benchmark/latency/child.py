@@ -1,7 +1,7 @@
-"""The process that measures: a request on standard input, all samples in one file, written when everything is done.
+"""The measuring process: a request on standard input, all samples in one file, written at the end.
 
-`benchmark.latency.measure.measure` starts it. What it cannot measure, or must refuse, it says in one line on standard
-output, as JSON `{"error": ...}`.
+`benchmark.latency.measure.measure` starts it. A failure or refusal is one line on standard output, as JSON
+`{"error": ...}`.
 """
 
 from __future__ import annotations
@@ -30,27 +30,23 @@ from tasks.system.atomic_write import write_text
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """What one process measures in every shape.
-
-    Attributes:
-        runtime: what computes.
-        reference: the architecture that all are compared with.
-        encoders: the architectures to measure, by name; `""` among them is the reference against itself.
-        rows: a file of `inputs`.
-        process: number of the process, which decides which rows it reads.
-        counter: what reads energy, where something does.
-    """
+    """The systems that one process measures in every shape."""
 
     runtime: Runtime
+    # The architecture that all are compared with.
     reference: EncoderConfig
+    # The architectures to measure, by name; `""` is the reference against itself.
     encoders: dict[str, EncoderConfig]
+    # A file of `inputs`.
     rows: Path
+    # Number of the process, which decides the rows that it reads.
     process: int
+    # The energy counter, where the machine has one.
     counter: energy.Counter | None
 
 
 def main(text: str) -> None:
-    """Measures what a request asks for, and writes its file.
+    """Measures the cells of a request, and writes its file.
 
     Args:
         text: JSON with `config`, `runtime`, `encoders` (by name, `""` being the reference), `graphs` (files for ONNX
@@ -66,10 +62,10 @@ def main(text: str) -> None:
     reference = encoder_from_dict(request["encoders"][""])
     runtime: Runtime = Xla() if request["runtime"] == Xla.name else OnnxRuntime(request["graphs"])
     started, before, watch = time.perf_counter(), machine_state.state(), machine_state.Watch()
-    device = describe(runtime)
+    device = describe_device(runtime)
     counter = energy.find_counter(str(device["platform"]))
     subject = Subject(runtime, reference, encoders, Path(request["rows"]), request["process"], counter)
-    # Before each timed window garbage is collected, which need not look at all that was imported.
+    # Garbage is collected before each timed window; imported modules are exempt.
     gc.freeze()
     cells: list[dict[str, Any]] = []
     for batch_size in config.batch_sizes:
@@ -78,7 +74,7 @@ def main(text: str) -> None:
             reason = request["skip"].get(shape_name(batch_size, length))
             if reason is None:
                 factor = 1 if cells else config.headline_factor
-                cell |= measure_cell(subject, longer(config, factor), batch_size, length)
+                cell |= measure_cell(subject, scale_budget(config, factor), batch_size, length)
             else:
                 cell["skipped"] = reason
             cells.append(cell)
@@ -105,8 +101,8 @@ def main(text: str) -> None:
     write_text(Path(request["output"]), json.dumps(result, allow_nan=False) + "\n")
 
 
-def describe(runtime: Runtime) -> dict[str, str | int | None]:
-    """The device that a runtime computes on, its software, and what the environment asks of that."""
+def describe_device(runtime: Runtime) -> dict[str, str | int | None]:
+    """Describes the device that a runtime computes on, its software, and the flags in the environment."""
     packages = ("jax", "jaxlib") if isinstance(runtime, Xla) else ("onnxruntime",)
     here = machine()
     found: dict[str, str | int | None] = {name: importlib.metadata.version(name) for name in packages}
@@ -123,8 +119,8 @@ def describe(runtime: Runtime) -> dict[str, str | int | None]:
     return found
 
 
-def longer(config: LatencyConfig, factor: int) -> LatencyConfig:
-    """The settings with `factor` times the pairs and seconds of a cell."""
+def scale_budget(config: LatencyConfig, factor: int) -> LatencyConfig:
+    """Returns the settings with `factor` times the pairs and seconds of a cell."""
     seconds = {name: factor * getattr(config, name) for name in ("min_seconds", "max_seconds")}
     return dataclasses.replace(config, pairs=factor * config.pairs, **seconds)
 
@@ -139,7 +135,7 @@ def measure_cell(subject: Subject, config: LatencyConfig, batch_size: int, lengt
     rows = read_rows(subject.rows, length)
     inputs, copy_ns = runtime.inputs(rows, batch_size, config.seed + subject.process)
     reference = runtime.load("", subject.reference, batch_size, length)(inputs)
-    # What the first call sets up is no part of a call.
+    # The first call sets things up and does not count.
     reference(0)
     call_s = reference(1) * 1e-9
     if call_s > config.max_call_seconds:
@@ -161,7 +157,7 @@ def measure_cell(subject: Subject, config: LatencyConfig, batch_size: int, lengt
 
     systems = {"": timed("", reference, warm)} if "" in encoders else {}
     names = [name for name in encoders if name]
-    # Two programs are made at a time and then measured: more would lie in memory together.
+    # Two programs are compiled at a time and then measured, to limit memory.
     for first in range(0, len(names), 2):
         pair = names[first : first + 2]
         with ThreadPoolExecutor(2) as pool:
@@ -183,7 +179,7 @@ def _joules(counter: energy.Counter | None, run: Timed, seconds: float, first: i
 
 
 if __name__ == "__main__":
-    # A measurement that nobody waits for would disturb the next one.
+    # A measurement whose parent died would disturb the next one.
     end_with_parent()
     try:
         main(sys.stdin.read())

@@ -1,4 +1,4 @@
-"""Runs a module of this package in a fresh process, and says in one line what went wrong there."""
+"""Fresh processes that run a module of this package; errors are one line."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from benchmark.process import numerics
 from tasks.system.child_process import ChildError, ChildProcess, child_environment, module_command
 
 
-def run_child(module: str, text: str, timeout_s: float, what: str) -> str:
+def run_child(module: str, text: str, timeout_s: float, task: str) -> str:
     """Runs a module with a text as its standard input, without portable numerics; returns its standard output.
 
     Raises:
-        LatencyError: it died, or took more than `timeout_s`; `what` says what it does.
+        LatencyError: it died, or took more than `timeout_s`; `task` names its work.
     """
-    # Portable numerics are for training alone: a latency is that of the whole processor.
+    # Portable numerics are for training alone: latency is measured with all of the processor's instructions.
     environment = child_environment(numerics.native_environment(os.environ))
-    # Each process compiles anew: how a program was laid out this time is part of what varies.
+    # Each process compiles again: the layout of a program is part of the variation.
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)
     # The run's own process may hold most of an accelerator's memory; this one takes only what it needs.
     environment.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    late = f"the {what} process took more than LatencyConfig.timeout_s = {timeout_s:g} s"
-    with ChildProcess(module_command(module), environment, what) as child:
+    late = f"the {task} process took more than LatencyConfig.timeout_s = {timeout_s:g} s"
+    with ChildProcess(module_command(module), environment, task) as child:
         try:
             return child.output(text, timeout_s, late)
         except ChildError as error:

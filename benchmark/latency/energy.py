@@ -1,7 +1,7 @@
 """Energy of calls, where the machine offers a counter: RAPL for processors, NVML for NVIDIA's accelerators.
 
-A counter gives the energy since some moment, of a whole package or device: what else it does in a window is counted
-too, and idle power is not taken off. Without a counter there is no energy; nothing is guessed from power limits.
+A counter gives the energy since some moment, of a whole package or device: other work in a window is included, and
+idle power is not subtracted. Without a counter there is no energy; nothing is guessed from power limits.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from benchmark.latency.timing import Timed
 
 POWERCAP = Path("/sys/class/powercap")
-# A window lasts at least so many periods of the counter.
+# A window lasts at least this many periods of the counter.
 _PERIODS = 50
-# A counter that has not moved after this time is taken for none.
+# A counter that does not move within this time is ignored.
 _PATIENCE_S = 2.0
 
 
@@ -29,9 +29,9 @@ class Counter:
     """An energy counter.
 
     Attributes:
-        name: what it counts, in words.
-        read: gives joules for each of its parts since some moment.
-        wraps: joules at which each part starts again from zero; None for never.
+        name: a description of it.
+        read: returns joules for each of its parts since some moment.
+        wraps: joules at which each part wraps to zero; None for never.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Counter:
     wraps: tuple[float | None, ...]
 
     def between(self, before: tuple[float, ...], after: tuple[float, ...]) -> float:
-        """Joules between two readings that are less than one round of the counter apart."""
+        """Computes the joules between two readings that are less than one round of the counter apart."""
         total = 0.0
         for first, last, wrap in zip(before, after, self.wraps, strict=True):
             total += last - first if last >= first or wrap is None else last - first + wrap
@@ -47,7 +47,7 @@ class Counter:
 
 
 def rapl(root: Path = POWERCAP) -> Counter | None:
-    """The processor packages of Linux's powercap tree; None where there are none or they may not be read."""
+    """Finds the processor packages in Linux's powercap tree; None where there are none or they are not readable."""
     packages = []
     for zone in sorted(root.glob("intel-rapl:*")):
         try:
@@ -68,7 +68,7 @@ def rapl(root: Path = POWERCAP) -> Counter | None:
 
 
 def nvml(index: int = 0, library: str = "libnvidia-ml.so.1") -> Counter | None:
-    """The total energy of an NVIDIA device, by the library that comes with its driver; None where it does not count.
+    """Finds the total energy of an NVIDIA device, by the library of its driver; None where it has no counter.
 
     Args:
         index: number of the device among those of this process.
@@ -95,31 +95,31 @@ def nvml(index: int = 0, library: str = "libnvidia-ml.so.1") -> Counter | None:
 
 
 def find_counter(platform: str, root: Path = POWERCAP) -> Counter | None:
-    """The counter of the device that computes: the packages for `cpu`, NVML for `gpu` or `cuda`, else None."""
+    """Finds the counter of a platform: the packages for `cpu`, NVML for `gpu` or `cuda`, else None."""
     if platform == "cpu":
         return rapl(root)
     return nvml() if platform in ("gpu", "cuda") else None
 
 
 def period(counter: Counter) -> float | None:
-    """Longest time between two movements of a counter, of four in a row; None where one takes two seconds."""
+    """Measures the longest of four periods between movements of a counter; None where one takes two seconds."""
     last, moved, longest = counter.read(), 0, 0.0
     started = time.perf_counter()
     while moved < 5:
         if time.perf_counter() - started > _PATIENCE_S:
             return None
         if (now := counter.read()) != last:
-            # What the first movement ended had begun before anybody looked.
+            # The first period began before the measurement.
             longest = max(longest, time.perf_counter() - started) if moved else 0.0
             last, moved, started = now, moved + 1, time.perf_counter()
     return longest
 
 
 def joules_per_call(counter: Counter, run: Timed, seconds: float, first: int = 0) -> float | None:
-    """Energy of a call, on average over calls of one program in a row.
+    """Measures the mean energy of consecutive calls of one program.
 
-    The window begins where the counter moves, and is so long that the part of its energy which the counter has not
-    shown yet at the end is at most 2 %.
+    The window begins where the counter moves, and is so long that the energy which the counter lags behind at the end
+    is at most 2 %.
 
     Args:
         counter: the counter.

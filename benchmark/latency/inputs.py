@@ -1,4 +1,4 @@
-"""Inputs of a latency measurement: real tokenised rows, padded and masked as they come.
+"""Inputs of a latency measurement: real tokenized rows with their padding and masks.
 
 They reach the measuring processes in one file, so that all of them draw from the same rows.
 """
@@ -19,9 +19,9 @@ import numpy as np
 
 from benchmark.latency.timing import LatencyError
 
-# Rows kept of each length; more would not make a call's input any fresher.
+# Rows kept of each length; more would bring no fresher inputs.
 _MAX_ROWS = 4096
-# Inputs of one cell that wait on the device: how many, and how many bytes.
+# Limits of the inputs of one cell on the device: number and bytes.
 _MAX_INPUTS, _MAX_BYTES = 1024, 64 * 2**20
 
 FEATURES = ("input_ids", "attention_mask", "token_type_ids")
@@ -32,7 +32,7 @@ class Rows:
     """Rows of one length.
 
     Attributes:
-        source: where they come from, in words.
+        source: a description of their source.
         features: the three inputs of an encoder, int32 `[rows, length]`.
     """
 
@@ -51,13 +51,13 @@ class Rows:
 
 
 def choose_rows(sources: Mapping[str, Mapping[str, np.ndarray]], length: int, pad_id: int, seed: int) -> Rows:
-    """Takes rows of the source that fits a length best: the narrowest that is wide enough, or else the widest.
+    """Chooses rows of the source that fits a length best: the narrowest that is wide enough, or else the widest.
 
     Args:
-        sources: arrays by name: `input_ids` `[rows, width]`, and `token_type_ids` where there are some.
+        sources: arrays by name: `input_ids` `[rows, width]`, and `token_type_ids` where the source has them.
         length: rows are cut or padded to it.
         pad_id: the id of padding.
-        seed: decides which rows are taken where there are many, and in which order.
+        seed: seeds choice and order of the rows.
 
     Raises:
         LatencyError: no source has a row.
@@ -84,7 +84,7 @@ def write_rows(path: Path, rows: Mapping[int, Rows]) -> str:
     """Writes rows by length, so that a reader sees the whole file or none.
 
     Returns:
-        SHA-256, in hexadecimal, of what was written.
+        SHA-256, in hexadecimal, of the content.
     """
     arrays: dict[str, Any] = {}
     digest = hashlib.sha256()
@@ -105,7 +105,7 @@ def read_rows(path: Path, length: int) -> Rows:
     """Reads the rows of one length from a file of `write_rows`.
 
     Raises:
-        LatencyError: the file is not there or damaged.
+        LatencyError: the file is missing or damaged.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -116,12 +116,7 @@ def read_rows(path: Path, length: int) -> Rows:
 
 
 def batches(rows: Rows, batch_size: int, seed: int) -> Iterator[tuple[np.ndarray, ...]]:
-    """Draws batches without end: every row once, in random order, then anew in another order.
-
-    Args:
-        rows: the rows.
-        batch_size: rows of a batch.
-        seed: of the order.
+    """Draws batches without end: every row once in random order, then again in another order.
 
     Yields:
         Ids, mask and token types, int32 `[batch_size, length]` each.
@@ -137,17 +132,17 @@ def batches(rows: Rows, batch_size: int, seed: int) -> Iterator[tuple[np.ndarray
 
 
 def number_of_inputs(batch_size: int, length: int) -> int:
-    """How many inputs of a shape wait on the device; only after so many calls does one come again."""
+    """Returns the number of inputs of a shape on the device; an input is repeated only after so many calls."""
     return max(4, min(_MAX_INPUTS, _MAX_BYTES // (batch_size * length * 4 * len(FEATURES))))
 
 
 def rows_of_data(directory: Path, lengths: Sequence[int], seed: int) -> dict[int, Rows]:
-    """Rows of a run's own evaluation data, for each length.
+    """Chooses rows of a run's own evaluation data, for each length.
 
     Args:
         directory: the folder that the data stage wrote.
         lengths: the lengths.
-        seed: decides which rows are taken.
+        seed: seeds the choice of rows.
 
     Raises:
         LatencyError: there are no data.
@@ -170,7 +165,7 @@ def rows_of_data(directory: Path, lengths: Sequence[int], seed: int) -> dict[int
 def rows_of_text(
     file: Path, vocabulary: Path | None, vocabulary_size: int, lengths: Sequence[int], seed: int, folder: Path
 ) -> dict[int, Rows]:
-    """Rows of a text file, one for each of its lines that is not empty; arguments as of `tokenised`.
+    """Makes rows of a text file, one for each non-empty line; arguments as of `tokenize_texts`.
 
     Raises:
         LatencyError: the file cannot be read or has no line.
@@ -181,18 +176,20 @@ def rows_of_text(
         raise LatencyError(f"{file}: cannot be read: {error}") from None
     if not texts:
         raise LatencyError(f"{file}: expected at least one line of text")
-    source, pad_id = tokenised(texts[:_MAX_ROWS], vocabulary, vocabulary_size, folder)
+    source, pad_id = tokenize_texts(texts[:_MAX_ROWS], vocabulary, vocabulary_size, folder)
     return {length: choose_rows({file.name: source}, length, pad_id, seed) for length in lengths}
 
 
-def tokenised(texts: Sequence[str], vocabulary: Path | None, vocabulary_size: int, folder: Path) -> tuple[Any, int]:
-    """Tokenises texts for a measurement without a run.
+def tokenize_texts(
+    texts: Sequence[str], vocabulary: Path | None, vocabulary_size: int, folder: Path
+) -> tuple[dict[str, np.ndarray], int]:
+    """Tokenizes texts for a measurement without a run.
 
     Args:
         texts: one row each, without special tokens.
         vocabulary: a WordPiece file; None trains one on the texts.
         vocabulary_size: the largest number of tokens of a trained one.
-        folder: where a trained one is written.
+        folder: destination of a trained one.
 
     Returns:
         A source for `choose_rows`, and the id of padding.
@@ -212,7 +209,7 @@ def tokenised(texts: Sequence[str], vocabulary: Path | None, vocabulary_size: in
 
 
 def embedded_texts(number: int, words: int) -> list[str]:
-    """Texts of the embedded data: documents, joined until each has at least `words` words."""
+    """Generates texts of the embedded data: documents, joined until each has at least `words` words."""
     from tasks.microworld.corpus import documents
     from tasks.microworld.world import make_world
 
@@ -231,19 +228,19 @@ def embedded_texts(number: int, words: int) -> list[str]:
 
 
 def embedded_rows(lengths: Sequence[int], vocabulary_size: int, seed: int, folder: Path) -> dict[int, Rows]:
-    """Rows of the embedded data for each length, tokenised with a vocabulary trained on them.
+    """Makes rows of the embedded data for each length, tokenized with a vocabulary trained on them.
 
     Args:
         lengths: the lengths.
-        vocabulary_size: tokens that the smallest architecture knows.
-        seed: decides their order.
-        folder: for the vocabulary.
+        vocabulary_size: size of the smallest vocabulary among the architectures.
+        seed: seeds their order.
+        folder: destination of the vocabulary.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    # A row of 0.6 words for each token is about full: real text is shorter than what it is padded to.
+    # 0.6 words for each token fill a row; with 0.5 rows have some padding, as real text does.
     texts = {f"embedded data, length {length}": embedded_texts(512, max(1, length // 2)) for length in lengths}
     every = [text for some in texts.values() for text in some]
-    source, pad_id = tokenised(every, None, vocabulary_size, folder)
+    source, pad_id = tokenize_texts(every, None, vocabulary_size, folder)
     chosen, start = {}, 0
     for length, (name, some) in zip(lengths, texts.items(), strict=True):
         own = {"input_ids": source["input_ids"][start : start + len(some)]}

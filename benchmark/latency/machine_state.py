@@ -1,4 +1,4 @@
-"""What else the machine does while something is timed: load, clocks, and the processor time of other processes.
+"""Other activity of the machine during a measurement: load, clocks, processor time of other processes.
 
 Read from Linux's /proc and /sys; where those are absent, values are None and nothing is refused.
 """
@@ -18,13 +18,13 @@ _IDLE, _IO_WAIT, _LAST = 3, 4, 8
 
 
 def usable_cpus() -> tuple[int, ...]:
-    """Numbers of the processor cores that this process may use."""
+    """Returns the numbers of the processor cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return tuple(sorted(affinity(0))) if affinity else tuple(range(os.cpu_count() or 1))
 
 
 def state() -> dict[str, str | float | None]:
-    """Load average of the last minute, governor and clock of the first usable core."""
+    """Reads the load average of the last minute, governor and clock of the first usable core."""
     scaling = _CPUS / f"cpu{usable_cpus()[0]}" / "cpufreq"
     clock = _text(scaling / "scaling_cur_freq")
     return {
@@ -42,7 +42,7 @@ def _text(path: Path) -> str:
 
 
 def busy_seconds(cpus: tuple[int, ...], proc: Path = PROC) -> float | None:
-    """Seconds that these cores have worked since the machine started, time taken by a hypervisor included."""
+    """Reads the busy seconds of these cores since the machine started, time taken by a hypervisor included."""
     names = {f"cpu{number}" for number in cpus}
     total, seen = 0, 0
     for line in _text(proc / "stat").splitlines():
@@ -55,11 +55,11 @@ def busy_seconds(cpus: tuple[int, ...], proc: Path = PROC) -> float | None:
 
 
 def process_seconds(proc: Path = PROC) -> dict[tuple[int, str], float]:
-    """Processor seconds of every visible process, by its number and name."""
+    """Reads the processor seconds of every visible process, by its number and name."""
     tick = os.sysconf("SC_CLK_TCK")
     found = {}
     for path in proc.glob("[0-9]*/stat"):
-        # A process may end while it is looked at; its name stands in brackets and may contain anything.
+        # A process may end while it is read; its name is in parentheses and may contain anything.
         with contextlib.suppress(ValueError, IndexError):
             head, _, rest = _text(path).rpartition(")")
             number, _, name = head.partition(" (")
@@ -73,8 +73,8 @@ class Others:
     """Processor time of other processes during a window.
 
     Attributes:
-        cores: cores that they kept busy on average; None where the machine does not tell.
-        busiest: the one that took most, in words, or None where none was seen.
+        cores: cores that they kept busy on average; None where the machine does not say.
+        busiest: a description of the one that took most; None where none was seen.
     """
 
     cores: float | None
@@ -82,7 +82,7 @@ class Others:
 
 
 class Watch:
-    """Tells what other processes took of this process's cores since it was made."""
+    """A watch on the processor time that other processes take of this process's cores."""
 
     def __init__(self, proc: Path = PROC) -> None:
         self._proc, self._cpus = proc, usable_cpus()
@@ -90,7 +90,7 @@ class Watch:
         self._busy, self._processes = busy_seconds(self._cpus, proc), process_seconds(proc)
 
     def others(self) -> Others:
-        """What others took until now."""
+        """Returns the processor time that others took since the watch was made."""
         seconds = time.perf_counter() - self._started
         own = time.process_time() - self._own
         busy = busy_seconds(self._cpus, self._proc)

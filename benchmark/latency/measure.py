@@ -3,7 +3,7 @@
 Fresh processes, one after the other, each compile candidate and reference for every shape of the grid, warm both up,
 and time them in the order candidate, reference, reference, candidate (ABBA), with a fresh input for every pair. All
 samples are kept. In the same way the reference is timed against itself (A/A), which gives the noise floor. Each process
-writes one file when it is done, so a measurement that was killed continues with the processes that are missing.
+writes one file when it is done, so a killed measurement resumes with the missing processes.
 
 `python -m benchmark.commands.measure_latency` is the command line.
 """
@@ -43,8 +43,8 @@ def measure(
         config: reference, grid, number of pairs, limits.
         progress: receives progress lines.
         rows: inputs for each of `config.sequence_lengths`; None takes the embedded data.
-        folder: where inputs, graphs and the files of the processes lie; what fits is used again. None takes a temporary
-            one.
+        folder: holds inputs, graphs and the files of the processes; those of the same settings are reused. None takes a
+            temporary one.
 
     Returns:
         All samples and circumstances.
@@ -60,7 +60,7 @@ def measure(
     if rows is None:
         size = min(encoder.vocab_size for encoder in encoders.values())
         rows = embedded_rows(config.sequence_lengths, size, config.seed, folder)
-    check(encoders, config, rows)
+    check_inputs(encoders, config, rows)
     digest = write_rows(folder / "inputs.npz", rows)
     identity = fingerprint(PROTOCOL_VERSION, config, {n: to_dict(e) for n, e in encoders.items()}, digest)
     files: dict[str, list[Path]] = {}
@@ -84,18 +84,18 @@ def measure(
                 wanted = {"systems": wide, "skip": dict.fromkeys(_shapes(config)[1:], "not the headline")}
             if wanted["systems"]:
                 path = folder / file_name(runtime, process)
-                _one_process(request | wanted, process, path, config, progress)
+                _run_process(request | wanted, process, path, config, progress)
                 files[runtime].append(path)
     results = read_results(files, absent)
-    _refuse(results, config, files, progress)
+    _report_refusals(results, config, files, progress)
     return results
 
 
-def check(encoders: Mapping[str, EncoderConfig], config: LatencyConfig, rows: Mapping[int, Rows]) -> None:
+def check_inputs(encoders: Mapping[str, EncoderConfig], config: LatencyConfig, rows: Mapping[int, Rows]) -> None:
     """Refuses shapes and token ids that an architecture cannot take.
 
     Raises:
-        LatencyError: naming the architecture, the value and what it takes.
+        LatencyError: names the architecture, the value and the limit.
     """
     for name, encoder in encoders.items():
         who = f"latency: {name or config.reference_name}"
@@ -114,7 +114,7 @@ def check(encoders: Mapping[str, EncoderConfig], config: LatencyConfig, rows: Ma
 def _request(
     runtime: str, encoders: dict[str, EncoderConfig], config: LatencyConfig, folder: Path, absent: dict[str, str]
 ) -> dict[str, Any] | None:
-    """What the processes of a runtime are asked for; None where it cannot be measured, with the reason in `absent`."""
+    """Builds the request to a runtime's processes; None where it cannot be measured, with the reason in `absent`."""
     request: dict[str, Any] = {
         "runtime": runtime,
         "config": to_dict(config),
@@ -136,10 +136,10 @@ def _request(
     return request | {"encoders": {name: to_dict(encoder) for name, encoder in chosen.items()}}
 
 
-def _one_process(
+def _run_process(
     request: dict[str, Any], process: int, path: Path, config: LatencyConfig, progress: Callable[[str], None]
 ) -> None:
-    """Runs one measuring process, unless its file is there."""
+    """Runs one measuring process, unless its file exists."""
     least, most = config.processes, config.max_processes
     count = f"{process + 1}/{least}" if process < least else f"{process + 1} of at most {most}"
     label = f"latency: {request['runtime']}, process {count}"
@@ -168,7 +168,7 @@ def _error(answer: str) -> str:
 
 
 def _finished(path: Path, identity: str) -> dict[str, Any] | None:
-    """The content of a process's file if it is whole and of the same settings."""
+    """Returns the content of a process's file if it is whole and of the same settings."""
     try:
         file: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return file if file["fingerprint"] == identity else None
@@ -177,19 +177,19 @@ def _finished(path: Path, identity: str) -> dict[str, Any] | None:
 
 
 def _shapes(config: LatencyConfig) -> list[str]:
-    """The shapes of the grid in order, as the processes are told of them; the headline first."""
+    """Returns the names of the shapes of the grid in order, the headline first."""
     return [shape_name(batch_size, length) for batch_size in config.batch_sizes for length in config.sequence_lengths]
 
 
 def _skipped(file: dict[str, Any]) -> dict[str, str]:
-    """Cells that the first process left out, which the others need not try."""
+    """Returns the cells that the first process left out, which the others need not try."""
     return {shape_name(c["batch_size"], c["sequence_length"]): c["skipped"] for c in file["cells"] if "skipped" in c}
 
 
-def _refuse(
+def _report_refusals(
     results: Results, config: LatencyConfig, files: dict[str, list[Path]], progress: Callable[[str], None]
 ) -> None:
-    """Says which cells have no number; where a runtime's first is among them, its files go and nothing stands."""
+    """Reports cells without a number; where a runtime's first is among them, deletes its files and raises."""
     told = set()
     for cell in results.cells:
         reason = results.refused(cell, config)

@@ -1,4 +1,4 @@
-"""The process that exports encoders as ONNX graphs; `benchmark.latency.onnx_graphs` starts it.
+"""The exporting process of ONNX graphs; `benchmark.latency.onnx_graphs` starts it.
 
 Encoders on standard input, `{name: {"encoder": fields, "file": path}}`; on standard output `{name: reason}` of those
 that transformers has no class for.
@@ -33,12 +33,12 @@ def export(encoder: EncoderConfig, target: Path) -> None:
         )
         made = Path(folder) / target.name
         export_graph(model.eval(), made, ("last_hidden_state",))
-        # Weights beyond protobuf's limit of 2 GiB would lie beside the graph; no encoder of this family is that large.
+        # Weights beyond protobuf's limit of 2 GiB would be in further files; no encoder of this family is that large.
         made.replace(target)
 
 
 def main() -> None:
-    """Exports what standard input asks for."""
+    """Exports the encoders on standard input."""
     refused = {}
     for name, wanted in json.loads(sys.stdin.read()).items():
         try:

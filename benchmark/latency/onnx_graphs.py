@@ -20,7 +20,7 @@ class Graphs:
 
     Attributes:
         files: path of the graph by the encoder's name.
-        refused: why there is none, by name.
+        refused: reason why an encoder has none, by name.
     """
 
     files: dict[str, str]
@@ -28,20 +28,17 @@ class Graphs:
 
 
 def missing_package() -> str | None:
-    """The first package that exporting or running a graph needs and that is not installed."""
+    """Returns the first missing package that exporting or running a graph needs."""
     return next((name for name in _NEEDED if importlib.util.find_spec(name) is None), None)
 
 
 def export_graphs(encoders: Mapping[str, EncoderConfig], folder: Path, timeout_s: float) -> Graphs:
-    """Exports encoders, except those whose graph is there already.
+    """Exports encoders, except those whose graph exists already.
 
     Args:
         encoders: by name.
-        folder: for the graphs; it is made.
+        folder: destination of the graphs; it is made.
         timeout_s: limit of the child process.
-
-    Returns:
-        The graphs.
 
     Raises:
         LatencyError: the child died or took too long.

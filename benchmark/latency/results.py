@@ -1,4 +1,4 @@
-"""The files that measuring processes left, put together: what each system took in each cell, and what is refused."""
+"""Results of a measurement, from the files of its processes: samples of each system in each cell, refusals, blocks."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from benchmark.records.record import LatencyBlock
 if TYPE_CHECKING:
     from benchmark.config import LatencyConfig
 
-# Raised whenever the same settings would time something else, or in another way: what another version measured is
-# measured anew, and never stands beside this one's.
+# Raised whenever the same settings would time something else, or in another way: results of another version are
+# measured again, and never compared with those of this one.
 PROTOCOL_VERSION = 4
 # Processes that the protocol asks for; a record of fewer says so.
 PROCESSES = 5
@@ -47,7 +47,7 @@ class Measurement:
         samples_ns: its calls in nanoseconds, one list for each process.
         reference_samples_ns: those of the interleaved reference, pair by pair.
         warm_up_calls: calls before the first that counts, for each process.
-        settled: whether warm-up ended, in every process, because calls got no faster.
+        settled: True where warm-up ended, in every process, because calls got no faster.
         joules: energy of a call, the median over processes; None where nothing counted it.
     """
 
@@ -65,11 +65,11 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Results:
-    """What was measured.
+    """All samples and circumstances of a measurement.
 
     Attributes:
         processes: the content of every process's file, by runtime.
-        absent: for a runtime, or `RUNTIME/SYSTEM`, why it was not measured.
+        absent: the reason why a runtime, or `RUNTIME/SYSTEM`, was not measured.
     """
 
     processes: dict[str, list[dict[str, Any]]]
@@ -85,19 +85,19 @@ class Results:
         ]
 
     def parts(self, cell: Cell) -> list[dict[str, Any]]:
-        """What each process says of a cell that it measured; where the first left it out, its reason alone."""
+        """Returns the entry of a cell of each process that measured it; of the first one also where it is skipped."""
         shape = (cell.batch_size, cell.sequence_length)
         every = [part for file in self.processes[cell.runtime] for part in file["cells"]]
         first, *others = [part for part in every if (part["batch_size"], part["sequence_length"]) == shape]
         return [first, *(part for part in others if "skipped" not in part)]
 
     def skipped(self, cell: Cell) -> str | None:
-        """Why a cell was left out; None where it was measured."""
+        """Returns the reason why a cell was left out; None where it was measured."""
         reason: str | None = self.parts(cell)[0].get("skipped")
         return reason
 
     def measurement(self, cell: Cell, system: str) -> Measurement | None:
-        """One system in one cell, `""` being the reference against itself; None where it was not measured."""
+        """Returns one system in one cell, `""` being the reference against itself; None where it was not measured."""
         if self.skipped(cell) is not None:
             return None
         found = [part["systems"][system] for part in self.parts(cell) if system in part["systems"]]
@@ -113,12 +113,12 @@ class Results:
         )
 
     def noise_floor(self, cell: Cell) -> float | None:
-        """What the reference differs from itself by; None where the cell was left out."""
+        """Returns the difference of the reference from itself (A/A); None where the cell was left out."""
         again = self.measurement(cell, "")
         return statistics.noise_floor(again.samples_ns, again.reference_samples_ns) if again else None
 
     def too_wide(self, config: LatencyConfig) -> list[str]:
-        """Systems whose interval in the headline is wider than `config.max_half_width`; `""` for the noise floor."""
+        """Lists systems whose headline interval is wider than `config.max_half_width`; `""` for the noise floor."""
         cell = self.cells[0]
         floor = self.noise_floor(cell)
         if floor is None:
@@ -132,7 +132,7 @@ class Results:
         return wide
 
     def refused(self, cell: Cell, config: LatencyConfig) -> str | None:
-        """Why a cell has no number: it was left out, or is noisier than `config.max_noise_floor`."""
+        """Returns why a cell has no number: it was left out, or is noisier than `config.max_noise_floor`."""
         if (reason := self.skipped(cell)) is not None:
             return reason
         floor = self.noise_floor(cell)
@@ -148,12 +148,12 @@ class Results:
 
 
 def shape_name(batch_size: int, sequence_length: int) -> str:
-    """A shape as measuring processes are told of it."""
+    """Returns the name of a shape in requests to measuring processes."""
     return f"{batch_size}x{sequence_length}"
 
 
 def file_name(runtime: str, process: int) -> str:
-    """Name of the file that a measuring process writes, inside the folder of the measurement."""
+    """Returns the name of the file that a measuring process writes, inside the folder of the measurement."""
     return f"{runtime}-{process}.json"
 
 
@@ -173,7 +173,7 @@ def read_results(files: Mapping[str, Sequence[Path]], absent: dict[str, str]) ->
 
 
 def blocks(results: Results, system: str, config: LatencyConfig) -> list[LatencyBlock]:
-    """What a record says of a system: one block for each cell in which it was measured, the headline first."""
+    """Builds the latency blocks of a system's record, one for each cell with a number, the headline first."""
     made = [_block(results, cell, system, config) for cell in results.cells if not results.refused(cell, config)]
     return [block for block in made if block is not None]
 
@@ -210,7 +210,7 @@ def _block(results: Results, cell: Cell, system: str, config: LatencyConfig) -> 
 
 
 def _details(results: Results, cell: Cell, found: Measurement) -> dict[str, str | int | float | bool | None]:
-    """Circumstances of a measurement; what the machine does not tell is left out."""
+    """Collects circumstances of a measurement; values that the machine does not provide are left out."""
     files, part = results.processes[cell.runtime], results.parts(cell)[0]
     busiest = max(files, key=lambda file: file["others"]["cores"] or 0.0)["others"]
     loads = [[file[when]["load_average_1min"] for file in files] for when in ("before", "after")]

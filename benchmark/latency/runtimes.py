@@ -1,6 +1,7 @@
-"""The programs that are timed: an encoder of fixed shape in XLA, or its exported graph in ONNX Runtime.
+"""Runtimes that are timed: an encoder of fixed shape in XLA, or its exported graph in ONNX Runtime.
 
-Both give the last hidden state, `[batch, length, hidden]` in float32, with parameters that cost what trained ones cost.
+Both return the last hidden state, `[batch, length, hidden]` in float32, with parameters that cost as much as trained
+ones.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from benchmark.latency.timing import LatencyError, Timed
 if TYPE_CHECKING:
     from benchmark.config import EncoderConfig
 
-# Hands the inputs of a cell to a program and gives its timed function.
+# Binds a program to the inputs of a cell and returns its timed function.
 Bind = Callable[[list[Any]], Timed]
 
 
-def random_params(encoder: EncoderConfig) -> Any:
-    """Parameters of an encoder with the costs of trained ones: the same on every machine."""
+def random_params(encoder: EncoderConfig) -> dict[str, Any]:
+    """Draws parameters of an encoder with the costs of trained ones, the same on every machine."""
     from benchmark.models.encoder import Encoder
     from benchmark.training.initial import init_tree, trained_like
 
@@ -38,7 +39,7 @@ class Xla:
     name = "xla"
 
     def __init__(self) -> None:
-        self._params: dict[str, Any] = {}
+        self._params: dict[str, dict[str, Any]] = {}
 
     @property
     def threads(self) -> int | None:
@@ -64,7 +65,7 @@ class Xla:
         return placed, int(np.median(times))
 
     def load(self, name: str, encoder: EncoderConfig, batch_size: int, length: int) -> Bind:
-        """Compiles an encoder for a shape, ahead of time; its parameters lie on the device."""
+        """Compiles an encoder for a shape, ahead of time; its parameters are on the device."""
         from benchmark.models.inference import compile_encoder
 
         if name not in self._params:
@@ -94,7 +95,7 @@ class OnnxRuntime:
         import onnxruntime
 
         self._graphs = graphs
-        # One pool for both sides: the waiting threads of a pool of its own would spin in the other side's call.
+        # One pool for both sides: idle threads of a second pool would spin during the other side's calls.
         onnxruntime.set_global_thread_pool_sizes(self.threads, 1)
 
     @property
@@ -103,13 +104,13 @@ class OnnxRuntime:
         return len(usable_cpus())
 
     def inputs(self, rows: Rows, batch_size: int, seed: int) -> tuple[list[Any], int]:
-        """Inputs as the graphs take them, int64 arrays in the host's memory; nothing is copied in a call."""
+        """Returns inputs as the graphs take them, int64 arrays in the host's memory; a call copies nothing."""
         count = number_of_inputs(batch_size, rows.features["input_ids"].shape[1])
         drawn = itertools.islice(batches(rows, batch_size, seed), count)
         return [dict(zip(FEATURES, (a.astype(np.int64) for a in batch), strict=True)) for batch in drawn], 0
 
     def load(self, name: str, encoder: EncoderConfig, batch_size: int, length: int) -> Bind:  # noqa: ARG002
-        """Opens the graph of an encoder, with all of the runtime's optimisations.
+        """Opens the graph of an encoder, with all optimizations of the runtime.
 
         Raises:
             LatencyError: the runtime refuses the graph.
@@ -122,7 +123,7 @@ class OnnxRuntime:
         path = Path(self._graphs[name])
         try:
             session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        # What it raises has no common class.
+        # Its errors have no common class.
         except Exception as error:  # noqa: BLE001
             raise LatencyError(f"{path}: ONNX Runtime refuses the graph: {str(error).splitlines()[0]}") from None
         taken = [entry.name for entry in session.get_inputs()]

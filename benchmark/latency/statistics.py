@@ -1,4 +1,4 @@
-"""What samples of a measurement say: percentiles as upper bounds, speed-up with its interval, the noise floor."""
+"""Statistics of samples: upper bounds of percentiles, speed-up with its interval, the noise floor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# How sure an upper bound of a percentile is, as in MLPerf inference.
+# Confidence of an upper bound of a percentile, as in MLPerf inference.
 CONFIDENCE = 0.99
 PERCENTILES = (0.5, 0.9, 0.99)
 
@@ -15,12 +15,12 @@ Samples = Sequence[Sequence[int]]
 
 
 def pair_ratios(candidate: Sequence[int], reference: Sequence[int]) -> np.ndarray:
-    """Reference time over candidate time, pair by pair."""
+    """Returns reference time over candidate time, pair by pair."""
     return np.asarray(reference, np.float64) / np.asarray(candidate, np.float64)
 
 
 def bound_rank(count: int, fraction: float) -> int | None:
-    """Rank of the sample that is an upper bound of a percentile with 99 % confidence.
+    """Finds the rank of the sample that is an upper bound of a percentile with 99 % confidence.
 
     MLPerf's rule (inference policies, "early stopping"): of `count` samples the `t - 1` largest may be dropped, where
     `t` is the largest number for which at most 1 % of all draws would have so few samples above the percentile.
@@ -30,8 +30,8 @@ def bound_rank(count: int, fraction: float) -> int | None:
         fraction: the percentile, between 0 and 1.
 
     Returns:
-        The rank, 1 for the smallest sample; None where the samples are too few to bound this percentile (fewer than 11
-        for 0.5, 64 for 0.9, 662 for 0.99).
+        The rank, 1 for the smallest sample; None where there are too few samples for this percentile (fewer than 11 for
+        0.5, 64 for 0.9, 662 for 0.99).
     """
     from scipy.special import betainc
 
@@ -49,7 +49,7 @@ def bound_rank(count: int, fraction: float) -> int | None:
 
 
 def percentile_bounds(samples_ns: Samples) -> dict[str, float | None]:
-    """Upper bounds, in seconds, of the percentiles of all samples; None where the samples do not suffice.
+    """Computes upper bounds, in seconds, of the percentiles of all samples; None where there are too few.
 
     Samples of one process are closer to each other than to those of another, which the bounds do not account for.
 
@@ -65,17 +65,17 @@ def percentile_bounds(samples_ns: Samples) -> dict[str, float | None]:
 
 
 def median_seconds(samples_ns: Samples) -> float:
-    """Median of all samples, in seconds."""
+    """Returns the median of all samples, in seconds."""
     return float(np.median([sample for process in samples_ns for sample in process])) * 1e-9
 
 
 def log_interval(candidate_ns: Samples, reference_ns: Samples) -> tuple[float, float]:
-    """Centre and half-width of the 95 % interval of the logarithm of the speed-up.
+    """Computes centre and half-width of the 95 % interval of the logarithm of the speed-up.
 
     Measuring is a sample in two stages: processes, and pairs inside each. The median ratio of a process carries the
     noise of its pairs already, so Student's t over the processes' log medians accounts for both stages, and holds for
-    as few processes as there are here; a bootstrap over five of them is too narrow by a fifth. One process alone says
-    nothing of others: its interval is the quartiles of its pairs.
+    as few processes as there are here; a bootstrap over five of them is too narrow by a fifth. A single
+    process says nothing about others: its interval is the quartiles of its pairs.
 
     Args:
         candidate_ns: samples, one list for each process.
@@ -97,7 +97,7 @@ def log_interval(candidate_ns: Samples, reference_ns: Samples) -> tuple[float, f
 
 
 def noise_floor(samples_ns: Samples, again_ns: Samples) -> float:
-    """What the reference differs from itself by, in the logarithm: the far end of its 95 % interval, or its median.
+    """Computes the log difference of the reference from itself: the far end of its 95 % interval.
 
     Args:
         samples_ns: the reference in the place of the candidate.
@@ -108,11 +108,11 @@ def noise_floor(samples_ns: Samples, again_ns: Samples) -> float:
 
 
 def speedup(candidate_ns: Samples, reference_ns: Samples, floor: float = 0.0) -> tuple[float, tuple[float, float]]:
-    """Speed-up over the reference, and the interval in which another such measurement finds it with 95 %.
+    """Computes the speed-up over the reference, and the 95 % interval of another such measurement.
 
-    Two measurements err both: the difference of their estimates has twice the variance of one, so that the interval is
-    `sqrt(2)` times as wide as the one that holds the true value with 95 % (`log_interval`). It is what two entries, or
-    an entry and its repetition, are judged by, and it is never narrower than the noise floor.
+    Both measurements have errors: the difference of their estimates has twice the variance of one, so that the interval
+    is `sqrt(2)` times as wide as the one that holds the true value with 95 % (`log_interval`). Two entries, or an entry
+    and its repetition, are compared by it. It is never narrower than the noise floor.
 
     Args:
         candidate_ns: samples, one list for each process.
@@ -120,9 +120,9 @@ def speedup(candidate_ns: Samples, reference_ns: Samples, floor: float = 0.0) ->
         floor: the noise floor.
 
     Returns:
-        The geometric mean of the processes' median ratios, and lower and upper end.
+        The geometric mean of the processes' median ratios, and the ends of the interval.
     """
     center, half = log_interval(candidate_ns, reference_ns)
-    # The quartiles of a single process are no interval of an estimate, and stay what they are.
+    # The quartiles of a single process are no interval of an estimate, so they are not widened.
     half = max(half * math.sqrt(2.0) if len(candidate_ns) > 1 else half, floor)
     return math.exp(center), (math.exp(center - half), math.exp(center + half))

@@ -1,4 +1,4 @@
-"""The timing loops of the latency protocol. A timed function runs on input number `i` and returns nanoseconds."""
+"""Timing loops of the latency protocol; a timed function runs on input number `i` and returns nanoseconds."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from tasks.system.errors import StageError
 Timed = Callable[[int], int]
 
 _BLOCK = 10
-# Pairs of very quick calls end at so many times the fewest, long before the time is over: all samples are kept.
+# Very quick calls end at this multiple of `pairs`, long before the time is over, since all samples are kept.
 _MOST = 10
 
 
 class LatencyError(StageError):
-    """A measurement that could not be made or is refused; the message is one line."""
+    """A failed or refused measurement; the message is one line."""
 
 
 @dataclass(frozen=True)
 class WarmUp:
-    """How a function was warmed up: calls, seconds, and whether it had stopped getting faster."""
+    """The warm-up of a function: calls, seconds, and `settled`, True where calls got no faster at the end."""
 
     calls: int
     seconds: float
@@ -41,7 +41,7 @@ def warm_up(run: Timed, max_seconds: float, first: int = 0) -> WarmUp:
         first: number of the first input.
 
     Returns:
-        What was done; `settled` is False where the time was over first.
+        The warm-up; `settled` is False where the time was over first.
     """
     best, calm, calls, started = float("inf"), 0, 0, time.perf_counter()
     block: list[int] = []
@@ -91,11 +91,11 @@ def time_pairs(
 
 
 @contextlib.contextmanager
-def timed_window(what: str) -> Iterator[None]:
-    """A stretch of time in which nothing is compiled and no garbage is collected.
+def timed_window(label: str) -> Iterator[None]:
+    """Guards a timed block: garbage collection is off, and compiling in it is an error.
 
     Args:
-        what: names the window in the message.
+        label: names the window in the message.
 
     Raises:
         LatencyError: jax traced or compiled something inside it, so that its times are not those of the program.
@@ -110,4 +110,4 @@ def timed_window(what: str) -> Iterator[None]:
         if collects:
             gc.enable()
     if compiled:
-        raise LatencyError(f"{what}: jax traced or compiled inside the timed window, {sum(compiled):.3f} s of it")
+        raise LatencyError(f"{label}: jax traced or compiled inside the timed window, {sum(compiled):.3f} s of it")

@@ -40,7 +40,7 @@ def record_stage(context: run_context.Run) -> dict[str, Any]:
     for stale in verification.record_files(context.workdir / "results"):
         if stale not in wanted:
             stale.unlink()
-            verification.path_beside(stale).unlink(missing_ok=True)
+            verification.verification_path(stale).unlink(missing_ok=True)
     context.progress(f"record: {len(paths)} records in {context.workdir / 'results'}")
     return {"reused": False}
 

@@ -1,7 +1,7 @@
-"""Compares a record with another of the same settings, field by field.
+"""Comparison of two records of the same settings, field by field.
 
-Where both were computed with portable numerics and the same versions of what computes, every score and digest has to be
-the same to the last bit. Elsewhere a score may differ by what fine-tuning it with other seeds would change. Latency is
+Where both were computed with portable numerics and the same versions of the computing packages, every score and digest
+must be the same to the last bit. Elsewhere a score may differ by as much as between fine-tuning seeds. Latency is
 compared within the joint noise of both measurements, on the same kind of machine.
 """
 
@@ -10,38 +10,38 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from benchmark.records.verification import DIFFERENT, EQUAL, NOT_COMPARED, WITHIN, Compared, Shown
 
 if TYPE_CHECKING:
     from benchmark.records.record import LatencyBlock, MetricScore, Record, TaskScore
 
-# Packages that compute what a record holds; other versions of them may round otherwise.
+# Packages that compute the numbers of a record; other versions of them may round differently.
 COMPUTING = ("flax", "jax", "jaxlib", "numpy", "optax", "scipy")
-# Fields of a latency block by which a measurement is matched with another.
+# Fields of a latency block that must be equal for a comparison.
 _CELL = ("runtime", "batch_size", "sequence_length", "dtype", "threads", "protocol_version", "reference")
-# Speed-ups that are known no better than this say nothing about each other.
+# Speed-ups of a larger joint noise are not comparable.
 _MAX_JOINT_NOISE = 0.5
 _MEDIAN_EFFICIENCY = math.sqrt(math.pi / 2)
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """Whether two records should agree to the last bit, and in words why or why not."""
+    """The expected agreement of two records: `exact` to the last bit or not, and the reason."""
 
     exact: bool
     reason: str
 
 
 def expectation(recorded: Record, found: Record) -> Expectation:
-    """What may be expected of two records of the same settings."""
+    """Returns the agreement to expect of two records of the same settings."""
     assert recorded.provenance is not None and found.provenance is not None
     ours, theirs = found.provenance.numerics, recorded.provenance.numerics
     if theirs.mode != "portable":
         return Expectation(False, "the record has native numerics")
     if ours != theirs:
-        return Expectation(False, "portable numerics cannot be had here")
+        return Expectation(False, "portable numerics are not available here")
     for name in COMPUTING:
         one, two = (p.versions.get(name, "none") for p in (recorded.provenance, found.provenance))
         if one != two:
@@ -54,7 +54,7 @@ def compare(recorded: Record, found: Record) -> list[Compared]:
 
     Args:
         recorded: the record in question.
-        found: what a run of its settings gave now.
+        found: the record of a new run of its settings.
 
     Returns:
         One entry for each field, in the record's order.
@@ -70,31 +70,31 @@ def compare(recorded: Record, found: Record) -> list[Compared]:
     ]
 
 
-def same(field: str, recorded: Any, found: Any) -> Compared:
-    """A field that has to be equal, however large it is."""
+def same(field: str, recorded: object, found: object) -> Compared:
+    """Compares a field that must be equal; values of any size."""
     outcome = EQUAL if recorded == found else DIFFERENT
     return Compared(field=field, outcome=outcome, recorded=_shown(recorded), found=_shown(found))
 
 
-def same_values(part: str, recorded: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[Compared]:
-    """All entries of two mappings, which have to be equal."""
+def same_values(part: str, recorded: Mapping[str, object], found: Mapping[str, object]) -> Iterator[Compared]:
+    """Compares all entries of two mappings, which must be equal."""
     for name in sorted(recorded.keys() | found.keys()):
         yield same(f"{part}.{name}", recorded.get(name), found.get(name))
 
 
-def not_compared(field: str, recorded: Any, found: Any, why: str) -> Compared:
-    """A field of which nothing can be expected."""
+def not_compared(field: str, recorded: object, found: object, why: str) -> Compared:
+    """Reports a field for which equality cannot be expected."""
     return Compared(field=field, outcome=NOT_COMPARED, recorded=_shown(recorded), found=_shown(found), note=why)
 
 
-def _shown(value: Any) -> Shown:
+def _shown(value: object) -> Shown:
     if value is None or isinstance(value, str | int | float | bool):
         return value
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _number(field: str, recorded: float | None, found: float | None, tolerance: float | None, why: str) -> Compared:
-    """A number that is equal, or differs by no more than the tolerance; None stands for exact equality."""
+    """Compares a number within a tolerance; None stands for exact equality."""
     if recorded == found:
         return Compared(field=field, outcome="equal", recorded=recorded, found=found)
     if tolerance is None or recorded is None or found is None:
@@ -119,7 +119,7 @@ def _training(recorded: Record, found: Record, expected: Expectation) -> Iterato
         yield same(f"training.{name}", getattr(one, name), getattr(two, name))
     share, tolerance = (one.masked_lm_accuracy or 0.0) / 100.0, None
     if not expected.exact and one.masked_lm_predictions:
-        # Nothing tells how much another training would differ; what other masks would change is a lower bound of it.
+        # The spread between trainings is not known; that between masks is a lower bound of it.
         tolerance = 100.0 * 1.96 * math.sqrt(2.0 * share * (1.0 - share) / one.masked_lm_predictions)
     why = expected.reason if expected.exact else f"1.96 standard errors of a difference, as {expected.reason}"
     yield _number("training.masked_lm_accuracy", one.masked_lm_accuracy, two.masked_lm_accuracy, tolerance, why)
@@ -127,8 +127,8 @@ def _training(recorded: Record, found: Record, expected: Expectation) -> Iterato
     yield from _bits("training.parameters_sha256", one.parameters_sha256, two.parameters_sha256, expected)
 
 
-def _bits(field: str, recorded: Any, found: Any, expected: Expectation) -> Iterator[Compared]:
-    """A value that is compared only where all bits are expected to be the same; older records may lack it."""
+def _bits(field: str, recorded: object, found: object, expected: Expectation) -> Iterator[Compared]:
+    """Compares a value only where all bits are expected to be equal; older records may lack it."""
     if recorded in (None, [], {}):
         return
     if expected.exact or recorded == found:
@@ -181,20 +181,20 @@ def _metric(
 
 
 def score_tolerance(recorded: MetricScore, found: MetricScore, num_examples: int) -> tuple[float, str]:
-    """By how much two medians over seeds may differ that were computed with other rounding, in the metric's unit.
+    """Computes how far two medians over seeds may differ because of other rounding, in the metric's unit.
 
     Rounding turns one fine-tuning into another of the same distribution. Medians of `n` draws from a normal
     distribution differ by less than `t sqrt(2 / n) sqrt(pi / 2) s` with 95 %, where `s` is the seeds' pooled standard
-    deviation and `t` the quantile of Student's distribution. With one seed there is no spread; then the interval over
-    examples stands in for it. No tolerance is smaller than one example.
+    deviation and `t` the quantile of Student's distribution. With one seed there is no spread, and
+    the interval over examples replaces it. No tolerance is smaller than one example.
 
     Args:
         recorded: a score.
         found: the same score of another run.
-        num_examples: examples it is taken over.
+        num_examples: number of its examples.
 
     Returns:
-        The tolerance, and in words where it comes from.
+        The tolerance, and a description of its source.
     """
     one_example = 100.0 / num_examples
     count = min(len(recorded.per_seed), len(found.per_seed))
@@ -237,15 +237,15 @@ def _latencies(recorded: list[LatencyBlock], found: list[LatencyBlock]) -> Itera
         elif matching := [other for other in alike if other.chip == block.chip]:
             yield _estimated(field, block, matching[0])
         else:
-            yield not_compared(field, block.latency_s, None, f"no estimate by method {block.method} can be had here")
+            yield not_compared(field, block.latency_s, None, f"no estimate by method {block.method} is available here")
 
 
-def _cell(block: LatencyBlock) -> tuple[Any, ...]:
+def _cell(block: LatencyBlock) -> tuple[object, ...]:
     return tuple(getattr(block, name) for name in _CELL)
 
 
 def _estimated(field: str, recorded: LatencyBlock, found: LatencyBlock) -> Compared:
-    """Estimates are arithmetic; a compiled one depends on the compiler too, whose version is among its details."""
+    """Compares estimates, which are arithmetic; a compiled one depends on the compiler's version in its details too."""
     if recorded.latency_s != found.latency_s and recorded.details.get("libtpu") != found.details.get("libtpu"):
         return not_compared(field, recorded.latency_s, found.latency_s, "another version of the compiler")
     return same(field, recorded.latency_s, found.latency_s)
@@ -270,7 +270,7 @@ def _measured(field: str, recorded: LatencyBlock, alike: list[LatencyBlock]) -> 
 
 
 def _noise(block: LatencyBlock) -> float:
-    """Half-width of what another measurement finds with 95 %, in the logarithm of the speed-up."""
+    """Returns the half-width of the 95 % interval of another measurement, in the logarithm of the speed-up."""
     noise = block.noise_floor or 0.0
     if block.speedup is not None and block.speedup_interval is not None and block.speedup_interval[0] > 0:
         low, high = block.speedup_interval
@@ -285,8 +285,8 @@ def _provenance(recorded: Record, found: Record) -> Iterator[Compared]:
     yield from same_values("provenance.data_digests", one.data_digests, two.data_digests)
     yield same("provenance.vocabulary_digest", one.vocabulary_digest, two.vocabulary_digest)
     yield same("provenance.data_warnings", one.data_warnings, two.data_warnings)
-    yield same("provenance.skipped_rows", _counts(recorded), _counts(found))
-    yield _circumstance("provenance.numerics", _words(recorded), _words(found))
+    yield same("provenance.skipped_rows", _skipped_counts(recorded), _skipped_counts(found))
+    yield _circumstance("provenance.numerics", _numerics_text(recorded), _numerics_text(found))
     for name in sorted(one.versions.keys() | two.versions.keys()):
         yield _circumstance(f"provenance.versions.{name}", one.versions.get(name), two.versions.get(name))
     yield _circumstance("provenance.git_commit", one.git_commit, two.git_commit)
@@ -294,19 +294,19 @@ def _provenance(recorded: Record, found: Record) -> Iterator[Compared]:
     yield not_compared("provenance.timing", None, None, "times are those of a run")
 
 
-def _circumstance(field: str, recorded: Any, found: Any) -> Compared:
-    """What a run ran on: where it differs, that is no fault."""
+def _circumstance(field: str, recorded: object, found: object) -> Compared:
+    """Compares a circumstance of a run, such as its machine: a difference is no fault."""
     if recorded == found:
         return same(field, recorded, found)
     return not_compared(field, recorded, found, f"{_shown(recorded)} there, {_shown(found)} here")
 
 
-def _counts(record: Record) -> str:
+def _skipped_counts(record: Record) -> str:
     assert record.provenance is not None
     return ", ".join(f"{name}: {rows.count}" for name, rows in sorted(record.provenance.skipped_rows.items()))
 
 
-def _words(record: Record) -> str:
+def _numerics_text(record: Record) -> str:
     assert record.provenance is not None
     numerics = record.provenance.numerics
     threads = f", {numerics.reduction_threads} reduction threads" if numerics.reduction_threads else ""

@@ -12,7 +12,7 @@ Cell = str | int | float | None
 
 
 def csv_text(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    """RFC 4180 text in which no cell is a formula to a spreadsheet.
+    """Writes RFC 4180 text in which no cell is a formula to a spreadsheet.
 
     A text cell that starts like a formula gets an apostrophe in front; numbers stay numbers, negative ones too.
 

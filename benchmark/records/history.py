@@ -1,4 +1,4 @@
-"""The search history that a run hands to the page: one JSON file with every trial, validated when read."""
+"""Schema of the search history, which a run writes for the page: one JSON file with every trial."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class Objectives(StrictModel):
     latency: LatencyObjective
 
 
-class Trial(StrictModel):
+class HistoryTrial(StrictModel):
     """One trial; `hypervolume` is normalised and counts all completed trials up to this one.
 
-    A stopped trial was hopeless before its last step; its accuracy is that of the step at which it was stopped.
+    A stopped trial was not promoted at a rung; its accuracy is that of the step at which it was stopped.
     """
 
     trial: int = Field(ge=0)
@@ -61,7 +61,7 @@ class Trial(StrictModel):
     suggest_seconds: NotNegative = 0.0
 
     @model_validator(mode="after")
-    def _consistent(self) -> Trial:
+    def _consistent(self) -> HistoryTrial:
         if self.status == "completed" and (self.accuracy is None or self.latency_s is None):
             raise ValueError("a completed trial needs accuracy and latency_s")
         if self.on_front and self.status != "completed":
@@ -113,7 +113,7 @@ class Predictions(StrictModel):
 
 
 class Analysis(StrictModel):
-    """What the trials say together; `notes` tell in one line each why something is missing."""
+    """Analysis of all trials; each of the `notes` says in one line why something is missing."""
 
     draws: int = Field(ge=1)
     front: list[FrontMember]
@@ -130,7 +130,7 @@ class History(StrictModel):
     track: str
     algorithm: str
     objectives: Objectives
-    trials: list[Trial]
+    trials: list[HistoryTrial]
     search_fields: list[str]
     analysis: Analysis | None = None
 
@@ -161,7 +161,7 @@ class History(StrictModel):
         return self
 
 
-def parse_history(value: Any, name: str = "history") -> History:
+def parse_history(value: object, name: str = "history") -> History:
     """Validates a search history.
 
     Args:
@@ -177,11 +177,8 @@ def parse_history(value: Any, name: str = "history") -> History:
 def read_history(path: Path) -> dict[str, Any]:
     """Reads and validates a history file.
 
-    Args:
-        path: the JSON file.
-
     Returns:
-        The history as plain values, which is what `leaderboard.build.build` takes.
+        The history as plain values, as `leaderboard.build.build` takes them.
 
     Raises:
         RecordError: the file cannot be read or does not follow the contract.

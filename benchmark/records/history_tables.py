@@ -1,7 +1,7 @@
-"""A search as CSV: its trials, its front, the importance of its fields, and what its models predicted.
+"""CSV files of a search: its trials, its front, the importance of its fields, the predictions of its models.
 
-Made of the search history (`benchmark.search.results.history` with its `analysis`), so that the files of a run and
-those beside the page say the same.
+Made from the search history (`benchmark.search.results.history` with its `analysis`), so that the files of a run and
+those next to the page are the same.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ _OUTCOMES = ("parameters", "accuracy", "accuracy_stderr", "latency_s")
 
 
 def tables(history: Mapping[str, Any]) -> dict[str, str]:
-    """The four files by name; docs/search.md lists their columns.
+    """Builds the four files by name; docs/search.md lists their columns.
 
     Args:
-        history: a search history, with or without `analysis`. What was not analysed is an empty cell, or a file with
-            nothing but its header.
+        history: a search history, with or without `analysis`. A missing analysis is an empty cell, or a file with a
+            header alone.
 
     Returns:
         RFC 4180 text for `trials.csv`, `front.csv`, `importance.csv` and `predictions.csv`.

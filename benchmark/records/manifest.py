@@ -1,7 +1,7 @@
-"""What a run ran on: code, versions, machine, settings. Standard library only, but for jax, asked for its devices.
+"""The manifest of a run: code, versions, machine, settings. Standard library only, except jax for its devices.
 
-The manifest is written before work starts. Nothing in it is read back by the program: it is for whoever wonders later
-why two runs differ.
+The manifest is written before work starts. The program never reads it: it is for people who want to know later why two
+runs differ.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _git(*words: str) -> str | None:
 
 
 def git_state() -> tuple[str, bool]:
-    """The commit, `unknown` where there is none, and whether the files differ from it (taken for true when unknown)."""
+    """Returns the commit, `unknown` where there is none, and True where files differ from it or that is unknown."""
     commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
     if not commit:
         return "unknown", True
@@ -79,10 +79,10 @@ def git_state() -> tuple[str, bool]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the key packages.
+    """Returns the versions of Python and of the key packages.
 
-    A module that is already imported says its own version, which is the truth even where two distributions own the same
-    files; the others are looked up in the metadata, and absent ones are left out.
+    An imported module states its own version, which is right even where two distributions own the same files. The
+    others are looked up in the metadata, and absent ones are left out.
     """
     found = {"python": platform.python_version()}
     for distribution, module in PACKAGES.items():
@@ -106,7 +106,7 @@ def _proc_value(path: str, key: str) -> str:
 
 
 def machine() -> dict[str, str | int | float | None]:
-    """Processor, memory, frequency governor and load of this machine; None for what it does not tell."""
+    """Reads processor, memory, frequency governor and load of this machine; None for those not provided."""
     memory = _proc_value("/proc/meminfo", "MemTotal").removesuffix(" kB")
     affinity = getattr(os, "sched_getaffinity", None)
     return {
@@ -121,7 +121,7 @@ def machine() -> dict[str, str | int | float | None]:
 
 
 def collect(config_fingerprint: str, command: str, gin_text: str) -> dict[str, Any]:
-    """Everything to be known about a run before it starts, ready for JSON.
+    """Collects the manifest of a run before it starts, ready for JSON.
 
     Args:
         config_fingerprint: fingerprint of the configuration.
@@ -148,10 +148,10 @@ def collect(config_fingerprint: str, command: str, gin_text: str) -> dict[str, A
 
 
 def device_info() -> dict[str, str | int | float | bool | None]:
-    """The devices that jax computes on; imports jax.
+    """Describes the devices that jax computes on; imports jax.
 
     Returns:
-        Values that stay the same from run to run on one machine, as they are part of a record.
+        Values that are equal for all runs on one machine, as they are part of a record.
     """
     import jax
 

@@ -29,11 +29,11 @@ Trust = Literal["reported", "self-reported", "reproduced", "audited"]
 
 
 class RecordError(InputError):
-    """A record file that cannot be read; the message is one line naming file, field, value and what is accepted."""
+    """A record file that cannot be read; the message is one line with file, field, value and accepted values."""
 
 
 class System(StrictModel):
-    """Who was measured: architecture, size and cost.
+    """The measured system: architecture, size and cost.
 
     `encoder` holds the fields of `EncoderConfig` (null only for reported systems outside the family). `parameters`
     counts the encoder with embeddings and without task heads; `flops` the matrix products of one forward pass at
@@ -61,7 +61,7 @@ class MetricScore(StrictModel):
 
     @field_validator("interval", mode="before")
     @classmethod
-    def _pair(cls, value: Any) -> Any:
+    def _pair(cls, value: object) -> object:
         return tuple(value) if isinstance(value, list) else value
 
     @model_validator(mode="after")
@@ -75,7 +75,7 @@ class TaskScore(StrictModel):
     """Scores of one task; `primary_metric` names the one that averages and plots use.
 
     `details` holds further numbers of the median seed; for SQuAD v2.0 those of its script, such as `best_f1_thresh`.
-    `predictions_sha256` has the digest of each seed's predictions: equal ones are the same predictions to the last bit.
+    `predictions_sha256` has the digest of each seed's predictions: equal digests mean equal bits.
     """
 
     task: str
@@ -96,7 +96,7 @@ class TaskScore(StrictModel):
 
 
 class Unscored(StrictModel):
-    """Predictions on a split whose labels are not public: kept, but there is nothing to score them with."""
+    """Predictions on a split whose labels are not public, which are kept without a score."""
 
     task: str
     split: str
@@ -106,33 +106,31 @@ class Unscored(StrictModel):
 
 
 class LatencyBlock(StrictModel):
-    """One latency: blocks are compared only where method, chip, runtime, threads, shape, dtype and protocol are equal.
-
-    `latency_s` is the median of all samples for `measured` and the estimate otherwise. `speedup` compares with the
-    frozen reference that was interleaved with the candidate (median of per-pair ratios); of another such measurement
-    the estimate is in `speedup_interval` with 95 %.
-    `runtime`, `threads` (null on an accelerator) and `protocol_version` are those of a measurement. `percentiles_s` are
-    upper bounds with 99 % confidence, null where the samples are too few. `joules` is the energy of a call, null where
-    the machine has no counter.
-    """
+    """One latency; comparable to others of equal method, chip, runtime, threads, shape, dtype and protocol."""
 
     method: Literal["measured", "compiled", "roofline", "reported"]
     chip: str
     batch_size: int = Field(ge=1)
     sequence_length: int = Field(ge=1)
     dtype: str
+    # Runtime, threads and protocol are those of a measurement; threads are null on an accelerator.
     runtime: str | None = None
     threads: int | None = Field(default=None, ge=1)
     protocol_version: int | None = Field(default=None, ge=1)
+    # The median of all samples for `measured`, and the estimate otherwise.
     latency_s: float = Field(gt=0, allow_inf_nan=False)
+    # Upper bounds with 99 % confidence; null where there are too few samples.
     percentiles_s: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)] | None] = Field(default_factory=dict)
     reference: str | None = None
     reference_percentiles_s: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)] | None] = Field(
         default_factory=dict
     )
+    # Over the frozen reference that was interleaved with the candidate: median of per-pair ratios.
     speedup: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    # The estimate of another such measurement is inside with 95 %.
     speedup_interval: tuple[Finite, Finite] | None = None
     noise_floor: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    # Energy of a call; null where the machine has no counter.
     joules: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     reference_joules: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     samples_ns: list[list[int]] = Field(default_factory=list, description="candidate, one list for each process")
@@ -141,14 +139,14 @@ class LatencyBlock(StrictModel):
 
     @field_validator("speedup_interval", mode="before")
     @classmethod
-    def _pair(cls, value: Any) -> Any:
+    def _pair(cls, value: object) -> object:
         return tuple(value) if isinstance(value, list) else value
 
 
 class Training(StrictModel):
-    """How the system was trained before fine-tuning; `tokens` counts tokens that are not padding.
+    """The training of the system before fine-tuning; `tokens` counts tokens that are not padding.
 
-    `task_recipe` names the task-specific distillation that took the place of fine-tuning; null where there was none.
+    `task_recipe` names the task-specific distillation that replaced fine-tuning; null where there was none.
     `parameters_sha256` is the digest of the parameters before fine-tuning (`benchmark.commands.digests`).
     """
 
@@ -164,7 +162,7 @@ class Training(StrictModel):
 
 
 class SearchTrial(StrictModel):
-    """One trial of a search, as far as the choice among its architectures depends on it.
+    """One trial of a search, with the fields on which the choice of architectures depends.
 
     `point` holds the searched fields; `accuracy` (percent) is that of the flash distillation and `latency_s` the known
     latency, null where the trial failed.
@@ -184,10 +182,10 @@ class SearchExcerpt(StrictModel):
 
 
 class Numerics(StrictModel):
-    """How the numbers of a record were computed (docs/reproducibility.md).
+    """The numerics of a record (docs/reproducibility.md).
 
     `portable`: on a CPU, with the same bits on every x86-64 machine with AVX2, sums being divided among
-    `reduction_threads`. `native`: with all that processor or accelerator have; `reduction_threads` is null.
+    `reduction_threads`. `native`: with all instructions of processor or accelerator; `reduction_threads` is null.
     """
 
     mode: Literal["portable", "native"]
@@ -201,16 +199,16 @@ class Numerics(StrictModel):
 
 
 class SkippedRows(StrictModel):
-    """Rows of a data file that could not be used and were left out, with places and reasons of the first few."""
+    """Unusable rows of a data file that were left out, with places and reasons of the first few."""
 
     count: int = Field(ge=1)
     reasons: list[str]
 
 
 class Provenance(StrictModel):
-    """What is needed to run it again, and what it ran on.
+    """The settings, code and data to run it again, and the machine that it ran on.
 
-    `data_warnings` says in which way the task files may not be the official ones: unknown content, other sizes. Names
+    `data_warnings` says how the task files may differ from the official ones: unknown content, other sizes. Names
     of files in it and in `skipped_rows` are the official ones.
     """
 
@@ -230,7 +228,7 @@ class Provenance(StrictModel):
 
     @property
     def embedded_data(self) -> bool:
-        """Whether the data were generated by this project, so that scores say nothing of real language."""
+        """True where the data were generated by this project, so that scores say nothing about real language."""
         return bool(_EMBEDDED_SOURCE.search(self.gin_text))
 
 
@@ -291,7 +289,7 @@ def read(path: Path) -> Record:
 def write(path: Path, record: Record) -> None:
     """Writes a record, after reading its own text back."""
     text = json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    # Thousands of samples get a line for each process, not for each sample. No string contains a line break.
+    # Thousands of samples get one line for each process instead of each sample. No string contains a line break.
     text = _INTEGERS.sub(lambda found: "[" + " ".join(found[1].split()) + "]", text)
     if parse(text, str(path)) != record:
         raise RecordError(f"{path}: the record does not survive writing and reading")
@@ -302,7 +300,7 @@ _CIRCUMSTANCES = ("timing", "command", "git_commit", "git_dirty", "device")
 
 
 def comparable(record: Record) -> dict[str, Any]:
-    """What of a record follows from its settings: equal on every machine, where numerics are portable.
+    """Returns the part of a record that its settings determine: equal on every machine with portable numerics.
 
     Left out are measured latencies, times, the command line, the commit and the machine.
     """

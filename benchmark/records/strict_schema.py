@@ -1,4 +1,4 @@
-"""JSON and schemas as the project reads them from strangers: finite numbers, every field once, none unknown."""
+"""Strict JSON and schemas for files from strangers: finite numbers, every field once, no unknown ones."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class StrictModel(BaseModel):
 Model = TypeVar("Model", bound=StrictModel)
 
 
-def validated(model: type[Model], value: Any, name: str, error: type[InputError]) -> Model:
+def validated(model: type[Model], value: object, name: str, error: type[InputError]) -> Model:
     """Validates a decoded JSON value.
 
     Args:
         model: its schema.
         value: the value.
         name: file name for the message.
-        error: raised where the value does not follow the schema; names file, field, value and what is accepted.
+        error: raised where the value does not follow the schema; names file, field, value and the accepted values.
     """
     try:
         return model.model_validate(value)
@@ -67,7 +67,7 @@ def strict_json(text: str) -> Any:
         The decoded value.
 
     Raises:
-        ValueError: the text is something else; the message is one line.
+        ValueError: the text is not such JSON; the message is one line.
     """
     try:
         return json.loads(text, parse_constant=_finite, parse_float=_finite, object_pairs_hook=_unique)

@@ -1,4 +1,4 @@
-"""Records of older versions as those of the next; each takes and gives the JSON value of a whole record."""
+"""Upgrades of older records to the next version; each takes and returns the JSON value of a whole record."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from typing import Any
 
 
 def from_version_1(value: dict[str, Any]) -> dict[str, Any]:
-    """A record of version 1 as one of version 2, in which measured latency names its runtime and protocol.
+    """Upgrades a record to version 2, in which measured latency names its runtime and protocol.
 
-    Version 1 had the runtime among the details and the protocol, always the second one, nowhere.
+    Version 1 had the runtime among the details, and lacked the protocol, which was always the second one.
     """
     blocks = value.get("latency")
     upgraded = [_measured_from_version_1(block) for block in blocks] if isinstance(blocks, list) else blocks
     return value | {"schema_version": 2, "latency": upgraded}
 
 
-def _measured_from_version_1(block: Any) -> Any:
-    # What is not a block at all, pydantic refuses afterwards.
+def _measured_from_version_1(block: object) -> object:
+    # pydantic refuses anything that is no block afterwards.
     if not isinstance(block, dict) or block.get("method") != "measured":
         return block
     details = block.get("details", {})
@@ -27,7 +27,7 @@ def _measured_from_version_1(block: Any) -> Any:
 
 
 def from_version_2(value: dict[str, Any]) -> dict[str, Any]:
-    """A record of version 2 as one of version 3, which says how its numbers were computed: before, always natively."""
+    """Upgrades a record to version 3, which names its numerics; before, they were always native."""
     provenance = value.get("provenance")
     if isinstance(provenance, dict):
         provenance = {"numerics": {"mode": "native", "reduction_threads": None}} | provenance

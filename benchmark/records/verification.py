@@ -1,6 +1,6 @@
-"""The verification record: who compared which record with what, on which machine, and how each field came out.
+"""The verification of a record: the comparison of each field with another run, and the machine of that run.
 
-A verification is evidence beside a record; it changes nothing in it. One JSON file, read as strictly as records are.
+A verification is additional evidence; it does not change the record. One JSON file, read as strictly as records are.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ SUFFIX = ".verification.json"
 
 
 class Compared(StrictModel):
-    """One field of a record: the recorded value, the one found now, and what that means.
+    """One field of a record: the recorded value, the value found now, and the outcome.
 
-    `note` says with which tolerance it was compared and why, or why it was not.
+    `note` gives the tolerance and its reason, or the reason why the field was not compared.
     """
 
     field: str
@@ -40,10 +40,10 @@ class Compared(StrictModel):
 
 
 class Verification(StrictModel):
-    """A comparison of one record with a run of its own settings.
+    """A comparison of one record with a new run of its settings.
 
-    `record_sha256` is that of the record's file. `searched` says whether the search was run again, or its outcome taken
-    from the record. `versions`, `device`, `numerics` and the commit are those of the verifying run.
+    `record_sha256` is that of the record's file. `searched` is true where the search was run again, and false where its
+    outcome was taken from the record. `versions`, `device`, `numerics` and the commit are those of the verifying run.
     """
 
     schema_version: Literal[1] = 1
@@ -63,13 +63,13 @@ class Verification(StrictModel):
 
 
 def overall(fields: Iterable[Compared]) -> Literal["equal", "within tolerance", "different"]:
-    """The outcome of a whole comparison: that of its worst field."""
+    """Returns the outcome of a whole comparison: that of its worst field."""
     outcomes = {field.outcome for field in fields}
     return "different" if DIFFERENT in outcomes else "within tolerance" if WITHIN in outcomes else "equal"
 
 
 def verdict(fields: Iterable[Compared]) -> str:
-    """The outcome in words: that of everything but latency, and that of latency, which is never exact."""
+    """Describes the outcome: that of everything but latency, and that of latency, which is never exact."""
     fields = list(fields)
     latency = [f for f in fields if f.field.startswith("latency.measured") and f.outcome != NOT_COMPARED]
     rest = overall(f for f in fields if not f.field.startswith("latency.measured"))
@@ -77,13 +77,13 @@ def verdict(fields: Iterable[Compared]) -> str:
 
 
 def record_files(folder: Path) -> list[Path]:
-    """The record files of a folder, in name order; neither verifications nor hidden files, which are being written."""
+    """Lists the record files of a folder in name order, without verifications and unfinished (hidden) files."""
     files = (path for path in folder.glob("*.json") if not path.name.startswith("."))
     return sorted(path for path in files if not path.name.endswith(SUFFIX))
 
 
-def path_beside(record: Path) -> Path:
-    """Where the verification of a record file is written: beside it."""
+def verification_path(record: Path) -> Path:
+    """Returns the path of the verification of a record file, in the same folder."""
     return record.with_name(record.name.removesuffix(".json") + SUFFIX)
 
 
@@ -94,39 +94,39 @@ def write(path: Path, verification: Verification) -> None:
 
 
 def table(fields: Iterable[Compared]) -> list[str]:
-    """A comparison as lines of text: what differs first, then the rest in the record's order; equal circumstances once.
+    """Formats a comparison as lines of text: differing fields first, the rest in the record's order.
 
     Fields of equal outcome below the same part of a record, such as the architecture, share one line.
     """
     fields = list(fields)
     order = {DIFFERENT: 0, WITHIN: 1, EQUAL: 2, NOT_COMPARED: 3}
     lines = []
-    for field in sorted(_summed(fields), key=lambda f: order[f.outcome]):
+    for field in sorted(_merge_equal(fields), key=lambda f: order[f.outcome]):
         values = ""
         if field.outcome == DIFFERENT or field.outcome == WITHIN:
-            values = f"  recorded {_words(field.recorded)}, found {_words(field.found)}"
+            values = f"  recorded {_printable(field.recorded)}, found {_printable(field.found)}"
         elif field.outcome == EQUAL and field.recorded is not None:
-            values = f"  {_words(field.recorded)}"
-        note = f"  ({_words(field.note, 160)})" if field.note else ""
-        lines.append(f"{field.outcome:<17} {_words(field.field, 120)}{values}{note}")
+            values = f"  {_printable(field.recorded)}"
+        note = f"  ({_printable(field.note, 160)})" if field.note else ""
+        lines.append(f"{field.outcome:<17} {_printable(field.field, 120)}{values}{note}")
     counts = Counter(field.outcome for field in fields)
     lines.append(", ".join(f"{counts[name]} {name}" for name in order if counts[name]))
     return lines
 
 
-def _words(value: Shown, limit: int = 70) -> str:
+def _printable(value: Shown, limit: int = 70) -> str:
     text = value if isinstance(value, str) else repr(value)
     text = " ".join(c if c.isprintable() else repr(c)[1:-1] for c in text.split(" "))
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-_SUMMED = ("system.encoder.", "provenance.data_digests.", "provenance.versions.", "search.trials.")
+_MERGED = ("system.encoder.", "provenance.data_digests.", "provenance.versions.", "search.trials.")
 
 
-def _summed(fields: list[Compared]) -> list[Compared]:
-    """The fields, with one for all equal ones of each part that has many."""
-    kept = [f for f in fields if f.outcome != EQUAL or not f.field.startswith(_SUMMED)]
-    for part in _SUMMED:
+def _merge_equal(fields: list[Compared]) -> list[Compared]:
+    """Merges the equal fields of each part that has many into one."""
+    kept = [f for f in fields if f.outcome != EQUAL or not f.field.startswith(_MERGED)]
+    for part in _MERGED:
         count = sum(f.outcome == EQUAL and f.field.startswith(part) for f in fields)
         if count:
             kept.append(Compared(field=part.rstrip("."), outcome="equal", note=f"{count} fields"))

@@ -1,6 +1,6 @@
-"""The algorithms behind one interface: from what was found out to the points that are tried next.
+"""Search algorithms behind one interface, which turns observations into the points to try next.
 
-A suggestion is a pure function of its arguments. A search that was killed therefore goes on exactly as it would have,
+A suggestion is a pure function of its arguments. A search that was killed therefore continues exactly as it would have,
 and no state of an algorithm needs saving.
 """
 
@@ -68,7 +68,7 @@ ALGORITHMS: dict[str, Algorithm] = {
     "random": _random,
     "exhaustive": _exhaustive,
 }
-# These learn from the first points, so a search begins with a design; the others begin at once.
+# These learn from the first points, so a search begins with a design; the others need none.
 MODEL_BASED = ("ax", "nsga2")
 
 
@@ -81,20 +81,20 @@ def suggest(
     seed: int,
     initial: int = 0,
 ) -> Suggested:
-    """The next points, each of which may be tried and never was.
+    """Proposes the next points, each feasible and never tried before.
 
     Args:
         algorithm: one of `ALGORITHMS`.
-        problem: what is searched.
+        problem: the problem.
         observations: all that ended, failed ones among them, in the order in which they began.
-        running: points that were proposed and have not ended.
+        running: points that were proposed and are still evaluated.
         count: points wanted.
         seed: seed of the search; equal arguments give equal points.
         initial: points of the design that come first for an algorithm that learns.
 
     Returns:
         Up to `count` pairs of a point and who proposed it: `design`, the algorithm, or `sobol` where the algorithm has
-        nothing to learn from or gives too few. The list is empty when every point was tried.
+        nothing to learn from or proposes too few. The list is empty when every point was tried.
 
     Raises:
         StageError: the algorithm cannot be used for this problem, or its package is missing.
@@ -109,7 +109,7 @@ def suggest(
     learnable = algorithm not in MODEL_BASED or any(not o.failed for o in observations)
     if count and learnable and not chosen:
         proposed = ALGORITHMS[algorithm](problem, observations, running, count, seed)
-        allowed = problem.useful(proposed).without(problem, tried).points
+        allowed = problem.feasible(proposed).without(problem, tried).points
         chosen += [(point, algorithm) for point in allowed[:count]]
     if count and not chosen:
         chosen = [(point, "sobol") for point in _sobol(problem, observations, running, count, seed)]

@@ -1,11 +1,11 @@
-"""What the trials of a finished search say: how sure the front is, which fields matter, how well the models predict."""
+"""Analyses of a finished search: certainty of the front, importance of the fields, accuracy of the models."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -19,21 +19,22 @@ if TYPE_CHECKING:
 
 DRAWS = 20_000
 _BLOCK = 1_000
-# Fewer completed trials say nothing of fields or models.
+# Fewer completed trials say nothing about fields or models.
 FEWEST = 5
-# What the page names the models by: Ax's default one, and that of `expected_gain`.
+# Names of the models on the page: Ax's default one, and that of `expected_gain`.
 AX, EXPECTED_GAIN = "ax", "expected_gain"
 
 _Predicted = Mapping[tuple[Value, ...], tuple[float, float]]
+_Result = TypeVar("_Result")
 
 
 def front_under_noise(
     outcomes: Sequence[tuple[float, float, float]], accuracy_threshold: float, latency_threshold_s: float, seed: int
 ) -> tuple[list[float], tuple[float, float]]:
-    """How the front and its hypervolume vary with the noise of the accuracies, by Monte Carlo.
+    """Estimates by Monte Carlo how front and hypervolume vary with the noise of the accuracies.
 
-    Each draw gives every trial a normal accuracy around the observed one, independent of the others, and cut to 0 to
-    100 percent. Latency is exact.
+    Each draw gives every trial a normal accuracy around the observed one, independent of the others and clipped to 0
+    to 100 percent. Latency is exact.
 
     Args:
         outcomes: accuracy in percent, its standard error, and latency in seconds, for each trial; at least one.
@@ -43,16 +44,17 @@ def front_under_noise(
 
     Returns:
         For each trial the share of draws in which no other one dominates it, and the 2.5 % and 97.5 % quantiles of the
-        normalised hypervolume. The interval leans upwards: the largest of several noisy accuracies is larger than the
-        accuracy of the largest.
+        normalised hypervolume. The interval is biased upwards: the largest of several noisy accuracies is larger than
+        the accuracy of the largest.
     """
     accuracy, error, latency = np.array(outcomes, float).T
     order = np.argsort(latency, kind="stable")
     accuracy, error, latency = accuracy[order], error[order], latency[order]
+    # `first` and `last` bound the run of trials of equal latency, `[trials]`.
     # Among equally fast trials only a better accuracy dominates; among slower ones an equal one is dominated too.
     first = np.searchsorted(latency, latency, side="left")
     last = np.searchsorted(latency, latency, side="right") - 1
-    share = [_share(value, accuracy_threshold, latency_threshold_s) for value in latency]
+    share = [_volume_per_percent(value, accuracy_threshold, latency_threshold_s) for value in latency]
     generator = np.random.default_rng(seed)
     members, volumes = np.zeros(len(order)), []
     for _ in range(DRAWS // _BLOCK):
@@ -60,7 +62,7 @@ def front_under_noise(
         best = np.maximum.accumulate(drawn, axis=1)
         faster = np.concatenate([np.full((_BLOCK, 1), -np.inf), best], axis=1)[:, first]
         members += ((drawn > faster) & (drawn >= best[:, last])).sum(0)
-        # Each trial adds its speed times its lead over all faster ones.
+        # Each trial adds its speed times its lead over all faster ones; `drawn` and `best` are [draws, trials].
         heights = np.diff(np.maximum(best - accuracy_threshold, 0.0), axis=1, prepend=0.0)
         volumes.append(heights @ np.array(share))
     low, high = np.quantile(np.concatenate(volumes), [0.025, 0.975])
@@ -69,7 +71,7 @@ def front_under_noise(
     return probability.tolist(), (float(low), float(high))
 
 
-def _share(latency_s: float, accuracy_threshold: float, latency_threshold_s: float) -> float:
+def _volume_per_percent(latency_s: float, accuracy_threshold: float, latency_threshold_s: float) -> float:
     """Hypervolume for each percent of accuracy above the threshold at a latency."""
     if accuracy_threshold >= 100.0:
         return 0.0
@@ -79,13 +81,13 @@ def _share(latency_s: float, accuracy_threshold: float, latency_threshold_s: flo
 
 
 def analyse(config: SearchConfig, problem: Problem, trials: Sequence[Trial], seed: int) -> dict[str, Any]:
-    """All analyses of a finished search as plain values, in the form of `benchmark.records.history.Analysis`.
+    """Runs all analyses of a finished search; plain values in the form of `benchmark.records.history.Analysis`.
 
-    What cannot be had is None or left out, and `notes` says why in one line each; nothing is raised for it.
+    An analysis that is not possible is None or left out, and `notes` says why in one line each; nothing is raised.
 
     Args:
         config: thresholds and algorithm.
-        problem: the search as a problem; of its latencies those of the trials' points are used.
+        problem: the search as a problem; only the latencies of the trials' points are used.
         trials: the trials; those that are running do not count.
         seed: seed of the search.
     """
@@ -106,12 +108,12 @@ def analyse(config: SearchConfig, problem: Problem, trials: Sequence[Trial], see
     else:
         left_to_ax = False
         if config.algorithm == "ax":
-            found, note = _attempt(lambda: _ours(problem, observations), "our model")
-            left_to_ax = found is None and not note
-            if found is not None:
-                predictions.append(_predictions(EXPECTED_GAIN, True, problem, completed, found))
+            predicted, note = _attempt(lambda: _predict_with_expected_gain(problem, observations), "our model")
+            left_to_ax = predicted is None and not note
+            if predicted is not None:
+                predictions.append(_predictions(EXPECTED_GAIN, True, problem, completed, predicted))
             notes += note
-        found, note = _attempt(lambda: _ax(problem, observations, seed), "Ax's model")
+        found, note = _attempt(lambda: _analyse_with_ax(problem, observations, seed), "Ax's model")
         if found is not None:
             importance = found[0]
             if importance is None:
@@ -128,15 +130,15 @@ def analyse(config: SearchConfig, problem: Problem, trials: Sequence[Trial], see
     }
 
 
-def _ours(problem: Problem, observations: Sequence[Observation]) -> _Predicted | None:
-    """The predictions of the model of `expected_gain`, or None for a problem that is left to Ax."""
-    # Light hosts have not all of its packages.
+def _predict_with_expected_gain(problem: Problem, observations: Sequence[Observation]) -> _Predicted | None:
+    """Predicts with the model of `expected_gain`; None for a problem that is left to Ax."""
+    # Light hosts lack some of its packages.
     from benchmark.search import expected_gain
 
     return _finite(expected_gain.leave_one_out(problem, observations)) if expected_gain.applies(problem) else None
 
 
-def _ax(
+def _analyse_with_ax(
     problem: Problem, observations: Sequence[Observation], seed: int
 ) -> tuple[list[dict[str, Any]] | None, _Predicted]:
     from benchmark.search import ax_analysis
@@ -151,10 +153,10 @@ def _finite(predicted: _Predicted) -> _Predicted:
     return predicted
 
 
-def _attempt(work: Callable[[], Any], name: str) -> tuple[Any, list[str]]:
-    """The result of a model's analysis, or None and a line that says why there is none.
+def _attempt(work: Callable[[], _Result], name: str) -> tuple[_Result | None, list[str]]:
+    """Runs a model's analysis; returns its result, or None and a line that says why there is none.
 
-    A search that ended well must not fail because a model cannot be fitted, whatever its packages raise then.
+    A search that ended well must not fail because a model cannot be fitted, whatever error its packages raise.
     """
     try:
         return work(), []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from benchmark.hardware.estimates import KnownLatency, LatencyFailure
 from benchmark.models.formulas import num_parameters
 from benchmark.search.problem import Field, Objective, Point, Problem
-from benchmark.search.space import searched_fields, valid
+from benchmark.search.space import decode_if_valid, searched_fields
 
 if TYPE_CHECKING:
     from benchmark.config import EncoderConfig, SearchConfig
@@ -22,41 +22,41 @@ Key = tuple[int, ...]
 
 
 class Architectures:
-    """The points of a search, each looked at once, and their latencies.
+    """The points of a search, each decoded once, and their latencies.
 
     Attributes:
-        quick_is_exact: whether there is nothing better than the quick latencies.
+        quick_is_exact: True where no method is better than the quick one.
     """
 
     def __init__(self, config: SearchConfig, latency: KnownLatency) -> None:
         self.quick_is_exact = latency.method == "roofline"
         self._config, self._latency = config, latency
         self._names = searched_fields(config.space)
-        self._seen: dict[Key, tuple[EncoderConfig, float] | None] = {}
+        self._inspected: dict[Key, tuple[EncoderConfig, float] | None] = {}
 
     def key(self, point: Point) -> Key:
-        """The point's values in the order of the fields."""
+        """Returns the point's values in the order of the fields."""
         return tuple(int(point[name]) for name in self._names)
 
-    def _look(self, point: Point) -> tuple[EncoderConfig, float] | None:
-        """Architecture and quick latency of a point; None for one that is not valid or has too many parameters."""
+    def _inspect(self, point: Point) -> tuple[EncoderConfig, float] | None:
+        """Returns architecture and quick latency of a point; None if it is invalid or has too many parameters."""
         key = self.key(point)
-        if key not in self._seen:
-            encoder = valid(self._config.space, dict(zip(self._names, key, strict=True)))
+        if key not in self._inspected:
+            encoder = decode_if_valid(self._config.space, dict(zip(self._names, key, strict=True)))
             limit = self._config.max_parameters
             if encoder is None or (limit and num_parameters(encoder) > limit):
-                self._seen[key] = None
+                self._inspected[key] = None
             else:
-                self._seen[key] = (encoder, self._latency.quick(encoder).latency_s)
-        return self._seen[key]
+                self._inspected[key] = (encoder, self._latency.quick(encoder).latency_s)
+        return self._inspected[key]
 
     def exact(self, points: Sequence[Point]) -> dict[Key, float]:
-        """Exact latencies in seconds by key.
+        """Returns exact latencies in seconds by key.
 
-        One that cannot be had is given as the quick one: the trial then fails with the reason and is not proposed
+        A point without an exact latency gets its quick one: its trial then fails with the reason and is not proposed
         again.
         """
-        seen = [(self.key(p), found) for p in points if (found := self._look(p)) is not None]
+        seen = [(self.key(p), found) for p in points if (found := self._inspect(p)) is not None]
         estimates = self._latency.exact([encoder for _, (encoder, _) in seen])
         return {
             key: quick if isinstance(estimate, LatencyFailure) else estimate.latency_s
@@ -64,23 +64,23 @@ class Architectures:
         }
 
     def problem(self, exact: Mapping[Key, float], only_exact: bool = False) -> Problem:
-        """The problem with the best latencies known so far.
+        """Builds the problem with the best latencies known so far.
 
         Args:
             exact: exact latencies in seconds. Quick ones of other points are scaled by the median ratio of exact to
-                quick, so that the two can stand side by side.
-            only_exact: whether points of which only the quick latency is known are left out.
+                quick, so that both can be compared.
+            only_exact: leaves out points of which only the quick latency is known.
         """
         config = self._config
         ratios = [
             seconds / found[1]
             for key, seconds in exact.items()
-            if (found := self._look(dict(zip(self._names, key, strict=True)))) is not None
+            if (found := self._inspect(dict(zip(self._names, key, strict=True)))) is not None
         ]
         scale = statistics.median(ratios) if ratios and not self.quick_is_exact else 1.0
 
         def describe(point: Point) -> Mapping[str, float] | None:
-            found = self._look(point)
+            found = self._inspect(point)
             if found is None:
                 return None
             known = exact.get(self.key(point))

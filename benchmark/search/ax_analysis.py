@@ -1,6 +1,6 @@
-"""What Ax says of a search that ended: how much each field matters, and how well its model predicts.
+"""Ax's analyses of a finished search: importance of each field, and cross-validation of its model.
 
-The model is Ax's default one for the learnt objective; a search may have been led by another one.
+The model is Ax's default one for the learnt objective; the search may have used another one.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 # Random points for the Sobol indices, which are then good to a few hundredths in a few seconds.
 _DRAWN = 8192
-# A field of a smaller total index has no direction worth a name.
+# A field of a smaller total index has no noticeable effect.
 _NOTICEABLE = 0.005
 
 
 @dataclass(frozen=True)
-class Importance:
+class SobolIndices:
     """Sobol indices of one field: shares of the variance of the model's mean over the box of all fields.
 
     The box is that of Ax: each field varies evenly between its lowest and highest value, on the scale that Ax models it
@@ -32,8 +32,8 @@ class Importance:
     Attributes:
         field: name of the field.
         first_order: share that the field explains alone.
-        total_order: share that it explains alone and together with others.
-        effect: whether the objective `rises` or `falls` with the field on average; `none` where the field does nothing.
+        total_order: share that it explains alone and in interactions.
+        effect: `rises` or `falls`, as the objective does with the field on average; `none` where it has no effect.
     """
 
     field: str
@@ -44,12 +44,12 @@ class Importance:
 
 def analyses(
     problem: Problem, observations: Sequence[Observation], seed: int
-) -> tuple[list[Importance] | None, dict[tuple[Value, ...], tuple[float, float]]]:
-    """Ax's sensitivity analysis and cross-validation of the learnt objective; seconds.
+) -> tuple[list[SobolIndices] | None, dict[tuple[Value, ...], tuple[float, float]]]:
+    """Runs Ax's sensitivity analysis and cross-validation of the learnt objective, which takes seconds.
 
     Args:
-        problem: what was searched; one of its objectives is learnt, and its fields are ordered.
-        observations: what was found out; failed ones tell nothing.
+        problem: the problem; one of its objectives is learnt, and its fields are ordered.
+        observations: the evaluated points; failed ones are ignored.
         seed: seeds torch, which draws the points of the Sobol indices.
 
     Returns:
@@ -59,7 +59,7 @@ def analyses(
 
     Raises:
         ImportError: Ax is not installed.
-        Exception: whatever Ax raises where it cannot fit its model.
+        Exception: any error of Ax when it cannot fit its model.
     """
     ax_search.preload()
     import torch
@@ -99,7 +99,7 @@ def analyses(
         return None, predicted
     # An index of nearly nothing may come out below zero.
     indices = {
-        name: Importance(name, max(0.0, alone), max(0.0, all_in), _effect(all_in, slope))
+        name: SobolIndices(name, max(0.0, alone), max(0.0, all_in), _effect(all_in, slope))
         for name, alone, all_in, slope in zip(digest.feature_names, first, total, slopes, strict=True)
     }
     return [indices[f.name] for f in problem.fields], predicted

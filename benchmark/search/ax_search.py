@@ -1,7 +1,7 @@
-"""Suggestions by Ax: Bayesian multi-objective optimisation.
+"""Suggestions by Ax: Bayesian multi-objective optimization.
 
 The experiment, its trials and their data are Ax's. Where one objective is known exactly and the other is learnt,
-candidates come from `expected_gain` through a generation node of our own, which reads the data that Ax holds; all other
+candidates come from `expected_gain` through our own generation node, which reads the data that Ax holds; all other
 problems are left to Ax's modular BoTorch generator (log noisy expected hypervolume improvement) on one thread. A
 suggestion is a pure function of its arguments: each call builds a fresh experiment.
 """
@@ -17,12 +17,13 @@ from typing import Any
 from benchmark.search import expected_gain
 from benchmark.search.problem import Field, Objective, Observation, Point, Problem
 
-_SPARE = 2  # asked for beyond what is needed, so that a repeated or invalid suggestion need not end in a filler point
+# Points beyond those wanted, so that a repeated or invalid suggestion need not become a Sobol point.
+_SPARE = 2
 
 
 def preload() -> None:
-    """Imports Ax and its optimiser, which takes seconds; a search does it beside its first trials."""
-    # Ax sets up its own loggers while it is imported, and the first one speaks at once.
+    """Imports Ax and its optimizer, which takes seconds; a search does it while its first trials run."""
+    # Ax sets up its own loggers while it is imported, and the first one logs at once.
     logging.disable(logging.INFO)
     try:
         import ax.api.client
@@ -45,15 +46,15 @@ def suggest(
     """Asks Ax for the next points, best first.
 
     Args:
-        problem: what is searched.
-        observations: what was found out; at least one that did not fail.
-        running: points whose outcome is not known yet.
+        problem: the problem.
+        observations: the evaluated points; at least one that did not fail.
+        running: points that are still evaluated.
         count: points wanted.
         seed: seed of the search; Ax and torch are seeded with it and the number of points so far.
 
     Returns:
         Points, from Ax's own generator a few more than `count` where fields have listed values; the caller takes the
-        first that may be tried and never were.
+        first feasible ones that were never tried.
     """
     preload()
     import torch
@@ -75,9 +76,9 @@ def suggest(
 
 
 def experiment(problem: Problem, observations: Sequence[Observation], running: Sequence[Point], seed: int = 0) -> Any:
-    """An Ax client that holds the whole search: parameters, objectives with thresholds, trials and their data.
+    """Builds an Ax client that holds the whole search: parameters, objectives with thresholds, trials and their data.
 
-    Known objectives are data of standard error 0. Objectives whose ratios count are kept as their logarithms.
+    Known objectives are data of standard error 0. Objectives of which ratios count are stored as logarithms.
     """
     import pandas as pd
     from ax.api.client import Client
@@ -134,12 +135,12 @@ def _value(objective: Objective, value: float) -> float:
 
 
 def _data(objective: Objective, value: float, stderr: float) -> tuple[float, float]:
-    """Mean and standard error as the experiment keeps them."""
+    """Returns mean and standard error as the experiment stores them."""
     return _value(objective, value), stderr / value if objective.log else stderr
 
 
 def trial_data(problem: Problem, result: Mapping[str, float]) -> dict[str, tuple[float, float]]:
-    """Mean and standard error of each of the experiment's metrics; `result` has the objectives of a completed trial."""
+    """Returns mean and standard error of each metric; `result` has the objectives of a completed trial."""
     return {_metric(o): _data(o, result[o.name], result.get(f"{o.name}_stderr", 0.0)) for o in problem.objectives}
 
 
@@ -158,7 +159,7 @@ def _parameter(field: Field) -> Any:
 
 
 def _point(problem: Problem, parameters: Any) -> dict[str, Any]:
-    """Ax's parameters with the types of the problem's values."""
+    """Converts Ax's parameters to the types of the problem's values."""
     return {
         f.name: float(parameters[f.name]) if f.bounds is not None else type(f.values[0])(parameters[f.name])
         for f in problem.fields
@@ -166,7 +167,7 @@ def _point(problem: Problem, parameters: Any) -> dict[str, Any]:
 
 
 def _known_objective_strategy(problem: Problem, seed: int) -> Any:
-    """A strategy of one node, which asks `expected_gain` with the data of the experiment."""
+    """Builds a strategy of one node, which calls `expected_gain` with the data of the experiment."""
     from ax.core.trial_status import TrialStatus
     from ax.generation_strategy.external_generation_node import ExternalGenerationNode
     from ax.generation_strategy.generation_strategy import GenerationStrategy

@@ -1,8 +1,8 @@
-"""The search as an Ax experiment in a database, beside the journal.
+"""The search as an Ax experiment in a database, in addition to the journal.
 
-The journal is what a search goes on from. The database is for Ax's own tools and for those who look at several searches
+A search resumes from the journal. The database is for Ax's own tools and for those who look at several searches
 together: an SQLite file in the run's folder, or any database that SQLAlchemy has a driver for. After a kill it may lack
-what the journal has already, never the other way round, and the next update catches up.
+entries that the journal has, never the other way round; the next update adds them.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class AxStorage:
     """One experiment in a database; its trials have the journal's numbers."""
 
     def __init__(self, url: str, name: str, problem: Problem, seed: int) -> None:
-        """Opens the experiment, or begins it.
+        """Opens the experiment, or creates it.
 
         Args:
-            url: of the database, as SQLAlchemy reads it.
-            name: of the experiment; it is that of the same search.
-            problem: what is searched.
-            seed: of the search; kept as the experiment's description, since Ax keeps none.
+            url: address of the database, as SQLAlchemy reads it.
+            name: name of the experiment; a search finds its own by it.
+            problem: the problem.
+            seed: seed of the search; stored as the experiment's description, since Ax stores none.
 
         Raises:
             StageError: the database cannot be used; one line.
@@ -41,12 +41,12 @@ class AxStorage:
         ax_search.preload()
         self._problem = problem
         try:
-            self._client: Any = _opened(url, name, problem, seed)
-        except _refusals() as error:
-            raise StageError(f"SearchConfig.storage_url = {_shown(url)!r}: {_line(error)}") from None
+            self._client: Any = _open_client(url, name, problem, seed)
+        except _database_errors() as error:
+            raise StageError(f"SearchConfig.storage_url = {_without_password(url)!r}: {_first_line(error)}") from None
 
     def update(self, trials: Sequence[Trial]) -> None:
-        """Writes what the journal says and the database lacks.
+        """Writes the changes that the journal has and the database lacks.
 
         Raises:
             StageError: the database cannot be written.
@@ -56,9 +56,9 @@ class AxStorage:
                 warnings.simplefilter("ignore")
                 for trial in trials:
                     self._update(trial)
-        except _refusals() as error:
+        except _database_errors() as error:
             raise StageError(
-                f"SearchConfig.storage_url: trial {trial.number} cannot be stored: {_line(error)}"
+                f"SearchConfig.storage_url: trial {trial.number} cannot be stored: {_first_line(error)}"
             ) from None
 
     def _update(self, trial: Trial) -> None:
@@ -75,18 +75,18 @@ class AxStorage:
             data = ax_search.trial_data(self._problem, trial.result)
             self._client.complete_trial(trial.number, raw_data=data)
         else:
-            # Data of a stopped trial are of fewer steps and would stand beside those of the others.
+            # Data of a stopped trial come from fewer steps and must not mix with those of the others.
             self._client.mark_trial_abandoned(trial.number)
 
 
-def _opened(url: str, name: str, problem: Problem, seed: int) -> Any:
+def _open_client(url: str, name: str, problem: Problem, seed: int) -> Any:
     from ax.api.client import Client
     from ax.api.configs import StorageConfig
     from ax.exceptions.core import ExperimentNotFoundError
     from ax.storage.sqa_store.db import create_all_tables, get_engine, init_engine_and_session_factory
 
     logging.getLogger("ax").setLevel(logging.ERROR)
-    _let_postgresql_have_texts()
+    _register_postgresql_texts()
     init_engine_and_session_factory(url=url, force_init=True)
     create_all_tables(get_engine())
     storage = StorageConfig(url=url)
@@ -98,7 +98,7 @@ def _opened(url: str, name: str, problem: Problem, seed: int) -> Any:
         return client
 
 
-def _let_postgresql_have_texts() -> None:
+def _register_postgresql_texts() -> None:
     """Ax limits its texts to 4 GiB, and SQLAlchemy passes that on to PostgreSQL, which accepts no such limit."""
     from sqlalchemy.ext.compiler import compiles
     from sqlalchemy.types import String, Text
@@ -110,19 +110,19 @@ def _let_postgresql_have_texts() -> None:
         return f"VARCHAR({type_.length})" if limited else "TEXT"
 
 
-def _refusals() -> tuple[type[Exception], ...]:
-    """What a database that does not work, or whose driver is missing, raises."""
+def _database_errors() -> tuple[type[Exception], ...]:
+    """Returns the errors that a broken database or a missing driver raises."""
     from sqlalchemy.exc import SQLAlchemyError
 
     return SQLAlchemyError, ImportError
 
 
-def _line(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [repr(error)])[0][:300]
 
 
-def _shown(url: str) -> str:
-    """The address without a password."""
+def _without_password(url: str) -> str:
+    """Returns the address without its password."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 

@@ -1,7 +1,7 @@
-"""Where trials are evaluated: in threads of this process, or as tasks of a Ray cluster.
+"""Executors of trials: threads of this process, or tasks of a Ray cluster.
 
-An executor takes jobs, which JSON can hold, and hands their outcomes back in the order in which they end. What a job
-gives depends on the job alone, so no result depends on the executor.
+An executor takes jobs, which JSON can hold, and returns their outcomes in the order in which they end. The outcome of a
+job depends on the job alone, so no result depends on the executor.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ Work = Callable[[Job], dict[str, float]]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended.
+    """The end of a trial.
 
     Attributes:
-        number: the trial's.
+        number: number of the trial.
         status: `completed` or `failed`.
         result: numbers of a completed trial; of a failed one `error` (one line) and `reason`: `error`, `not_finite`,
             `out_of_memory` or `worker_lost`. Both hold `seconds`.
@@ -42,7 +42,7 @@ class Outcome:
 
 
 def attempt(work: Work, number: int, job: Job) -> Outcome:
-    """Does a job in the calling thread; what goes wrong in it is its outcome."""
+    """Runs a job in the calling thread; its failure is an outcome, not an error."""
     started = time.perf_counter()
     try:
         result: dict[str, Any] = dict(work(job))
@@ -51,16 +51,16 @@ def attempt(work: Work, number: int, job: Job) -> Outcome:
         if unusable:
             result = {"error": f"{unusable[0]} is not a finite number", "reason": "not_finite"}
     except MemoryError as error:
-        status, result = "failed", {"error": _line(error), "reason": "out_of_memory"}
+        status, result = "failed", {"error": _first_line(error), "reason": "out_of_memory"}
     except RuntimeError as error:
         # XLA says so in the text of a RuntimeError.
         reason = "out_of_memory" if "RESOURCE_EXHAUSTED" in str(error) else "error"
-        status, result = "failed", {"error": _line(error), "reason": reason}
+        status, result = "failed", {"error": _first_line(error), "reason": reason}
     return Outcome(number, status, result | {"seconds": time.perf_counter() - started})
 
 
-def _line(error: BaseException) -> str:
-    """The first line of an error's text."""
+def _first_line(error: BaseException) -> str:
+    """Returns the first line of an error's text."""
     return (str(error).splitlines() or [repr(error)])[0][:500]
 
 
@@ -74,17 +74,17 @@ class Executor(Protocol):
         """Waits for the next trial to end."""
 
     def close(self) -> None:
-        """Gives up what has not ended."""
+        """Cancels the trials that are still pending."""
 
 
 class LocalExecutor:
     """Evaluates in threads of this process."""
 
     def __init__(self, work: Work, workers: int) -> None:
-        """Starts with nothing to do.
+        """Starts without trials.
 
         Args:
-            work: evaluates a job; must stand several calls at once where `workers` says so.
+            work: evaluates a job; must be safe to call from `workers` threads at once.
             workers: trials at a time.
         """
         self._work = work
@@ -99,7 +99,7 @@ class LocalExecutor:
         """Waits for the next trial to end; of several that ended the one with the lowest number comes first.
 
         Raises:
-            Exception: what `work` raised and `attempt` takes for no outcome of a trial.
+            Exception: any error of `work` that `attempt` does not count as a failed trial.
         """
         ended, _ = wait(self._running, return_when=FIRST_COMPLETED)
         first = min(ended, key=self._running.__getitem__)
@@ -107,7 +107,7 @@ class LocalExecutor:
         return first.result()
 
     def close(self) -> None:
-        """Drops the trials that have not begun; those that run go on until they end."""
+        """Drops the trials that wait; those that run continue until they end."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -119,7 +119,7 @@ class RayExecutor:
 
         Args:
             work: evaluates a job; it is sent to the workers, so it must be picklable.
-            config: address, and what a trial takes.
+            config: address, and resources of a trial.
 
         Raises:
             StageError: Ray is not installed, or the cluster does not answer.
@@ -133,7 +133,7 @@ class RayExecutor:
         self._ray = ray
         self._started = not ray.is_initialized()
         if self._started:
-            # Workers import this package from where it lies; those of a cluster that runs already were told by it.
+            # Workers import this package from its folder; a cluster that runs already has set its own path.
             os.environ["PYTHONPATH"] = child_environment(os.environ)["PYTHONPATH"]
             try:
                 ray.init(
@@ -141,9 +141,9 @@ class RayExecutor:
                 )
             except (ConnectionError, ValueError, RuntimeError) as error:
                 raise StageError(
-                    f"ExecutorConfig.ray_address = {config.ray_address!r}: no Ray cluster answers: {_line(error)}"
+                    f"ExecutorConfig.ray_address = {config.ray_address!r}: no Ray cluster answers: {_first_line(error)}"
                 ) from None
-        # A cluster that runs already was started in an environment of its own.
+        # A cluster that runs already was started in its own environment.
         variables = numerics.changed_variables(os.environ)
         self._task = ray.remote(attempt).options(
             num_cpus=config.cpus,
@@ -166,7 +166,7 @@ class RayExecutor:
         try:
             outcome: Outcome = self._ray.get(ended[0])
         except self._ray.exceptions.OutOfMemoryError as error:
-            failure = {"error": _line(error), "reason": "out_of_memory"}
+            failure = {"error": _first_line(error), "reason": "out_of_memory"}
         except self._ray.exceptions.RayTaskError as error:
             raise error.cause from None
         except self._ray.exceptions.RayError as error:
@@ -177,7 +177,7 @@ class RayExecutor:
         return Outcome(number, "failed", failure | {"seconds": time.perf_counter() - submitted})
 
     def close(self) -> None:
-        """Cancels what has not ended, and stops the cluster if it was started here."""
+        """Cancels the trials that are still pending, and stops the cluster if it was started here."""
         for task in self._running:
             self._ray.cancel(task, force=True)
         self._running.clear()
@@ -186,5 +186,5 @@ class RayExecutor:
 
 
 def make_executor(work: Work, config: ExecutorConfig, workers: int) -> Executor:
-    """The executor that the settings name, for `workers` trials at a time."""
+    """Makes the executor that the settings name, for `workers` trials at a time."""
     return RayExecutor(work, config) if config.name == "ray" else LocalExecutor(work, workers)

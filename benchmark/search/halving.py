@@ -1,9 +1,9 @@
-"""Trials that are stopped early, by successive halving over both objectives.
+"""Early stopping of trials, by asynchronous successive halving over both objectives.
 
-A trial is evaluated at every rung, a share of its training steps. It goes on if it belongs to the better part of all
-trials that came so far, where trials are ordered by non-dominated fronts of accuracy at this rung and known latency, as
-in MO-ASHA (arXiv 2106.12639), and, within a front, by the hypervolume that a trial alone adds to it. A trial on the
-first front always goes on. The decision depends on the trials before it alone, so nobody waits.
+A trial is evaluated at every rung, a share of its training steps. It is promoted if it belongs to the better part of
+all trials that reached the rung so far. Trials are ordered by non-dominated fronts of accuracy at this rung and known
+latency, as in MO-ASHA (arXiv 2106.12639), and, within a front, by the hypervolume that a trial alone adds to it. A
+trial on the first front is always promoted. The decision depends on the trials before it alone, so no trial waits.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 Pair = tuple[float, float]
 
 
-def goes_on(config: SearchConfig, earlier: Sequence[Pair], own: Pair) -> bool:
-    """Whether a trial is trained on after a rung.
+def is_promoted(config: SearchConfig, earlier: Sequence[Pair], own: Pair) -> bool:
+    """Returns True where a trial is trained further after a rung.
 
     Args:
-        config: thresholds, and `reduction_factor`: of how many trials one goes on at least.
-        earlier: accuracy (percent) at this rung and latency (seconds) of all trials that came here before.
-        own: those of the trial.
+        config: thresholds, and `reduction_factor`: at least one of so many trials is promoted.
+        earlier: accuracy (percent) at this rung and latency (seconds) of all trials that reached it before.
+        own: accuracy and latency of the trial.
     """
     remaining, kept = [*earlier, own], math.ceil((len(earlier) + 1) / config.reduction_factor)
     ahead = 0
@@ -36,7 +36,7 @@ def goes_on(config: SearchConfig, earlier: Sequence[Pair], own: Pair) -> bool:
         members = pareto.non_dominated(remaining)
         front = [pair for pair, member in zip(remaining, members, strict=True) if member]
         if own in front:
-            # The fronts before this one stand ahead of it, and in it those that add more.
+            # Ahead are the fronts before this one, and its members that add more.
             ahead += sum(_added(config, front, pair) > _added(config, front, own) for pair in front)
             return ahead < kept or len(remaining) == len(earlier) + 1
         ahead += len(front)
@@ -46,7 +46,7 @@ def goes_on(config: SearchConfig, earlier: Sequence[Pair], own: Pair) -> bool:
 
 
 def _added(config: SearchConfig, front: Sequence[Pair], pair: Pair) -> float:
-    """What the front's hypervolume loses without a member, to the digits that can be compared."""
+    """Computes the hypervolume that the front loses without a member, to the digits that can be compared."""
 
     def volume(pairs: Sequence[Pair]) -> float:
         return pareto.hypervolume(pairs, config.accuracy_threshold, config.latency_threshold_s)
@@ -55,16 +55,16 @@ def _added(config: SearchConfig, front: Sequence[Pair], pair: Pair) -> float:
 
 
 def at_rung(trials: Sequence[Trial], number: int) -> list[Pair]:
-    """Accuracy and latency of all trials at rung `number`."""
+    """Returns accuracy and latency of all trials at rung `number`."""
     reached = (t.rungs[number] for t in trials if len(t.rungs) > number)
     return [(rung["accuracy"], rung["latency_s"]) for rung in reached]
 
 
 def accuracies(trials: Sequence[Trial]) -> dict[int, tuple[float, float]]:
-    """Accuracy and standard error at the full budget, by trial number, for a model of the search to learn from.
+    """Returns accuracy and standard error at the full budget, by trial number, for a model of the search.
 
-    That of a stopped trial is what it had at its last rung, plus the median of what completed trials gained from there
-    on, with the spread of those gains as a further error. Where no trial completed, nothing is known of it.
+    A stopped trial counts with the accuracy of its last rung plus the median gain of completed trials from there on;
+    the spread of those gains is a further error. Where no trial completed, stopped ones are left out.
     """
     found: dict[int, tuple[float, float]] = {}
     completed = [t for t in trials if t.status == "completed"]
@@ -85,12 +85,12 @@ def accuracies(trials: Sequence[Trial]) -> dict[int, tuple[float, float]]:
 
 
 def fractions(config: SearchConfig) -> tuple[float, ...]:
-    """Shares of a trial's steps after which it is evaluated; the last is 1."""
+    """Returns the shares of a trial's steps after which it is evaluated; the last is 1."""
     return (*config.rungs, 1.0)
 
 
 def steps_trained(trials: Sequence[Trial]) -> int:
-    """Training steps of all trials, stopped ones included; failed ones count what their rungs say."""
+    """Counts the training steps of all trials, stopped ones included; failed ones count up to their last rung."""
     return sum(_steps(trial) for trial in trials)
 
 

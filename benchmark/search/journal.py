@@ -15,33 +15,30 @@ from typing import Any
 from benchmark.search.lease import Lease
 from tasks.system.errors import StageError
 
-# How a trial can end.
+# The ways in which a trial can end.
 ENDS = ("completed", "failed", "stopped")
 
 
 @dataclass
 class Trial:
-    """One trial as the journal tells it.
+    """One trial, as the journal has it."""
 
-    Attributes:
-        number: place in the order of starts, from 0.
-        point: its architecture.
-        generator: who proposed it.
-        status: `running`, `completed`, `failed`, or `stopped` (at a rung, as hopeless).
-        result: what was found at the end.
-        rungs: what was found at each rung so far.
-    """
-
+    # Place in the order of starts, from 0.
     number: int
+    # Its architecture.
     point: dict[str, int]
+    # The algorithm that proposed it, `design` or `attach`.
     generator: str
+    # `running`, `completed`, `failed`, or `stopped` at a rung.
     status: str = "running"
+    # The outcome at the end.
     result: dict[str, Any] = field(default_factory=dict)
+    # The outcome at each rung so far.
     rungs: list[dict[str, Any]] = field(default_factory=list)
 
 
 def read_trials(path: Path) -> list[Trial]:
-    """The trials of a journal that may be written at this moment; a last line without its end does not count.
+    """Reads the trials of a journal that may be written meanwhile; a last line without its end does not count.
 
     Raises:
         StageError: a line is not a journal entry.
@@ -102,7 +99,7 @@ class Journal:
         self.close()
 
     def close(self) -> None:
-        """Gives up the right to write."""
+        """Releases the right to write."""
         self._lease.release()
 
     def _append(self, entry: dict[str, Any]) -> None:
@@ -113,20 +110,20 @@ class Journal:
         _apply(self.trials, entry)
 
     def start(self, choices: Sequence[tuple[dict[str, int], str]]) -> list[Trial]:
-        """Writes down that trials begin which were proposed together: pairs of a point and who proposed it.
+        """Records the start of trials that were proposed together: pairs of a point and its generator.
 
-        They share one line. Were half of them on disk when the process dies, the other half would be proposed anew,
-        from other observations than in a run that was not disturbed.
+        They share one line. Were half of them on disk when the process dies, the other half would be proposed again,
+        from other observations than in an undisturbed run.
         """
         first = len(self.trials)
         entries = [{"point": point, "generator": generator} for point, generator in choices]
         self._append({"event": "start", "trial": first, "choices": entries})
         return self.trials[first:]
 
-    def reach(self, trial: Trial, result: dict[str, Any]) -> None:
-        """Writes down that a trial reached its next rung and goes on."""
+    def record_rung(self, trial: Trial, result: dict[str, Any]) -> None:
+        """Records that a trial reached its next rung and continues."""
         self._append({"event": "rung", "trial": trial.number, "result": result})
 
     def finish(self, trial: Trial, status: str, result: dict[str, Any]) -> None:
-        """Writes down how a trial ended, one of `ENDS`; a stopped one ends with what was found at its last rung."""
+        """Records the end of a trial, one of `ENDS`; a stopped one ends with the outcome at its last rung."""
         self._append({"event": status, "trial": trial.number, "result": result})

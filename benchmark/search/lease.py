@@ -15,16 +15,16 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def identity() -> dict[str, Any]:
-    """Who this process is: host, boot of the machine (empty where the system does not say), number and start."""
+    """Identifies this process: host, boot of the machine (empty where the system does not say), pid and start."""
     boot = _BOOT_ID.read_text(encoding="ascii").strip() if _BOOT_ID.exists() else ""
     pid = os.getpid()
-    return {"host": socket.gethostname(), "boot_id": boot, "pid": pid, "started": _started(pid)}
+    return {"host": socket.gethostname(), "boot_id": boot, "pid": pid, "started": _start_ticks(pid)}
 
 
-def _started(pid: int) -> int | None:
-    """When a process of this machine started, in clock ticks since boot; None where there is no such process.
+def _start_ticks(pid: int) -> int | None:
+    """Returns the start of a process of this machine, in clock ticks since boot; None for no such process.
 
-    Process numbers are given again; a number and a start are not.
+    Process numbers are reused; pairs of number and start are not.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
@@ -35,7 +35,7 @@ def _started(pid: int) -> int | None:
 
 
 class Lease:
-    """Holds `path`, a small file beside the one to be written, until `release` or the end of the process.
+    """A lock on `path`, a small file next to the one to be written, held until `release` or the end of the process.
 
     The system's file lock decides, and it dies with its holder. The file says who that is. Some network file systems
     keep locks for each machine alone, so a holder of this machine's boot that is still alive counts as well.
@@ -52,7 +52,7 @@ class Lease:
         locked, holder = try_lock(self._file), self._holder()
         if not locked or _is_alive(holder):
             self._file.close()
-            raise StageError(f"{path}: {_described(holder)} writes here; wait for it or end it")
+            raise StageError(f"{path}: {_describe_holder(holder)} writes here; wait for it or end it")
         self._file.truncate(0)
         json.dump(identity(), self._file)
         self._file.flush()
@@ -67,23 +67,23 @@ class Lease:
         return holder if isinstance(holder, dict) else {}
 
     def release(self) -> None:
-        """Gives the lease up; a second call does nothing."""
+        """Releases the lease; a second call does nothing."""
         if self._file is not None:
             self._file.truncate(0)
             self._file.close()
             self._file = None
 
 
-def _described(holder: dict[str, Any]) -> str:
+def _describe_holder(holder: dict[str, Any]) -> str:
     return f"process {holder['pid']} on {holder.get('host')}" if "pid" in holder else "another process"
 
 
 def _is_alive(holder: dict[str, Any]) -> bool:
-    """Whether the holder is another living process of this boot of this machine."""
+    """Returns True where the holder is another living process of this boot of this machine."""
     me = identity()
     if not holder.get("boot_id") or any(holder.get(key) != me[key] for key in ("host", "boot_id")):
         return False
     pid = holder.get("pid")
     if not isinstance(pid, int) or pid == me["pid"]:
         return False
-    return holder.get("started") is not None and _started(pid) == holder["started"]
+    return holder.get("started") is not None and _start_ticks(pid) == holder["started"]

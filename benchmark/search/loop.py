@@ -1,4 +1,4 @@
-"""The trial loop: propose, evaluate, write down, until the budget is spent."""
+"""The trial loop: propose, evaluate, record, until the budget is spent."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def run_search(
     latency: KnownLatency | None = None,
     store: Callable[[Problem], Callable[[list[Trial]], None]] | None = None,
 ) -> list[Trial]:
-    """Runs trials until `num_trials` are done, continuing what the journal holds.
+    """Runs trials until `num_trials` are done, and resumes from the journal.
 
-    Up to `parallel_trials` run at a time. They are proposed together, and what became of them is written down together
-    in their order, so that the journal does not depend on who is quicker; with `asynchronous` each one is written down
-    when it ends, and the next one proposed.
+    Up to `parallel_trials` run at a time. They are proposed together, and their outcomes are recorded together in their
+    order, so that the journal does not depend on their speed. With `asynchronous`, each one is recorded when it ends,
+    and the next one is proposed.
 
     Args:
         config: space, algorithm, budget.
@@ -45,9 +45,9 @@ def run_search(
             from its first) to `accuracy`, `accuracy_stderr` and further numbers.
         seed: seeds the initial design and the suggestions.
         progress: receives progress lines.
-        latency: the known objective; by default one that keeps nothing on disk.
-        store: opens a second record of the trials, and gives a function that brings it up to date. It is opened when
-            the first trials have ended, since that takes seconds.
+        latency: the known objective; by default one without a cache on disk.
+        store: opens a second record of the trials, and returns a function that updates it. It is opened when the first
+            trials have ended, since that takes seconds.
 
     Returns:
         All trials.
@@ -92,7 +92,7 @@ def _propose(
     progress: Callable[[str], None],
     room: int,
 ) -> None:
-    """Begins up to `room` new trials, if the budget allows and there is anything left to try."""
+    """Starts up to `room` new trials, as far as the budget allows and points are left."""
     wanted = min(room, config.num_trials - len(journal.trials))
     if wanted <= 0:
         return
@@ -109,7 +109,7 @@ def _propose(
 
 
 class _Search:
-    """Submits trials and writes down what becomes of them."""
+    """Submits trials and records their outcomes."""
 
     def __init__(
         self,
@@ -125,10 +125,10 @@ class _Search:
         self._fractions = halving.fractions(config)
 
     def advance(self, running: list[Trial]) -> None:
-        """Has trials evaluated, and writes down at least one outcome.
+        """Has trials evaluated, and records at least one outcome.
 
         Unless asynchronous, those at the lowest rung go first and all of them are waited for: a search that was killed
-        between two of their outcomes then goes on as it would have.
+        between two of their outcomes then continues as it would have.
         """
         lowest = min(len(t.rungs) for t in running)
         for trial in running:
@@ -140,10 +140,10 @@ class _Search:
             outcomes = sorted((self._executor.next() for _ in tuple(self._submitted)), key=lambda o: o.number)
         for outcome in outcomes:
             self._submitted.discard(outcome.number)
-            self._settle(self._journal.trials[outcome.number], outcome)
+            self._record_outcome(self._journal.trials[outcome.number], outcome)
 
-    def _known(self, trial: Trial) -> tuple[LatencyFailure | None, dict[str, Any]]:
-        """What is known of a trial without training it, and why its latency is not."""
+    def _known_result(self, trial: Trial) -> tuple[LatencyFailure | None, dict[str, Any]]:
+        """Returns the failure of a trial's latency, if any, and the fields of its result that are known in advance."""
         encoder = decode(self._config.space, trial.point)
         found = self._latency.exact([encoder])[0]
         failure = found if isinstance(found, LatencyFailure) else None
@@ -154,8 +154,8 @@ class _Search:
         }
 
     def _submit(self, trial: Trial) -> None:
-        """Hands a trial to the executor; one whose latency cannot be had fails before it is trained."""
-        failure, known = self._known(trial)
+        """Hands a trial to the executor; one without a latency fails before it is trained."""
+        failure, known = self._known_result(trial)
         if failure is not None:
             self._finish(trial, "failed", {**known, "error": failure.reason, "reason": "latency", "seconds": 0.0})
             return
@@ -164,27 +164,27 @@ class _Search:
         self._submitted.add(trial.number)
         self._executor.submit(trial.number, {"encoder": encoder, "number": trial.number, "fraction": fraction})
 
-    def _settle(self, trial: Trial, outcome: Outcome) -> None:
-        """Writes down an outcome: a rung from which the trial goes on, or its end."""
-        result = self._known(trial)[1] | outcome.result
+    def _record_outcome(self, trial: Trial, outcome: Outcome) -> None:
+        """Records an outcome: a rung from which the trial continues, or its end."""
+        result = self._known_result(trial)[1] | outcome.result
         for name in ("seconds", "compile_seconds"):
             if trial.rungs and name in result:
                 result[name] += trial.rungs[-1].get(name, 0.0)
         rung, status = len(trial.rungs), outcome.status
         if status == "completed" and rung < len(self._config.rungs):
             others = halving.at_rung([t for t in self._journal.trials if t is not trial], rung)
-            if halving.goes_on(self._config, others, (result["accuracy"], result["latency_s"])):
-                self._journal.reach(trial, result)
+            if halving.is_promoted(self._config, others, (result["accuracy"], result["latency_s"])):
+                self._journal.record_rung(trial, result)
                 return
             status = "stopped"
         self._finish(trial, status, result)
 
     def _finish(self, trial: Trial, status: str, result: dict[str, Any]) -> None:
         self._journal.finish(trial, status, result)
-        self._progress(_line(trial, self._fractions))
+        self._progress(_progress_line(trial, self._fractions))
 
 
-def _line(trial: Trial, fractions: tuple[float, ...]) -> str:
+def _progress_line(trial: Trial, fractions: tuple[float, ...]) -> str:
     shape = ", ".join(f"{name}={value}" for name, value in trial.point.items())
     result = trial.result
     outcome = f"failed: {result['error']}" if trial.status == "failed" else f"accuracy {result['accuracy']:.2f} %"

@@ -1,4 +1,4 @@
-"""NSGA-II (Deb and others 2002) by pymoo: the usual evolutionary rival. The only importer of pymoo."""
+"""NSGA-II (Deb and others 2002) by pymoo, the usual evolutionary rival. The only importer of pymoo."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _ATTEMPTS = 20
 def suggest(
     problem: Problem, observations: Sequence[Observation], running: Sequence[Point], count: int, seed: int
 ) -> list[Point]:
-    """Offspring of the points that survived so far; before there is a first population, points of a Sobol sequence.
+    """Proposes offspring of the surviving points; before there is a first population, points of a Sobol sequence.
 
     Each `POPULATION` observations are one generation, in their order; survivors follow from them alone. A suggestion
     that is asked for within a generation is the next of the same offspring.
 
     Args:
-        problem: what is searched.
-        observations: what was found out; at least one that did not fail.
-        running: points whose outcome is not known yet; none of them is proposed again.
+        problem: the problem.
+        observations: the evaluated points; at least one that did not fail.
+        running: points that are still evaluated; none of them is proposed again.
         count: points wanted.
         seed: seed of the search.
 
     Returns:
-        At most `count` points that may be tried and never were.
+        At most `count` feasible points that were never tried.
 
     Raises:
         StageError: pymoo is not installed.
@@ -74,8 +74,8 @@ def suggest(
     chosen: list[Point] = []
     for _ in range(_ATTEMPTS):
         for row in algorithm.ask().get("X"):
-            point = {f.name: f.at(min(float(u), 1 - 1e-9)) for f, u in zip(problem.fields, row, strict=True)}
-            if problem.key(point) not in tried and problem.useful([point]).points:
+            point = {f.name: f.value_at(min(float(u), 1 - 1e-9)) for f, u in zip(problem.fields, row, strict=True)}
+            if problem.key(point) not in tried and problem.feasible([point]).points:
                 tried.add(problem.key(point))
                 chosen.append(point)
         if len(chosen) >= count:
@@ -84,7 +84,7 @@ def suggest(
 
 
 def _share(field: Field, value: Value) -> float:
-    """The place of a value in a field's range, which `Field.at` undoes; for a listed one the middle of its part."""
+    """Returns the place of a value in a field's range, the inverse of `Field.value_at`; for a listed one the middle."""
     if field.bounds is not None:
         return (float(value) - field.bounds[0]) / (field.bounds[1] - field.bounds[0])
     return (field.values.index(value) + 0.5) / len(field.values)
@@ -100,7 +100,7 @@ def _objectives(problem: Problem, observations: Sequence[Observation]) -> np.nda
 
 
 def _excesses(problem: Problem, observations: Sequence[Observation]) -> np.ndarray:
-    """By how much each limit is missed; at most 0 where it is kept."""
+    """Returns by how much each constraint is violated, `[observations, constraints]`; at most 0 where it holds."""
     rows = [[o.outcomes[c.name][0] - c.bound for c in problem.constraints] for o in observations]
     signs = np.array([-1.0 if c.at_least else 1.0 for c in problem.constraints])
     return np.array(rows).reshape(len(observations), len(signs)) * signs

@@ -10,14 +10,14 @@ DECIMALS = 12
 
 
 def non_dominated(points: Sequence[tuple[float, float]]) -> list[bool]:
-    """Marks the points that no other point beats.
+    """Marks the points that no other point dominates.
 
     Args:
         points: `(accuracy, latency)` pairs.
 
     Returns:
-        For each point, whether no other one is at least as good in both and better in one; equal points stand together,
-        and one that is not a number is never on the front.
+        True for each point such that no other one is at least as good in both and better in one. Equal points are
+        marked alike; a point with NaN is never on the front.
     """
     members = [False] * len(points)
     best: tuple[float, float] | None = None
@@ -31,15 +31,15 @@ def non_dominated(points: Sequence[tuple[float, float]]) -> list[bool]:
 
 
 def hypervolume(points: Sequence[tuple[float, float]], accuracy_threshold: float, latency_threshold_s: float) -> float:
-    """Share of the box between thresholds and ideal that the points dominate.
+    """Computes the share of the box between thresholds and ideal that the points dominate.
 
     The box spans accuracy from its threshold to 100 percent and the logarithm of latency from its threshold down to a
-    hundredth of it, since ratios of latencies are what matters; latency gains beyond that do not count.
+    hundredth of it, since ratios of latencies matter; latency gains beyond that do not count.
 
     Args:
         points: `(accuracy in percent, latency in seconds)` pairs.
-        accuracy_threshold: points at or below count nothing.
-        latency_threshold_s: points at or above count nothing.
+        accuracy_threshold: points at or below it count nothing.
+        latency_threshold_s: points at or above it count nothing.
 
     Returns:
         A number in [0, 1].

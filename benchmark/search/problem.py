@@ -1,7 +1,7 @@
-"""What a search is asked to solve: fields with their values, objectives, limits, and what was found out so far.
+"""The problem of a search: fields with their values, objectives, constraints, and observations.
 
-The algorithms know nothing of encoders. A problem says which points exist, which of its objectives are known without
-an evaluation, and how objectives are turned into gains, whose hypervolume is to grow.
+The algorithms know nothing about encoders. A problem defines the points, the objectives that are known without an
+evaluation, and the gains of objectives, whose hypervolume is maximized.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmark.config import fingerprint
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 Value = int | float | str
 Point = Mapping[str, Value]
@@ -31,7 +34,7 @@ class Field:
         name: name of the field in points.
         values: the accepted values; empty for a field with bounds.
         bounds: lowest and highest value of a continuous field.
-        ordered: whether neighbours in `values` are alike; an unordered field holds names.
+        ordered: True where neighbours in `values` are alike; an unordered field holds names.
     """
 
     name: str
@@ -39,18 +42,18 @@ class Field:
     bounds: tuple[float, float] | None = None
     ordered: bool = True
 
-    def at(self, share: float) -> Value:
-        """The value at a share in [0, 1) of the field's range."""
+    def value_at(self, share: float) -> Value:
+        """Returns the value at a share in [0, 1) of the field's range."""
         if self.bounds is not None:
             return self.bounds[0] + share * (self.bounds[1] - self.bounds[0])
         return self.values[int(share * len(self.values))]
 
     def accepts(self, value: Value) -> bool:
-        """Whether a value is listed, or within the bounds."""
+        """Returns True where a value is listed, or within the bounds."""
         return value in self.values if self.bounds is None else self.bounds[0] <= float(value) <= self.bounds[1]
 
     def features(self, values: Sequence[Value]) -> np.ndarray:
-        """Numbers in [-0.5, 0.5] for a model, `[points, features]`; positive numbers by their logarithm.
+        """Scales values to [-0.5, 0.5] for a model, `[points, features]`; positive numbers by their logarithm.
 
         Widths and depths act by ratios, so steps of equal ratio are equally far apart.
         """
@@ -65,35 +68,32 @@ class Field:
 
 @dataclass(frozen=True)
 class Objective:
-    """One objective; values at the threshold or worse gain nothing.
+    """One objective; values at the threshold or worse gain nothing."""
 
-    Attributes:
-        name: name of the objective in observations.
-        threshold: coordinate of the hypervolume's reference point.
-        maximize: whether larger is better.
-        best: no value is better (100 for a percentage), or none gains more; None where there is no such limit.
-        log: whether gains are ratios to the threshold instead of differences.
-        known: whether `Problem.describe` tells it without an evaluation.
-    """
-
+    # Its name in observations.
     name: str
+    # Coordinate of the hypervolume's reference point.
     threshold: float
+    # Larger values are better.
     maximize: bool = False
+    # No value is better (100 for a percentage), or none gains more; None where there is no such limit.
     best: float | None = None
+    # Gains are ratios to the threshold instead of differences.
     log: bool = False
+    # `Problem.describe` returns it without an evaluation.
     known: bool = False
 
-    def gain(self, values: Any) -> np.ndarray:
-        """How much better than the threshold: 0 for worse values, and no more than for `best`."""
+    def gain(self, values: ArrayLike) -> np.ndarray:
+        """Computes the lead over the threshold: 0 for worse values, and no more than for `best`."""
         best = math.inf if self.best is None else float(self._difference(self.best))
         return np.clip(self._difference(values), 0.0, best)
 
-    def better(self, values: Any) -> np.ndarray:
-        """Whether values are better than the threshold; no logarithm is asked, whose last digit varies."""
+    def better(self, values: ArrayLike) -> np.ndarray:
+        """Marks values better than the threshold; without a logarithm, whose last digit varies between machines."""
         numbers = np.asarray(values, float)
         return numbers > self.threshold if self.maximize else numbers < self.threshold
 
-    def _difference(self, values: Any) -> np.ndarray:
+    def _difference(self, values: ArrayLike) -> np.ndarray:
         numbers, threshold = np.asarray(values, float), self.threshold
         if self.log:
             numbers, threshold = np.log(numbers), math.log(threshold)
@@ -102,49 +102,49 @@ class Objective:
 
 @dataclass(frozen=True)
 class Constraint:
-    """A limit on an outcome that only an evaluation tells: `name` at least, or at most, `bound`."""
+    """A limit on an outcome that needs an evaluation: `name` at least, or at most, `bound`."""
 
     name: str
     bound: float
     at_least: bool = False
 
     def holds(self, value: float) -> bool:
-        """Whether a value keeps the limit."""
+        """Returns True where a value satisfies the constraint."""
         return value >= self.bound if self.at_least else value <= self.bound
 
 
 @dataclass(frozen=True)
 class Observation:
-    """An evaluated point: mean and standard error of each outcome; a failed one has none."""
+    """An evaluated point: mean and standard error of each outcome; none where the evaluation failed."""
 
     point: Point
     outcomes: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def failed(self) -> bool:
-        """Whether the evaluation gave nothing."""
+        """True where the evaluation has no outcome."""
         return not self.outcomes
 
 
 def point_hash(point: Point) -> str:
-    """SHA-256 of the point's canonical JSON: decides between points that nothing else tells apart."""
+    """Returns the SHA-256 of the point's canonical JSON, which breaks ties."""
     return fingerprint(dict(point))
 
 
 def nothing_known(_point: Point) -> Mapping[str, float]:
-    """The description of a point about which nothing is known in advance."""
+    """Describes a point about which nothing is known in advance."""
     return {}
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Fields, objectives and limits of one search.
+    """Fields, objectives and constraints of one search.
 
     Attributes:
         fields: the dimensions.
-        objectives: what is improved.
+        objectives: the objectives to improve.
         constraints: limits on outcomes.
-        describe: the known objectives of a point, or None for one that is not valid.
+        describe: returns the known objectives of a point, or None for an invalid one.
     """
 
     fields: tuple[Field, ...]
@@ -154,17 +154,17 @@ class Problem:
 
     @property
     def enumerable(self) -> bool:
-        """Whether all points can be listed."""
+        """True where all points can be listed."""
         return self.size <= ENUMERABLE
 
     @property
     def size(self) -> float:
-        """Number of combinations of values, points that may not be tried among them; infinite with bounds."""
+        """Number of combinations of values, infeasible ones included; infinite with bounds."""
         return math.prod(math.inf if f.bounds is not None else len(f.values) for f in self.fields)
 
     @functools.cached_property
     def pool(self) -> Pool:
-        """All points that may be tried, in the order of the fields, the last one fastest.
+        """All feasible points, in the order of the fields, the last one varying fastest.
 
         Raises:
             ValueError: the space is not enumerable.
@@ -172,12 +172,12 @@ class Problem:
         if not self.enumerable:
             raise ValueError(f"{self.size} points are too many to enumerate, at most {ENUMERABLE} are")
         names = [f.name for f in self.fields]
-        return self.useful(
+        return self.feasible(
             dict(zip(names, values, strict=True)) for values in itertools.product(*(f.values for f in self.fields))
         )
 
     def described(self, points: Iterable[Point]) -> Pool:
-        """The valid points among some, each once, with their known objectives."""
+        """Returns the valid points among some, each once, with their known objectives."""
         kept: dict[tuple[Value, ...], Point] = {}
         known: list[Mapping[str, float]] = []
         for point in points:
@@ -189,36 +189,36 @@ class Problem:
         names = [o.name for o in self.objectives if o.known]
         return Pool(tuple(kept.values()), {n: np.array([k[n] for k in known], float) for n in names})
 
-    def useful(self, points: Iterable[Point]) -> Pool:
-        """The points among some that may be tried: valid, and better than the threshold in every known objective."""
+    def feasible(self, points: Iterable[Point]) -> Pool:
+        """Returns the feasible points among some: valid, and better than the threshold in every known objective."""
         pool = self.described(points)
         better = np.ones(len(pool.points), bool)
         for objective in self.objectives:
             if objective.known:
                 better &= objective.better(pool.known[objective.name])
-        return pool.only(np.flatnonzero(better))
+        return pool.take(np.flatnonzero(better))
 
     def key(self, point: Point) -> tuple[Value, ...]:
-        """The point's values in the order of the fields: equal points have equal keys."""
+        """Returns the point's values in the order of the fields: equal points have equal keys."""
         return tuple(point[f.name] for f in self.fields)
 
     def features(self, points: Sequence[Point]) -> np.ndarray:
-        """Coordinates of points for a model, `[points, features]`."""
+        """Returns coordinates of points for a model, `[points, features]`."""
         return np.concatenate([f.features([p[f.name] for p in points]) for f in self.fields], axis=1)
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Points that may be tried, and the values of each known objective, `[points]`."""
+    """Points, and the values of each known objective, `[points]`."""
 
     points: tuple[Point, ...]
     known: Mapping[str, np.ndarray]
 
     def without(self, problem: Problem, tried: Sequence[Point]) -> Pool:
-        """The pool less the points that were tried."""
+        """Returns the pool without the points that were tried."""
         keys = {problem.key(p) for p in tried}
-        return self.only(np.array([i for i, p in enumerate(self.points) if problem.key(p) not in keys], int))
+        return self.take(np.array([i for i, p in enumerate(self.points) if problem.key(p) not in keys], int))
 
-    def only(self, rows: np.ndarray) -> Pool:
-        """The pool's points at some places."""
+    def take(self, rows: np.ndarray) -> Pool:
+        """Returns the pool's points at some indices."""
         return Pool(tuple(self.points[i] for i in rows), {n: v[rows] for n, v in self.known.items()})

@@ -1,4 +1,4 @@
-"""Which architectures are tried next, and when enough were tried."""
+"""The choice of the next architectures, and the end of a search on a plateau."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from benchmark.config import SearchConfig
     from benchmark.search.journal import Trial
 
-# How many points beyond those wanted get their exact latency, and after how many rounds the choice is among exact ones.
+# Points beyond those wanted that get an exact latency, and rounds after which only exact ones are candidates.
 _SHORTLIST, _SHORTLISTS = 3, 8
 
 
@@ -23,19 +23,19 @@ def next_points(
 ) -> list[tuple[dict[str, int], str]]:
     """Chooses the next points from the trials so far; a pure function of its arguments.
 
-    No point is chosen by a latency that is only estimated quickly: the exact one is asked for, and the choice made
-    again, until all chosen ones are exact. What was asked for is forgotten afterwards, save the tried points' own
-    latencies, so that a search that was killed chooses as one that was not.
+    No point is chosen by a quick estimate of its latency: the exact one is computed and the choice repeated, until all
+    chosen ones are exact. Of these only the latencies of tried points are used later, so that a search that was killed
+    chooses as an undisturbed one.
 
     Args:
         config: algorithm and budget.
         architectures: the space and its known latencies.
-        trials: all trials so far; those that did not end are running.
+        trials: all trials so far, running ones included.
         seed: seed of the search.
         count: points wanted.
 
     Returns:
-        Up to `count` pairs of a point and who proposed it: `attach`, or what `algorithms.suggest` says. The list is
+        Up to `count` pairs of a point and its generator: `attach`, or as `algorithms.suggest` returns it. The list is
         empty when every feasible point was tried.
     """
     tried = [t.point for t in trials]
@@ -53,15 +53,15 @@ def next_points(
         chosen = algorithms.suggest(
             config.algorithm, problem, observations, running, asked, seed, config.num_initial_trials
         )
-        settled = all(architectures.key(point) in exact for point, _ in chosen[:count]) and (chosen or not only_exact)
-        if architectures.quick_is_exact or settled:
+        all_exact = all(architectures.key(point) in exact for point, _ in chosen[:count]) and (chosen or not only_exact)
+        if architectures.quick_is_exact or all_exact:
             return [({n: int(v) for n, v in point.items()}, generator) for point, generator in chosen[:count]]
         exact |= architectures.exact([point for point, _ in chosen])
     raise AssertionError("an endless loop ended")
 
 
 def observed(trials: list[Trial]) -> list[Observation]:
-    """What the trials that ended tell a model of the search, in their order; a failed one tells nothing."""
+    """Returns the trials that ended as observations, in their order; a failed one has no outcome."""
     accuracies = halving.accuracies(trials)
     return [
         Observation(t.point, {ACCURACY: accuracies[t.number]} if t.number in accuracies else {})
@@ -71,7 +71,7 @@ def observed(trials: list[Trial]) -> list[Observation]:
 
 
 def on_plateau(config: SearchConfig, trials: list[Trial]) -> bool:
-    """Whether the last `plateau_trials` trials, none of them an initial one, raised the hypervolume too little."""
+    """Returns True where the last `plateau_trials` trials, none of them initial, raised the hypervolume too little."""
     before = len(trials) - config.plateau_trials
     if not config.plateau_trials or before < config.num_initial_trials:
         return False

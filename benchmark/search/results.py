@@ -1,4 +1,4 @@
-"""What a search found: its history for the page, and the students that are distilled in full."""
+"""Results of a search: its history for the page, and the students that are distilled in full."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def history(config: SearchConfig, trials: list[Trial], track: str, method: str = "roofline") -> dict[str, Any]:
-    """The search as the leaderboard page shows it: trials, front, hypervolume after each trial, method of latency."""
+    """Returns the search as the page shows it: trials, front, hypervolume after each trial, method of latency."""
     completed = [t for t in trials if t.status == "completed"]
     front = pareto.non_dominated([(t.result["accuracy"], t.result["latency_s"]) for t in completed])
     on_front = {t.number for t, member in zip(completed, front, strict=True) if member}
@@ -60,7 +60,7 @@ def history(config: SearchConfig, trials: list[Trial], track: str, method: str =
 
 
 def found_systems(config: SearchConfig, trials: list[Trial]) -> list[tuple[str, EncoderConfig]]:
-    """The students that are distilled in full: front members, those that add most hypervolume first.
+    """Chooses the students that are distilled in full: front members, those that add most hypervolume first.
 
     Returns:
         At most `num_found` pairs of name (`found-<hash>`) and architecture; fewer where the front is smaller.

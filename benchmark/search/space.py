@@ -12,31 +12,27 @@ Point = Mapping[str, int]
 
 
 def searched_fields(space: SearchSpace) -> tuple[str, ...]:
-    """Names of the fields with more than one value; the others are constants of the track."""
+    """Returns the names of the fields with more than one value; the others are constants of the track."""
     return tuple(name for name in space.FIELDS if len(getattr(space, name)) > 1)
 
 
 def decode(space: SearchSpace, point: Point) -> EncoderConfig:
-    """Architecture of a point.
-
-    Args:
-        space: the space.
-        point: a value for each searched field.
+    """Returns the architecture of a point, which has a value for each searched field.
 
     Raises:
-        ConfigError: the values do not go together, for example heads that do not divide the width.
+        ConfigError: the values contradict each other, for example heads that do not divide the width.
     """
     constants = {name: getattr(space, name)[0] for name in space.FIELDS}
     return dataclasses.replace(space.base, **{**constants, **point})
 
 
 def encode(space: SearchSpace, encoder: EncoderConfig) -> Point:
-    """The point of an architecture: its values of the searched fields."""
+    """Returns the point of an architecture: its values of the searched fields."""
     return {name: getattr(encoder, name) for name in searched_fields(space)}
 
 
-def valid(space: SearchSpace, point: Point) -> EncoderConfig | None:
-    """The architecture of a point, or None where its values do not go together or a condition is not met."""
+def decode_if_valid(space: SearchSpace, point: Point) -> EncoderConfig | None:
+    """Returns the architecture of a point; None where its values contradict each other or a condition is not met."""
     try:
         encoder = decode(space, point)
     except ConfigError:
@@ -45,7 +41,7 @@ def valid(space: SearchSpace, point: Point) -> EncoderConfig | None:
 
 
 def enumerate_points(space: SearchSpace) -> list[Point]:
-    """All valid points, in the order of the fields."""
+    """Lists all valid points, in the order of the fields."""
     names = searched_fields(space)
     points = [
         dict(zip(names, values, strict=True)) for values in itertools.product(*(getattr(space, n) for n in names))
@@ -54,10 +50,10 @@ def enumerate_points(space: SearchSpace) -> list[Point]:
 
 
 def is_valid(space: SearchSpace, point: Point) -> bool:
-    """Whether the point's values go together."""
-    return valid(space, point) is not None
+    """Returns True where the point is an architecture of the space."""
+    return decode_if_valid(space, point) is not None
 
 
 def architecture_hash(encoder: EncoderConfig) -> str:
-    """Canonical identity of an architecture: equal architectures are one trial."""
+    """Returns the canonical identity of an architecture: equal architectures are one trial."""
     return fingerprint(encoder)[:16]

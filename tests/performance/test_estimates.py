@@ -4,7 +4,7 @@ On this host that is the shortest of many calls of the serving program, which a 
 """
 
 from benchmark.cli.gin_loader import load
-from benchmark.commands.calibrate_chip import agreement, calibrated, drawn, host_seconds
+from benchmark.commands.calibrate_chip import agreement, calibrate, draw_architectures, host_seconds
 from benchmark.hardware.roofline import estimate
 from tasks.system.repository import REPOSITORY
 from tests.performance.estimates_plot import read_table, rooflines
@@ -22,8 +22,8 @@ def test_roofline_against_compiled(benchmark, state_ratio):
 
 def test_roofline_against_measured_host(benchmark, state_ratio):
     config = load([str(REPOSITORY / "gin" / "quickstart.gin")]).config.search
-    chip, _, fit = calibrated(config, FITTED, None, lambda line: None)
-    everything = drawn(config, FITTED + COMPARED, seed=0)[FITTED:]
+    chip, _, fit = calibrate(config, FITTED, None, lambda line: None)
+    everything = draw_architectures(config, FITTED + COMPARED, seed=0)[FITTED:]
     shape = (config.batch_size, config.sequence_length)
 
     def known():

@@ -1,4 +1,4 @@
-"""Calibration: what is fitted comes back, and the small parts of the probes; tables of latencies."""
+"""Calibration: fits recover known figures; the small parts of the probes; tables of latencies."""
 
 import csv
 import dataclasses
@@ -12,7 +12,7 @@ from benchmark.commands import calibrate_chip, tabulate_latencies
 from benchmark.config import ChipConfig, EncoderConfig, SearchConfig, SearchSpace
 from benchmark.hardware import estimates
 from benchmark.hardware.chips import read_chip, shipped
-from benchmark.hardware.roofline import estimate, floor
+from benchmark.hardware.roofline import estimate, latency_floor
 from benchmark.models.formulas import num_parameters
 from benchmark.search.space import decode, enumerate_points
 from tasks.system.errors import StageError
@@ -33,15 +33,19 @@ CONFIG = SearchConfig(space=SearchSpace(base=EncoderConfig()), chip=CHIP, latenc
 
 
 def test_drawn_architectures_are_of_the_space() -> None:
-    encoders = calibrate_chip.drawn(CONFIG, 30, seed=1)
+    encoders = calibrate_chip.draw_architectures(CONFIG, 30, seed=1)
     everything = [decode(CONFIG.space, point) for point in enumerate_points(CONFIG.space)]
     assert len(set(encoders)) == 30
     assert set(encoders) <= set(everything)
-    assert encoders == calibrate_chip.drawn(CONFIG, 30, seed=1) != calibrate_chip.drawn(CONFIG, 30, seed=2)
+    assert (
+        encoders
+        == calibrate_chip.draw_architectures(CONFIG, 30, seed=1)
+        != calibrate_chip.draw_architectures(CONFIG, 30, seed=2)
+    )
 
 
 def test_fit_gives_back_what_made_the_latencies() -> None:
-    encoders = calibrate_chip.drawn(CONFIG, 12, seed=0)
+    encoders = calibrate_chip.draw_architectures(CONFIG, 12, seed=0)
     known = [estimate(e, CHIP, 1, 128).latency_s for e in encoders]
     start = dataclasses.replace(CHIP, op_overhead_s=0.0, on_chip_bandwidth=1.0)
     found = calibrate_chip.fit(start, 1, 128, encoders, known, calibrate_chip.TPU_FIGURES)
@@ -91,7 +95,7 @@ def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_table_holds_every_architecture() -> None:
-    encoders = calibrate_chip.drawn(CONFIG, 20, seed=0)
+    encoders = calibrate_chip.draw_architectures(CONFIG, 20, seed=0)
     told: list[str] = []
     rows = list(csv.DictReader(io.StringIO(tabulate_latencies.table(CONFIG, encoders, None, told.append))))
     assert told[-1] == "20 of 20 architectures"
@@ -111,11 +115,11 @@ def test_the_shipped_table_is_of_the_default_space_and_the_roofline_ranks_it() -
         assert int(row["parameters"]) == num_parameters(encoder)
         cycles = int(row["cycles"]) + int(row["waiting_cycles"])
         assert float(row["latency_s"]) == pytest.approx(cycles / chip.clock_hz)
-        assert float(row["latency_s"]) > floor(encoder, chip, 1, 128)
+        assert float(row["latency_s"]) > latency_floor(encoder, chip, 1, 128)
     found = calibrate_chip.agreement(
         [estimate(encoder, chip, 1, 128).latency_s for encoder in encoders], [float(row["latency_s"]) for row in rows]
     )
-    # What is reached is in docs/hardware.md; here it only must not get worse.
+    # docs/hardware.md has the accuracy; this only checks that it does not get worse.
     assert found["tau"] > 0.83
     assert found["mean_error"] < 0.05
 
@@ -124,4 +128,4 @@ def test_a_table_with_a_hole_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
     failure = estimates.LatencyFailure("compiling took more than 1 s")
     monkeypatch.setattr(estimates.KnownLatency, "exact", lambda self, encoders: [failure] * len(encoders))
     with pytest.raises(StageError, match=r"hidden_size=\d+, .*: compiling took more than 1 s"):
-        tabulate_latencies.table(CONFIG, calibrate_chip.drawn(CONFIG, 1, seed=0), None, lambda line: None)
+        tabulate_latencies.table(CONFIG, calibrate_chip.draw_architectures(CONFIG, 1, seed=0), None, lambda line: None)

@@ -1,4 +1,4 @@
-"""Digests of a run by stage and step, and where two runs first differ."""
+"""Digests of a run by stage and step, and the first difference of two runs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_steps_that_are_done_again_stand_once(tmp_path: Path) -> None:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """What the stages of a small run leave."""
+    """Writes the files of the stages of a small run."""
     folder = tmp_path / "run"
 
     def write(name: str, value: Any) -> None:
@@ -120,7 +120,7 @@ def test_the_first_difference_is_named(
 ) -> None:
     other = run.with_name("other")
     shutil.copytree(run, other)
-    # What depends on the clock does not count.
+    # Times do not count.
     change(other / "search" / "journal.jsonl", '"seconds": 1.0', '"seconds": 7.0')
     change(other / "results" / "small.json", '"teacher_s": 1.5', '"teacher_s": 9.5')
     assert main([str(run), str(other)]) == 0

@@ -1,4 +1,4 @@
-"""Files of Hugging Face checkpoints as they are met: old names, shards, pickles, and what is refused."""
+"""Files of Hugging Face checkpoints: old names, shards, pickles, and refusals."""
 
 import json
 from pathlib import Path

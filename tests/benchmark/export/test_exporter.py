@@ -1,4 +1,4 @@
-"""A record's model as a Hugging Face directory: it loads, computes and tokenises the same, and says what it is."""
+"""A record's model as a Hugging Face directory: it loads, computes and tokenizes the same, and has a model card."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ BERT = small_encoder(
 
 
 def write_record(workdir: Path, encoder: EncoderConfig, *tasks: str, unscored: str = "") -> Path:
-    """What a run leaves beside its parameters: settings, vocabulary, and the record of its system `toy`."""
+    """Writes the other files of a run: settings, vocabulary, and the record of its system `toy`."""
     words = workdir / "data" / "vocabulary-1.txt"
     words.parent.mkdir(parents=True, exist_ok=True)
     tokens = [*vocabulary.SPECIAL_TOKENS, *(f"word{n}" for n in range(40 - len(vocabulary.SPECIAL_TOKENS)))]
@@ -90,7 +90,7 @@ def inputs_of(rows: TokenArrays, length: int = 16) -> dict[str, np.ndarray]:
 
 
 def outputs(model: Any, rows: TokenArrays, length: int = 16) -> Any:
-    """What a model of transformers answers to rows."""
+    """Computes the outputs of a model of transformers for rows."""
     with torch.no_grad():
         return model.eval()(**{name: torch.from_numpy(values) for name, values in inputs_of(rows, length).items()})
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from benchmark.config import ChipConfig, ConfigError, EncoderConfig
 from benchmark.hardware import compiled
-from benchmark.hardware.compiled import Compiler, Figures, extrapolated
+from benchmark.hardware.compiled import CompiledFigures, Compiler, extrapolate
 from benchmark.hardware.compiled_child import serving_program
 from benchmark.hardware.hlo_copies import copies
 from benchmark.hardware.hlo_cycles import estimated_cycles
@@ -166,7 +166,7 @@ def test_answers_are_kept_on_disk(tmp_path: Path, asked: Path) -> None:
     encoders = [dataclasses.replace(TINY, num_attention_heads=heads) for heads in (1, 2, 4, 2)]
     first = compiler(tmp_path / "cache", fake())
     found = first.figures(encoders)
-    assert [f.total_cycles for f in found if isinstance(f, Figures)] == [1024, 1038, 1066, 1038]
+    assert [f.total_cycles for f in found if isinstance(f, CompiledFigures)] == [1024, 1038, 1066, 1038]
     assert len(asked.read_text().split()) == 3
     assert first.device() == "a fake"
     # Nothing is left of temporary files, and what the program does not depend on is not part of its identity.
@@ -180,7 +180,7 @@ def test_answers_are_kept_on_disk(tmp_path: Path, asked: Path) -> None:
 @pytest.mark.parametrize(
     "change", [{"topology": "v5e:2x2"}, {"clock_hz": 2e9}, {"cores": 2}], ids=["topology", "clock", "cores"]
 )
-def test_another_chip_is_asked_anew(tmp_path: Path, asked: Path, change: dict[str, Any]) -> None:
+def test_another_chip_is_compiled_again(tmp_path: Path, asked: Path, change: dict[str, Any]) -> None:
     compiler(tmp_path / "cache", fake()).figures([TINY])
     compiler(tmp_path / "cache", fake(), chip=dataclasses.replace(CHIP, **change)).figures([TINY])
     assert len(asked.read_text().split()) == 2
@@ -214,13 +214,13 @@ def test_faults_are_one_line_and_the_others_go_on(
     encoders = [dataclasses.replace(TINY, num_attention_heads=heads) for heads in (1, 4, 2)]
     with_fault = compiler(tmp_path / "cache", fake(only_four), timeout_s=limit)
     good, bad, other = with_fault.figures(encoders)
-    assert isinstance(good, Figures) and isinstance(other, Figures)
+    assert isinstance(good, CompiledFigures) and isinstance(other, CompiledFigures)
     assert isinstance(bad, StageError)
     with pytest.raises(StageError, match=reason):
         raise bad
     assert "\n" not in str(bad)
     # A failure is not remembered: the next call tries again.
-    assert isinstance(compiler(tmp_path / "cache", fake()).figures(encoders)[1], Figures)
+    assert isinstance(compiler(tmp_path / "cache", fake()).figures(encoders)[1], CompiledFigures)
 
 
 def test_a_child_that_does_not_start_is_one_line() -> None:
@@ -243,7 +243,7 @@ def test_closing_ends_the_children(asked: Path) -> None:
 def test_deep_encoders_are_extrapolated(asked: Path) -> None:
     deep = dataclasses.replace(TINY, num_hidden_layers=60)
     (found,) = compiler(None, fake()).figures([deep])
-    assert isinstance(found, Figures)
+    assert isinstance(found, CompiledFigures)
     assert found.compiled_layers == (12, 24)
     # The fake's cycles are a line over the layers, so the extrapolation is exact.
     assert found.cycles == 1000 + 7 * 60 * deep.num_attention_heads
@@ -252,9 +252,9 @@ def test_deep_encoders_are_extrapolated(asked: Path) -> None:
 
 def test_extrapolation_by_hand() -> None:
     low, high = ANSWER | {"cycles": 10}, ANSWER | {"cycles": 40, "bytes": 6}
-    found = extrapolated([low, high], (2, 4), 8)
+    found = extrapolate([low, high], (2, 4), 8)
     assert (found.cycles, found.bytes, found.seconds, found.compiled_layers) == (100, 8, 1.0, (2, 4))
-    assert extrapolated([low], (2,), 2).cycles == 10
+    assert extrapolate([low], (2,), 2).cycles == 10
 
 
 @pytest.mark.parametrize("field", ["topology", "clock_hz", "memory_bandwidth"])
@@ -276,11 +276,11 @@ def test_identity_names_the_versions() -> None:
 def test_libtpu_compiles_and_repeats(tmp_path: Path) -> None:
     encoders = [dataclasses.replace(TINY, num_hidden_layers=layers) for layers in (1, 3)]
     one, three = Compiler(CHIP, 1, 16, tmp_path / "cache").figures(encoders)
-    assert isinstance(one, Figures) and isinstance(three, Figures)
+    assert isinstance(one, CompiledFigures) and isinstance(three, CompiledFigures)
     assert 0 < one.cycles < three.cycles
     assert three.bytes + three.prefetched_bytes <= 4 * num_parameters(encoders[1])
     (again,) = Compiler(CHIP, 1, 16, None).figures(encoders[:1])
-    assert isinstance(again, Figures)
+    assert isinstance(again, CompiledFigures)
     assert dataclasses.replace(again, seconds=one.seconds) == one
 
 

@@ -1,4 +1,4 @@
-"""Known latencies: the choice of the method, what is believed, chips as data, and the floor of claims."""
+"""Known latencies: the choice of the method, accepted estimates, chips as data, and the floor of claims."""
 
 import dataclasses
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 from benchmark.config import ChipConfig, ConfigError, EncoderConfig, SearchConfig, SearchSpace
 from benchmark.hardware import chips, compiled
 from benchmark.hardware.estimates import Estimate, LatencyFailure, known_latency
-from benchmark.hardware.roofline import estimate, floor
+from benchmark.hardware.roofline import estimate, latency_floor
 from benchmark.models.formulas import forward_flops
 from benchmark.records.record import LatencyBlock
 from benchmark.search.executors import LocalExecutor
@@ -42,11 +42,11 @@ class FakeCompiler:
             raise StageError(self.broken)
         return "a fake"
 
-    def figures(self, encoders: list[EncoderConfig]) -> list[compiled.Figures | StageError]:
+    def figures(self, encoders: list[EncoderConfig]) -> list[compiled.CompiledFigures | StageError]:
         return [
             StageError("compiling took more than 1 s")
             if encoder.num_attention_heads == 8
-            else compiled.Figures(self.cycles, 500, 1, 0, 2, 0.1, (encoder.num_hidden_layers,))
+            else compiled.CompiledFigures(self.cycles, 500, 1, 0, 2, 0.1, (encoder.num_hidden_layers,))
             for encoder in encoders
         ]
 
@@ -82,7 +82,7 @@ def test_compiled_comes_first(fake: type[FakeCompiler]) -> None:
     ],
     ids=["absent", "refused", "no topology", "no clock"],
 )
-def test_the_next_method_goes_on_after_one_line(
+def test_the_next_method_is_used_after_one_line(
     fake: type[FakeCompiler], change: dict[str, Any], attributes: dict[str, Any], line: str
 ) -> None:
     for name, value in attributes.items():
@@ -107,11 +107,11 @@ def test_one_architecture_may_fail(fake: type[FakeCompiler]) -> None:
     assert cut == LatencyFailure("max_position_embeddings = 8: expected at least 16 tokens")
 
 
-def test_an_estimate_below_the_floor_is_not_believed(fake: type[FakeCompiler]) -> None:
+def test_an_estimate_below_the_floor_is_refused(fake: type[FakeCompiler]) -> None:
     fake.cycles = -500
     (found,) = known_latency(TARGET, None, print).exact([TINY])
     assert isinstance(found, LatencyFailure)
-    assert "is not believed" in found.reason
+    assert "is impossible" in found.reason
 
 
 def test_a_chip_without_peak_is_refused(fake: type[FakeCompiler]) -> None:
@@ -174,7 +174,7 @@ def test_chip_files_are_data(tmp_path: Path, line: str) -> None:
 
 def block(**changes: Any) -> LatencyBlock:
     chip = chips.shipped()["tpu_v4i"]
-    least = floor(TINY, chip, 8, 16)
+    least = latency_floor(TINY, chip, 8, 16)
     assert least == forward_flops(TINY, 8, 16) / 1.38e14
     values: dict[str, Any] = {
         "method": "compiled",

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.config import ChipConfig, ConfigError, EncoderConfig
-from benchmark.hardware.roofline import LIMITS, estimate, floor
+from benchmark.hardware.roofline import LIMITS, estimate, latency_floor
 
 TINY = EncoderConfig(
     vocab_size=8,
@@ -36,13 +36,13 @@ def test_arithmetic_by_hand() -> None:
     assert result.latency_s == result.arithmetic_s
     assert result.limit == "arithmetic"
     # Without padding the arithmetic is the floor.
-    assert floor(TINY, ARITHMETIC, 1, 3) == pytest.approx(result.latency_s)
+    assert latency_floor(TINY, ARITHMETIC, 1, 3) == pytest.approx(result.latency_s)
 
 
 def test_products_below_the_peak_cost_more_and_leave_the_floor() -> None:
     slower = dataclasses.replace(ARITHMETIC, sustained_flops=0.25)
     assert estimate(TINY, slower, 1, 3).arithmetic_s == pytest.approx(4 * estimate(TINY, ARITHMETIC, 1, 3).arithmetic_s)
-    assert floor(TINY, slower, 1, 3) == floor(TINY, ARITHMETIC, 1, 3)
+    assert latency_floor(TINY, slower, 1, 3) == latency_floor(TINY, ARITHMETIC, 1, 3)
 
 
 def test_traffic_by_hand() -> None:
@@ -123,7 +123,7 @@ def test_parts_sum_up_and_depth_costs(
     result = estimate(shallow, chip, batch, length)
     parts = [getattr(result, f"{name}_s") for name in LIMITS]
     assert result.latency_s == pytest.approx(sum(parts))
-    assert result.latency_s >= floor(shallow, chip, batch, length) * (1 - 1e-9)
+    assert result.latency_s >= latency_floor(shallow, chip, batch, length) * (1 - 1e-9)
     deeper = estimate(dataclasses.replace(shallow, num_hidden_layers=layers + 1), chip, batch, length)
     assert deeper.latency_s > result.latency_s
     assert estimate(shallow, chip, batch + 1, length).latency_s >= result.latency_s

@@ -1,4 +1,4 @@
-"""Rows for measurements: the best source, real masks, batches that are fresh, and files that are whole or absent."""
+"""Rows for measurements: the best source, real masks, fresh batches, and files that are whole or absent."""
 
 import itertools
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whole measurements: what children leave, what is refused, and how an ended measurement continues."""
+"""Whole measurements: files of the processes, refusals, and resumed measurements."""
 
 import dataclasses
 import importlib.util
@@ -125,7 +125,7 @@ def test_a_measuring_process_ends_with_the_one_that_waits_for_it(tmp_path: Path)
 
 
 def wait_for(look: Callable[[], str]) -> str:
-    """What is seen, as soon as something is."""
+    """Waits for a true result and returns it."""
     for _ in range(400):
         if seen := look():
             return seen
@@ -134,13 +134,13 @@ def wait_for(look: Callable[[], str]) -> str:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and waits to be asked for its exit code does not."""
+    """Returns True where a process runs; a zombie does not."""
     stat = Path(f"/proc/{pid}/stat")
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] not in "ZX"
 
 
 def request(tmp_path: Path, **changes: Any) -> str:
-    """What the parent would ask a child for."""
+    """Builds a request as the parent would."""
     write_rows(tmp_path / "inputs.npz", ROWS)
     config = dataclasses.replace(CONFIG, **changes)
     return json.dumps(
@@ -225,7 +225,7 @@ def test_inputs_that_an_architecture_cannot_take(
 
 
 @pytest.mark.slow
-def test_onnx_runtime_is_measured_beside_xla(tmp_path: Path) -> None:
+def test_onnx_runtime_is_measured_with_xla(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     config = dataclasses.replace(CONFIG, reference=PLAIN, runtimes=("xla", "onnxruntime"), processes=1, max_processes=1)
     odd = dataclasses.replace(PLAIN, trigram_input=True, hidden_act="gelu")

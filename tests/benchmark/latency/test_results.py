@@ -1,4 +1,4 @@
-"""What the files of measuring processes say together: what is refused, and what is measured again."""
+"""Results of several measuring processes: refusals, and systems that are measured again."""
 
 import dataclasses
 import json
@@ -31,7 +31,7 @@ def fake_file(
     systems: Sequence[str],
     skip: dict[str, str],
 ) -> None:
-    """What one measuring process would write."""
+    """Makes the file that one measuring process would write."""
     cells = []
     for batch_size in (1, 8):
         cell: dict[str, Any] = {"batch_size": batch_size, "sequence_length": 8}
@@ -68,7 +68,7 @@ def fake_file(
 
 
 def test_what_is_too_wide_is_measured_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """System `b` varies between processes by less and less, the second cell much: only `b`'s headline goes on."""
+    """System `b` varies between processes by less and less, the second cell much: only `b`'s is measured again."""
 
     def ratio(process: int, batch_size: int, system: str) -> float:
         wave = (0.0, 0.3, -0.3, 0.1, -0.1, 0.0, 0.0, 0.0, 0.0, 0.0)[process]
@@ -76,11 +76,11 @@ def test_what_is_too_wide_is_measured_again(monkeypatch: pytest.MonkeyPatch, tmp
 
     asked: list[dict[str, Any]] = []
 
-    def one_process(request: dict[str, Any], process: int, path: Path, *_: Any) -> None:
+    def run_process(request: dict[str, Any], process: int, path: Path, *_: Any) -> None:
         asked.append(request)
         fake_file(path, process, ratio, request["systems"], request["skip"])
 
-    monkeypatch.setattr(latency, "_one_process", one_process)
+    monkeypatch.setattr(latency, "_run_process", run_process)
     config = dataclasses.replace(
         CONFIG, batch_sizes=(1, 8), processes=5, max_processes=10, max_half_width=0.1, max_noise_floor=1.0
     )
@@ -129,7 +129,7 @@ def test_a_noisy_headline_refuses_the_whole_and_leaves_nothing(monkeypatch: pyte
     paths = fake_files(tmp_path, lambda process, batch_size, system: 1.0 + 0.2 * (process - 2))
     config = dataclasses.replace(CONFIG, max_noise_floor=0.1)
     with pytest.raises(LatencyError, match=r"^latency: refused: xla, batch 1, length 8: the reference differs"):
-        latency._refuse(read_results({"xla": paths}, {}), config, {"xla": paths}, quiet)
+        latency._report_refusals(read_results({"xla": paths}, {}), config, {"xla": paths}, quiet)
     assert not list(tmp_path.glob("xla-*.json"))
 
 

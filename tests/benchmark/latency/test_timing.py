@@ -44,7 +44,7 @@ def test_warm_up_stops_when_calm(clock: Clock) -> None:
     assert [i for _, i in clock.calls] == list(range(4, 34))
 
 
-def test_warm_up_goes_on_while_it_gets_faster(clock: Clock) -> None:
+def test_warm_up_continues_while_it_gets_faster(clock: Clock) -> None:
     done = warm_up(clock.function("f", lambda call: 0.001 if call >= 50 else 0.1 / (1 + call)), 10.0)
     assert done.calls > 50 and done.settled
 
@@ -99,7 +99,7 @@ def test_a_compilation_inside_the_window_is_refused() -> None:
         timed_window("tiny, batch 1"),
     ):
         jax.jit(lambda x: x * 3 + 1)(jnp.ones(5)).block_until_ready()
-    # What is compiled afterwards is nobody's business.
+    # Compiling after the window is allowed.
     with timed_window("next"):
         pass
     jax.jit(lambda x: x * 5 + 1)(jnp.ones(5)).block_until_ready()

@@ -1,4 +1,4 @@
-"""Verification: what agrees, what is within tolerance, what contradicts itself, and what is said of it."""
+"""Verification: equal fields, tolerances, contradictions, and the table of a comparison."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scipy.stats import t
 
 from benchmark.records.compare import compare, expectation, score_tolerance
 from benchmark.records.record import MetricScore, Record, parse
-from benchmark.records.verification import Compared, overall, path_beside, table, verdict
+from benchmark.records.verification import Compared, overall, table, verdict, verification_path
 from tests.benchmark.records.test_record import example
 
 
@@ -103,7 +103,7 @@ OTHER_JAX = ("provenance.versions.jax", "2.0")
         (OTHER_JAX, "jax 1.0 there, 2.0 here"),
         (
             ("provenance.numerics", {"mode": "native", "reduction_threads": None}),
-            "portable numerics cannot be had here",
+            "portable numerics are not available here",
         ),
     ],
 )
@@ -173,11 +173,11 @@ def test_circumstances_are_no_faults() -> None:
 def test_the_table_is_short_and_safe() -> None:
     fields = compare(record(), record(("provenance.git_commit", "\x1b[2J\n" + "x" * 500)))
     lines = table(fields)
-    # The architecture's many fields share a line, and what a record says reaches no terminal as it is.
+    # The architecture's many fields share a line, and control characters of a record reach no terminal.
     assert sum("system.encoder" in line for line in lines) == 1
     assert not any("\x1b" in line or len(line) > 400 for line in lines)
     assert lines[-1].endswith("not compared")
 
 
 def test_where_a_verification_lies() -> None:
-    assert path_beside(Path("a/found-1.json")) == Path("a/found-1.verification.json")
+    assert verification_path(Path("a/found-1.json")) == Path("a/found-1.verification.json")

@@ -1,4 +1,4 @@
-"""Records: what is written can be read, and what is wrong is refused in one line."""
+"""Records: written ones can be read, and invalid ones are refused in one line."""
 
 import copy
 import json

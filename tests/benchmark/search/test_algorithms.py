@@ -1,4 +1,4 @@
-"""Algorithms of the search: what they propose, what they find on problems with known answers, the closed form."""
+"""Search algorithms: their proposals, their results on problems with known answers, the closed form."""
 
 import dataclasses
 import math
@@ -37,7 +37,7 @@ POINTS = st.lists(st.tuples(st.floats(0, 5), st.floats(0, 12)), max_size=8)
 def test_staircase_against_brute_force(points):
     gains = np.array([g for g, _ in points])
     errors = np.array([e for _, e in points])
-    edges, levels = expected_gain.steps(gains, errors, 10.0)
+    edges, levels = expected_gain.front_staircase(gains, errors, 10.0)
     assert edges[0] == 0 and edges[-1] == np.inf and (np.diff(edges) > 0).all()
     assert (np.diff(levels) >= 0).all()
     for low, high, level in zip(edges, edges[1:], levels, strict=False):
@@ -54,7 +54,7 @@ def test_expected_gain_against_monte_carlo(floor):
     rng = np.random.default_rng(0)
     front_gains, front_errors = np.array([4.0, 2.5, 1.0]), np.array([9.0, 6.0, 4.0])
     worst = 11.0
-    staircase = expected_gain.steps(front_gains, front_errors, worst)
+    staircase = expected_gain.front_staircase(front_gains, front_errors, worst)
     gains = np.array([5.0, 3.0, 2.5, 0.7, 0.0])
     mean = np.array([8.0, 6.5, 5.0, 3.5, 1.0])
     deviation = np.array([1.0, 0.5, 2.0, 0.3, 1.0])
@@ -76,9 +76,9 @@ def test_expected_gain_against_monte_carlo(floor):
 
 
 def test_certain_errors_give_the_exact_gain():
-    staircase = expected_gain.steps(np.array([2.0]), np.array([5.0]), 10.0)
+    staircase = expected_gain.front_staircase(np.array([2.0]), np.array([5.0]), 10.0)
     gain = expected_gain.expected_gain(np.array([4.0]), np.array([1e-9]), np.array([3.0]), staircase, None)
-    # Up to 2 it leads the front's 5 by 1, from 2 to 3 the reference's 10 by 6.
+    # Up to 2 it is ahead of the front's 5 by 1, from 2 to 3 of the reference's 10 by 6.
     assert gain[0] == pytest.approx(2 * 1 + 1 * 6)
 
 
@@ -133,15 +133,15 @@ def test_prediction_against_scikit_learn():
     assert away + prior == pytest.approx(peer.log_marginal_likelihood_value_, rel=1e-6)
 
 
-def test_believing_keeps_the_mean_and_shrinks_the_uncertainty():
+def test_conditioning_on_the_mean_keeps_it_and_shrinks_the_uncertainty():
     x, values = rows(0)
     process = gaussian_process.fit(x, values, np.zeros(len(values)))
     new, at = rows(2, 2)[0], rows(1)[0]
-    before, after = process.predict(at), process.believing(new).predict(at)
+    before, after = process.predict(at), process.condition_on_mean(new).predict(at)
     np.testing.assert_allclose(after[0], before[0], atol=1e-3 * process.spread)
     assert (after[1] <= before[1] + 1e-9).all()
-    # A nugget stays, which the fit chooses: 0.04 to 0.31 of the deviation over many seeds; without it nothing shrinks.
-    assert process.believing(new).predict(new)[1].max() < 0.6 * process.predict(new)[1].max()
+    # The fit keeps a nugget, 0.04 to 0.31 of the deviation over many seeds; without it nothing shrinks.
+    assert process.condition_on_mean(new).predict(new)[1].max() < 0.6 * process.predict(new)[1].max()
 
 
 # Problems.
@@ -153,7 +153,7 @@ def test_pool_holds_each_valid_useful_point_once():
     tight = dataclasses.replace(SMALL, objectives=(SMALL.objectives[0], Objective("cost", 8.0, log=True, known=True)))
     assert {SMALL.key(p) for p in tight.pool.points} == {k for k in keys if k[0] * k[1] < 8}
     # A value that is not listed is no point, though it can be described.
-    assert not SMALL.useful([{"a": 3, "b": 1, "c": "x"}]).points
+    assert not SMALL.feasible([{"a": 3, "b": 1, "c": "x"}]).points
     assert Problem((Field("x", bounds=(0.0, 1.0)),), SMALL.objectives).size == math.inf
 
 
@@ -268,7 +268,7 @@ def test_noise_does_not_lead_the_search_astray():
     assert believed == pytest.approx(truth[15], abs=2.5)
 
 
-# What is found.
+# Results.
 
 
 def test_toy_transformer_reaches_the_target():

@@ -1,4 +1,4 @@
-"""What a finished search says of its trials: front under noise, importance, predictions, tables."""
+"""Analyses of a finished search: front under noise, importance, predictions, tables."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_ax_finds_the_shares_of_variance() -> None:
     assert len(predicted) == len(away) and np.sqrt(np.mean(np.square(away))) < 0.5
 
 
-# --- the whole ---
+# --- the whole analysis ---
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ TRIALS = [
 
 @pytest.fixture(scope="module")
 def postgresql() -> Iterator[str]:
-    """Address of a server of its own, on this machine alone."""
+    """Address of a separate server, on this machine alone."""
     if importlib.util.find_spec("psycopg") is None:
         pytest.skip("psycopg is not installed (the extra 'postgresql')")
     if not shutil.which("initdb") or not shutil.which("postgres"):
@@ -86,7 +86,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def stored(url: str, name: str) -> dict[int, tuple[str, dict[str, Any], dict[str, Any]]]:
-    """What Ax reads: status, parameters and data of each trial."""
+    """Status, parameters and data of each trial, as Ax reads them."""
     from ax.api.client import Client
     from ax.api.configs import StorageConfig
 

@@ -90,7 +90,7 @@ def cluster() -> Iterator[Any]:
     """A head without room for trials, and two machines with room for one each, all on this one."""
     from ray.cluster_utils import Cluster
 
-    # Workers find the work of this test, and Ray itself where it lies beside.
+    # Workers find the work of this test, and Ray itself where it is in the same folder.
     before = os.environ.get("PYTHONPATH")
     root = str(REPOSITORY)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, before]))

@@ -1,4 +1,4 @@
-"""Trials that are stopped at rungs: the rule, what is learnt from them, and searches that are killed and continued."""
+"""Trials that are stopped at rungs: the rule, the model's view of them, and searches that are killed and resumed."""
 
 from __future__ import annotations
 
@@ -39,24 +39,24 @@ def in_parts(job: dict[str, Any]) -> dict[str, float]:
 
 @given(earlier=PAIRS, own=st.tuples(st.integers(2, 9).map(float), st.integers(1, 8).map(lambda n: n / 10)))
 def test_the_best_go_on(earlier: list[tuple[float, float]], own: tuple[float, float]) -> None:
-    goes_on = halving.goes_on(RUNGS, earlier, own)
+    promoted = halving.is_promoted(RUNGS, earlier, own)
     everybody = [*earlier, own]
     if non_dominated(everybody)[-1]:
-        assert goes_on
-    # Who is beaten by two thirds of all is no longer needed; with a factor of 1 everybody is.
+        assert promoted
+    # A trial that two thirds of all dominate is stopped; with a factor of 1 every trial is promoted.
     beaten_by = sum(a >= own[0] and t <= own[1] and (a, t) != own for a, t in earlier)
     if beaten_by >= -(-len(everybody) // 3):
-        assert goes_on == non_dominated(everybody)[-1]
-    assert halving.goes_on(dataclasses.replace(RUNGS, reduction_factor=1.0), earlier, own)
+        assert promoted == non_dominated(everybody)[-1]
+    assert halving.is_promoted(dataclasses.replace(RUNGS, reduction_factor=1.0), earlier, own)
 
 
 def test_a_rule_worked_out_by_hand() -> None:
     config = dataclasses.replace(RUNGS, reduction_factor=2.0)
     first, second, last = [(50.0, 0.1), (60.0, 0.2)], [(40.0, 0.15), (55.0, 0.3)], (30.0, 0.4)
-    # Three of five go on: the first front, and of the second the one that adds more (5.9 against 3.9 percent-decades).
-    assert halving.goes_on(config, [*first, second[1], last], second[0])
-    assert not halving.goes_on(config, [*first, second[0], last], second[1])
-    assert not halving.goes_on(config, [*first, *second], last)
+    # Promoted are three of five: the first front, and the member of the second that adds more (5.9 against 3.9).
+    assert halving.is_promoted(config, [*first, second[1], last], second[0])
+    assert not halving.is_promoted(config, [*first, second[0], last], second[1])
+    assert not halving.is_promoted(config, [*first, *second], last)
 
 
 def test_hopeless_trials_are_stopped(tmp_path: Path) -> None:
@@ -124,15 +124,15 @@ def test_asynchronous_trials_give_the_same_trials_one_at_a_time(tmp_path: Path) 
 
 
 def replayed(config: SearchConfig, order: list[dict[str, float]]) -> tuple[list[dict[str, float]], float]:
-    """What the rungs leave of recorded trainings in this order, and the share of all steps that they take."""
+    """Outcomes of recorded trainings in this order after halving, and the share of all steps that they take."""
     seen: list[list[tuple[float, float]]] = [[] for _ in config.rungs]
     kept, steps = [], 0.0
     for row in order:
         for number, fraction in enumerate(config.rungs):
             own = row[FRACTIONS[fraction]], row["latency_s"]
-            goes_on = halving.goes_on(config, seen[number], own)
+            promoted = halving.is_promoted(config, seen[number], own)
             seen[number].append(own)
-            if not goes_on:
+            if not promoted:
                 steps += fraction
                 break
         else:

@@ -1,4 +1,4 @@
-"""The search journal: what was written is read, torn and damaged lines."""
+"""The search journal: written lines are read back; torn and damaged lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Leases: one writer at a time, whatever became of the last one."""
+"""Leases: one writer at a time, however the last one ended."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_the_holder_is_known_where_locks_are_not(tmp_path: Path) -> None:
         path.write_text(json.dumps(holder))
         with pytest.raises(StageError, match=f"process {child.pid} "):
             Lease(path)
-        # The number was given to another process, the machine was started anew, or the file was torn.
+        # The number was given to another process, the machine was restarted, or the file was torn.
         others = ({"started": 1}, {"boot_id": "another"}, {"pid": 2**22 + 1}, {"pid": "x"}, {"started": None})
         for text in (*(json.dumps(holder | other) for other in others), "", "[1]", '{"pid": 1'):
             path.write_text(text)

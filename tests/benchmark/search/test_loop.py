@@ -1,4 +1,4 @@
-"""The trial loop: points tried once, kills and continuations, proposals, what a search found."""
+"""The trial loop: points tried once, kills and resumes, proposals, results."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_a_plateau_ends_the_search(tmp_path: Path) -> None:
     trials = run_search(config, Journal(tmp_path / "j"), threads(lambda encoder, number: flat), 0, lines.append)
     assert len(trials) == 6
     assert any("ends after 6 trials" in line for line in lines)
-    # Continuing does not go on, more patience does.
+    # A resumed search does not continue; one with more patience does.
     assert len(run_search(config, Journal(tmp_path / "j"), threads(lambda encoder, number: flat), 0, quiet)) == 6
     assert not on_plateau(dataclasses.replace(config, plateau_trials=5), trials)
     assert not on_plateau(dataclasses.replace(config, plateau_trials=0), trials)
@@ -153,7 +153,7 @@ def test_a_plateau_ends_the_search(tmp_path: Path) -> None:
 
 
 class Compiled(KnownLatency):
-    """Exact latencies that are three times the quick ones, more for deep students; those of some cannot be had."""
+    """Exact latencies that are three times the quick ones, more for deep students; some have none."""
 
     def __init__(self, refused: frozenset[int] = frozenset()) -> None:
         super().__init__(CONFIG, None)

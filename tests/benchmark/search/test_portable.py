@@ -1,4 +1,4 @@
-"""A suggestion is the same whichever kernels computed it: linear algebra, elementary functions, the last digits."""
+"""Suggestions are independent of the kernels that compute them: linear algebra, elementary functions, rounding."""
 
 import dataclasses
 import json
@@ -81,7 +81,7 @@ def test_suggestions_do_not_depend_on_rounding(monkeypatch, size):
     assert suggestions() == expected
 
 
-def test_hyperparameters_lie_on_the_grid_beside_an_optimum():
+def test_hyperparameters_lie_on_the_grid_next_to_an_optimum():
     rng = np.random.default_rng(0)
     x = rng.random((20, 3)) - 0.5
     values = np.sin(3 * x[:, 0]) + x[:, 1] ** 2
@@ -120,17 +120,17 @@ def test_equal_gains_go_to_the_smaller_hash():
     assert point_hash({"a": 1, "b": 2}) == point_hash({"b": 2, "a": 1})
     smallest = min(range(6), key=lambda i: point_hash(points[i]))
     for digits in (np.zeros(6), 1e-9 * np.arange(6), -1e-9 * np.arange(6)):
-        assert expected_gain.first_of_the_best(3.0 + digits, points, 1.0) == smallest
+        assert expected_gain.choose_best(3.0 + digits, points, 1.0) == smallest
     other = (smallest + 1) % 6
     clear = np.full(6, 3.0)
     clear[other] *= 1 + 2 * expected_gain.PRECISION
-    assert expected_gain.first_of_the_best(clear, points, 1.0) == other
-    # What was chosen before is not chosen again, though no other gain is larger than nothing.
+    assert expected_gain.choose_best(clear, points, 1.0) == other
+    # A chosen point is not chosen again, though no other gain is larger than 0.
     scores = np.zeros(6)
     scores[smallest] = -1.0
-    assert expected_gain.first_of_the_best(scores, points, 1.0) != smallest
-    # Where gains are what is left of much larger numbers, their digits say nothing.
-    assert expected_gain.first_of_the_best(1e-16 * np.arange(6), points, 100.0) == smallest
+    assert expected_gain.choose_best(scores, points, 1.0) != smallest
+    # Where gains are differences of much larger numbers, their digits are rounding.
+    assert expected_gain.choose_best(1e-16 * np.arange(6), points, 100.0) == smallest
 
 
 def test_where_nothing_can_be_gained_the_hash_decides():
@@ -178,4 +178,4 @@ def test_equal_hypervolumes_are_equal_whatever_their_last_digit():
     middle = front[1:-1]
     added = {halving._added(config, front, pair) for pair in middle}
     assert len(added) == 1
-    assert len({halving.goes_on(config, [p for p in front if p != own], own) for own in middle}) == 1
+    assert len({halving.is_promoted(config, [p for p in front if p != own], own) for own in middle}) == 1
