@@ -206,12 +206,12 @@ def to_dict(config: Any) -> Any:
     return [to_dict(v) for v in config] if isinstance(config, tuple | list) else config
 
 
-def what_counts(config: Any) -> Any:
+def result_settings(config: Any) -> Any:
     """What `to_dict` gives, without the fields that change no result."""
     if dataclasses.is_dataclass(config):
         fields = [f for f in dataclasses.fields(config) if f.metadata.get("changes_results", True)]
-        return {f.name: what_counts(getattr(config, f.name)) for f in fields}
-    return [what_counts(v) for v in config] if isinstance(config, tuple | list) else config
+        return {f.name: result_settings(getattr(config, f.name)) for f in fields}
+    return [result_settings(v) for v in config] if isinstance(config, tuple | list) else config
 
 
 def canonical_json(value: Any) -> str:
@@ -221,4 +221,4 @@ def canonical_json(value: Any) -> str:
 
 def fingerprint(*values: Any) -> str:
     """SHA-256, in hexadecimal, of the canonical JSON of what counts in the given configurations or plain values."""
-    return hashlib.sha256(canonical_json(what_counts(values)).encode()).hexdigest()
+    return hashlib.sha256(canonical_json(result_settings(values)).encode()).hexdigest()

@@ -44,7 +44,7 @@ class ChipConfig(Checked):
         """The type that the figures are for, as records name it."""
         return {1: "int8", 2: "bfloat16", 4: "float32"}.get(self.bytes_per_value, f"{8 * self.bytes_per_value} bits")
 
-    def need(self, method: str, *fields: str) -> None:
+    def require(self, method: str, *fields: str) -> None:
         """Refuses a chip that lacks a figure.
 
         Raises:

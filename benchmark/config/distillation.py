@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from benchmark.config.checks import Checked, ConfigError, setting
-from benchmark.config.losses import LOSSES, in_order
+from benchmark.config.losses import LOSSES, sort_losses
 from benchmark.config.training import OptimizerConfig
 
 
@@ -49,7 +49,7 @@ class PhaseConfig(Checked):
     @property
     def terms(self) -> tuple[str, ...]:
         """The losses whose weight is not 0, in the order in which they are added."""
-        return in_order(name for name, weight in self.weights.items() if weight)
+        return sort_losses(name for name, weight in self.weights.items() if weight)
 
     @property
     def trains_masked_lm(self) -> bool:

@@ -71,7 +71,7 @@ LOSSES: Mapping[str, Loss] = MappingProxyType(
 )
 
 
-def in_order(names: Iterable[str]) -> tuple[str, ...]:
+def sort_losses(names: Iterable[str]) -> tuple[str, ...]:
     """Losses in the order of the table."""
     chosen = frozenset(names)
     return tuple(name for name in LOSSES if name in chosen)

@@ -30,7 +30,7 @@ OTHER_COPIES = 10
 """For tasks that the program does not know; the number of its large tasks, since SQuAD is one of them."""
 
 
-def for_task(values: tuple[float, ...], place: int) -> float:
+def number_for_task(values: tuple[float, ...], place: int) -> float:
     """The number of one task, where a setting holds one for all tasks or one for each of `DataConfig.tasks`."""
     return values[place if len(values) > 1 else 0]
 
@@ -76,7 +76,7 @@ class AugmentationConfig(Checked):
 
     def copies_of(self, task: str, place: int) -> int:
         """Copies of each row of a task, which is number `place` of `DataConfig.tasks`."""
-        return int(for_task(self.copies, place)) if self.copies else PUBLISHED_COPIES.get(task, OTHER_COPIES)
+        return int(number_for_task(self.copies, place)) if self.copies else PUBLISHED_COPIES.get(task, OTHER_COPIES)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,14 +13,14 @@ import jax
 
 from benchmark.distillation.initial import init_student
 from benchmark.distillation.layer_maps import layer_map
-from benchmark.distillation.objectives import Objective, loss_function
+from benchmark.distillation.objectives import PhaseObjective, loss_function
 from benchmark.distillation.outputs import BATCH_AXES, Outputs, outputs, teacher_outputs
 from benchmark.distillation.phases import Phase, run_phase
 from benchmark.training import partitioning
 from benchmark.training.batches import count_tokens, describe_rows, take_rows
 from benchmark.training.masking import MaskedBatch, SpecialTokens, mask_tokens, num_predictions
 from benchmark.training.metrics import training_flops
-from benchmark.training.optimizers import make_direction
+from benchmark.training.optimizers import make_optimizer
 from benchmark.training.state import DEFAULTS, LossFunction, make_train_step
 from tasks.system.errors import StageError
 
@@ -36,13 +36,17 @@ if TYPE_CHECKING:
 TEACHER = "teacher"
 
 
-def phase_objective(config: DistillConfig, phase: PhaseConfig) -> Objective:
+def phase_objective(config: DistillConfig, phase: PhaseConfig) -> PhaseObjective:
     """What the program of a phase of a recipe computes."""
-    return Objective.of(config.phases if config.one_program else [phase])
+    return PhaseObjective.from_phases(config.phases if config.one_program else [phase])
 
 
 def recipe_loss(
-    student: EncoderConfig, teacher: EncoderConfig, config: DistillConfig, objective: Objective, trainer: TrainerConfig
+    student: EncoderConfig,
+    teacher: EncoderConfig,
+    config: DistillConfig,
+    objective: PhaseObjective,
+    trainer: TrainerConfig,
 ) -> LossFunction:
     """The loss of an objective with the recipe's layer map, for `make_train_step`.
 
@@ -65,8 +69,8 @@ def phase_program(
     student: EncoderConfig,
     teacher: EncoderConfig,
     config: DistillConfig,
-    objective: Objective,
-    optimizer: OptimizerConfig,
+    objective: PhaseObjective,
+    optimizer_config: OptimizerConfig,
     *,
     trainer: TrainerConfig = DEFAULTS,
     mesh: Mesh | None = None,
@@ -75,17 +79,17 @@ def phase_program(
 
     With `TrainerConfig.teacher_in_step` the step's constants are `{TEACHER: parameters}`.
     """
-    direction = make_direction(optimizer)
+    optimizer = make_optimizer(optimizer_config)
     alone = trainer.teacher_in_step
     step = make_train_step(
         recipe_loss(student, teacher, config, objective, trainer),
-        direction,
+        optimizer,
         accumulation_steps=trainer.gradient_accumulation_steps,
         batch_axes=0 if alone else (0, BATCH_AXES),
         count_tokens=count_tokens if alone else lambda batch: count_tokens(batch[0]),
         mesh=mesh,
     )
-    return step, direction
+    return step, optimizer
 
 
 def check_rows(config: DistillConfig, sentence_pairs: bool) -> None:

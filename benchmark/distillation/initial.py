@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmark.distillation.layer_maps import layer_map
-from benchmark.distillation.objectives import Objective
+from benchmark.distillation.objectives import PhaseObjective
 from benchmark.training.pretrain import init_params, param_shapes
 from tasks.system.errors import StageError
 
@@ -49,11 +49,13 @@ def init_student(student: EncoderConfig, teacher: Teacher, config: DistillConfig
         layers = jax.tree.map(lambda leaf: leaf[chosen], teacher.params["encoder"]["layers"])
         params["encoder"]["layers"] = _whole(layers, params["encoder"]["layers"], "layers")
         params["masked_lm"] = _whole(teacher.params["masked_lm"], params["masked_lm"], "masked_lm")
-    return {"student": params} | init_projections(student, teacher.encoder, Objective.of(config.phases), seed)
+    return {"student": params} | init_projections(
+        student, teacher.encoder, PhaseObjective.from_phases(config.phases), seed
+    )
 
 
 def init_projections(
-    student: EncoderConfig, teacher: EncoderConfig, objective: Objective, seed: int
+    student: EncoderConfig, teacher: EncoderConfig, objective: PhaseObjective, seed: int
 ) -> dict[str, dict[str, np.ndarray]]:
     """Start values of the maps from the student's to the teacher's width that an objective needs; none of one width."""
     result = {}
@@ -81,7 +83,7 @@ def student_shapes(student: EncoderConfig, teacher: EncoderConfig, config: Disti
         _check_whole(layers, own["encoder"]["layers"], "layers")
         _check_whole(given["masked_lm"], own["masked_lm"], "masked_lm")
     widths = (student.hidden_size, teacher.hidden_size)
-    names = Objective.of(config.phases).projections if widths[0] != widths[1] else ()
+    names = PhaseObjective.from_phases(config.phases).projections if widths[0] != widths[1] else ()
     return {"student": own} | {name: {"kernel": jax.ShapeDtypeStruct(widths, np.float32)} for name in names}
 
 

@@ -253,7 +253,7 @@ def masked_lm_loss(student: jax.Array, teacher: jax.Array | None, batch: Any, se
         student: logits, `[batch, predictions, vocab]`.
         teacher: likewise; None where all labels are hard.
         batch: a `MaskedBatch`.
-        settings: those of `Objective.settings`.
+        settings: those of `PhaseObjective.settings`.
 
     Returns:
         The mean over real predictions, a scalar.

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmark.config.losses import LOSSES, in_order
+from benchmark.config.losses import LOSSES, sort_losses
 from benchmark.distillation import losses
 from benchmark.distillation.outputs import Needs, Outputs, outputs
 from benchmark.training.state import LossFunction, Mean
@@ -34,7 +34,7 @@ _COUNTS: dict[str, Callable[[Any, jax.Array], jax.Array]] = {
 
 
 @dataclass(frozen=True)
-class Objective:
+class PhaseObjective:
     """What a compiled loss holds; weights are no part of it.
 
     Attributes:
@@ -48,7 +48,7 @@ class Objective:
     last_layer: bool
 
     @classmethod
-    def of(cls, phases: Iterable[PhaseConfig]) -> Objective:
+    def from_phases(cls, phases: Iterable[PhaseConfig]) -> PhaseObjective:
         """The smallest objective that holds all of the phases."""
         phases = tuple(phases)
         return cls(
@@ -100,7 +100,7 @@ class Objective:
 def loss_function(
     student: EncoderConfig,
     layers: tuple[int, ...],
-    objective: Objective,
+    objective: PhaseObjective,
     compute_dtype: str = "float32",
     read: Callable[..., Outputs] = outputs,
     functions: Mapping[str, Callable[..., jax.Array]] = FUNCTIONS,
@@ -118,7 +118,8 @@ def loss_function(
     Returns:
         `(params, batch, settings) -> (terms, {})`. `params` holds `student` and, where widths differ, the
         objective's projections; the batch is what `read` takes (a `MaskedBatch`) and the teacher's `Outputs` on it;
-        `settings` come from `Objective.settings`. The terms are weighted as they enter the sum, in the table's order.
+        `settings` come from `PhaseObjective.settings`. The terms are weighted as they enter the sum, in the order of
+        the table.
     """
     # Every map gives the last student layer the teacher's last, which is all that either hands out in that case.
     mapped = np.zeros(1, np.int64) if objective.last_layer else np.asarray(layers)
@@ -127,7 +128,7 @@ def loss_function(
         masked, teacher = batch
         own = _projected(read(student, params["student"], masked, objective.student_needs, compute_dtype), params)
         mask = masked.attention_mask.astype(jnp.float32)  # [batch, length]
-        names = in_order(objective.terms)
+        names = sort_losses(objective.terms)
         counts = {over: _COUNTS[over](masked, mask) for over in dict.fromkeys(LOSSES[n].mean_over for n in names)}
         terms = {}
         for name in names:

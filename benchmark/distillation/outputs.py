@@ -76,10 +76,10 @@ def outputs(
         batch.positions,
         **needs.wanted,
     )
-    return what_is_needed(needs, result.encoder, result.logits, result.next_sentence_logits)
+    return select_outputs(needs, result.encoder, result.logits, result.next_sentence_logits)
 
 
-def what_is_needed(needs: Needs, model: EncoderOutput, logits: Any, next_sentence_logits: Any = None) -> Outputs:
+def select_outputs(needs: Needs, model: EncoderOutput, logits: Any, next_sentence_logits: Any = None) -> Outputs:
     """Keeps what `needs` names of an encoder's output and of its head's logits."""
     states: Any = None
     layers = slice(-1 if needs.last_layer else 0, None)

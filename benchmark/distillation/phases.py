@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import optax
 
     from benchmark.config import PhaseConfig
-    from benchmark.distillation.objectives import Objective
+    from benchmark.distillation.objectives import PhaseObjective
     from benchmark.training.job import TrainingJob
 
 
@@ -43,7 +43,7 @@ class Phase:
     """
 
     config: PhaseConfig
-    objective: Objective
+    objective: PhaseObjective
     step: Callable[..., Any]
     optimizer: optax.GradientTransformation
     num_layers: int
@@ -101,7 +101,7 @@ def run_phase(
     if result is not None:
         whole = result.exists() and not damage
         # Processes that train together take the word of the first: what another one sees of the folder may be older.
-        if whole if job.mesh is None else distributed.agree(whole):
+        if whole if job.mesh is None else distributed.broadcast(whole):
             return dict(checkpoints.restore(result, params))
     moving = {part: params[part] for part in {"student", *phase.objective.projections} & params.keys()}
     state, _ = fit(

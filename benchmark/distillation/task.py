@@ -16,13 +16,13 @@ import numpy as np
 
 from benchmark.distillation.initial import init_projections
 from benchmark.distillation.layer_maps import layer_map
-from benchmark.distillation.objectives import FUNCTIONS, Objective, loss_function
-from benchmark.distillation.outputs import BATCH_AXES, Needs, Outputs, what_is_needed
+from benchmark.distillation.objectives import FUNCTIONS, PhaseObjective, loss_function
+from benchmark.distillation.outputs import BATCH_AXES, Needs, Outputs, select_outputs
 from benchmark.distillation.phases import Phase, run_phase
 from benchmark.training.batches import TaskData, describe_rows, make_batch
 from benchmark.training.finetune import TaskHead, initial_params, label_bias, task_head, task_model
 from benchmark.training.metrics import training_flops
-from benchmark.training.optimizers import make_direction
+from benchmark.training.optimizers import make_optimizer
 from benchmark.training.state import make_train_step
 from tasks.arrays import token_arrays
 
@@ -87,7 +87,7 @@ def task_outputs(
         logits = logits + batch.label_bias
     elif head.kind == "span":
         logits = logits.swapaxes(1, 2)
-    return what_is_needed(needs, result.encoder, logits)
+    return select_outputs(needs, result.encoder, logits)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 4, 5))
@@ -109,25 +109,25 @@ def _program(
     head: TaskHead,
     student: EncoderConfig,
     layers: tuple[int, ...],
-    objective: Objective,
-    optimizer: OptimizerConfig,
+    objective: PhaseObjective,
+    optimizer_config: OptimizerConfig,
     trainer: TrainerConfig,
 ) -> tuple[Any, Any]:
     """The jitted step of a phase, and its optimiser without learning rate."""
     functions = {**FUNCTIONS, "soft_cross_entropy": _squared_error} if head.kind == "regression" else FUNCTIONS
     loss = loss_function(student, layers, objective, trainer.compute_dtype, partial(task_outputs, head), functions)
-    direction = make_direction(optimizer)
+    optimizer = make_optimizer(optimizer_config)
     step = make_train_step(
         loss,
-        direction,
+        optimizer,
         accumulation_steps=trainer.gradient_accumulation_steps,
         batch_axes=(0, BATCH_AXES),
         count_tokens=lambda batch: batch[0].attention_mask.sum(),
     )
-    return step, direction
+    return step, optimizer
 
 
-def teacher_needs(kind: str, objective: Objective) -> Needs:
+def teacher_needs(kind: str, objective: PhaseObjective) -> Needs:
     """What a phase reads of the teacher: no prediction in a regression, which learns from the labels."""
     needs = objective.teacher_needs
     return needs._replace(logits=False) if kind == "regression" else needs
@@ -169,9 +169,9 @@ def distill_task(
     head, depth = task_head(data.task), student.num_hidden_layers
     layers = layer_map(config.layer_map, depth, teacher.encoder.num_hidden_layers)
     params: dict[str, Any] = {"student": initial_params(student, encoder_params, data.task, job.seed)}
-    params |= init_projections(student, teacher.encoder, Objective.of(config.phases), job.seed)
+    params |= init_projections(student, teacher.encoder, PhaseObjective.from_phases(config.phases), job.seed)
     for settings, passes in zip(config.phases, epochs, strict=True):
-        objective, rows = Objective.of([settings]), data.chosen(settings)
+        objective, rows = PhaseObjective.from_phases([settings]), data.chosen(settings)
         optimizer = settings.optimizer.without_schedule
         phase = Phase(
             settings,
@@ -191,7 +191,7 @@ def distill_task(
 
 def _batch(
     teacher: Teacher,
-    objective: Objective,
+    objective: PhaseObjective,
     data: TaskData,
     rows: token_arrays.TokenArrays,
     batch_size: int,

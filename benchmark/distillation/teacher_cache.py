@@ -128,7 +128,7 @@ class TeacherCache:
         names = ("computed", "reused", "live", "memory_bytes", "disk_bytes")
         return {name: int(getattr(self, name)) for name in names}
 
-    def words(self) -> str:
+    def summary(self) -> str:
         """What `report` says, for a progress line."""
         r = self.report()
         size = (r["memory_bytes"] + r["disk_bytes"]) / 2**20

@@ -1,7 +1,7 @@
 """The process that compiles the train steps of a run for its target; `benchmark.dry_run.report` starts it.
 
 Gin text on standard input; on standard output one JSON object a line, each as soon as it is known: figures of a program
-(`Figures`), or `{"error": ...}` as the last one.
+(`ProgramFigures`), or `{"error": ...}` as the last one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import jax
 
 from benchmark.cli.gin_loader import load
 from benchmark.dry_run import train_steps
-from benchmark.dry_run.report import Figures
+from benchmark.dry_run.report import ProgramFigures
 from benchmark.hardware import tpu_compiler
 from benchmark.hardware.hlo_cycles import estimated_cycles
 from benchmark.training import partitioning
@@ -37,10 +37,10 @@ def _bytes_per_device(tree: Any) -> int:
     return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in leaves)
 
 
-def _figures(name: str, part: str, program: train_steps.Program, kept: Any, mesh: Mesh) -> tuple[Figures, Any]:
+def _figures(name: str, part: str, program: train_steps.Program, kept: Any, mesh: Mesh) -> tuple[ProgramFigures, Any]:
     """Compiles a program, and says where its results lie; `kept` are those of its arguments that outlive the step."""
     compiled = tpu_compiler.compile_program(program.function, program.arguments)
-    figures = Figures(
+    figures = ProgramFigures(
         name=name,
         part=part,
         seconds=compiled.seconds,
@@ -52,7 +52,7 @@ def _figures(name: str, part: str, program: train_steps.Program, kept: Any, mesh
     return figures, compiled.places
 
 
-def compile_run(config: RunConfig) -> Iterator[Figures]:
+def compile_run(config: RunConfig) -> Iterator[ProgramFigures]:
     """Compiles the teacher's step, and for each phase the teacher's outputs and the step of the first baseline.
 
     With `TrainerConfig.teacher_in_step` these two are one program.
@@ -97,15 +97,15 @@ def main() -> None:
         path.write_text(sys.stdin.read(), encoding="utf-8")
         config = load([str(path)]).config
 
-    def tell(values: dict[str, Any]) -> None:
+    def write_answer(values: dict[str, Any]) -> None:
         sys.stdout.write(json.dumps(values) + "\n")
         sys.stdout.flush()
 
     try:
         for figures in compile_run(config):
-            tell(dataclasses.asdict(figures))
+            write_answer(dataclasses.asdict(figures))
     except (StageError, ValueError, jax.errors.JaxRuntimeError) as error:
-        tell({"error": tpu_compiler.first_line(error)})
+        write_answer({"error": tpu_compiler.first_line(error)})
 
 
 if __name__ == "__main__":

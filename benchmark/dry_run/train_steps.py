@@ -97,18 +97,18 @@ def masked_batch(
     return partitioning.shaped_rows(mesh, found)
 
 
-def _state(params: Any, direction: Any, mesh: Mesh | None) -> Any:
-    return partitioning.shaped(mesh, jax.eval_shape(lambda p: init_state(p, direction), params))
+def _state(params: Any, optimizer: Any, mesh: Mesh | None) -> Any:
+    return partitioning.shaped(mesh, jax.eval_shape(lambda p: init_state(p, optimizer), params))
 
 
 def teacher_step(config: RunConfig, mesh: Mesh | None = None) -> Program:
     """A step of the teacher's pretraining."""
     teacher, pairs = config.teacher, config.data.sentence_pairs
     partitioning.check_batch(mesh, "PretrainConfig.batch_size", teacher.pretrain.batch_size)
-    step, direction = pretrain.pretrain_program(
+    step, optimizer = pretrain.pretrain_program(
         teacher.encoder, teacher.pretrain, next_sentence=pairs, trainer=config.trainer, mesh=mesh
     )
-    state = _state(pretrain.param_shapes(teacher.encoder, next_sentence=pairs), direction, mesh)
+    state = _state(pretrain.param_shapes(teacher.encoder, next_sentence=pairs), optimizer, mesh)
     size, rate = teacher.pretrain.batch_size, teacher.pretrain.mask_rate
     batch = masked_batch(config.data, teacher.encoder.vocab_size, size, rate, mesh)
     return Program("teacher", step, (state, batch, _RATE, {}))
@@ -126,8 +126,10 @@ def distillation_step(
     distill.check_rows(recipe, config.data.sentence_pairs)
     partitioning.check_batch(mesh, "DistillConfig.batch_size", recipe.batch_size)
     objective = distill.phase_objective(recipe, phase)
-    optimizer = phase.optimizer.without_schedule
-    step, direction = distill.phase_program(student, teacher, recipe, objective, optimizer, trainer=trainer, mesh=mesh)
+    schedule_free = phase.optimizer.without_schedule
+    step, optimizer = distill.phase_program(
+        student, teacher, recipe, objective, schedule_free, trainer=trainer, mesh=mesh
+    )
     params = initial.student_shapes(student, teacher, recipe)
     params = {part: tree for part, tree in params.items() if part in ("student", *objective.projections)}
     masked = masked_batch(config.data, student.vocab_size, recipe.batch_size, recipe.mask_rate, mesh)
@@ -138,7 +140,7 @@ def distillation_step(
         Program(f"teacher's outputs for {name}, phase {phase.name}", outputs.teacher_outputs, arguments),
         f"{name}, phase {phase.name}",
         step,
-        _state(params, direction, mesh),
+        _state(params, optimizer, mesh),
         masked,
         rate_factors(params, phase, 0, layers),
         objective.settings(phase, stage_weights(phase, 0, layers)),
@@ -150,12 +152,12 @@ def distillation_step(
 def finetuning_step(config: RunConfig, encoder: EncoderConfig, name: str, task: TaskInfo) -> Program:
     """A step of fine-tuning on a task, with rows of the greatest length."""
     settings, kind, head = config.finetune, task.kind, finetune.task_head(task)
-    step, direction = finetune.train_step(encoder, head, settings, config.trainer)
+    step, optimizer = finetune.train_step(encoder, head, settings, config.trainer)
     length = config.data.span_length if kind == "span" else config.data.task_length
     rows = jax.ShapeDtypeStruct((settings.batch_size, length), np.int32)
     number = jax.ShapeDtypeStruct(rows.shape[:1], np.float32 if kind == "regression" else np.int32)
     labels = ("start_position", "end_position") if kind == "span" else ("label",)
     batch = dict.fromkeys(("input_ids", "attention_mask", "token_type_ids"), rows) | dict.fromkeys(labels, number)
-    state = _state(shapes(finetune.task_model(encoder, head), 3), direction, None)
+    state = _state(shapes(finetune.task_model(encoder, head), 3), optimizer, None)
     given = {"label_bias": finetune.label_bias(task)} if kind == "classification" else {}
     return Program(f"{name}, {kind}", step, (state, batch, _RATE, given))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from benchmark.config import fingerprint
-from benchmark.pipeline.workdir import finished, once
+from benchmark.pipeline.workdir import finished, run_stage_once
 
 if TYPE_CHECKING:
     from benchmark.pipeline.run_context import Run
@@ -26,4 +26,4 @@ def data_stage(run: Run) -> dict[str, Any]:
         index = run_in_child(run.config.data.request(), output, run.progress)
         return {"seconds": index["seconds"]}
 
-    return once(marker, config_fingerprint, work, run.progress, "data")
+    return run_stage_once(marker, config_fingerprint, work, run.progress, "data")

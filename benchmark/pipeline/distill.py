@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from benchmark.config import DistillConfig, EncoderConfig, fingerprint, to_dict
-from benchmark.pipeline.run_context import Run, SystemPlan, parameters_digest, plan, together, tokens_seen
+from benchmark.pipeline.run_context import Run, SystemPlan, parameters_digest, plan, sum_markers, tokens_seen
 from benchmark.pipeline.teacher import load_teacher
 from benchmark.pipeline.threads import map_threads
-from benchmark.pipeline.workdir import finished, once, read_json
+from benchmark.pipeline.workdir import finished, read_json, run_stage_once
 from benchmark.training import distributed
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def distill_stage(run: Run) -> dict[str, Any]:
     students = [system for system in plan(run) if system.kind != "teacher"]
     fingerprints = {s.name: fingerprint(search_fingerprint, recipe, s.encoder, s.kind) for s in students}
     taught = [s for s in students if s.kind != "control"]
-    done = distributed.agree(all(finished(s.directory / "stage.json", fingerprints[s.name]) for s in taught))
+    done = distributed.broadcast(all(finished(s.directory / "stage.json", fingerprints[s.name]) for s in taught))
     teacher = None if done else load_teacher(run)
 
     def distilled(system: SystemPlan) -> dict[str, Any]:
@@ -66,16 +66,16 @@ def distill_stage(run: Run) -> dict[str, Any]:
             return {**result, "encoder": to_dict(encoder), "parameters_sha256": digest}
 
         marker, name = system.directory / "stage.json", f"distill {system.name}"
-        return once(
-            marker, fingerprints[system.name], work, run.progress, name, directory=system.directory, together=True
+        return run_stage_once(
+            marker, fingerprints[system.name], work, run.progress, name, directory=system.directory, all_processes=True
         )
 
     markers = map_threads(distilled, students, run.systems_at_once)
     if teacher is not None:
         if not run.config.trainer.teacher_in_step:
-            run.progress(f"distill: {run.teacher_cache.words()}")
+            run.progress(f"distill: {run.teacher_cache.summary()}")
         run.teacher_cache.close()
-    return together(markers)
+    return sum_markers(markers)
 
 
 def _untrained(run: Run, encoder: EncoderConfig) -> tuple[Any, dict[str, Any]]:

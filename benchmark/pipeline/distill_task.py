@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.config import AugmentationConfig, fingerprint
-from benchmark.config.task_distillation import for_task
+from benchmark.config.task_distillation import number_for_task
 from benchmark.pipeline.teacher import load_teacher
-from benchmark.pipeline.workdir import once, read_json
+from benchmark.pipeline.workdir import read_json, run_stage_once
 
 if TYPE_CHECKING:
     from benchmark.pipeline.run_context import Run, SystemPlan
     from benchmark.training.job import TrainingJob
 
 
-def applies(run: Run, system: SystemPlan) -> bool:
+def learns_from_teacher(run: Run, system: SystemPlan) -> bool:
     """Whether a system learns tasks from the fine-tuned teacher: found students and baselines, where it is set."""
     return run.config.finetune.distill is not None and system.kind in ("found", "baseline")
 
@@ -29,7 +29,7 @@ def applies(run: Run, system: SystemPlan) -> bool:
 def recipe(run: Run, system: SystemPlan) -> str | None:
     """The recipe by which a system learned its tasks, or None where it was fine-tuned plainly."""
     config = run.config.finetune.distill
-    return config.recipe if config is not None and applies(run, system) else None
+    return config.recipe if config is not None and learns_from_teacher(run, system) else None
 
 
 def needs_parameters(run: Run, system: SystemPlan) -> bool:
@@ -69,7 +69,7 @@ def augment_task(run: Run, folder: Path, task_name: str) -> list[dict[str, Any]]
     if not token_arrays.is_complete(target):
         marker.unlink(missing_ok=True)
     work = partial(_augmented, run, target, config, task_name, copies)
-    return [once(marker, values, work, lambda _: None, target.name)]
+    return [run_stage_once(marker, values, work, lambda _: None, target.name)]
 
 
 def _augmented(run: Run, target: Path, config: AugmentationConfig, task_name: str, copies: int) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def _augmented(run: Run, target: Path, config: AugmentationConfig, task_name: st
     return {"rows": made.num_rows, "directory": target.name}
 
 
-def distilled(
+def distill_system(
     run: Run, system: SystemPlan, encoder_params: Any, task_name: str, length: int, teachers: Path, job: TrainingJob
 ) -> Any:
     """Parameters of a student that learned a task from the teacher.
@@ -123,7 +123,7 @@ def distilled(
         augmented = token_arrays.load(teachers / read_json(teachers / "augmented.json")["result"]["directory"])
     data = TaskData(task, run.rows("tasks", task_name, "train"), length, run.special.pad_id, augmented)
     place = run.config.data.tasks.index(task_name)
-    epochs = tuple(for_task(phase.epochs, place) for phase in config.phases)
+    epochs = tuple(number_for_task(phase.epochs, place) for phase in config.phases)
     teacher = Teacher(encoder, partitioning.place(None, params))
     return task_distillation.distill_task(system.encoder, encoder_params, teacher, config, data, epochs, job)
 

@@ -17,9 +17,9 @@ from typing import Any
 
 from benchmark.config import fingerprint
 from benchmark.pipeline import distill_task
-from benchmark.pipeline.run_context import Run, SystemPlan, load_params, plan, together
+from benchmark.pipeline.run_context import Run, SystemPlan, load_params, plan, sum_markers
 from benchmark.pipeline.threads import map_threads
-from benchmark.pipeline.workdir import begin, once, read_json
+from benchmark.pipeline.workdir import read_json, run_stage_once, start_folder
 from benchmark.training import distributed
 
 
@@ -46,14 +46,14 @@ def finetune_stage(run: Run) -> dict[str, Any]:
     """
     systems, first = plan(run), []
     if run.config.finetune.distill is not None:
-        teachers = [system for system in systems if system.kind == "teacher" and distributed.leads()]
+        teachers = [system for system in systems if system.kind == "teacher" and distributed.is_leader()]
         first = [finetuned_system(run, system) for system in teachers]
         systems = [system for system in systems if system.kind != "teacher"]
         distributed.wait("finetune teacher")
     share = systems[distributed.process_index() :: distributed.process_count()]
     rest = map_threads(lambda system: finetuned_system(run, system), share, run.config.parallel_systems)
     distributed.wait("finetune")
-    return together([*first, *rest])
+    return sum_markers([*first, *rest])
 
 
 def finetuned_system(run: Run, system: SystemPlan) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def finetuned_system(run: Run, system: SystemPlan) -> dict[str, Any]:
                 kept += parameters
             if distill_task.needs_parameters(run, system):
                 kept += distill_task.augment_task(run, parameters_path(run, system.name, trained).parent, trained)
-    done = together([*markers.values(), *kept])
+    done = sum_markers([*markers.values(), *kept])
     lines = [_score_line(task, markers[task, seed]["result"]["scores"]) for task in tasks for seed in seeds]
     run.progress(f"finetune {system.name}: " + ("reused" if done["reused"] else ", ".join(lines)))
     return done
@@ -100,7 +100,7 @@ def _evaluated(
         Markers of the predictions by task and seed, and the marker of the parameters where they are kept.
     """
     upstream = read_json(system.directory / "stage.json")["fingerprint"]
-    distilled = distill_task.applies(run, system)
+    distilled = distill_task.learns_from_teacher(run, system)
     # Checkpoints and metrics of a student's distillation; plain fine-tuning is short and begins anew.
     folder = prediction_path(run, system.name, group[0], seed).with_suffix("")
 
@@ -110,11 +110,11 @@ def _evaluated(
     @cache
     def model() -> tuple[Any, int]:
         if distilled:
-            begin(folder, of(group[0]))
+            start_folder(folder, of(group[0]))
         return _trained(run, system, encoder_params(), group, seed, folder)
 
     def done(path: Path, task: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        return once(path, of(task), work, lambda _: None, path.stem)
+        return run_stage_once(path, of(task), work, lambda _: None, path.stem)
 
     markers = {}
     for task in group:
@@ -156,11 +156,11 @@ def _trained(
     predicted = [run.rows("tasks", task, evaluation_split(run, task)) for task in group]
     length = max(used_length(rows, pad_id, multiple) for rows in (train, *predicted))
     name = f"{system.name} {trained} seed {seed}"
-    if distill_task.applies(run, system):
+    if distill_task.learns_from_teacher(run, system):
         teachers = parameters_path(run, "teacher", trained).parent
         # A system is trained on one device.
         job = dataclasses.replace(run.job(name, folder, seed=seed), mesh=None)
-        return distill_task.distilled(run, system, encoder_params, trained, length, teachers, job), length
+        return distill_task.distill_system(run, system, encoder_params, trained, length, teachers, job), length
     data = TaskData(get_task(trained), train, length, pad_id)
     # Plain fine-tuning is short: nothing of it is kept or shown.
     job = TrainingJob(name, seed=seed, trainer=run.config.trainer)

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmark.config import fingerprint, to_dict
 from benchmark.pipeline.run_context import Run, measured_system, plan
-from benchmark.pipeline.workdir import once
+from benchmark.pipeline.workdir import run_stage_once
 
 
 def latency_stage(run: Run) -> dict[str, Any]:
@@ -28,4 +28,6 @@ def latency_stage(run: Run) -> dict[str, Any]:
 
     shapes = {name: to_dict(e) for name, e in encoders.items()}
     stage_fingerprint = fingerprint(PROTOCOL_VERSION, run.config.latency, shapes, run.data_fingerprint)
-    return once(directory / "stage.json", stage_fingerprint, work, run.progress, "latency", directory=directory)
+    return run_stage_once(
+        directory / "stage.json", stage_fingerprint, work, run.progress, "latency", directory=directory
+    )

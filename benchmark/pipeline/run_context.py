@@ -200,6 +200,6 @@ def measured_system(system: SystemPlan, systems: list[SystemPlan]) -> str:
     return twins[0] if system.kind == "control" and twins else system.name
 
 
-def together(markers: list[dict[str, Any]]) -> dict[str, Any]:
+def sum_markers(markers: list[dict[str, Any]]) -> dict[str, Any]:
     """Sums up the markers of a stage's parts."""
     return {"seconds": sum(m["seconds"] for m in markers), "reused": all(m["reused"] for m in markers)}

@@ -19,7 +19,7 @@ from benchmark.pipeline.latency import latency_stage
 from benchmark.pipeline.record import record_stage
 from benchmark.pipeline.run_context import Run
 from benchmark.pipeline.teacher import teacher_stage
-from benchmark.pipeline.workdir import RunError, declare, locked
+from benchmark.pipeline.workdir import RunError, locked, write_run_identity
 from benchmark.records import manifest, verification
 from benchmark.records.record import read
 from benchmark.training import distributed
@@ -84,34 +84,36 @@ def run(
     started = time.perf_counter()
 
     def progress(line: str) -> None:
-        if leads:
+        if leader:
             print(f"[{time.perf_counter() - started:7.1f} s] {line}", flush=True)  # noqa: T201
 
-    leads = distributed.leads()
+    leader = distributed.is_leader()
     config, workdir, gin_text = request.config, request.workdir, request.gin_text
-    with locked(workdir) if leads else contextlib.nullcontext(), display() as show:
-        if leads:
-            declare(workdir, config, gin_text, manifest.collect(fingerprint(config), request.command, gin_text))
-        context = dataclasses.replace(request, progress=progress, show=show if leads else None)
+    with locked(workdir) if leader else contextlib.nullcontext(), display() as show:
+        if leader:
+            write_run_identity(
+                workdir, config, gin_text, manifest.collect(fingerprint(config), request.command, gin_text)
+            )
+        context = dataclasses.replace(request, progress=progress, show=show if leader else None)
         timing: dict[str, float] = {}
         reused: list[str] = []
         for stage in (stage for stage in TABLE if stage.name in wanted):
             stage_started = time.perf_counter()
-            if leads or not stage.leader_only:
+            if leader or not stage.leader_only:
                 work = (instead or {}).get(stage.name, stage.work)
                 try:
                     outcome = work(context)
                 except StageError as error:
-                    if leads:
+                    if leader:
                         print(f"error: stage {stage.name}: {error}", file=sys.stderr, flush=True)  # noqa: T201
                     return 1
                 if outcome["reused"]:
                     reused.append(stage.name)
             distributed.wait(f"stage {stage.name}")
             timing[stage.name] = time.perf_counter() - stage_started
-        if leads:
+        if leader:
             _summary(context, timing, reused)
-    if publish is not None and leads and "publish" in wanted:
+    if publish is not None and leader and "publish" in wanted:
         publish(config, workdir)
     return 0
 

@@ -12,7 +12,7 @@ from benchmark.config import RunConfig, encoder_from_dict, fingerprint, to_dict
 from benchmark.pipeline.distill import distil_student
 from benchmark.pipeline.run_context import Run
 from benchmark.pipeline.teacher import load_teacher
-from benchmark.pipeline.workdir import once, read_json, write_json
+from benchmark.pipeline.workdir import read_json, run_stage_once, write_json
 from benchmark.process import numerics, setup
 from benchmark.training import distributed
 from tasks.system.atomic_write import write_text
@@ -33,7 +33,7 @@ class FlashDistillation:
         self.run = run
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _elsewhere, (self.run.config, self.run.workdir.absolute())
+        return _rebuild, (self.run.config, self.run.workdir.absolute())
 
     @cached_property
     def teacher(self) -> Teacher:
@@ -61,7 +61,7 @@ class FlashDistillation:
         with setup.compile_seconds() as compiling:
             training = self.run.job(f"trial {job['number']}", kept, quiet=True)
             _, result = distil_student(self.run, self.teacher, encoder, recipe, training, stop_after=stop)
-        if kept is not None and stop is None and distributed.leads():
+        if kept is not None and stop is None and distributed.is_leader():
             shutil.rmtree(kept, ignore_errors=True)
         scores = {name: result["masked_lm"][name] for name in ("accuracy", "accuracy_stderr", "loss")}
         return scores | {"steps": result["steps"], "compile_seconds": sum(compiling)}
@@ -73,7 +73,7 @@ def trial_folder(workdir: Path, number: int) -> Path:
 
 
 @lru_cache(maxsize=1)
-def _elsewhere(config: RunConfig, workdir: Path) -> FlashDistillation:
+def _rebuild(config: RunConfig, workdir: Path) -> FlashDistillation:
     """What a pickled `FlashDistillation` becomes; a worker that computes with other numerics is refused."""
     numerics.enforce(config.numerics, config.reduction_threads)
     setup.keep_programs(workdir / "compiled")
@@ -107,7 +107,7 @@ def search_stage(run: Run) -> dict[str, Any]:
 
     def work() -> dict[str, Any]:
         evaluate = FlashDistillation(run)
-        if not distributed.leads():
+        if not distributed.is_leader():
             distributed.follow(evaluate)
             return {}
         shared = evaluate if run.mesh is None else distributed.one_at_a_time(evaluate)
@@ -131,9 +131,11 @@ def search_stage(run: Run) -> dict[str, Any]:
         run.progress(f"search: the trials took {took:.0f} s for {steps} steps, {share:.0%} of it to compile")
         cached = run.teacher_cache.report()
         if not run.config.trainer.teacher_in_step:
-            run.progress(f"search: {run.teacher_cache.words()}")
+            run.progress(f"search: {run.teacher_cache.summary()}")
         systems = {name: to_dict(encoder) for name, encoder in found}
         return {"found": systems, "trials": len(trials), "teacher_cache": cached}
 
     marker = directory / "stage.json"
-    return once(marker, stage_fingerprint, work, run.progress, "search", directory=directory, together=True)
+    return run_stage_once(
+        marker, stage_fingerprint, work, run.progress, "search", directory=directory, all_processes=True
+    )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.config import fingerprint, to_dict
 from benchmark.pipeline.run_context import Run, load_params, parameters_digest, tokens_seen
-from benchmark.pipeline.workdir import once
+from benchmark.pipeline.workdir import run_stage_once
 
 if TYPE_CHECKING:
     from benchmark.distillation.teacher_cache import Teacher
@@ -40,7 +40,9 @@ def teacher_stage(run: Run) -> dict[str, Any]:
 
     stage_fingerprint = fingerprint(run.data_fingerprint, config, run.config.trainer, run.config.seed)
     marker = directory / "stage.json"
-    return once(marker, stage_fingerprint, work, run.progress, "teacher", directory=directory, together=True)
+    return run_stage_once(
+        marker, stage_fingerprint, work, run.progress, "teacher", directory=directory, all_processes=True
+    )
 
 
 def load_teacher(run: Run) -> Teacher:

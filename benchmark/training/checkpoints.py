@@ -34,13 +34,13 @@ def save(path: Path, tree: Any) -> None:
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     # What a process left that died while it wrote this checkpoint; orbax would warn of it.
-    if distributed.leads():
+    if distributed.is_leader():
         for unfinished in path.parent.glob(f"{path.name}.orbax-checkpoint-tmp*"):
             remove(unfinished)
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(path, jax.tree.map(_as_stored, tree), force=True)
     # All processes wait in `save` until the last one has written its part.
-    if distributed.leads():
+    if distributed.is_leader():
         digests = json.dumps({"sha256": _digests(path)}, indent=1, sort_keys=True)
         whole = path / f"{DIGESTS}.new"
         whole.write_text(digests, encoding="utf-8")

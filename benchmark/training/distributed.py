@@ -74,7 +74,7 @@ def process_count() -> int:
     return int(jax.process_count()) if jax else 1
 
 
-def leads() -> bool:
+def is_leader() -> bool:
     """Whether this process is the one that writes and decides."""
     return process_index() == 0
 
@@ -88,18 +88,18 @@ def wait(name: str) -> None:
         ocp.multihost.get_barrier_sync_fn()(key=f"wait {name}", timeout_ms=WAIT_S * 1000)
 
 
-def agree(value: Any) -> Any:
+def broadcast(value: Any) -> Any:
     """What process 0 has, in every process; a value that JSON can hold."""
     if process_count() == 1:
         return value
     import numpy as np
     from jax.experimental import multihost_utils
 
-    wait("agree")
-    text = np.frombuffer(json.dumps(value if leads() else None).encode(), np.uint8)
+    wait("broadcast")
+    text = np.frombuffer(json.dumps(value if is_leader() else None).encode(), np.uint8)
     size = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
     buffer = np.zeros(size, np.uint8)
-    if leads():
+    if is_leader():
         buffer[:] = text
     return json.loads(multihost_utils.broadcast_one_to_all(buffer).tobytes())
 
@@ -113,7 +113,7 @@ def one_at_a_time(work: Callable[[Any], Result]) -> Callable[[Any], Result]:
 
     def announced(job: Any) -> Result:
         with lock:
-            agree({"job": job})
+            broadcast({"job": job})
             return work(job)
 
     return announced
@@ -121,12 +121,12 @@ def one_at_a_time(work: Callable[[Any], Result]) -> Callable[[Any], Result]:
 
 def dismiss() -> None:
     """For process 0: ends `follow`."""
-    agree(None)
+    broadcast(None)
 
 
 def follow(work: Callable[[Any], Any]) -> None:
     """For the other processes: does what process 0 announces, until it dismisses them."""
-    while (announced := agree(None)) is not None:
+    while (announced := broadcast(None)) is not None:
         # Work that fails, fails in all processes alike; process 0 says so.
         with contextlib.suppress(RuntimeError):
             work(announced["job"])

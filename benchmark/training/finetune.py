@@ -19,7 +19,7 @@ from benchmark.training import checkpoints
 from benchmark.training.batches import TaskData, describe_rows, make_batch
 from benchmark.training.fit import Steps, fit
 from benchmark.training.initial import init_tree
-from benchmark.training.optimizers import learning_rate, make_direction
+from benchmark.training.optimizers import learning_rate, make_optimizer
 from benchmark.training.state import init_state, make_train_step
 from tasks.arrays import token_arrays
 
@@ -120,9 +120,9 @@ def train_step(
     encoder: EncoderConfig, head: TaskHead, config: FinetuneConfig, trainer: TrainerConfig
 ) -> tuple[Any, Any]:
     """One compiled step for all tasks with a head, all seeds and all schedules, and its optimiser."""
-    direction = make_direction(config.optimizer)
+    optimizer = make_optimizer(config.optimizer)
     loss, parts = _loss(encoder, head, trainer.compute_dtype), trainer.gradient_accumulation_steps
-    return make_train_step(loss, direction, accumulation_steps=parts), direction
+    return make_train_step(loss, optimizer, accumulation_steps=parts), optimizer
 
 
 def finetune_steps(config: FinetuneConfig, epochs: float, num_rows: int) -> int:
@@ -153,7 +153,7 @@ def finetune(
         Parameters of encoder and head.
     """
     task, rows, size = data.task, data.rows, config.batch_size
-    step, direction = train_step(encoder, task_head(task), config, job.trainer)
+    step, optimizer = train_step(encoder, task_head(task), config, job.trainer)
     # A copy: the train step donates its state, and the caller's parameters serve other seeds and tasks.
     params = initial_params(encoder, encoder_params, task, job.seed)
     total = finetune_steps(config, epochs, rows.num_rows)
@@ -167,5 +167,5 @@ def finetune(
     steps = Steps(step, inputs, total, describe_batch=lambda number: describe_rows(rows, size, number, job.seed))
     # A log waits for the device, and the many short runs of a stage have no use for one.
     job = dataclasses.replace(job, trainer=dataclasses.replace(job.trainer, log_every=total))
-    state, _ = fit(init_state(params, direction), steps, job)
+    state, _ = fit(init_state(params, optimizer), steps, job)
     return state.params

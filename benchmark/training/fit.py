@@ -173,7 +173,7 @@ def _all_hooks(job: TrainingJob) -> list[Hook]:
     hooks = list(job.hooks())
     if job.directory is not None:
         hooks.insert(0, write_metrics(job.directory / "metrics.jsonl"))
-    if job.mesh is not None and not distributed.leads():
+    if job.mesh is not None and not distributed.is_leader():
         hooks = []
     return hooks if job.directory is None else [*hooks, save_checkpoints(job.directory / CHECKPOINTS)]
 
@@ -181,10 +181,10 @@ def _all_hooks(job: TrainingJob) -> list[Hook]:
 def _continued(saved: Path, state: TrainState, total_steps: int, job: TrainingJob) -> tuple[int, TrainState]:
     """Step and state of the newest whole checkpoint; damaged ones are removed. Without one, 0 and the given state."""
     step = 0
-    if job.mesh is None or distributed.leads():
+    if job.mesh is None or distributed.is_leader():
         step = _newest(saved, total_steps, job)
     # The folder, as another process sees it, may be older.
-    step = step if job.mesh is None else distributed.agree(step)
+    step = step if job.mesh is None else distributed.broadcast(step)
     if not step:
         return 0, state
     job.progress(f"{job.name}: continued from step {step} of {total_steps}")

@@ -59,7 +59,7 @@ def save_checkpoints(directory: Path) -> Hook:
     def hook(event: Event) -> None:
         if event.kind == "checkpoint":
             checkpoints.save(directory / str(event.step), tuple(event.state))
-            if distributed.leads():
+            if distributed.is_leader():
                 checkpoints.keep_latest(directory)
 
     return hook

@@ -49,7 +49,7 @@ def _scale_by_trust_ratio() -> optax.GradientTransformation:
     return optax.GradientTransformation(optax.init_empty_state, update)
 
 
-def make_direction(config: OptimizerConfig) -> optax.GradientTransformation:
+def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
     """Builds the transformation from gradients to the update for learning rate 1.
 
     Args:

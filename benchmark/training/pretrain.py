@@ -16,7 +16,7 @@ from benchmark.training.initial import init_tree, shapes
 from benchmark.training.losses import masked_lm_loss
 from benchmark.training.masking import SpecialTokens, mask_tokens, num_predictions
 from benchmark.training.metrics import training_flops
-from benchmark.training.optimizers import learning_rate, make_direction
+from benchmark.training.optimizers import learning_rate, make_optimizer
 from benchmark.training.state import DEFAULTS, init_state, make_train_step
 
 if TYPE_CHECKING:
@@ -61,15 +61,15 @@ def pretrain_program(
     mesh: Mesh | None = None,
 ) -> tuple[Any, Any]:
     """The jitted step of pretraining, and its optimiser without learning rate. The batch is a `MaskedBatch`."""
-    direction = make_direction(config.optimizer)
+    optimizer = make_optimizer(config.optimizer)
     step = make_train_step(
         masked_lm_loss(encoder, next_sentence=next_sentence, compute_dtype=trainer.compute_dtype),
-        direction,
+        optimizer,
         accumulation_steps=trainer.gradient_accumulation_steps,
         count_tokens=count_tokens,
         mesh=mesh,
     )
-    return step, direction
+    return step, optimizer
 
 
 def pretrain(
@@ -96,7 +96,7 @@ def pretrain(
     seed, size = job.seed, config.batch_size
     key = jax.random.key(seed)
     pairs = "next_sentence_label" in rows.features
-    step, direction = pretrain_program(encoder, config, next_sentence=pairs, trainer=job.trainer, mesh=job.mesh)
+    step, optimizer = pretrain_program(encoder, config, next_sentence=pairs, trainer=job.trainer, mesh=job.mesh)
     length = rows.features["input_ids"].shape[1]
 
     def inputs(number: int) -> tuple[Any, Any, dict[str, Any]]:
@@ -112,6 +112,6 @@ def pretrain(
         describe_batch=lambda number: describe_rows(rows, size, number, seed),
         flops=training_flops(encoder, size, length, num_predictions(length, config.mask_rate)),
     )
-    state = init_state(init_params(encoder, seed, next_sentence=pairs), direction)
+    state = init_state(init_params(encoder, seed, next_sentence=pairs), optimizer)
     state, report = fit(state, steps, job, checkpoint_every=config.checkpoint_every)
     return state.params, report

@@ -43,9 +43,9 @@ class Mean(NamedTuple):
     weight: jax.Array
 
 
-def init_state(params: Any, direction: optax.GradientTransformation) -> TrainState:
+def init_state(params: Any, optimizer: optax.GradientTransformation) -> TrainState:
     """A fresh state for `params`."""
-    return TrainState(params, direction.init(params))
+    return TrainState(params, optimizer.init(params))
 
 
 def _means(outcome: tuple[Any, dict[str, Any]]) -> tuple[dict[str, Mean], dict[str, Mean]]:
@@ -124,7 +124,7 @@ def _accumulated(loss_function: LossFunction, params: Any, divided: Any, setting
 
 def make_train_step(
     loss_function: LossFunction,
-    direction: optax.GradientTransformation,
+    optimizer: optax.GradientTransformation,
     *,
     accumulation_steps: int = 1,
     batch_axes: Any = 0,
@@ -137,7 +137,7 @@ def make_train_step(
         loss_function: `(params, batch, settings) -> (loss, metrics)`. The loss is a scalar, a mean over the rows of the
             batch, or a dictionary of terms to be summed, each a `Mean`; so may the metrics be. `settings` is a
             dictionary of arrays: those of the step, which may change without a new compile, and `constants`.
-        direction: optimiser without learning rate.
+        optimizer: optimiser without learning rate.
         accumulation_steps: parts into which a batch is divided; they are computed one after the other, in the memory of
             one, and give the loss and the gradient of the whole batch up to rounding.
         batch_axes: see `divide`.
@@ -166,7 +166,7 @@ def make_train_step(
         else:
             divided = divide(batch, accumulation_steps, batch_axes)
             (loss, parts), gradients = _accumulated(loss_function, state.params, divided, settings)
-        updates, opt_state = direction.update(gradients, state.opt_state, state.params)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         if isinstance(rate, Mapping):
             params = jax.tree.map(lambda p, u, r: p - r * u, state.params, updates, rate)
         else:
