@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -31,10 +31,11 @@ from tasks.encoding import vocabulary
 
 if TYPE_CHECKING:
     from benchmark.config import EncoderConfig
+    from benchmark.models.trees import Params
     from benchmark.training.masking import SpecialTokens
 
-# Articles and quantifiers; pronouns; auxiliaries; prepositions and conjunctions; adverbs of grammar; what the tokenizer
-# leaves of short forms such as "don't" and "we're".
+# Articles and quantifiers; pronouns; auxiliaries; prepositions and conjunctions; adverbs of grammar; pieces that the
+# tokenizer leaves of short forms such as "don't" and "we're".
 _STOP_WORDS = """
 a an the this that these those all any both each every either neither few more most other another some such own
 i me my mine myself we us our ours ourselves you your yours yourself yourselves he him his himself she her hers herself
@@ -60,12 +61,12 @@ of each row, likeliest first."""
 
 @dataclass(frozen=True)
 class Words:
-    """What a vocabulary says of its tokens, `[vocabulary]` bool each.
+    """Kinds of the tokens of a vocabulary, `[vocabulary]` bool each.
 
     Attributes:
         inner: pieces that continue a word.
         replaceable: whole words or first pieces of letters that are no stop words.
-        written: what may stand in the place of a word: all but inner pieces and special tokens.
+        written: tokens that may replace a word: all but inner pieces and special tokens.
     """
 
     inner: np.ndarray
@@ -88,7 +89,7 @@ def read_words(path: Path) -> Words:
 
 
 def places(ids: np.ndarray, words: Words) -> np.ndarray:
-    """Where a word of one piece stands that may be replaced, `[rows, length]` bool."""
+    """Marks words of one piece that may be replaced, `[rows, length]` bool."""
     continued = np.zeros(ids.shape, bool)
     continued[:, :-1] = words.inner[ids[:, 1:]]
     return words.replaceable[ids] & ~continued
@@ -97,13 +98,13 @@ def places(ids: np.ndarray, words: Words) -> np.ndarray:
 def replaced(
     ids: np.ndarray, candidates: np.ndarray, draws: np.ndarray, choices: np.ndarray, rate: float
 ) -> np.ndarray:
-    """Copies of rows with some words replaced.
+    """Makes copies of rows with some words replaced.
 
     Args:
         ids: `[rows, length]`.
-        candidates: what may stand at each place, filled up with -1 behind; `[rows, length, count]`.
+        candidates: ids that may replace each place, filled up with -1 at the end; `[rows, length, count]`.
         draws: uniform in [0, 1), `[rows, copies, length]`; a word is replaced where it is below `rate`.
-        choices: likewise; which of the candidates.
+        choices: likewise; each chooses one of the candidates.
         rate: the probability.
 
     Returns:
@@ -118,21 +119,21 @@ def replaced(
 @partial(jax.jit, static_argnums=(0, 5, 6))
 def _likeliest(
     encoder: EncoderConfig,
-    params: Any,
+    params: Params,
     ids: jax.Array,
     types: jax.Array,
     place: jax.Array,
     special: SpecialTokens,
     n: int,
 ) -> jax.Array:
-    """The `n` likeliest ids at one place of each row, whose token is masked."""
+    """Finds the `n` likeliest ids at one place of each row, whose token is masked."""
     mask = (ids != special.pad_id).astype(jnp.int32)
     masked = ids.at[jnp.arange(len(ids)), place].set(special.mask_id)
     output = MaskedLM(encoder).apply({"params": params}, masked, mask, types, place[:, None])
     return jax.lax.top_k(output.logits[:, 0], n)[1]
 
 
-def masked_lm_candidates(encoder: EncoderConfig, params: Any, special: SpecialTokens, count: int) -> Candidates:
+def masked_lm_candidates(encoder: EncoderConfig, params: Params, special: SpecialTokens, count: int) -> Candidates:
     """The likeliest words of a masked LM.
 
     Args:

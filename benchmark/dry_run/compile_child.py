@@ -29,16 +29,19 @@ if TYPE_CHECKING:
     from jax.sharding import Mesh
 
     from benchmark.config import RunConfig
+    from benchmark.models.trees import PyTree
 
 
-def _bytes_per_device(tree: Any) -> int:
-    """Bytes of a tree on each device, without the padding that a chip may add."""
+def _bytes_per_device(tree: PyTree) -> int:
+    """Counts the bytes of a tree on each device, without the padding that a chip may add."""
     leaves = jax.tree.leaves(tree)
     return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in leaves)
 
 
-def _figures(name: str, part: str, program: train_steps.Program, kept: Any, mesh: Mesh) -> tuple[ProgramFigures, Any]:
-    """Compiles a program, and says where its results lie; `kept` are those of its arguments that outlive the step."""
+def _figures(
+    name: str, part: str, program: train_steps.Program, kept: PyTree, mesh: Mesh
+) -> tuple[ProgramFigures, PyTree]:
+    """Compiles a program; gives its figures and the placement of its results. `kept` are the arguments that stay."""
     compiled = tpu_compiler.compile_program(program.function, program.arguments)
     figures = ProgramFigures(
         name=name,

@@ -1,7 +1,7 @@
 """The train steps of a run as programs with the shapes of their arguments: to be evaluated, or compiled, without data.
 
 They are the programs that the stages run, made by the same functions, and nothing in them is an array: parameters,
-optimiser state and batches are `jax.ShapeDtypeStruct`. With a mesh they also say where each of them lies.
+optimizer state and batches are `jax.ShapeDtypeStruct`. With a mesh they also say where each of them lies.
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ from benchmark.training.initial import shapes
 from benchmark.training.state import init_state
 
 if TYPE_CHECKING:
+    import optax
     from jax.sharding import Mesh
 
     from benchmark.config import DataConfig, EncoderConfig, PhaseConfig, RunConfig
+    from benchmark.models.trees import Params, PyTree
+    from benchmark.training.state import Settings, TermsFunction, TrainState, TrainStep
     from tasks.catalogue import TaskInfo
 
 # No shape depends on the ids; these are those of BERT's vocabulary.
@@ -34,57 +37,57 @@ class Program:
     """A jitted function and its arguments, in which arrays are shapes.
 
     Attributes:
-        name: whose step it is, in words.
+        name: description of the step.
         function: the jitted function.
         arguments: its arguments.
     """
 
     name: str
     function: Any
-    arguments: tuple[Any, ...]
+    arguments: tuple[PyTree, ...]
 
-    def outputs(self) -> Any:
-        """Shapes of what it gives, by abstract evaluation; raises what the model's code raises."""
+    def outputs(self) -> PyTree:
+        """Evaluates the shapes of its results; raises the errors of the model's code."""
         return self.function.eval_shape(*self.arguments)
 
 
 @dataclass(frozen=True)
 class DistillationStep:
-    """One step of a phase: the teacher's program, and the student's, which reads what the teacher's gives.
+    """One step of a phase: the teacher's program, and the student's, which reads the results of the teacher's.
 
     With `TrainerConfig.teacher_in_step` the student's program holds the teacher, whose parameters are its `constants`,
-    and the teacher's alone says what is read; they are None otherwise.
+    and the teacher's program only shows the outputs that are read. `constants` is None otherwise.
     """
 
     teacher: Program
     name: str
-    function: Any
-    state: Any
+    function: TrainStep
+    state: TrainState
     masked: masking.MaskedBatch
-    rates: Any
-    settings: Any
-    loss: Any
-    constants: dict[str, Any] | None
+    rates: PyTree
+    settings: Settings
+    loss: TermsFunction
+    constants: Settings | None
 
-    def terms(self, read: outputs.Outputs) -> Any:
-        """Shapes of the loss's terms alone: a fraction of the time that the whole step takes to evaluate."""
+    def terms(self, read: outputs.Outputs) -> PyTree:
+        """Evaluates the shapes of the loss's terms alone, in a fraction of the time of the whole step."""
         settings = self.settings | (self.constants or {})
         return jax.eval_shape(self.loss, self.state.params, self._batch(read), settings)
 
     def student(self, read: outputs.Outputs) -> Program:
-        """The student's program on shapes of the teacher's outputs."""
+        """Makes the student's program on shapes of the teacher's outputs."""
         constants = () if self.constants is None else (self.constants,)
         arguments = (self.state, self._batch(read), self.rates, self.settings, *constants)
         return Program(self.name, self.function, arguments)
 
-    def _batch(self, read: outputs.Outputs) -> Any:
+    def _batch(self, read: outputs.Outputs) -> PyTree:
         return self.masked if self.constants is not None else (self.masked, read)
 
 
 def masked_batch(
     data: DataConfig, vocab_size: int, batch_size: int, mask_rate: float, mesh: Mesh | None = None
 ) -> masking.MaskedBatch:
-    """Shapes of a masked batch, as the masking program gives them."""
+    """Evaluates the shapes of a masked batch, as the masking program gives them."""
     rows = (batch_size, data.pretrain_length)
     pairs = (jax.ShapeDtypeStruct(rows, np.uint8), jax.ShapeDtypeStruct(rows[:1], np.int32))
     found = masking.mask_tokens.eval_shape(
@@ -97,12 +100,13 @@ def masked_batch(
     return partitioning.shaped_rows(mesh, found)
 
 
-def _state(params: Any, optimizer: Any, mesh: Mesh | None) -> Any:
-    return partitioning.shaped(mesh, jax.eval_shape(lambda p: init_state(p, optimizer), params))
+def _state(params: Params, optimizer: optax.GradientTransformation, mesh: Mesh | None) -> TrainState:
+    state: TrainState = partitioning.shaped(mesh, jax.eval_shape(lambda p: init_state(p, optimizer), params))
+    return state
 
 
 def teacher_step(config: RunConfig, mesh: Mesh | None = None) -> Program:
-    """A step of the teacher's pretraining."""
+    """Makes a step of the teacher's pretraining."""
     teacher, pairs = config.teacher, config.data.sentence_pairs
     partitioning.check_batch(mesh, "PretrainConfig.batch_size", teacher.pretrain.batch_size)
     step, optimizer = pretrain.pretrain_program(
@@ -117,7 +121,7 @@ def teacher_step(config: RunConfig, mesh: Mesh | None = None) -> Program:
 def distillation_step(
     config: RunConfig, student: EncoderConfig, name: str, phase: PhaseConfig, mesh: Mesh | None = None
 ) -> DistillationStep:
-    """A step of a phase of a student's distillation.
+    """Makes a step of a phase of a student's distillation.
 
     Raises:
         StageError: recipe, student, teacher, data and mesh do not go together.
@@ -150,7 +154,7 @@ def distillation_step(
 
 
 def finetuning_step(config: RunConfig, encoder: EncoderConfig, name: str, task: TaskInfo) -> Program:
-    """A step of fine-tuning on a task, with rows of the greatest length."""
+    """Makes a step of fine-tuning on a task, with rows of the greatest length."""
     settings, kind, head = config.finetune, task.kind, finetune.task_head(task)
     step, optimizer = finetune.train_step(encoder, head, settings, config.trainer)
     length = config.data.span_length if kind == "span" else config.data.task_length

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.config import fingerprint
 from benchmark.pipeline.workdir import finished, run_stage_once
+from tasks.materialize import upkeep
+from tasks.materialize.steps import run_in_child
 
 if TYPE_CHECKING:
     from benchmark.pipeline.run_context import Run
@@ -13,13 +15,10 @@ if TYPE_CHECKING:
 
 def data_stage(run: Run) -> dict[str, Any]:
     """Makes token arrays, in a child process: TensorFlow never enters this one."""
-    from tasks.materialize import upkeep
-    from tasks.materialize.steps import run_in_child
-
     output = run.workdir / "data"
     marker, config_fingerprint = output / "stage.json", fingerprint(run.config.data)
     if finished(marker, config_fingerprint) and not upkeep.intact(output):
-        # Something on the disk has changed since: the stage finds out what, says so and builds that part again.
+        # Files have changed since: the stage finds the changed part, reports it and builds it again.
         marker.unlink()
 
     def work() -> dict[str, Any]:

@@ -37,8 +37,8 @@ class Stage:
 
     Attributes:
         name: its name in `benchmark.config.STAGES`.
-        work: does it, unless it was done with the same settings; the result says so as `reused`.
-        leader_only: whether process 0 of a distributed run does it by itself, while the others wait.
+        work: does it, unless it was done with the same settings; the result has `reused` = True then.
+        leader_only: True where process 0 of a distributed run does it alone, while the others wait.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Stage:
     leader_only: bool = False
 
 
-# In their order. The last of all, `publish`, reads what these wrote and is handed in.
+# In their order. The last stage, `publish`, reads the records that these write, and is handed in.
 TABLE = (
     Stage("data", data_stage, leader_only=True),
     Stage("teacher", teacher_stage),
@@ -63,17 +63,17 @@ def run(
     wanted: tuple[str, ...],
     *,
     publish: Callable[[RunConfig, Path], None] | None = None,
-    instead: Mapping[str, Work] | None = None,
+    replacements: Mapping[str, Work] | None = None,
 ) -> int:
-    """Runs the wanted stages and prints where time went and what was found.
+    """Runs the wanted stages, and prints the time of each and a table of the systems.
 
     All processes of a distributed run call this with the same arguments.
 
     Args:
-        request: settings, folder and systems; its progress and bars are those of the terminal.
+        request: settings, folder and systems; its progress lines and bars are those of the terminal.
         wanted: names in `benchmark.config.STAGES`.
         publish: the stage `publish`, which shows the records of the folder when all other stages have ended.
-        instead: by name what stages do instead of what `TABLE` says.
+        replacements: work of stages by name, in place of that of `TABLE`.
 
     Returns:
         0, or 1 when a stage failed, with one line on standard error; the same command tries that stage again.
@@ -100,7 +100,7 @@ def run(
         for stage in (stage for stage in TABLE if stage.name in wanted):
             stage_started = time.perf_counter()
             if leader or not stage.leader_only:
-                work = (instead or {}).get(stage.name, stage.work)
+                work = (replacements or {}).get(stage.name, stage.work)
                 try:
                     outcome = work(context)
                 except StageError as error:
@@ -119,7 +119,7 @@ def run(
 
 
 def _summary(context: Run, timing: dict[str, float], reused: list[str]) -> None:
-    """Prints where the time went and what was found."""
+    """Prints the time of each stage and a table of the systems."""
     line = context.progress
     line("time by stage: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in timing.items()))
     line("reused: " + (", ".join(reused) or "nothing"))

@@ -9,23 +9,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.config import RunConfig, encoder_from_dict, fingerprint, to_dict
+from benchmark.hardware.estimates import known_latency
 from benchmark.pipeline.distill import distil_student
 from benchmark.pipeline.run_context import Run
 from benchmark.pipeline.teacher import load_teacher
 from benchmark.pipeline.workdir import read_json, run_stage_once, write_json
 from benchmark.process import numerics, setup
+from benchmark.records.history_tables import tables
+from benchmark.search.analysis import analyse
+from benchmark.search.architectures import Architectures
+from benchmark.search.executors import make_executor
+from benchmark.search.halving import steps_trained
+from benchmark.search.journal import Journal
+from benchmark.search.loop import run_search
+from benchmark.search.results import found_systems, history
 from benchmark.training import distributed
 from tasks.system.atomic_write import write_text
 
 if TYPE_CHECKING:
     from benchmark.distillation.teacher_cache import Teacher
+    from benchmark.search.problem import Problem
 
 
 class FlashDistillation:
     """Evaluates students of a run, all with the same batches in the same order.
 
-    It can be pickled. What arrives in another process reads the teacher and the token arrays from the run's folder, and
-    is made once for all trials of that process.
+    It can be pickled. In another process it reads the teacher and the token arrays from the run's folder, once for all
+    trials of that process.
     """
 
     def __init__(self, run: Run) -> None:
@@ -68,20 +78,20 @@ class FlashDistillation:
 
 
 def trial_folder(workdir: Path, number: int) -> Path:
-    """Where a trial keeps what it continues from after a rung."""
+    """Folder of the checkpoints from which a trial resumes after a rung."""
     return workdir / "search" / "trials" / str(number)
 
 
 @lru_cache(maxsize=1)
 def _rebuild(config: RunConfig, workdir: Path) -> FlashDistillation:
-    """What a pickled `FlashDistillation` becomes; a worker that computes with other numerics is refused."""
+    """Restores a pickled `FlashDistillation`; refuses a worker that computes with other numerics."""
     numerics.enforce(config.numerics, config.reduction_threads)
     setup.keep_programs(workdir / "compiled")
     return FlashDistillation(Run(config, workdir))
 
 
-def _store(run: Run, search: str, problem: Any) -> Any:
-    """Opens the database of the search; gives the function that brings it up to date."""
+def _store(run: Run, search: str, problem: Problem) -> Any:
+    """Opens the database of the search; gives the function that updates it."""
     from benchmark.search.ax_storage import AxStorage
 
     url = run.config.search.storage_url or f"sqlite:///{run.workdir.absolute() / 'search' / 'experiment.db'}"
@@ -91,16 +101,6 @@ def _store(run: Run, search: str, problem: Any) -> Any:
 
 def search_stage(run: Run) -> dict[str, Any]:
     """Searches student architectures; every trial is a flash distillation with the same batches."""
-    from benchmark.hardware.estimates import known_latency
-    from benchmark.records.history_tables import tables
-    from benchmark.search.analysis import analyse
-    from benchmark.search.architectures import Architectures
-    from benchmark.search.executors import make_executor
-    from benchmark.search.halving import steps_trained
-    from benchmark.search.journal import Journal
-    from benchmark.search.loop import run_search
-    from benchmark.search.results import found_systems, history
-
     config, directory = run.config.search, run.workdir / "search"
     teacher_fingerprint = read_json(run.workdir / "teacher" / "stage.json")["fingerprint"]
     stage_fingerprint = fingerprint(teacher_fingerprint, config, run.config.distill, run.config.seed)

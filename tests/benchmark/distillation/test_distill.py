@@ -50,7 +50,7 @@ TEACHER = Teacher(
         normalization_type="layer_norm",
         key_query_shared_bottleneck=False,
     ),
-    None,
+    {},
 )
 OPTIMIZER = OptimizerConfig(learning_rate=0.01)
 TRANSFER = PhaseConfig(
