@@ -95,7 +95,7 @@ class DistillConfig(Checked):
         names = [phase.name for phase in self.phases]
         for phase in self.phases:
             if names.count(phase.name) > 1:
-                phase.refuse("name", "a name of its own for each phase of the recipe")
+                phase.refuse("name", "a different name for each phase of the recipe")
         if not any(phase.steps for phase in self.phases):
             raise ConfigError("DistillConfig.phases", tuple(names), "at least one phase with steps")
         optimizers = {phase.optimizer.without_schedule for phase in self.phases}

@@ -100,7 +100,7 @@ class TaskDistillConfig(Checked):
         names = [phase.name for phase in self.phases]
         for phase in self.phases:
             if names.count(phase.name) > 1:
-                phase.refuse("name", "a name of its own for each phase")
+                phase.refuse("name", "a different name for each phase")
             if phase.augmented and self.augmentation is None:
                 phase.refuse("augmented", "() where TaskDistillConfig.augmentation is None")
         if not any("soft_cross_entropy" in phase.terms and "heads" not in phase.frozen for phase in self.phases):

@@ -6,7 +6,7 @@ are token arrays: nothing is tokenised, lengths, token types and labels stay. Di
 
 - Words of several pieces stay; the program takes their neighbours in GloVe, which is no part of this project.
 - The masked LM reads the row with the word masked; the program adds the sentence without mask as a second text.
-- A copy of a pair may have words replaced in both texts; the program writes copies of one text beside the other's last
+- A copy of a pair may have words replaced in both texts; the program writes copies of one text next to the other's last
   copy. A copy that equals another one is kept, so that each row has the same number of copies.
 - The program's stop words are those of NLTK; here they are English function words, as whole words of the vocabulary.
 """
@@ -134,7 +134,7 @@ def _likeliest(
 
 
 def masked_lm_candidates(encoder: EncoderConfig, params: Params, special: SpecialTokens, count: int) -> Candidates:
-    """The likeliest words of a masked LM.
+    """Makes the function that finds the likeliest words of a masked LM.
 
     Args:
         encoder: architecture.
@@ -158,11 +158,11 @@ def masked_lm_candidates(encoder: EncoderConfig, params: Params, special: Specia
 
 @dataclass(frozen=True)
 class Replacement:
-    """How words of a row are replaced.
+    """Settings of the replacement of words.
 
     Attributes:
-        words: what the vocabulary says.
-        candidates: of the masked LM.
+        words: kinds of the tokens of the vocabulary.
+        candidates: those of the masked LM.
         copies: copies of each row.
         rate: probability that a word is replaced.
         seed: the seed.
@@ -176,12 +176,12 @@ class Replacement:
 
 
 def augmented_ids(ids: np.ndarray, types: np.ndarray, numbers: np.ndarray, how: Replacement) -> np.ndarray:
-    """Copies of some rows, a function of the seed, of the rows and of their numbers alone.
+    """Makes copies of some rows, a function of the seed, of the rows and of their numbers alone.
 
     Args:
         ids: `[rows, length]`.
         types: token types, same shape.
-        numbers: number of each row in its array, `[rows]`; with the seed it decides what is replaced.
+        numbers: number of each row in its array, `[rows]`; with the seed it decides the replacements.
         how: candidates, copies, rate and seed.
 
     Returns:
@@ -192,7 +192,7 @@ def augmented_ids(ids: np.ndarray, types: np.ndarray, numbers: np.ndarray, how: 
     if len(rows):
         found = how.candidates(ids[rows], types[rows], columns).astype(np.int64)
         kept = how.words.written[found]
-        # What may not be written moves behind the rest, which keeps its order.
+        # Ids that may not be written move behind the rest, which keeps its order.
         found = np.take_along_axis(np.where(kept, found, -1), np.argsort(~kept, axis=1, kind="stable"), axis=1)
         lists = np.full((*ids.shape, found.shape[1]), -1, np.int64)
         lists[rows, columns] = found
@@ -211,11 +211,11 @@ def augment(
     progress: Callable[[str], None] = lambda _: None,
     block_rows: int = _BLOCK_ROWS,
 ) -> token_arrays.TokenArrays:
-    """Rows with augmented copies, made once and kept on disk; an interrupted call is continued.
+    """Makes rows with augmented copies, once, and keeps them on disk; a later call resumes an interrupted one.
 
     Args:
         rows: materialised rows of a task.
-        directory: where the result goes; its name must stand for all that it depends on. If it is complete, it is used.
+        directory: folder of the result; its name must stand for all that it depends on. A complete one is reused.
         how: candidates, copies, rate and seed.
         length: columns that hold anything but padding.
         progress: receives progress lines.
@@ -249,7 +249,7 @@ def augment(
 def _with_copies(
     rows: token_arrays.TokenArrays, parts: Path, starts: range, block_rows: int, copies: int
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Blocks of rows, each row before its copies."""
+    """Yields blocks of rows, each row before its copies."""
     for start in starts:
         numbers = np.arange(start, min(start + block_rows, rows.num_rows))
         batch = {n: np.repeat(np.asarray(v[numbers]), 1 + copies, axis=0) for n, v in rows.features.items()}

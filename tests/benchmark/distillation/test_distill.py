@@ -103,7 +103,7 @@ def traces() -> Any:
         return counting
 
     def remembered_step(loss: Any, optimizer: Any, **options: Any) -> Any:
-        # All tests have the same optimiser.
+        # All tests have the same optimizer.
         return steps.setdefault(getattr(loss, "key", loss), make_step(loss, optimizer, **options))
 
     with pytest.MonkeyPatch.context() as patch:

@@ -220,7 +220,7 @@ def test_a_number_that_is_not_finite_never_reaches_the_parameters(step: Any, val
     state, figures = step(toy_state(), bad, np.float32(0.1), settings)
     assert not bool(figures["sound"])
     assert np.array_equal(state.params["w"], toy_state().params["w"])
-    # The optimiser's state may be spoilt now; still nothing gets from there into the parameters.
+    # The optimizer's state may be spoilt now; still nothing gets from there into the parameters.
     state, figures = step(state, good, np.float32(0.1), {"factor": np.float32(1.0)})
     assert np.isfinite(state.params["w"]).all()
 
@@ -235,7 +235,7 @@ def test_a_gradient_that_is_not_finite_is_noticed_though_the_loss_is() -> None:
     assert state.params["w"].tolist() == [0.0, 4.0]
 
 
-def test_an_optimiser_that_divides_by_zero_is_noticed() -> None:
+def test_an_optimizer_that_divides_by_zero_is_noticed() -> None:
     """Adam without epsilon, on a parameter that has no gradient."""
     optimizer = make_optimizer(OptimizerConfig(epsilon=0.0, weight_decay=0.0))
     state = init_state({"w": jnp.ones(3)}, optimizer)

@@ -1,4 +1,4 @@
-"""Masking, optimisers, initial values, the fit loop and the masked-LM evaluation."""
+"""Masking, optimizers, initial values, the fit loop and the masked-LM evaluation."""
 
 import dataclasses
 from pathlib import Path
