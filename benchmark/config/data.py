@@ -20,7 +20,7 @@ class DataConfig(Checked):
     Defaults and limits stand here alone; the data stage's request is a plain record of them. Lengths are in tokens.
     """
 
-    # `microworld` generates text and tasks; the others read what lies below `directory` (docs/data.md).
+    # `microworld` generates text and tasks; the others read files below `directory` (docs/data.md).
     source: str = setting("microworld", choices=("microworld", "files", "tfds", "hf"))
     # The data root. Environment variables in it are expanded when the run starts, so that the same settings have the
     # same fingerprint on every machine. For the microworld: the folder to generate it in, "" for one in the run's own.

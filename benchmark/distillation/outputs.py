@@ -68,7 +68,7 @@ BATCH_AXES = Outputs(0, 0, 0, 1, 1, 1)  # type: ignore[arg-type]
 def outputs(
     encoder: EncoderConfig, params: Params, batch: MaskedBatch, needs: Needs, compute_dtype: str = "float32"
 ) -> Outputs:
-    """Runs a model on a masked batch and keeps what `needs` names; `compute_dtype` is that of products and states."""
+    """Runs a model on a masked batch and keeps the outputs in `needs`; `compute_dtype` is that of products."""
     result = MaskedLM(encoder, dtype=jnp.dtype(compute_dtype), next_sentence=needs.next_sentence_logits).apply(
         {"params": params},
         batch.input_ids,
@@ -83,7 +83,7 @@ def outputs(
 def select_outputs(
     needs: Needs, model: EncoderOutput, logits: jax.Array, next_sentence_logits: jax.Array | None = None
 ) -> Outputs:
-    """Keeps what `needs` names of an encoder's output and of its head's logits."""
+    """Keeps the outputs in `needs`, of an encoder's output and its head's logits."""
     states = None
     layers = slice(-1 if needs.last_layer else 0, None)
     if needs.hidden_states:

@@ -84,7 +84,7 @@ def task_outputs(
     needs: Needs,
     compute_dtype: str = "float32",
 ) -> Outputs:
-    """Runs a model with the head of a task and keeps what `needs` names; `compute_dtype` is that of products.
+    """Runs a model with the head of a task and keeps the outputs in `needs`; `compute_dtype` is that of products.
 
     Returns:
         `logits` have the distribution on their last axis: `[batch, labels]`, `[batch, 2, length]` for start and end,

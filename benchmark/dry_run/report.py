@@ -19,7 +19,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from benchmark.config import fingerprint
 from benchmark.hardware.tpu_compiler import ENVIRONMENT, Memory, first_line
+from benchmark.models.formulas import num_parameters
 from benchmark.process import numerics
+from benchmark.search.space import decode, enumerate_points
+from tasks.catalogue import get_task
 from tasks.system.child_process import ChildProcess, child_environment, module_command
 from tasks.system.errors import StageError
 
@@ -115,7 +118,6 @@ def shape_lines(config: RunConfig, stages: tuple[str, ...]) -> Iterator[str]:
     """
     from benchmark.dry_run import train_steps
     from benchmark.training.finetune import task_head
-    from tasks.catalogue import get_task
 
     if "teacher" in stages:
         yield _line(train_steps.teacher_step(config))
@@ -139,9 +141,6 @@ def shape_lines(config: RunConfig, stages: tuple[str, ...]) -> Iterator[str]:
 
 def _students(config: RunConfig) -> dict[str, EncoderConfig]:
     """Lists the baselines, and the smallest and the largest student that a search could find, by name."""
-    from benchmark.models.formulas import num_parameters
-    from benchmark.search.space import decode, enumerate_points
-
     space = config.search.space
     points = sorted((decode(space, point) for point in enumerate_points(space)), key=num_parameters)
     if not points:

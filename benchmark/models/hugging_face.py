@@ -87,7 +87,7 @@ _HEAD_MODULES: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 _HEAD_MODULES["mobilebert"] = _HEAD_MODULES["bert"]
-# Bias of the masked-LM head, and tensors that repeat another one: name -> name of what it repeats.
+# Bias of the masked-LM head, and tensors that repeat another one: name -> name of the other one.
 _LM_BIAS = {"bert": "cls.predictions.bias", "mobilebert": "cls.predictions.bias", "distilbert": "vocab_projector.bias"}
 _TIED = {
     "bert": {

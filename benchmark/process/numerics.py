@@ -35,7 +35,7 @@ _XLA_FLAGS = {
 # Flags of XLA that change no number that a CPU computes.
 _HARMLESS_FLAGS = ("xla_force_host_platform_device_count", "xla_dump", "xla_gpu", "xla_tpu")
 
-# Variables of jax that change what is computed, and are no part of a run's settings.
+# Variables of jax that change numbers, and are no part of a run's settings.
 _JAX_VARIABLES = (
     "JAX_DEFAULT_DTYPE_BITS",
     "JAX_DEFAULT_MATMUL_PRECISION",

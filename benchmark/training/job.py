@@ -1,4 +1,4 @@
-"""One training run: its name, folder and seed, how it trains, on which devices, and what watches it."""
+"""One training run: name, folder, seed, train loop, devices and monitor."""
 
 from __future__ import annotations
 
