@@ -1,25 +1,21 @@
-"""Command line of AutoDistill-Bench: flags -> configuration -> pipeline -> leaderboard page -> exit code."""
+"""The command line of AutoDistill-Bench: flags -> configuration -> pipeline -> leaderboard page -> exit code."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import shlex
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from benchmark.cli.command_line import gin_parser, parse_flags
-from benchmark.config import STAGES, fingerprint
+from benchmark.config import STAGES
 from benchmark.process import numerics
 from tasks.system.errors import INTERRUPTED, InputError, nearest, run_command
 
 if TYPE_CHECKING:
     from benchmark.config import RunConfig
-
-TRAINING_STAGES = {"teacher", "search", "distill", "finetune"}
 
 EXAMPLES = """\
 examples:
@@ -36,7 +32,7 @@ or a verified record differs, 2 bad input (one line on standard error, nothing w
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The flags; `--gin.NAME=VALUE` is taken out of the command line before they are read."""
+    """Makes the parser of the flags; `parse_flags` takes `--gin.NAME=VALUE` out of the command line first."""
     parser = gin_parser(
         "python run_benchmark.py",
         "Runs one track: data, teacher, search, distillation, fine-tuning, latency, records, page.",
@@ -57,7 +53,7 @@ def parse_stages(text: str) -> tuple[str, ...]:
     """Reads the value of `--stages`; the result is in the order of the pipeline.
 
     Raises:
-        InputError: a name that is not a stage, or none at all.
+        InputError: a name is not a stage, or there is no name at all.
     """
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
@@ -68,26 +64,11 @@ def parse_stages(text: str) -> tuple[str, ...]:
     return tuple(stage for stage in STAGES if stage in names)
 
 
-def tree_lines(value: Any, name: str = "", indent: int = 0) -> Iterator[str]:
-    """Writes a configuration as indented lines, one for each field."""
-    start = "  " * indent + (f"{name}: " if name else "")
-    yield f"{start}{type(value).__name__}"
-    for field in dataclasses.fields(value):
-        inner = getattr(value, field.name)
-        if dataclasses.is_dataclass(inner):
-            yield from tree_lines(inner, field.name, indent + 1)
-        elif isinstance(inner, tuple) and inner and dataclasses.is_dataclass(inner[0]):
-            for index, item in enumerate(inner):
-                yield from tree_lines(item, f"{field.name}[{index}]", indent + 1)
-        else:
-            yield "  " * (indent + 1) + f"{field.name} = {inner!r}"
-
-
 def choose_workdir(given: Path | None, config: RunConfig) -> Path:
-    """The folder of the run.
+    """Chooses the folder of the run: the given one, or `runs/<track>`.
 
     Raises:
-        InputError: something other than a folder stands there.
+        InputError: the path, or one above it, is a file.
     """
     workdir = given or Path("runs") / config.track
     for path in (workdir, *workdir.parents):
@@ -99,10 +80,10 @@ def choose_workdir(given: Path | None, config: RunConfig) -> Path:
 
 
 def publish(config: RunConfig, workdir: Path) -> None:
-    """Builds the leaderboard page of a run from its records and its search history, and prints where it is.
+    """Builds the leaderboard page of a run from its records and its search history, and prints its path.
 
     Raises:
-        RecordError: records or history that cannot be shown.
+        RecordError: the records or the history cannot be shown.
     """
     from benchmark.records.history import read_history
     from leaderboard.build import build
@@ -116,12 +97,12 @@ def publish(config: RunConfig, workdir: Path) -> None:
 
 
 def execute(config: RunConfig, workdir: Path, stages: tuple[str, ...], gin_text: str, command: str) -> int:
-    """Runs the stages; imports what they need only now.
+    """Runs the stages; their packages are imported only here.
 
     Returns:
         The exit code.
     """
-    # Publishing alone reads records, and so needs none of the numerical packages.
+    # Publishing alone reads records and needs none of the numerical packages.
     if stages == ("publish",):
         publish(config, workdir)
         return 0
@@ -135,48 +116,29 @@ def execute(config: RunConfig, workdir: Path, stages: tuple[str, ...], gin_text:
     return runner.run(run, stages, publish=publish)
 
 
-def rehearse(config: RunConfig, stages: tuple[str, ...], gin_text: str) -> None:
-    """Prints shapes of the train steps of these stages and, for a target, what compiling them says.
-
-    Raises:
-        StageError: something does not go together or does not fit.
-    """
-    # Nothing is trained in the other stages, and jax need not be imported for them.
-    if not TRAINING_STAGES & set(stages):
-        return
-    from benchmark.dry_run import report
-
-    started = time.perf_counter()
-    for line in report.shape_lines(config, stages):
-        print(f"shapes: {line}", flush=True)
-    print(f"shapes: evaluated in {time.perf_counter() - started:.1f} s", flush=True)
-    for line in report.compile_lines(config, gin_text):
-        print(f"target: {line}", flush=True)
-
-
 def join_processes(stages: tuple[str, ...]) -> tuple[str, ...]:
     """Joins the other processes of a distributed run.
 
     Returns:
-        The stages of this process: the page is process 0's alone.
+        The stages of this process; process 0 alone builds the page.
 
     Raises:
-        InputError: the environment does not say which processes belong together.
+        InputError: the environment does not say which processes belong to the run.
     """
     from benchmark.training import distributed
 
     distributed.join()
-    return stages if distributed.leads() else tuple(stage for stage in stages if stage != "publish")
+    return stages if distributed.is_leader() else tuple(stage for stage in stages if stage != "publish")
 
 
 def verify_record(flags: argparse.Namespace, bindings: Sequence[str], command: str) -> int:
-    """Runs a record again, prints the comparison, and writes it beside the record.
+    """Runs a record again, prints the comparison, and writes it next to the record.
 
     Returns:
         The exit code: 1 where a field differs.
 
     Raises:
-        InputError: flags that a verification does not take, or a record or folder that cannot be used.
+        InputError: a flag that a verification does not take, or an unusable record or folder.
     """
     if flags.gin_file or bindings or flags.gin_search_paths or flags.dry_run or flags.distributed:
         raise InputError("--verify: the settings are those of the record; accepted with it: --workdir, --verify_search")
@@ -187,7 +149,7 @@ def verify_record(flags: argparse.Namespace, bindings: Sequence[str], command: s
 
     request = verify_request.read_request(flags.verify, flags.verify_search)
     workdir = choose_workdir(flags.workdir or Path("runs") / "verify" / request.record.id, request.config)
-    enforce_or_say_why_not(request.config)
+    enforce_record_numerics(request.config)
     prepare_process(request.config, workdir)
     from benchmark.pipeline import verify
 
@@ -203,8 +165,8 @@ def verify_record(flags: argparse.Namespace, bindings: Sequence[str], command: s
     return int(found.outcome == verification.DIFFERENT)
 
 
-def enforce_or_say_why_not(config: RunConfig) -> None:
-    """Puts the numerics of a record into force; a processor that cannot have portable ones compares with tolerances."""
+def enforce_record_numerics(config: RunConfig) -> None:
+    """Puts the numerics of a record into force; falls back to native ones where the processor lacks a feature."""
     if config.numerics == numerics.PORTABLE and (missing := numerics.missing_features()):
         print(f"numerics: native, as this processor has no {', '.join(missing)}; scores are compared with tolerances")
         numerics.enforce(numerics.NATIVE, config.reduction_threads)
@@ -213,7 +175,7 @@ def enforce_or_say_why_not(config: RunConfig) -> None:
 
 
 def prepare_process(config: RunConfig, workdir: Path) -> None:
-    """Sets up what a process that trains needs before its first import of jax."""
+    """Sets up compilation cache and memory of a process that trains, before its first import of jax."""
     from benchmark.process import setup
 
     setup.keep_programs(workdir / "compiled")
@@ -221,9 +183,9 @@ def prepare_process(config: RunConfig, workdir: Path) -> None:
         setup.keep_freed_memory()
 
 
-def run(words: list[str], command: str) -> int:
-    """Does what one command line asks for; returns the exit code."""
-    flags, bindings = parse_flags(make_parser(), words)
+def run(arguments: list[str], command: str) -> int:
+    """Runs one command line and returns the exit code."""
+    flags, bindings = parse_flags(make_parser(), arguments)
     if flags.verify is not None:
         return verify_record(flags, bindings, command)
     if flags.verify_search:
@@ -234,11 +196,12 @@ def run(words: list[str], command: str) -> int:
     config, gin_text = load(flags.gin_file, bindings, flags.gin_search_paths)
     workdir = choose_workdir(flags.workdir, config)
     if flags.dry_run:
-        print("\n".join(tree_lines(config)))
-        print(f"fingerprint: {fingerprint(config)}\nworkdir: {workdir}\nstages: {', '.join(stages)}", flush=True)
-        rehearse(config, stages, gin_text)
+        from benchmark.dry_run import report
+
+        for line in report.report_lines(config, workdir, stages, gin_text):
+            print(line, flush=True)
         return 0
-    # A run that began has its data, perhaps, and needs the folder no more.
+    # A run that has a folder may hold its data already, and then no longer needs the folder of the sources.
     if "data" in stages and not workdir.exists():
         config.data.expanded_directory()
     # Publishing alone computes nothing.
@@ -249,19 +212,19 @@ def run(words: list[str], command: str) -> int:
     return execute(config, workdir, stages, gin_text, command)
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line.
 
     Args:
-        words: the words after the program's name; None takes those of the process.
+        arguments: the arguments after the program's name; None takes those of the process.
 
     Returns:
         The exit code; see `EXAMPLES`.
     """
-    words = list(sys.argv[1:] if words is None else words)
-    command = shlex.join(["python", "run_benchmark.py", *words])
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    command = shlex.join(["python", "run_benchmark.py", *arguments])
     try:
-        return run_command(lambda: run(words, command))
+        return run_command(lambda: run(arguments, command))
     except KeyboardInterrupt:
         print(f"interrupted; the same command continues: {command}", file=sys.stderr)
         return INTERRUPTED

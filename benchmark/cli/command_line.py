@@ -1,4 +1,4 @@
-"""What the command lines that read gin files share: flags, bindings, and mistakes in one line."""
+"""Common parts of the command lines that read gin files: flags, bindings, and mistakes in one line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def gin_parser(prog: str, description: str, epilog: str) -> argparse.ArgumentParser:
-    """A parser with the flags that say which settings are meant; `parse_flags` takes `--gin.NAME=VALUE` out before."""
+    """Makes a parser with the flags of settings; `parse_flags` takes `--gin.NAME=VALUE` out first."""
     parser = _Parser(
         prog=prog,
         usage="%(prog)s --gin_file=FILE [--gin_file=FILE ...] [--gin.NAME=VALUE ...] [flags]",
@@ -38,21 +38,21 @@ def gin_parser(prog: str, description: str, epilog: str) -> argparse.ArgumentPar
     return parser
 
 
-def parse_flags(parser: argparse.ArgumentParser, words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+def parse_flags(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Splits a command line into flags and gin bindings.
 
     Args:
         parser: made by `gin_parser`.
-        words: the command line without the program.
+        arguments: the command line without the program.
 
     Returns:
         The flags, with `gin_search_paths` as a list of folders, and the bindings as `NAME=VALUE`.
 
     Raises:
-        InputError: a flag that does not exist or lacks its value.
+        InputError: a flag does not exist or lacks its value.
     """
-    bindings = [w.removeprefix("--gin.") for w in words if w.startswith("--gin.")]
-    flags, unknown = parser.parse_known_args([w for w in words if not w.startswith("--gin.")])
+    bindings = [w.removeprefix("--gin.") for w in arguments if w.startswith("--gin.")]
+    flags, unknown = parser.parse_known_args([w for w in arguments if not w.startswith("--gin.")])
     if unknown:
         known = [option for action in parser._actions for option in action.option_strings]
         hint = nearest(unknown[0].partition("=")[0], known)

@@ -1,4 +1,4 @@
-"""Reads the gin text of a record as data: no gin, no evaluation, nothing imported or executed.
+"""The reader of the gin text of a record as data: no gin, no evaluation, nothing imported or executed.
 
 Records come from strangers, and gin runs what a text tells it to import. This reader knows the statements that
 `gin.config_str` writes, `scope/Class.field = VALUE` and `NAME = VALUE`, and refuses everything else: imports, includes,
@@ -42,21 +42,21 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
-_WORDS = {"True": True, "False": False, "None": None}
+_CONSTANTS = {"True": True, "False": False, "None": None}
 
 
 def read_gin_text(text: str, name: str) -> RunConfig:
-    """The run that a self-contained gin text describes, without executing anything of it.
+    """Reads the run that a self-contained gin text describes, without executing any of it.
 
     Args:
-        text: what `benchmark.cli.gin_loader.load` gives as text, and records hold as `provenance.gin_text`.
+        text: the text of `benchmark.cli.gin_loader.load`, which records hold as `provenance.gin_text`.
         name: file or record, for messages.
 
     Returns:
         The configuration that `benchmark.cli.gin_loader.load` would give for a file with that text.
 
     Raises:
-        GinError: the text is something else; one line that names place, statement and what is accepted.
+        GinError: the text is something else; one line that names place, statement and accepted form.
     """
     if len(text) > MAX_CHARACTERS:
         raise GinError(f"{name}: {len(text)} characters: expected at most {MAX_CHARACTERS}")
@@ -92,7 +92,7 @@ class _Reader:
         raise syntax_error(f"{self.name}:{line}", self.lines[line - 1], why)
 
     def _tokens(self) -> Iterator[_Token]:
-        """All tokens that mean something; ends of lines only where no bracket is open."""
+        """Yields all tokens but spaces and comments; ends of lines only where no bracket is open."""
         for line, content in enumerate(self.lines, 1):
             # Such as those that reverse what follows on a screen, or a carriage return.
             if odd := next((c for c in content if not c.isprintable() and c != "\t"), ""):
@@ -112,7 +112,7 @@ class _Reader:
                 yield _Token(kind, found, line)
             line += found.count("\n")
         yield _Token("end", "", len(self.lines))
-        # The place of the last one, for whoever asks for more.
+        # The place of the last one, for a caller that asks for more.
         while True:
             yield _Token("stop", "", len(self.lines))
 
@@ -129,10 +129,10 @@ class _Reader:
         return "the end of the line" if self.current.kind in ("end", "stop") else shown(repr(self.current.text))
 
     def statements(self) -> Iterator[Binding]:
-        """The statements in order.
+        """Yields the statements in order.
 
         Raises:
-            GinError: for the first thing that is none, or a key that was given before.
+            GinError: at the first text that is no statement, or key that was given before.
         """
         places: dict[str, str] = {}
         while self.current.kind != "stop":
@@ -178,8 +178,8 @@ class _Reader:
             return self._string()
         if kind == "number":
             return self._number()
-        if kind == "name" and text in _WORDS:
-            return _WORDS[self._take().text]
+        if kind == "name" and text in _CONSTANTS:
+            return _CONSTANTS[self._take().text]
         if kind == "mark" and text in _CLOSING:
             return self._container()
         if kind == "mark" and text == "%":
@@ -205,11 +205,11 @@ class _Reader:
         return int(text) if text.lstrip("-").isdigit() else float(text)
 
     def _string(self) -> str:
-        """A string, or several that follow one another and are one."""
+        """Reads a string; several in a row are one."""
         parts: list[str] = []
         size = 0
         while self.current.kind == "string":
-            # What the quotes are around has been recognised; Python is only asked for the value of its escapes.
+            # The token is a quoted string; Python is only asked for the value of its escapes.
             try:
                 parts.append(ast.literal_eval(self.current.text))
             except (SyntaxError, ValueError) as error:

@@ -1,9 +1,9 @@
-"""From gin files and command-line bindings to one `RunConfig`; the only module that imports gin.
+"""The loader of gin files and command-line bindings into one `RunConfig`; the only module that imports gin.
 
 Every dataclass of `benchmark.config` is known to gin by its name, so gin files need no imports, and imports are
 refused: they would run code. gin parses the files; the statements are plain data, checked as a whole
-(`benchmark.cli.gin_statements`), from which `benchmark.cli.run_tree` builds the run. gin then writes what decides it as
-the text that gives the run again.
+(`benchmark.cli.gin_statements`), from which `benchmark.cli.run_tree` builds the run. gin then writes the deciding
+statements as the text that gives the run again.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ def load(gin_files: Sequence[str], bindings: Sequence[str] = (), search_paths: S
 
     Args:
         gin_files: file names, looked for in the current directory, in `search_paths` and in the repository; likewise
-            what they include.
+            the files that they include.
         bindings: `NAME=VALUE` or `Class.field=VALUE`, applied after the files.
         search_paths: further folders to look in.
 
@@ -193,7 +193,7 @@ def load(gin_files: Sequence[str], bindings: Sequence[str] = (), search_paths: S
         The configuration, and one gin text without includes that gives the same configuration.
 
     Raises:
-        GinError: with one line that names place, binding, value, what is accepted and the nearest match.
+        GinError: with one line that names place, binding, value, accepted values and the nearest match.
     """
     if not gin_files:
         raise GinError("--gin_file: expected at least one gin file, as in --gin_file=gin/quickstart.gin")
@@ -213,10 +213,10 @@ def load(gin_files: Sequence[str], bindings: Sequence[str] = (), search_paths: S
 def load_run_config(
     gin_files: Sequence[str], bindings: Sequence[str] = (), search_paths: Sequence[str] = ()
 ) -> RunConfig:
-    """The configuration of `load`."""
+    """Gives the configuration of `load`."""
     return load(gin_files, bindings, search_paths).config
 
 
 def gin_text(gin_files: Sequence[str], bindings: Sequence[str] = (), search_paths: Sequence[str] = ()) -> str:
-    """The self-contained gin text of `load`, for records and manifests."""
+    """Gives the self-contained gin text of `load`, for records and manifests."""
     return load(gin_files, bindings, search_paths).text

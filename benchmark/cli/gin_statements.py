@@ -1,7 +1,7 @@
-"""The statements of gin files as plain data, and everything that can be said about them before a run is built.
+"""The statements of gin files as plain data, and their checks before a run is built.
 
-gin itself accepts bindings that nothing uses and macros that nobody meant, and it forgets where a value stood. The
-functions here look at all statements together, with their places, and refuse each of these in one line. They know the
+gin itself accepts unused bindings and mistyped macros, and forgets the place of a value. The functions here look at all
+statements with their places, and refuse each such mistake in one line. They know the
 dataclasses of `benchmark.config` and gin's rules of scope, but not gin: `benchmark.cli.gin_loader` makes the statements
 of gin files, `benchmark.cli.gin_data` those of the text in a record, and `benchmark.cli.run_tree` builds the run.
 """
@@ -89,7 +89,7 @@ class Binding:
 
 
 def syntax_error(place: str, text: str, why: str) -> GinError:
-    """The message for a text that is no gin statement; `text` is its line, or nothing."""
+    """Makes the error for a text that is no gin statement; `text` is its line, or nothing."""
     line = f": {' '.join(text.split())[:80]}" if text.strip() else ""
     accepted = (
         "Class.field = VALUE or NAME = VALUE, where VALUE is a number, a string in quotes, True, False, None, "
@@ -99,7 +99,7 @@ def syntax_error(place: str, text: str, why: str) -> GinError:
 
 
 def leaves(value: Any) -> Iterator[Any]:
-    """The values in a value: those of lists, tuples and dictionaries, however deep."""
+    """Lists the values in a value: those of lists, tuples and dictionaries, at any depth."""
     if isinstance(value, Mapping):
         value = [*value.keys(), *value.values()]
     if isinstance(value, list | tuple):
@@ -110,7 +110,7 @@ def leaves(value: Any) -> Iterator[Any]:
 
 
 def leading_scopes(scope: str) -> Iterator[str]:
-    """The scopes whose bindings gin hands to an object in `scope`: its leading parts, the longest first."""
+    """Lists the scopes whose bindings gin applies to an object in `scope`: its leading parts, the longest first."""
     while scope:
         yield scope
         scope = scope.rpartition("/")[0]
@@ -118,12 +118,12 @@ def leading_scopes(scope: str) -> Iterator[str]:
 
 
 def fields_of(name: str) -> dict[str, dataclasses.Field[Any]]:
-    """The fields of a configuration class by name."""
+    """Gives the fields of a configuration class by name."""
     return {f.name: f for f in dataclasses.fields(CLASSES[name])}
 
 
 def check_names(statements: Sequence[Binding]) -> None:
-    """Refuses unknown classes, fields and macros, references without parentheses, and numbers that nothing can hold.
+    """Refuses unknown classes, fields and macros, references without parentheses, and numbers too large or not finite.
 
     Raises:
         GinError: for the first such statement.
@@ -163,10 +163,9 @@ def check_names(statements: Sequence[Binding]) -> None:
 
 
 def check_used(statements: Sequence[Binding]) -> None:
-    """Refuses statements that no part of the run would ever use.
+    """Refuses statements that no part of the run would use.
 
-    A statement that would be used but for a later one that overrides it counts as used: a base file may set up what an
-    experiment replaces.
+    A statement that a later one overrides counts as used: an experiment may replace settings of a base file.
 
     Raises:
         GinError: for the first unused statement.

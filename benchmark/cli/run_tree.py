@@ -1,4 +1,4 @@
-"""From the statements of a run to its `RunConfig`, by gin's rules and without gin.
+"""The build of a `RunConfig` from the statements of a run, by gin's rules and without gin.
 
 A binding's value is built in the scope of the object that it belongs to, a reference with a scope in that scope alone,
 and a macro's value in a scope of the macro's name. Statements give the same run and the same messages whether they were
@@ -32,14 +32,14 @@ from tasks.catalogue import TASKS
 from tasks.system.errors import nearest, nearest_match_hint, shown
 
 MAX_VALUES = 20_000
-"""Values of a run, each as often as it is referred to: a few macros that hold one another twice make billions."""
+"""Values of a run, each counted at every reference: a few macros that hold one another twice make billions."""
 MAX_DEPTH = 50
 """Objects, macros and brackets inside one another."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The statements that decide the run, and where each object of it is asked for.
+    """The statements that decide the run, and the place of the reference to each object of it.
 
     Attributes:
         statements: the last statement of each key, of those that are used.
@@ -54,19 +54,19 @@ class Plan:
         return {(b.scope, b.name, b.parameter): b for b in self.statements}
 
     def find(self, scope: str, name: str, parameter: str) -> Binding | None:
-        """The statement that gives a field of an object, by gin's rule: the longest matching scope wins."""
+        """Finds the statement that gives a field of an object, by gin's rule: the longest matching scope wins."""
         found = (self._by_key.get((leading, name, parameter)) for leading in leading_scopes(scope))
         return next((b for b in found if b is not None), None)
 
     def macro(self, name: str) -> Binding:
-        """The statement that defines a macro."""
+        """Finds the statement that defines a macro."""
         return self._by_key["", name, ""]
 
     def explain(self, error: ConfigError, scope: str, owner: str) -> GinError:
         """Adds to a refused value the place where it was written.
 
         Args:
-            error: what a dataclass refused.
+            error: the refusal of a dataclass.
             scope: gin's scope in which it was being built.
             owner: the class that was being built; the error may name a field of one of its parts.
         """
@@ -86,11 +86,11 @@ class Plan:
 
 
 def make_plan(statements: Sequence[Binding], root_place: str) -> Plan:
-    """Follows the run from its root through every reference and keeps what decides it.
+    """Follows the run from its root through every reference and keeps the statements that decide it.
 
     Args:
         statements: all statements in order; a later one replaces an earlier one of the same key.
-        root_place: what to name as the place of the root object, such as the first gin file.
+        root_place: place of the root object in messages, such as the first gin file.
 
     Raises:
         GinError: a required field or macro without a value, an object that contains itself, or more than `MAX_VALUES`
@@ -174,7 +174,7 @@ def configure(statements: Sequence[Binding], root_place: str) -> tuple[Plan, Run
 
     Args:
         statements: all statements in order; a later one replaces an earlier one of the same key.
-        root_place: what to name as the place of the root object, such as the first gin file.
+        root_place: place of the root object in messages, such as the first gin file.
 
     Returns:
         The statements that decide the run, and the run.
@@ -183,7 +183,7 @@ def configure(statements: Sequence[Binding], root_place: str) -> tuple[Plan, Run
         GinError: with one line that names place, statement, value and what is accepted.
     """
     check_names(statements)
-    # First what is missing: where a reference is forgotten, all that hangs on it looks unused.
+    # Missing values first: where a reference is forgotten, all that depends on it looks unused.
     plan = make_plan(statements, root_place)
     check_used(statements)
     return plan, build(plan)

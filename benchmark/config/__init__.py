@@ -1,8 +1,8 @@
 """Every setting of a run, as one tree of frozen dataclasses.
 
 The tree is built by `benchmark.cli.gin_loader` from gin files, and by tests directly. It imports the standard library
-alone, so that the command line can refuse bad input before anything heavy is loaded. What the classes share, the checks
-of types and limits above all, is in `benchmark.config.checks`.
+alone, so that the command line can refuse bad input before anything heavy is loaded. `benchmark.config.checks` is the
+common base of the classes. A comment above a field describes it.
 """
 
 from benchmark.config.checks import ConfigError, canonical_json, fingerprint, to_dict

@@ -1,4 +1,4 @@
-"""What every settings class shares: fields with limits, checks of types and values, canonical JSON and fingerprints.
+"""Base of every settings class: fields with limits, checks of types and values, canonical JSON and fingerprints.
 
 Each field carries in its metadata its limits (`at_least`, `at_most`, `choices`, `pattern`), which
 `Checked.__post_init__` applies to every class alike, and whether results depend on it (`changes_results`). Standard
@@ -27,8 +27,8 @@ class ConfigError(InputError):
     Attributes:
         selector: `Class.field`, as it is written in a gin file.
         value: the value that was refused.
-        accepted: what would have been accepted, in words.
-        wrong: the part of the value that was refused, where it is a part.
+        accepted: the accepted values, in words.
+        wrong: the part of the value that was refused; the whole value where it has no parts.
     """
 
     def __init__(self, selector: str, value: Any, accepted: str, wrong: Any = None) -> None:
@@ -38,7 +38,7 @@ class ConfigError(InputError):
 
 
 class FrozenMapping(Mapping[str, float]):
-    """Numbers by name that do not change, sorted by name: equal ones are one key, one text and one pickle."""
+    """An immutable mapping of numbers, sorted by name: equal ones have one hash, one text and one pickle."""
 
     def __init__(self, values: Mapping[str, float]) -> None:
         """Takes a copy."""
@@ -79,8 +79,8 @@ def setting(
         at_most: largest accepted number.
         choices: the accepted values.
         pattern: a regular expression that the whole text must match.
-        changes_results: False for a field that no result depends on: it is no part of fingerprints, so that a finished
-            run can be continued with another value of it.
+        changes_results: False for a field that no result depends on. It is left out of fingerprints, so that a
+            finished run can be continued with another value.
 
     Returns:
         A dataclass field.
@@ -96,23 +96,23 @@ def setting(
 
 
 def _accepted(kind: Any, limits: Mapping[str, Any]) -> str:
-    """Words for what a field takes."""
+    """Describes the values that a field accepts."""
     choices = " in {" + ", ".join(map(str, limits["choices"])) + "}" if limits.get("choices") else ""
     if typing.get_origin(kind) is Mapping:
         name, value = typing.get_args(kind)
         text = f"a mapping from {_describe(name)}{choices} to {_describe(value)}"
     else:
         text = _describe(kind) + choices
-    for limit, words in (("pattern", "matching"), ("at_least", ">="), ("at_most", "<=")):
+    for limit, relation in (("pattern", "matching"), ("at_least", ">="), ("at_most", "<=")):
         if limits.get(limit) is not None:
-            text += f" {words} {limits[limit]}"
+            text += f" {relation} {limits[limit]}"
     return text
 
 
 def _fits(
     value: Any, choices: Any = None, pattern: str | None = None, at_least: Any = None, at_most: Any = None
 ) -> bool:
-    """Whether one value keeps limits; None stands for no limit."""
+    """Returns True where a value keeps the limits; None stands for no limit."""
     return (
         (choices is None or value in choices)
         and (pattern is None or re.fullmatch(pattern, value) is not None)
@@ -134,7 +134,11 @@ def _describe(kind: Any) -> str:
 
 
 def _coerce(value: Any, kind: Any) -> Any:
-    """Returns `value` as `kind`; TypeError where it is something else. Only int to float and list to tuple convert."""
+    """Converts `value` to `kind`: int to float, a sequence to a tuple, a mapping to a `FrozenMapping`.
+
+    Raises:
+        TypeError: the value is of another type.
+    """
     origin = typing.get_origin(kind)
     if origin in (types.UnionType, typing.Union):
         for option in typing.get_args(kind):
@@ -190,7 +194,7 @@ class Checked:
         self.check()
 
     def check(self) -> None:
-        """Checks what holds between fields; a class overrides it where there is something to check."""
+        """Checks relations between fields; a class with such relations overrides it."""
 
     def refuse(self, field: str, accepted: str) -> typing.NoReturn:
         """Raises ConfigError for one of this object's fields."""
@@ -206,19 +210,19 @@ def to_dict(config: Any) -> Any:
     return [to_dict(v) for v in config] if isinstance(config, tuple | list) else config
 
 
-def what_counts(config: Any) -> Any:
-    """What `to_dict` gives, without the fields that change no result."""
+def result_settings(config: Any) -> Any:
+    """Turns a configuration into plain values as `to_dict` does, without the fields that change no result."""
     if dataclasses.is_dataclass(config):
         fields = [f for f in dataclasses.fields(config) if f.metadata.get("changes_results", True)]
-        return {f.name: what_counts(getattr(config, f.name)) for f in fields}
-    return [what_counts(v) for v in config] if isinstance(config, tuple | list) else config
+        return {f.name: result_settings(getattr(config, f.name)) for f in fields}
+    return [result_settings(v) for v in config] if isinstance(config, tuple | list) else config
 
 
 def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no spaces: equal configurations give equal text on every machine."""
+    """Writes JSON with sorted keys and no spaces: equal configurations give equal text on every machine."""
     return json.dumps(to_dict(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def fingerprint(*values: Any) -> str:
-    """SHA-256, in hexadecimal, of the canonical JSON of what counts in the given configurations or plain values."""
-    return hashlib.sha256(canonical_json(what_counts(values)).encode()).hexdigest()
+    """Computes the SHA-256, in hexadecimal, of the canonical JSON of the `result_settings` of the given values."""
+    return hashlib.sha256(canonical_json(result_settings(values)).encode()).hexdigest()

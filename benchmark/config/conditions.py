@@ -1,4 +1,4 @@
-"""Relations between the fields of an architecture, written as text: data that is read, never code that is run."""
+"""Relations between the fields of an architecture, written as text and read as data, never run as code."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Condition:
     tree: ast.Compare
 
     def names(self) -> Iterator[str]:
-        """The names in the relation."""
+        """Lists the names in the relation."""
         return (node.id for node in ast.walk(self.tree) if isinstance(node, ast.Name))
 
     def holds(self, values: Mapping[str, Any]) -> bool:
-        """Whether the relation is true for the values of the fields; a division by zero makes it false."""
+        """Returns True where the relation holds for the values of the fields; a division by zero makes it false."""
         try:
             numbers = [_value(part, values) for part in (self.tree.left, *self.tree.comparators)]
         except ZeroDivisionError:
@@ -53,7 +53,7 @@ def parse(text: str) -> Condition:
     """Reads a relation.
 
     Raises:
-        ValueError: it is something else; the message says what is accepted.
+        ValueError: the text is no relation; the message names the accepted form.
     """
     try:
         tree = ast.parse(text.strip(), mode="eval").body

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig(Checked):
-    """Where text comes from and what token arrays are made of it.
+    """Sources of the text, and the token arrays that are made of it.
 
     Defaults and limits stand here alone; the data stage's request is a plain record of them. Lengths are in tokens.
     """
 
-    # `microworld` generates text and tasks; the others read what lies below `directory` (docs/data.md).
+    # `microworld` generates text and tasks; the others read files below `directory` (docs/data.md).
     source: str = setting("microworld", choices=("microworld", "files", "tfds", "hf"))
     # The data root. Environment variables in it are expanded when the run starts, so that the same settings have the
     # same fingerprint on every machine. For the microworld: the folder to generate it in, "" for one in the run's own.
@@ -40,8 +40,9 @@ class DataConfig(Checked):
     pretrain_length: int = setting(64, at_least=8)
     # 0: as many as the corpora give.
     pretrain_max_rows: int = setting(0, at_least=0)
-    # Whether pretraining rows are pairs with a next-sentence label; `pretrain_seed` decides what is random about them.
+    # Pretraining rows are pairs with a next-sentence label.
     sentence_pairs: bool = setting(False)
+    # Seeds the random choices of sentence pairs.
     pretrain_seed: int = setting(0, at_least=0)
     # At most as many as `pretrain_validation` gives, 0 for all of them.
     validation_rows: int = setting(512, at_least=0)
@@ -81,7 +82,7 @@ class DataConfig(Checked):
             self.refuse("max_query_length", f"less than span_length - 3 = {room}, to leave room for the context")
 
     def expanded_directory(self) -> str:
-        """Gives `directory` with the values of its environment variables.
+        """Expands the environment variables in `directory`.
 
         Raises:
             ConfigError: one of them is not set.
@@ -92,7 +93,7 @@ class DataConfig(Checked):
         return directory
 
     def request(self) -> MaterializeRequest:
-        """Makes the data stage's request; raises as `expanded_directory` does."""
+        """Makes the request of the data stage; raises as `expanded_directory` does."""
         from tasks.materialize.request import MaterializeRequest
 
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}

@@ -1,4 +1,4 @@
-"""Settings of distillation: a recipe is a list of phases, each a weighted sum of losses with its own optimiser."""
+"""Settings of distillation: a recipe is a list of phases, each a weighted sum of losses with its own optimizer."""
 
 from __future__ import annotations
 
@@ -7,53 +7,50 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from benchmark.config.checks import Checked, ConfigError, setting
-from benchmark.config.losses import LOSSES, in_order
+from benchmark.config.losses import LOSSES, sort_losses
 from benchmark.config.training import OptimizerConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseConfig(Checked):
-    """One phase of a recipe.
-
-    `weights` names the losses of the phase (`benchmark.config.losses`) with the weight of each; the phase minimises
-    their weighted sum. A loss of weight 0 is not computed. Losses that compare layers are summed over `layers`: all of
-    the student's, or its last alone. `ground_truth_ratio` is the share of the hard label in the masked-LM loss, the
-    teacher's distribution has the rest; `temperature` softens the two distributions of the soft cross-entropy. Without
-    `mask_input` student and teacher read the text as it is.
-
-    A phase with `per_layer` is progressive: it has one stage of `steps` steps for each layer of the student, from the
-    first to the last, and its schedule starts again with every stage. In stage s, counted from 0, layer s learns at
-    `current_layer_rate` and those before it at `earlier_layers_rate` times the rate of the optimiser; those after it
-    stand still. `stage_loss` says what is minimised: the loss of `current` layer over s + 1 (TF2 program of
-    MobileBERT), that of the `gated` layer over the number of layers (its TF1 program), or the `mean` over the layers up
-    to it.
-
-    `frozen` names parameters that stand still: `embeddings` (with their norm), `position_embeddings`, `layers`,
-    `heads`. Their gradients still count in the global norm, as in MobileBERT's released program.
-    """
+    """One phase of a recipe."""
 
     name: str = setting(pattern=r"[a-z0-9][a-z0-9_.-]{0,59}")
+    # Steps of the phase; of each stage where it is `per_layer`.
     steps: int = setting(at_least=0)
     optimizer: OptimizerConfig = setting()
+    # A progressive phase has one stage for each layer of the student, from the first to the last. The schedule starts
+    # again with every stage. In stage s, counted from 0, layer s and those before it learn; those after it stand still.
     per_layer: bool = setting(False)
+    # The loss of stage s: that of the `current` layer over s + 1 (TF2 program of MobileBERT), that of the `gated` layer
+    # over the number of layers (its TF1 program), or the `mean` over the layers up to it.
     stage_loss: str = setting("current", choices=("current", "gated", "mean"))
+    # Rates of layer s in stage s, and of the layers before it, as multiples of the optimizer's rate.
     current_layer_rate: float = setting(1.0, at_least=0.0)
     earlier_layers_rate: float = setting(1.0, at_least=0.0)
+    # Losses that compare layers are summed over all of the student's layers, or take its last alone.
     layers: str = setting("all", choices=("all", "last"))
+    # Parameters that stand still; `embeddings` include their norm. Their gradients still count in the global norm, as
+    # in MobileBERT's released program.
     frozen: tuple[str, ...] = setting((), choices=("embeddings", "position_embeddings", "layers", "heads"))
+    # False: student and teacher read the text without masks.
     mask_input: bool = setting(True)
+    # Softens the two distributions of the soft cross-entropy.
     temperature: float = setting(1.0, at_least=0.01)
+    # Share of the hard label in the masked-LM loss; the teacher's distribution has the rest.
     ground_truth_ratio: float = setting(1.0, at_least=0.0, at_most=1.0)
+    # The losses of the phase (`benchmark.config.losses`) with the weight of each. The phase minimises their weighted
+    # sum; a loss of weight 0 is not computed.
     weights: Mapping[str, float] = setting(choices=LOSSES, at_least=0.0)
 
     @property
     def terms(self) -> tuple[str, ...]:
-        """The losses whose weight is not 0, in the order in which they are added."""
-        return in_order(name for name, weight in self.weights.items() if weight)
+        """Losses whose weight is not 0, in the order in which they are added."""
+        return sort_losses(name for name, weight in self.weights.items() if weight)
 
     @property
     def trains_masked_lm(self) -> bool:
-        """Whether the masked-LM head learns something."""
+        """True where the masked-LM head learns."""
         return bool(self.steps) and any(LOSSES[term].reads == "logits" for term in self.terms)
 
     def total_steps(self, num_layers: int) -> int:
@@ -76,43 +73,39 @@ class PhaseConfig(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class DistillConfig(Checked):
-    """A recipe: phases in order, and what they share. gin/distill/ holds the published ones; docs/distillation.md.
-
-    `layer_map` says which teacher layer each student layer imitates (`benchmark.distillation.layer_maps`).
-    `copy_embeddings` starts the student's embedding parameters as copies of the teacher's wherever the shapes agree.
-    `initialise_from_teacher` starts its layers and masked-LM head as copies of the teacher's, layers by `layer_map`;
-    their shapes must agree.
-
-    `one_program` compiles all phases into one program, which also computes terms whose weight in a phase is 0: it pays
-    where compiling takes longer than training, as in a search over tiny students.
-    """
+    """A recipe: phases in order, and their common settings. The published ones are in gin/distill/."""
 
     recipe: str = setting("custom", pattern=r"[a-z0-9][a-z0-9_.-]{0,59}")
     phases: tuple[PhaseConfig, ...] = setting()
     batch_size: int = setting(32, at_least=1)
     mask_rate: float = setting(0.15, at_least=0.01, at_most=0.9)
+    # The teacher layer that each student layer imitates (`benchmark.distillation.layer_maps`).
     layer_map: str = setting("uniform", choices=("uniform", "last", "skip"))
+    # The student's embedding parameters start as copies of the teacher's wherever the shapes agree.
     copy_embeddings: bool = setting(True)
+    # Its layers (by `layer_map`) and masked-LM head start as copies of the teacher's; the shapes must agree.
     initialise_from_teacher: bool = setting(False)
+    # Compiles all phases into one program, which also computes terms of weight 0. It pays where compiling takes longer
+    # than training, as in a search over tiny students.
     one_program: bool = setting(False)
     checkpoint_every: int = setting(500, at_least=1)
 
     def check(self) -> None:
-        """Refuses recipes without steps, phases of one name, and one program for optimisers that differ."""
+        """Refuses recipes without steps, phases of one name, and one program for different optimizers."""
         names = [phase.name for phase in self.phases]
         for phase in self.phases:
             if names.count(phase.name) > 1:
-                phase.refuse("name", "a name of its own for each phase of the recipe")
+                phase.refuse("name", "a different name for each phase of the recipe")
         if not any(phase.steps for phase in self.phases):
             raise ConfigError("DistillConfig.phases", tuple(names), "at least one phase with steps")
         optimizers = {phase.optimizer.without_schedule for phase in self.phases}
         if self.one_program and len(optimizers) > 1:
-            self.refuse("one_program", "False where the optimisers of the phases differ in more than their schedule")
+            self.refuse("one_program", "False where the optimizers of the phases differ in more than their schedule")
 
     def scaled(self, fraction: float) -> DistillConfig:
-        """The same recipe with every phase `fraction` as long, and none below one step: flash distillation.
+        """Shortens every phase to `fraction` of its steps, at least one step: flash distillation.
 
-        Phases without steps stay so. Warm-up is a share of a phase and shrinks with it.
+        Phases without steps keep none. Warm-up is a share of a phase and shrinks with it.
         """
         phases = [
             dataclasses.replace(phase, steps=max(1, round(phase.steps * fraction)) if phase.steps else 0)

@@ -1,4 +1,4 @@
-"""Settings of one encoder, the architecture that everything else is about."""
+"""Settings of one encoder."""
 
 from __future__ import annotations
 
@@ -14,11 +14,7 @@ from benchmark.config.checks import Checked, ConfigError, setting
 class EncoderConfig(Checked):
     """Architecture of one encoder; the names are those of the Hugging Face BERT and MobileBERT configurations.
 
-    `position_initializer` is where the trained position table starts: at random, as in BERT, or at sinusoids (arXiv
-    1706.03762) times `initializer_range`, from which tiny models learn to attend by distance much sooner.
-    `intra_bottleneck_size=None` gives a plain BERT layer, `type_vocab_size=0` an encoder without token types, as
-    DistilBERT's. `pooler` is what a sequence head reads: the first token's state, or a dense map of it with tanh
-    (BERT) or relu (DistilBERT). The defaults are MobileBERT's (arXiv 2004.02984, its released configuration).
+    The defaults are MobileBERT's (arXiv 2004.02984, its released configuration).
     """
 
     vocab_size: int = setting(30522, at_least=8)
@@ -26,6 +22,7 @@ class EncoderConfig(Checked):
     hidden_size: int = setting(512, at_least=1)
     num_hidden_layers: int = setting(24, at_least=1)
     num_attention_heads: int = setting(4, at_least=1)
+    # Width inside a layer; None gives a plain BERT layer.
     intra_bottleneck_size: int | None = setting(128, at_least=1)
     intermediate_size: int = setting(512, at_least=1)
     num_feedforward_networks: int = setting(4, at_least=1)
@@ -35,10 +32,14 @@ class EncoderConfig(Checked):
     key_query_shared_bottleneck: bool = setting(True)
     use_bottleneck_attention: bool = setting(False)
     max_position_embeddings: int = setting(512, at_least=1)
+    # 0: an encoder without token types, as DistilBERT.
     type_vocab_size: int = setting(2, at_least=0)
     layer_norm_eps: float = setting(1e-12, at_least=0.0)
     initializer_range: float = setting(0.02, at_least=0.0)
+    # Start of the trained position table: at random, as in BERT, or at sinusoids (arXiv 1706.03762) times
+    # `initializer_range`, from which tiny models learn to attend by distance much sooner.
     position_initializer: str = setting("normal", choices=("normal", "sinusoidal"))
+    # Input of a sequence head: the first token's state, or a dense map of it with tanh (BERT) or relu (DistilBERT).
     pooler: str = setting("none", choices=("none", "tanh", "relu"))
 
     @property
@@ -62,10 +63,10 @@ class EncoderConfig(Checked):
 
 
 def encoder_from_dict(values: Mapping[str, Any]) -> EncoderConfig:
-    """Builds an EncoderConfig from a record's or a baseline's JSON object.
+    """Builds an EncoderConfig from the JSON object of a record or a baseline.
 
     Raises:
-        ConfigError: an unknown field, or a value that EncoderConfig refuses.
+        ConfigError: a field is unknown, or EncoderConfig refuses a value.
     """
     known = {f.name for f in dataclasses.fields(EncoderConfig)}
     for name in values:

@@ -1,4 +1,4 @@
-"""Settings of where trials are evaluated."""
+"""Settings of the executor of trials."""
 
 from __future__ import annotations
 
@@ -9,17 +9,15 @@ from benchmark.config.checks import Checked, setting
 
 @dataclass(frozen=True, kw_only=True)
 class ExecutorConfig(Checked):
-    """Where the trials of a search are evaluated; with one trial at a time no result depends on it.
+    """Place where the trials of a search are evaluated; with one trial at a time no result depends on it."""
 
-    `name` is `local` (threads of this process) or `ray` (tasks of a Ray cluster, the extra `cluster`). `ray_address` is
-    that of a running cluster (`auto` on one of its machines, or `host:port`); without it Ray is started on this
-    machine. Every trial takes `cpus`, `gpus` and `tpus` of a machine. A trial whose worker or machine is lost is tried
-    again on another, up to `max_retries` times.
-    """
-
+    # `local`: threads of this process. `ray`: tasks of a Ray cluster (the extra `cluster`).
     name: str = setting("local", choices=("local", "ray"), changes_results=False)
+    # A running cluster: `auto` on one of its machines, or `host:port`. "" starts Ray on this machine.
     ray_address: str = setting("", changes_results=False)
+    # Each trial takes so many of a machine.
     cpus: float = setting(1.0, at_least=0.0, changes_results=False)
     gpus: float = setting(0.0, at_least=0.0, changes_results=False)
     tpus: float = setting(0.0, at_least=0.0, changes_results=False)
+    # A trial whose worker or machine is lost is retried elsewhere, at most so often.
     max_retries: int = setting(3, at_least=0, changes_results=False)

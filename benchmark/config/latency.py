@@ -1,4 +1,4 @@
-"""Settings of measured latency: what is timed, how long, and when a measurement is refused."""
+"""Settings of measured latency: shapes, duration, and limits beyond which a measurement is refused."""
 
 from __future__ import annotations
 
@@ -14,43 +14,41 @@ RUNTIMES = ("xla", "onnxruntime")
 
 @dataclass(frozen=True, kw_only=True)
 class LatencyConfig(Checked):
-    """Measured latency: candidate and frozen reference in turns (ABBA), in each of `processes` fresh processes or more.
+    """Measured latency: candidate and frozen reference in turns (ABBA), in several fresh processes."""
 
-    The grid is every combination of `runtimes`, `batch_sizes` and `sequence_lengths`; its first cell is the headline.
-    In a process, a candidate has at least `pairs` pairs and `min_seconds` in a cell, unless `max_seconds` are over
-    first; then, two pairs suffice. In the headline these three are `headline_factor` times as large. Warm-up ends when
-    calls no longer get faster, and at the latest after `warm_up_seconds`. A cell in which one call of the reference
-    takes more than `max_call_seconds` is left out.
-
-    Where an interval of the headline reaches further up than `max_half_width` of its speed-up, further processes
-    measure what is too wide there, until nothing is or there are `max_processes`.
-
-    A measurement is refused where the reference against itself differs by more than `max_noise_floor` (in the
-    logarithm), or where other processes took more than `max_other_cores` processor cores meanwhile. `timeout_s` is the
-    limit of one process. No sample depends on these three, so a run that was refused continues with laxer ones.
-
-    `energy_seconds` are spent on the calls that an energy counter brackets, where the machine has one. `seed` decides
-    which rows of the data are the inputs.
-    """
-
+    # The frozen reference, with which every candidate is interleaved.
     reference: EncoderConfig = setting()
     reference_name: str = setting("reference")
+    # The grid is every combination of the next three; its first cell is the headline.
     runtimes: tuple[str, ...] = setting(("xla",), choices=RUNTIMES)
     batch_sizes: tuple[int, ...] = setting((1, 8, 32), at_least=1)
     sequence_lengths: tuple[int, ...] = setting((128, 384), at_least=2)
+    # Fresh processes, each of which measures all cells. Where an interval of the headline reaches further up than
+    # `max_half_width` of its speed-up, further processes measure that system, up to `max_processes`.
     processes: int = setting(5, at_least=1)
     max_processes: int = setting(20, at_least=1)
     max_half_width: float = setting(0.05, at_least=0.0)
+    # In the headline `pairs`, `min_seconds` and `max_seconds` are so many times as large.
     headline_factor: int = setting(10, at_least=1)
+    # In a process a candidate has at least `pairs` pairs and `min_seconds` in a cell, unless `max_seconds` are over
+    # first; then two pairs suffice.
     pairs: int = setting(20, at_least=10)
     min_seconds: float = setting(0.2, at_least=0.0)
     max_seconds: float = setting(0.3, at_least=0.0)
+    # Warm-up ends when calls no longer get faster, and at the latest after so many seconds.
     warm_up_seconds: float = setting(0.25, at_least=0.0, at_most=30.0)
+    # A cell in which one call of the reference takes longer is left out.
     max_call_seconds: float = setting(2.0, at_least=0.0)
+    # A measurement is refused where the reference against itself differs by more than this, in the logarithm. No sample
+    # depends on this limit, the next one and `timeout_s`: a run that was refused continues with laxer ones.
     max_noise_floor: float = setting(0.1, at_least=0.0, changes_results=False)
+    # A measurement is refused where other processes took more processor cores meanwhile.
     max_other_cores: float = setting(0.5, at_least=0.0, changes_results=False)
+    # Seconds of the calls that an energy counter brackets, where the machine has one.
     energy_seconds: float = setting(0.5, at_least=0.0)
+    # Limit of one process.
     timeout_s: float = setting(600.0, at_least=1.0, changes_results=False)
+    # Chooses the rows of the data that are the inputs.
     seed: int = setting(0, at_least=0)
 
     def check(self) -> None:
@@ -69,9 +67,9 @@ class LatencyConfig(Checked):
 
 
 def latency_from_dict(values: Mapping[str, Any]) -> LatencyConfig:
-    """Builds a LatencyConfig from what `to_dict` makes of one.
+    """Builds a LatencyConfig from its `to_dict` form.
 
     Raises:
-        ConfigError: a value that the class refuses.
+        ConfigError: the class refuses a value.
     """
     return LatencyConfig(**{**values, "reference": encoder_from_dict(values["reference"])})

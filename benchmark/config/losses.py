@@ -1,6 +1,6 @@
-"""The table of distillation losses: what each one reads, its function, what its mean is taken over, and its source.
+"""The table of distillation losses: the output that each one reads, its function, its mean and its source.
 
-It is the one list of their names. A phase weighs them by name (`PhaseConfig.weights`), so that a recipe is checked
+It is the only list of their names. A phase weighs them by name (`PhaseConfig.weights`), so that a recipe is checked
 before jax is loaded; `benchmark.distillation.objectives` takes the functions out of `benchmark.distillation.losses`.
 The order is that in which the terms of a phase are added.
 """
@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Literal
 
 LAYER_STACKS = ("hidden_states", "attention_scores", "values")
-"""Outputs with one entry for each layer; a loss that reads one gives one number for each layer."""
+"""Outputs with one entry for each layer; a loss on one of them gives one number for each layer."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ class Loss:
         reads: the output of student and teacher that it reads, a field of `benchmark.distillation.outputs.Outputs`.
         function: its name in `benchmark.distillation.losses`: `(student, teacher, mask)` where it compares states, and
             `(student, teacher, batch, settings)` where it reads the logits of a head.
-        mean_over: what its mean is taken over: real tokens, pairs of them, predictions, or pairs of sentences.
-        source: where it was published.
-        learns_from_labels: whether it learns from the labels of the text. Such a loss reads nothing of the teacher but
-            logits, where `PhaseConfig.ground_truth_ratio` leaves them a share, and no task has it.
+        mean_over: the items of its mean: real tokens, pairs of them, predictions, or pairs of sentences.
+        source: its publication.
+        learns_from_labels: True where it learns from the labels of the text. Such a loss reads nothing of the teacher
+            but logits, where `PhaseConfig.ground_truth_ratio` leaves them a share, and no task has it.
     """
 
     reads: Literal["hidden_states", "attention_scores", "values", "embeddings", "logits", "next_sentence_logits"]
@@ -38,12 +38,12 @@ class Loss:
 
     @property
     def compares_layers(self) -> bool:
-        """Whether it gives one number for each layer."""
+        """True where it gives one number for each layer."""
         return self.reads in LAYER_STACKS
 
     @property
     def reads_logits(self) -> bool:
-        """Whether it reads the logits of a head."""
+        """True where it reads the logits of a head."""
         return self.reads.endswith("logits")
 
 
@@ -71,7 +71,7 @@ LOSSES: Mapping[str, Loss] = MappingProxyType(
 )
 
 
-def in_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Losses in the order of the table."""
+def sort_losses(names: Iterable[str]) -> tuple[str, ...]:
+    """Sorts losses into the order of the table."""
     chosen = frozenset(names)
     return tuple(name for name in LOSSES if name in chosen)

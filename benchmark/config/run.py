@@ -1,4 +1,4 @@
-"""Settings of a whole run: the root, and how its systems are fine-tuned."""
+"""Settings of a whole run: the root, baselines and fine-tuning."""
 
 from __future__ import annotations
 
@@ -29,27 +29,26 @@ class BaselineConfig(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneConfig(Checked):
-    """Fine-tuning: one learning rate for all tasks, one run for each seed.
-
-    `epochs` holds one number for all tasks, or one for each of `DataConfig.tasks` in their order; a task that another
-    task's model predicts has no use for its own. `max_steps` (0: no limit) caps a run on a large task. Rows are cut to
-    the longest of their split, rounded up to a multiple of `length_multiple` columns: a small multiple computes less
-    padding, a large one shares compiled programs between tasks. `write_nbest` adds the other good answers of every
-    SQuAD question, with scores, to the prediction files. `keep_parameters` keeps the fine-tuned parameters of the first
-    seed, for `python -m baselines export --task`; a finished run can be called again with it.
-
-    With `distill` found students and baselines learn each task from the fine-tuned teacher; what is said here of
-    epochs, batch and optimiser then holds for the teacher and the untrained control.
-    """
+    """Fine-tuning: one learning rate for all tasks, one run for each seed."""
 
     seeds: tuple[int, ...] = setting((0, 1, 2), at_least=0)
+    # One number for all tasks, or one for each of `DataConfig.tasks` in their order; that of a task without training
+    # data is not used.
     epochs: tuple[float, ...] = setting((3.0,), at_least=0.01)
+    # Limit of a run on a large task; 0: none.
     max_steps: int = setting(0, at_least=0)
+    # Rows are cut to the longest of their split, rounded up to a multiple of so many columns. A small multiple computes
+    # less padding, a large one shares compiled programs between tasks.
     length_multiple: int = setting(16, at_least=1)
     batch_size: int = setting(32, at_least=1)
     optimizer: OptimizerConfig = setting()
+    # Adds the other good answers of every SQuAD question, with scores, to the prediction files.
     write_nbest: bool = setting(False)
+    # Keeps the fine-tuned parameters of the first seed, for `python -m baselines export --task`; a finished run can be
+    # called again with it.
     keep_parameters: bool = setting(False, changes_results=False)
+    # With it found students and baselines learn each task from the fine-tuned teacher; epochs, batch and optimizer
+    # above then hold for the teacher and the untrained control.
     distill: TaskDistillConfig | None = setting(None)
 
     def check(self) -> None:
@@ -62,20 +61,15 @@ class FinetuneConfig(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(Checked):
-    """One experiment; the root that a gin file configures.
-
-    `untrained_control` adds the architecture of one student with random parameters, which only fine-tuning trains: the
-    name of a baseline, `found` for the first found student, or '' for none.
-    `parallel_systems` are distilled or fine-tuned at the same time, in threads: small models leave cores idle.
-    With `portable` numerics a CPU computes the same bits on every x86-64 machine with AVX2 (docs/reproducibility.md):
-    sums are divided among `reduction_threads` threads, whatever the machine has. With `native` ones it uses all of the
-    processor, `reduction_threads` means nothing, and results differ from machine to machine in the last bits.
-    """
+    """One experiment; the root that a gin file configures."""
 
     track: str = setting(pattern=NAME)
     track_version: str = setting("0.1")
     seed: int = setting(0, at_least=0)
+    # `portable`: a CPU computes the same bits on every x86-64 machine with AVX2 (docs/reproducibility.md). `native`: it
+    # uses all of the processor, and results differ from machine to machine in the last bits.
     numerics: str = setting("portable", choices=("portable", "native"))
+    # Threads among which portable numerics divide sums, whatever the machine has; native ones ignore it.
     reduction_threads: int = setting(2, at_least=1, at_most=64)
     data: DataConfig = setting()
     teacher: TeacherConfig = setting()
@@ -85,7 +79,10 @@ class RunConfig(Checked):
     latency: LatencyConfig = setting()
     trainer: TrainerConfig = setting(TrainerConfig())
     baselines: tuple[BaselineConfig, ...] = setting(())
+    # Adds the architecture of one student with random parameters, which only fine-tuning trains: the name of a
+    # baseline, `found` for the first found student, or '' for none.
     untrained_control: str = setting("")
+    # Systems that are distilled or fine-tuned at the same time, in threads: small models leave cores idle.
     parallel_systems: int = setting(1, at_least=1)
 
     def check(self) -> None:

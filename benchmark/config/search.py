@@ -12,19 +12,15 @@ from benchmark.config.chips import ChipConfig
 from benchmark.config.encoder import EncoderConfig
 from benchmark.config.executor import ExecutorConfig
 
-# Ways to know a latency without measuring it.
+# Methods that estimate a latency without measuring it.
 LATENCY_METHODS = ("compiled", "roofline")
-# Ways to choose the next architectures (docs/search.md).
+# Algorithms that propose the next architectures (docs/search.md).
 ALGORITHMS = ("ax", "nsga2", "sobol", "random", "exhaustive")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpace(Checked):
-    """The student architectures of a track: all valid combinations of the listed values around `base`.
-
-    `conditions` are relations that every point must meet, for example `intermediate_size >= 2 * intra_bottleneck_size`;
-    names are those of EncoderConfig. That heads divide the attention's width is always required.
-    """
+    """Student architectures of a track: all valid combinations of the listed values around `base`."""
 
     base: EncoderConfig = setting()
     num_hidden_layers: tuple[int, ...] = setting((24,), at_least=1)
@@ -33,6 +29,8 @@ class SearchSpace(Checked):
     num_attention_heads: tuple[int, ...] = setting((1, 2, 4, 8), at_least=1)
     intermediate_size: tuple[int, ...] = setting((384, 512, 640), at_least=1)
     num_feedforward_networks: tuple[int, ...] = setting((2, 4, 6), at_least=1)
+    # Relations that every point must meet, for example `intermediate_size >= 2 * intra_bottleneck_size`; names are
+    # those of EncoderConfig. Heads must divide the attention's width in any case.
     conditions: tuple[str, ...] = setting(())
 
     FIELDS: typing.ClassVar[tuple[str, ...]] = (
@@ -60,11 +58,11 @@ class SearchSpace(Checked):
                 self.refuse("conditions", f"names out of {', '.join(sorted(numbers | set(self.FIELDS)))}")
 
     def allows(self, encoder: EncoderConfig) -> bool:
-        """Whether the conditions hold for an architecture."""
+        """Returns True where the conditions hold for an architecture."""
         return all(conditions.parse(text).holds(vars(encoder)) for text in self.conditions)
 
     def contains(self, encoder: EncoderConfig) -> bool:
-        """Whether an architecture is a point: its values are listed, the rest is that of `base`, conditions hold."""
+        """Returns True for a point: its values are listed, the rest is that of `base`, and the conditions hold."""
         values = {name: getattr(encoder, name) for name in self.FIELDS}
         listed = all(value in getattr(self, name) for name, value in values.items())
         return listed and {**vars(self.base), **values} == vars(encoder) and self.allows(encoder)
@@ -72,37 +70,36 @@ class SearchSpace(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig(Checked):
-    """The multi-objective search: masked-LM accuracy up, latency down.
-
-    `accuracy_threshold` (percent) and `latency_threshold_s` (seconds) are the reference point of the hypervolume; a
-    student worse than either does not count. `flash_fraction` shortens the full distillation for each trial.
-    `parallel_trials` are proposed and run together, by `executor`; with `asynchronous` the next one is proposed
-    whenever one ends. A trial is evaluated after each share of its steps in `rungs` and goes on only if it is among the
-    best of `reduction_factor` (docs/search.md); without rungs all are trained to the end. The architectures of `attach`
-    are tried first; they count as initial trials. The search ends early when `plateau_trials` trials in a row (0:
-    never) together raised the hypervolume by less than `plateau_gain`, a share of the box between thresholds and ideal.
-    A search by `ax` is also kept as an Ax experiment in a database: `storage_url`, or an SQLite file in the run's
-    folder. Latency is that of `chip`, by the first of `latency_methods` that can be had on this machine
-    (docs/hardware.md).
-    """
+    """The multi-objective search: masked-LM accuracy up, latency down."""
 
     space: SearchSpace = setting()
     algorithm: str = setting("ax", choices=ALGORITHMS)
     num_trials: int = setting(8, at_least=1)
     num_initial_trials: int = setting(4, at_least=1)
+    # Trials that are proposed and run at a time, by `executor`.
     parallel_trials: int = setting(1, at_least=1)
+    # Proposes the next trial whenever one ends, instead of `parallel_trials` at a time.
     asynchronous: bool = setting(False)
     executor: ExecutorConfig = setting(ExecutorConfig())
+    # A search by `ax` is also kept as an Ax experiment in this database; "" is an SQLite file in the run's folder.
     storage_url: str = setting("", changes_results=False)
+    # Shares of its steps after which a trial is evaluated; it continues only among the best 1 / `reduction_factor`
+    # (docs/search.md). Without rungs all trials are trained to the end.
     rungs: tuple[float, ...] = setting((), at_least=0.001, at_most=0.999)
     reduction_factor: float = setting(2.0, at_least=1.0)
+    # Architectures that are tried first; they count as initial trials.
     attach: tuple[EncoderConfig, ...] = setting(())
+    # The search ends early when so many trials in a row (0: never) raised the hypervolume by less than `plateau_gain`,
+    # a share of the box between thresholds and ideal.
     plateau_trials: int = setting(0, at_least=0)
     plateau_gain: float = setting(0.001, at_least=0.0, at_most=1.0)
+    # Length of a trial's flash distillation, as a share of the full one.
     flash_fraction: float = setting(0.05, at_least=1e-4, at_most=1.0)
+    # Percent and seconds: the reference point of the hypervolume. A student worse than either does not count.
     accuracy_threshold: float = setting(0.0, at_least=0.0, at_most=100.0)
     latency_threshold_s: float = setting(1.0, at_least=0.0)
     max_parameters: int = setting(0, at_least=0)
+    # Latency is that of this chip, by the first of `latency_methods` that works on this machine (docs/hardware.md).
     chip: ChipConfig = setting()
     latency_methods: tuple[str, ...] = setting(("compiled", "roofline"), choices=LATENCY_METHODS)
     batch_size: int = setting(1, at_least=1)

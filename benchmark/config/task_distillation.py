@@ -27,31 +27,32 @@ PUBLISHED_COPIES: Mapping[str, int] = MappingProxyType(
 """Copies of each example in TinyBERT's released program (`data_augmentation.py`); its paper has 20, and 50 for CoLA."""
 
 OTHER_COPIES = 10
-"""For tasks that the program does not know; the number of its large tasks, since SQuAD is one of them."""
+"""Copies for tasks that the program does not know: the number of its large tasks, since SQuAD is one of them."""
 
 
-def for_task(values: tuple[float, ...], place: int) -> float:
-    """The number of one task, where a setting holds one for all tasks or one for each of `DataConfig.tasks`."""
+def number_for_task(values: tuple[float, ...], place: int) -> float:
+    """Picks the number of one task from a setting with one for all tasks or one for each of `DataConfig.tasks`."""
     return values[place if len(values) > 1 else 0]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskPhaseConfig(PhaseConfig):
-    """One phase of a task's distillation: the losses, layers, frozen groups and optimiser of a `PhaseConfig`.
+    """One phase of a task's distillation: the losses, layers, frozen groups and optimizer of a `PhaseConfig`.
 
-    Its length is `epochs`, one number for all tasks or one for each of `DataConfig.tasks`, and at most `steps` steps
-    (0: no limit). `augmented` names the kinds of tasks that it trains with augmented rows, the others keep to the
-    original ones. The loss `soft_cross_entropy` is that of the prediction: the cross-entropy of the student's task head
-    against the teacher's distribution at `temperature`, of labels or of start and end places; in a regression, which
-    has no distribution, the squared error against the label.
+    The loss `soft_cross_entropy` is that of the prediction: the cross-entropy of the student's task head against the
+    teacher's distribution at `temperature`, of labels or of start and end places. A regression has no distribution and
+    takes the squared error against the label.
     """
 
+    # Limit of the phase; 0: none.
     steps: int = setting(0, at_least=0)
+    # Length of the phase: one number for all tasks, or one for each of `DataConfig.tasks`.
     epochs: tuple[float, ...] = setting((3.0,), at_least=0.01)
+    # Kinds of tasks that the phase trains with augmented rows; the others have the original ones.
     augmented: tuple[str, ...] = setting((), choices=KINDS)
 
     def check(self) -> None:
-        """Refuses what no task has: masked words, pairs of sentences that follow, layers one after the other."""
+        """Rejects options that make no sense for a task: masked-LM and next-sentence losses, layer-by-layer phases."""
         super().check()
         if not self.epochs:
             self.refuse("epochs", "one number, or one for each task")
@@ -64,42 +65,42 @@ class TaskPhaseConfig(PhaseConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentationConfig(Checked):
-    """TinyBERT's augmentation: copies of a task's rows in which some words are others that the teacher expects there.
+    """TinyBERT's augmentation: copies of a task's rows with some words replaced by words that the teacher expects."""
 
-    `copies` of each row: one number for all tasks, one for each of `DataConfig.tasks`, or nothing for those of the
-    released program. Each word is replaced with probability `rate`, by one of the teacher's `candidates` likeliest.
-    """
-
+    # Copies of each row: one number for all tasks, one for each of `DataConfig.tasks`, or () for those of the released
+    # program.
     copies: tuple[int, ...] = setting((), at_least=1)
+    # Probability with which a word is replaced.
     rate: float = setting(0.4, at_least=0.0, at_most=1.0)
+    # The replacement is one of the teacher's so many likeliest words.
     candidates: int = setting(15, at_least=1)
 
     def copies_of(self, task: str, place: int) -> int:
-        """Copies of each row of a task, which is number `place` of `DataConfig.tasks`."""
-        return int(for_task(self.copies, place)) if self.copies else PUBLISHED_COPIES.get(task, OTHER_COPIES)
+        """Number of copies of each row of a task, which is number `place` of `DataConfig.tasks`."""
+        return int(number_for_task(self.copies, place)) if self.copies else PUBLISHED_COPIES.get(task, OTHER_COPIES)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskDistillConfig(Checked):
-    """How students learn a task from the teacher instead of from the labels alone; docs/distillation.md.
+    """Task-specific distillation, from the teacher instead of from the labels alone; docs/distillation.md.
 
-    It takes the place of fine-tuning for found students and baselines; the teacher and the untrained control are
-    fine-tuned plainly. `layer_map` is that of `DistillConfig`.
+    It replaces fine-tuning for found students and baselines; the teacher and the untrained control are fine-tuned.
     """
 
     recipe: str = setting("custom", pattern=r"[a-z0-9][a-z0-9_.-]{0,59}")
     phases: tuple[TaskPhaseConfig, ...] = setting()
     batch_size: int = setting(32, at_least=1)
+    # As `DistillConfig.layer_map`.
     layer_map: str = setting("uniform", choices=("uniform", "last", "skip"))
     augmentation: AugmentationConfig | None = setting(None)
     checkpoint_every: int = setting(500, at_least=1)
 
     def check(self) -> None:
-        """Refuses phases of one name, a task head that nothing trains, and augmented rows that nobody makes."""
+        """Refuses phases of one name, a task head that no phase trains, and augmented rows without augmentation."""
         names = [phase.name for phase in self.phases]
         for phase in self.phases:
             if names.count(phase.name) > 1:
-                phase.refuse("name", "a name of its own for each phase")
+                phase.refuse("name", "a different name for each phase")
             if phase.augmented and self.augmentation is None:
                 phase.refuse("augmented", "() where TaskDistillConfig.augmentation is None")
         if not any("soft_cross_entropy" in phase.terms and "heads" not in phase.frozen for phase in self.phases):

@@ -6,7 +6,7 @@ are token arrays: nothing is tokenised, lengths, token types and labels stay. Di
 
 - Words of several pieces stay; the program takes their neighbours in GloVe, which is no part of this project.
 - The masked LM reads the row with the word masked; the program adds the sentence without mask as a second text.
-- A copy of a pair may have words replaced in both texts; the program writes copies of one text beside the other's last
+- A copy of a pair may have words replaced in both texts; the program writes copies of one text next to the other's last
   copy. A copy that equals another one is kept, so that each row has the same number of copies.
 - The program's stop words are those of NLTK; here they are English function words, as whole words of the vocabulary.
 """
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -31,10 +31,11 @@ from tasks.encoding import vocabulary
 
 if TYPE_CHECKING:
     from benchmark.config import EncoderConfig
+    from benchmark.models.trees import Params
     from benchmark.training.masking import SpecialTokens
 
-# Articles and quantifiers; pronouns; auxiliaries; prepositions and conjunctions; adverbs of grammar; what the tokenizer
-# leaves of short forms such as "don't" and "we're".
+# Articles and quantifiers; pronouns; auxiliaries; prepositions and conjunctions; adverbs of grammar; pieces that the
+# tokenizer leaves of short forms such as "don't" and "we're".
 _STOP_WORDS = """
 a an the this that these those all any both each every either neither few more most other another some such own
 i me my mine myself we us our ours ourselves you your yours yourself yourselves he him his himself she her hers herself
@@ -60,12 +61,12 @@ of each row, likeliest first."""
 
 @dataclass(frozen=True)
 class Words:
-    """What a vocabulary says of its tokens, `[vocabulary]` bool each.
+    """Kinds of the tokens of a vocabulary, `[vocabulary]` bool each.
 
     Attributes:
         inner: pieces that continue a word.
         replaceable: whole words or first pieces of letters that are no stop words.
-        written: what may stand in the place of a word: all but inner pieces and special tokens.
+        written: tokens that may replace a word: all but inner pieces and special tokens.
     """
 
     inner: np.ndarray
@@ -88,7 +89,7 @@ def read_words(path: Path) -> Words:
 
 
 def places(ids: np.ndarray, words: Words) -> np.ndarray:
-    """Where a word of one piece stands that may be replaced, `[rows, length]` bool."""
+    """Marks words of one piece that may be replaced, `[rows, length]` bool."""
     continued = np.zeros(ids.shape, bool)
     continued[:, :-1] = words.inner[ids[:, 1:]]
     return words.replaceable[ids] & ~continued
@@ -97,13 +98,13 @@ def places(ids: np.ndarray, words: Words) -> np.ndarray:
 def replaced(
     ids: np.ndarray, candidates: np.ndarray, draws: np.ndarray, choices: np.ndarray, rate: float
 ) -> np.ndarray:
-    """Copies of rows with some words replaced.
+    """Makes copies of rows with some words replaced.
 
     Args:
         ids: `[rows, length]`.
-        candidates: what may stand at each place, filled up with -1 behind; `[rows, length, count]`.
+        candidates: ids that may replace each place, filled up with -1 at the end; `[rows, length, count]`.
         draws: uniform in [0, 1), `[rows, copies, length]`; a word is replaced where it is below `rate`.
-        choices: likewise; which of the candidates.
+        choices: likewise; each chooses one of the candidates.
         rate: the probability.
 
     Returns:
@@ -118,22 +119,22 @@ def replaced(
 @partial(jax.jit, static_argnums=(0, 5, 6))
 def _likeliest(
     encoder: EncoderConfig,
-    params: Any,
+    params: Params,
     ids: jax.Array,
     types: jax.Array,
     place: jax.Array,
     special: SpecialTokens,
     n: int,
 ) -> jax.Array:
-    """The `n` likeliest ids at one place of each row, whose token is masked."""
+    """Finds the `n` likeliest ids at one place of each row, whose token is masked."""
     mask = (ids != special.pad_id).astype(jnp.int32)
     masked = ids.at[jnp.arange(len(ids)), place].set(special.mask_id)
     output = MaskedLM(encoder).apply({"params": params}, masked, mask, types, place[:, None])
     return jax.lax.top_k(output.logits[:, 0], n)[1]
 
 
-def masked_lm_candidates(encoder: EncoderConfig, params: Any, special: SpecialTokens, count: int) -> Candidates:
-    """The likeliest words of a masked LM.
+def masked_lm_candidates(encoder: EncoderConfig, params: Params, special: SpecialTokens, count: int) -> Candidates:
+    """Makes the function that finds the likeliest words of a masked LM.
 
     Args:
         encoder: architecture.
@@ -157,11 +158,11 @@ def masked_lm_candidates(encoder: EncoderConfig, params: Any, special: SpecialTo
 
 @dataclass(frozen=True)
 class Replacement:
-    """How words of a row are replaced.
+    """Settings of the replacement of words.
 
     Attributes:
-        words: what the vocabulary says.
-        candidates: of the masked LM.
+        words: kinds of the tokens of the vocabulary.
+        candidates: those of the masked LM.
         copies: copies of each row.
         rate: probability that a word is replaced.
         seed: the seed.
@@ -175,12 +176,12 @@ class Replacement:
 
 
 def augmented_ids(ids: np.ndarray, types: np.ndarray, numbers: np.ndarray, how: Replacement) -> np.ndarray:
-    """Copies of some rows, a function of the seed, of the rows and of their numbers alone.
+    """Makes copies of some rows, a function of the seed, of the rows and of their numbers alone.
 
     Args:
         ids: `[rows, length]`.
         types: token types, same shape.
-        numbers: number of each row in its array, `[rows]`; with the seed it decides what is replaced.
+        numbers: number of each row in its array, `[rows]`; with the seed it decides the replacements.
         how: candidates, copies, rate and seed.
 
     Returns:
@@ -191,7 +192,7 @@ def augmented_ids(ids: np.ndarray, types: np.ndarray, numbers: np.ndarray, how: 
     if len(rows):
         found = how.candidates(ids[rows], types[rows], columns).astype(np.int64)
         kept = how.words.written[found]
-        # What may not be written moves behind the rest, which keeps its order.
+        # Ids that may not be written move behind the rest, which keeps its order.
         found = np.take_along_axis(np.where(kept, found, -1), np.argsort(~kept, axis=1, kind="stable"), axis=1)
         lists = np.full((*ids.shape, found.shape[1]), -1, np.int64)
         lists[rows, columns] = found
@@ -210,11 +211,11 @@ def augment(
     progress: Callable[[str], None] = lambda _: None,
     block_rows: int = _BLOCK_ROWS,
 ) -> token_arrays.TokenArrays:
-    """Rows with augmented copies, made once and kept on disk; an interrupted call is continued.
+    """Makes rows with augmented copies, once, and keeps them on disk; a later call resumes an interrupted one.
 
     Args:
         rows: materialised rows of a task.
-        directory: where the result goes; its name must stand for all that it depends on. If it is complete, it is used.
+        directory: folder of the result; its name must stand for all that it depends on. A complete one is reused.
         how: candidates, copies, rate and seed.
         length: columns that hold anything but padding.
         progress: receives progress lines.
@@ -248,7 +249,7 @@ def augment(
 def _with_copies(
     rows: token_arrays.TokenArrays, parts: Path, starts: range, block_rows: int, copies: int
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Blocks of rows, each row before its copies."""
+    """Yields blocks of rows, each row before its copies."""
     for start in starts:
         numbers = np.arange(start, min(start + block_rows, rows.num_rows))
         batch = {n: np.repeat(np.asarray(v[numbers]), 1 + copies, axis=0) for n, v in rows.features.items()}

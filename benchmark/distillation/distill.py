@@ -1,50 +1,57 @@
-"""Distils one student: the phases of a recipe in order, each continued where an interrupted run left it.
+"""The distillation of one student: the phases of a recipe in order, each resumed where an interrupted run stopped.
 
 A phase compiles once for an architecture: weights of terms and layers, and the rate of each parameter, are arguments of
-the step. Phases that compute the same terms with the same optimiser share their program.
+the step. Phases that compute the same terms with the same optimizer share their program.
 """
 
 from __future__ import annotations
 
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 
 from benchmark.distillation.initial import init_student
 from benchmark.distillation.layer_maps import layer_map
-from benchmark.distillation.objectives import Objective, loss_function
+from benchmark.distillation.objectives import PhaseObjective, loss_function
 from benchmark.distillation.outputs import BATCH_AXES, Outputs, outputs, teacher_outputs
 from benchmark.distillation.phases import Phase, run_phase
 from benchmark.training import partitioning
 from benchmark.training.batches import count_tokens, describe_rows, take_rows
 from benchmark.training.masking import MaskedBatch, SpecialTokens, mask_tokens, num_predictions
 from benchmark.training.metrics import training_flops
-from benchmark.training.optimizers import make_direction
-from benchmark.training.state import DEFAULTS, LossFunction, make_train_step
+from benchmark.training.optimizers import make_optimizer
+from benchmark.training.state import DEFAULTS, make_train_step
 from tasks.system.errors import StageError
 
 if TYPE_CHECKING:
+    import optax
     from jax.sharding import Mesh
 
     from benchmark.config import DistillConfig, EncoderConfig, OptimizerConfig, PhaseConfig, TrainerConfig
     from benchmark.distillation.teacher_cache import Teacher
+    from benchmark.models.trees import Params
     from benchmark.training.job import TrainingJob
+    from benchmark.training.state import Mean, Settings, TermsFunction, TrainStep
     from tasks.arrays import token_arrays
 
 # The constant of a step that holds the teacher's parameters.
 TEACHER = "teacher"
 
 
-def phase_objective(config: DistillConfig, phase: PhaseConfig) -> Objective:
-    """What the program of a phase of a recipe computes."""
-    return Objective.of(config.phases if config.one_program else [phase])
+def phase_objective(config: DistillConfig, phase: PhaseConfig) -> PhaseObjective:
+    """Makes the objective of the compiled step of a phase."""
+    return PhaseObjective.from_phases(config.phases if config.one_program else [phase])
 
 
 def recipe_loss(
-    student: EncoderConfig, teacher: EncoderConfig, config: DistillConfig, objective: Objective, trainer: TrainerConfig
-) -> LossFunction:
-    """The loss of an objective with the recipe's layer map, for `make_train_step`.
+    student: EncoderConfig,
+    teacher: EncoderConfig,
+    config: DistillConfig,
+    objective: PhaseObjective,
+    trainer: TrainerConfig,
+) -> TermsFunction:
+    """Makes the loss of an objective with the recipe's layer map, for `make_train_step`.
 
     Its batch is a `MaskedBatch` with the teacher's `Outputs` on it; with `TrainerConfig.teacher_in_step` a
     `MaskedBatch` alone, and the settings have the teacher's parameters under `TEACHER`.
@@ -54,7 +61,7 @@ def recipe_loss(
     if not trainer.teacher_in_step:
         return loss
 
-    def with_teacher(params: Any, batch: MaskedBatch, settings: dict[str, Any]) -> Any:
+    def with_teacher(params: Params, batch: MaskedBatch, settings: Settings) -> tuple[dict[str, Mean], dict[str, Mean]]:
         read = outputs(teacher, settings[TEACHER], batch, objective.teacher_needs, trainer.compute_dtype)
         return loss(params, (batch, read), settings)
 
@@ -65,27 +72,27 @@ def phase_program(
     student: EncoderConfig,
     teacher: EncoderConfig,
     config: DistillConfig,
-    objective: Objective,
-    optimizer: OptimizerConfig,
+    objective: PhaseObjective,
+    optimizer_config: OptimizerConfig,
     *,
     trainer: TrainerConfig = DEFAULTS,
     mesh: Mesh | None = None,
-) -> tuple[Any, Any]:
-    """The jitted step that minimises an objective, and its optimiser without learning rate; batches as `recipe_loss`.
+) -> tuple[TrainStep, optax.GradientTransformation]:
+    """Compiles the step that minimises an objective; gives it and its optimizer. Batches are those of `recipe_loss`.
 
     With `TrainerConfig.teacher_in_step` the step's constants are `{TEACHER: parameters}`.
     """
-    direction = make_direction(optimizer)
+    optimizer = make_optimizer(optimizer_config)
     alone = trainer.teacher_in_step
     step = make_train_step(
         recipe_loss(student, teacher, config, objective, trainer),
-        direction,
+        optimizer,
         accumulation_steps=trainer.gradient_accumulation_steps,
         batch_axes=0 if alone else (0, BATCH_AXES),
         count_tokens=count_tokens if alone else lambda batch: count_tokens(batch[0]),
         mesh=mesh,
     )
-    return step, direction
+    return step, optimizer
 
 
 def check_rows(config: DistillConfig, sentence_pairs: bool) -> None:
@@ -111,7 +118,7 @@ def _batch(
     job: TrainingJob,
     number: int,
 ) -> MaskedBatch | tuple[MaskedBatch, Outputs]:
-    """Batch of step `number`, counted over all phases, as `recipe_loss` reads it."""
+    """Makes the batch of step `number`, counted over all phases, as `recipe_loss` reads it."""
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(job.seed), 3), number)
     ids, types, pairs = take_rows(rows, config.batch_size, number, job.seed, job.mesh)
     batch = mask_tokens(key, ids, special, config.mask_rate, types, pairs)
@@ -122,13 +129,13 @@ def _batch(
         return batch
     needs, dtype = phase_objective(config, phase).teacher_needs, job.trainer.compute_dtype
 
-    def ask() -> Outputs:
+    def run_teacher() -> Outputs:
         return teacher_outputs(teacher.encoder, teacher.params, batch, needs, dtype)
 
     if teacher.cache is None or not any(needs):
-        return batch, ask()
+        return batch, run_teacher()
     shape = (config.batch_size, config.mask_rate, phase.mask_input)
-    return batch, teacher.cache.get((number, job.seed, shape, needs, dtype), ask)
+    return batch, teacher.cache.get((number, job.seed, shape, needs, dtype), run_teacher)
 
 
 def distill(
@@ -140,7 +147,7 @@ def distill(
     job: TrainingJob,
     *,
     stop_after: int | None = None,
-) -> tuple[Any, int]:
+) -> tuple[Params, int]:
     """Distils a student from scratch.
 
     The batches and masks depend on the job's seed and the step alone: all students of a search see the same ones.
@@ -152,16 +159,16 @@ def distill(
         rows: materialised `input_ids`, `[rows, length]`; of sentence pairs also those that `take_rows` reads.
         special: ids of the vocabulary.
         job: its seed seeds initial values, data order and masking; results of phases go to its directory.
-        stop_after: steps to stop after, counted over all phases; a later call with the same directory goes on from
-            there, to the same end as one that never stopped. None goes through the whole recipe.
+        stop_after: steps to stop after, counted over all phases; a later call with the same directory continues from
+            there, to the same end as one that never stopped. None runs the whole recipe.
 
     Returns:
         The student's parameters (encoder, masked-LM head, and next-sentence head if a phase trains it) and the number
-        of steps so far, which is that of all phases without `stop_after`.
+        of steps so far: that of all phases without `stop_after`.
 
     Raises:
         DivergedError: the loss is not finite.
-        StageError: the recipe does not fit student, teacher or data; one line says what would.
+        StageError: the recipe does not fit student, teacher or data; one line names an accepted one.
     """
     check_rows(config, "next_sentence_label" in rows.features)
     partitioning.check_batch(job.mesh, "DistillConfig.batch_size", config.batch_size)

@@ -1,34 +1,35 @@
-"""Where a student starts: random values, copies of the teacher's, and maps between widths."""
+"""Initial parameters of a student: random values, copies of the teacher's, and maps between widths."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from benchmark.distillation.layer_maps import layer_map
-from benchmark.distillation.objectives import Objective
+from benchmark.distillation.objectives import PhaseObjective
 from benchmark.training.pretrain import init_params, param_shapes
 from tasks.system.errors import StageError
 
 if TYPE_CHECKING:
     from benchmark.config import DistillConfig, EncoderConfig
     from benchmark.distillation.teacher_cache import Teacher
+    from benchmark.models.trees import Params, PyTree
 
 # Keeps the random streams of the maps apart from each other and from those of parameters.
 _STREAMS = {"projection": 2, "embedding_projection": 4}
 
 
-def init_student(student: EncoderConfig, teacher: Teacher, config: DistillConfig, seed: int) -> dict[str, Any]:
-    """Start values of a distillation.
+def init_student(student: EncoderConfig, teacher: Teacher, config: DistillConfig, seed: int) -> Params:
+    """Makes the initial parameters of a distillation.
 
     Args:
         student: architecture.
         teacher: the teacher.
-        config: says what is copied from the teacher, and which losses compare states.
-        seed: seeds what is random.
+        config: the parts to copy from the teacher, and the losses that compare states.
+        seed: seeds the random values.
 
     Returns:
         `student`: parameters with masked-LM head, and next-sentence head if a phase trains it. Where the widths differ
@@ -36,26 +37,30 @@ def init_student(student: EncoderConfig, teacher: Teacher, config: DistillConfig
         losses on hidden states and on embeddings, each if a phase has such a loss; they are dropped after distillation.
 
     Raises:
-        StageError: layers or head should be copied from a teacher whose shapes are others.
+        StageError: layers or head to copy have other shapes in the teacher.
     """
     params = init_params(student, seed, next_sentence=any("next_sentence" in phase.terms for phase in config.phases))
     if config.copy_embeddings:
         own, source = params["encoder"]["embeddings"], teacher.params["encoder"]["embeddings"]
         params["encoder"]["embeddings"] = jax.tree.map_with_path(
-            lambda path, leaf: _where_it_fits(source, path, leaf), own, is_leaf=lambda x: not isinstance(x, dict)
+            lambda path, leaf: _copy_where_shapes_agree(source, path, leaf),
+            own,
+            is_leaf=lambda x: not isinstance(x, dict),
         )
     if config.initialise_from_teacher:
         chosen = np.asarray(layer_map(config.layer_map, student.num_hidden_layers, teacher.encoder.num_hidden_layers))
         layers = jax.tree.map(lambda leaf: leaf[chosen], teacher.params["encoder"]["layers"])
-        params["encoder"]["layers"] = _whole(layers, params["encoder"]["layers"], "layers")
-        params["masked_lm"] = _whole(teacher.params["masked_lm"], params["masked_lm"], "masked_lm")
-    return {"student": params} | init_projections(student, teacher.encoder, Objective.of(config.phases), seed)
+        params["encoder"]["layers"] = _copy_tree(layers, params["encoder"]["layers"], "layers")
+        params["masked_lm"] = _copy_tree(teacher.params["masked_lm"], params["masked_lm"], "masked_lm")
+    return {"student": params} | init_projections(
+        student, teacher.encoder, PhaseObjective.from_phases(config.phases), seed
+    )
 
 
 def init_projections(
-    student: EncoderConfig, teacher: EncoderConfig, objective: Objective, seed: int
+    student: EncoderConfig, teacher: EncoderConfig, objective: PhaseObjective, seed: int
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Start values of the maps from the student's to the teacher's width that an objective needs; none of one width."""
+    """Draws the maps from the student's to the teacher's width that an objective needs; none where widths agree."""
     result = {}
     widths = (student.hidden_size, teacher.hidden_size)
     if widths[0] != widths[1]:
@@ -66,11 +71,11 @@ def init_projections(
     return result
 
 
-def student_shapes(student: EncoderConfig, teacher: EncoderConfig, config: DistillConfig) -> dict[str, Any]:
-    """Shapes of what `init_student` gives, which are the same wherever its values come from.
+def student_shapes(student: EncoderConfig, teacher: EncoderConfig, config: DistillConfig) -> Params:
+    """Evaluates the shapes of the parameters that `init_student` makes.
 
     Raises:
-        StageError: layers or head should be copied from a teacher whose shapes are others.
+        StageError: layers or head to copy have other shapes in the teacher.
     """
     own = param_shapes(student, next_sentence=any("next_sentence" in phase.terms for phase in config.phases))
     if config.initialise_from_teacher:
@@ -78,29 +83,31 @@ def student_shapes(student: EncoderConfig, teacher: EncoderConfig, config: Disti
         layers = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape[1:]), leaf.dtype), given["encoder"]["layers"]
         )
-        _check_whole(layers, own["encoder"]["layers"], "layers")
-        _check_whole(given["masked_lm"], own["masked_lm"], "masked_lm")
+        _check_same_shapes(layers, own["encoder"]["layers"], "layers")
+        _check_same_shapes(given["masked_lm"], own["masked_lm"], "masked_lm")
     widths = (student.hidden_size, teacher.hidden_size)
-    names = Objective.of(config.phases).projections if widths[0] != widths[1] else ()
+    names = PhaseObjective.from_phases(config.phases).projections if widths[0] != widths[1] else ()
     return {"student": own} | {name: {"kernel": jax.ShapeDtypeStruct(widths, np.float32)} for name in names}
 
 
-def _where_it_fits(source: Any, path: Any, leaf: jax.Array) -> jax.Array:
-    """The array at `path` of `source` if it has the shape of `leaf`, else `leaf`."""
+def _copy_where_shapes_agree(
+    source: PyTree, path: tuple[jax.tree_util.DictKey, ...], leaf: np.ndarray
+) -> jax.Array | np.ndarray:
+    """Copies the array at `path` of `source` if it has the shape of `leaf`, else `leaf`."""
     for entry in path:
         source = source.get(entry.key) if isinstance(source, dict) else None
     # A copy: the training step donates its state, and the teacher's own arrays must survive that.
     return jnp.array(source) if source is not None and np.shape(source) == leaf.shape else leaf
 
 
-def _whole(source: Any, own: Any, name: str) -> Any:
-    """A copy of `source`, which must have the names and shapes of `own`."""
-    _check_whole(source, own, name)
+def _copy_tree(source: Params, own: Params, name: str) -> Params:
+    """Copies `source`, which must have the names and shapes of `own`."""
+    _check_same_shapes(source, own, name)
     return jax.tree.map(jnp.array, source)
 
 
-def _check_whole(source: Any, own: Any, name: str) -> None:
-    """Refuses a `source` that has not the names and shapes of `own`."""
+def _check_same_shapes(source: Params, own: Params, name: str) -> None:
+    """Raises StageError if `source` and `own` differ in parameter names or shapes."""
     theirs = {jax.tree_util.keystr(path): np.shape(leaf) for path, leaf in jax.tree.leaves_with_path(source)}
     ours = {jax.tree_util.keystr(path): np.shape(leaf) for path, leaf in jax.tree.leaves_with_path(own)}
     for path in sorted(theirs.keys() | ours.keys()):

@@ -1,4 +1,4 @@
-"""Which teacher layer each student layer imitates."""
+"""Maps from student layers to the teacher layers that they imitate."""
 
 from __future__ import annotations
 

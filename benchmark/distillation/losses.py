@@ -1,11 +1,11 @@
 """Distillation losses as pure functions.
 
 Those of layers take whole stacks, `[layers, batch, length, ...]`, and return one number for each layer, so that a
-recipe chooses layers by weights. `mask` is 1 for tokens and 0 for padding, `[batch, length]`. What stands at padded
-positions never matters, not even NaN: it changes neither the loss nor its gradient. Means are over the real tokens of
+recipe chooses layers by weights. `mask` is 1 for tokens and 0 for padding, `[batch, length]`. Values at padded
+positions, even NaN, change neither a loss nor its gradient. Means are over the real tokens of
 the whole batch; TinyBERT's released code has means over all positions, which is the same on full rows.
 
-`benchmark.config.losses` is the table of them; a function that it names has the signature that it states there.
+`benchmark.config.losses` is their table, and states the signature of the functions that it names.
 
 In the formulas S is the student and T the teacher, `E` stands for the mean over real tokens, n for the width.
 
@@ -16,7 +16,7 @@ is in float32 at least, whatever the type of the inputs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,10 @@ import optax
 from benchmark.models.encoder import NEGATIVE, standardize
 from benchmark.models.gradients import cross_entropy, soft_cross_entropy
 from benchmark.training.losses import next_sentence_loss as next_sentence_loss
+
+if TYPE_CHECKING:
+    from benchmark.models.trees import PyTree
+    from benchmark.training.masking import MaskedBatch
 
 
 def _clean(x: jax.Array, keep: jax.Array, filler: float = 0.0) -> jax.Array:
@@ -205,7 +209,7 @@ def mixed_masked_lm_loss(
     teacher_logits: jax.Array,
     labels: jax.Array,
     weights: jax.Array,
-    ground_truth_ratio: float,
+    ground_truth_ratio: float | jax.Array,
 ) -> jax.Array:
     """Cross-entropy against `ratio * one-hot + (1 - ratio) * softmax(teacher)` at temperature 1 (MobileBERT's code).
 
@@ -225,7 +229,7 @@ def mixed_masked_lm_loss(
 
 
 def soft_cross_entropy_loss(
-    student_logits: jax.Array, teacher_logits: jax.Array, weights: jax.Array, temperature: float
+    student_logits: jax.Array, teacher_logits: jax.Array, weights: jax.Array, temperature: float | jax.Array
 ) -> jax.Array:
     """`t^2 mean -sum_i softmax(T / t)_i log softmax(S / t)_i`, of masked LM or of a classifier.
 
@@ -246,14 +250,16 @@ def soft_cross_entropy_loss(
     return temperature**2 * _mean(soft_cross_entropy(student, teacher), weights)
 
 
-def masked_lm_loss(student: jax.Array, teacher: jax.Array | None, batch: Any, settings: Mapping[str, Any]) -> jax.Array:
-    """Masked LM as a phase has it: `mixed_masked_lm_loss` at `ground_truth_ratio`, or hard labels without a teacher.
+def masked_lm_loss(
+    student: jax.Array, teacher: jax.Array | None, batch: MaskedBatch, settings: Mapping[str, jax.Array]
+) -> jax.Array:
+    """Masked LM of a phase: `mixed_masked_lm_loss` at `ground_truth_ratio`, or hard labels without a teacher.
 
     Args:
         student: logits, `[batch, predictions, vocab]`.
         teacher: likewise; None where all labels are hard.
-        batch: a `MaskedBatch`.
-        settings: those of `Objective.settings`.
+        batch: its labels and weights are read.
+        settings: those of `PhaseObjective.settings`.
 
     Returns:
         The mean over real predictions, a scalar.
@@ -265,12 +271,17 @@ def masked_lm_loss(student: jax.Array, teacher: jax.Array | None, batch: Any, se
     return (hard * weights).sum() / jnp.maximum(weights.sum(), 1.0)
 
 
-def prediction_loss(student: jax.Array, teacher: jax.Array, batch: Any, settings: Mapping[str, Any]) -> jax.Array:
-    """`soft_cross_entropy_loss` as a phase has it, at its `temperature`; arguments as `masked_lm_loss`."""
+def prediction_loss(
+    student: jax.Array, teacher: jax.Array, batch: PyTree, settings: Mapping[str, jax.Array]
+) -> jax.Array:
+    """`soft_cross_entropy_loss` of a phase, at its `temperature`; arguments as `masked_lm_loss`."""
     return soft_cross_entropy_loss(student, teacher, batch.weights, settings["temperature"])
 
 
-def sentence_order_loss(student: jax.Array, teacher: None, batch: Any, settings: Mapping[str, Any]) -> jax.Array:
-    """`next_sentence_loss` as a phase has it; arguments as `masked_lm_loss`."""
+def sentence_order_loss(
+    student: jax.Array, teacher: None, batch: MaskedBatch, settings: Mapping[str, jax.Array]
+) -> jax.Array:
+    """`next_sentence_loss` of a phase; arguments as `masked_lm_loss`."""
     del teacher, settings
+    assert batch.next_sentence_labels is not None
     return next_sentence_loss(student, batch.next_sentence_labels)

@@ -5,27 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmark.config.losses import LOSSES, in_order
+from benchmark.config.losses import LOSSES, sort_losses
 from benchmark.distillation import losses
 from benchmark.distillation.outputs import Needs, Outputs, outputs
-from benchmark.training.state import LossFunction, Mean
+from benchmark.training.state import Mean
 
 if TYPE_CHECKING:
     from benchmark.config import EncoderConfig, PhaseConfig
+    from benchmark.models.trees import Params, PyTree
+    from benchmark.training.state import Settings, TermsFunction
 
 FUNCTIONS: Mapping[str, Callable[..., jax.Array]] = MappingProxyType(
     {name: getattr(losses, loss.function) for name, loss in LOSSES.items()}
 )
 """The function of each loss of the table."""
 
-# What the mean of a loss is taken over, of a batch and its float mask `[batch, length]`.
-_COUNTS: dict[str, Callable[[Any, jax.Array], jax.Array]] = {
+# Number of items of the mean of a loss, of a batch and its float mask `[batch, length]`.
+_COUNTS: dict[str, Callable[[PyTree, jax.Array], jax.Array]] = {
     "tokens": lambda _, mask: mask.sum(),
     "token_pairs": lambda _, mask: jnp.square(mask.sum(axis=1)).sum(),
     "predictions": lambda batch, _: batch.weights.sum(),
@@ -34,13 +36,13 @@ _COUNTS: dict[str, Callable[[Any, jax.Array], jax.Array]] = {
 
 
 @dataclass(frozen=True)
-class Objective:
-    """What a compiled loss holds; weights are no part of it.
+class PhaseObjective:
+    """The losses in the compiled step of a phase, without their weights.
 
     Attributes:
-        terms: its losses, by their names in `benchmark.config.losses`.
-        soft_labels: whether masked LM also learns from the teacher's distribution.
-        last_layer: whether layer terms compare the last layers alone.
+        terms: names of the losses in `benchmark.config.losses`.
+        soft_labels: True where masked LM also learns from the teacher's distribution.
+        last_layer: True where layer terms compare the last layers alone.
     """
 
     terms: frozenset[str]
@@ -48,8 +50,8 @@ class Objective:
     last_layer: bool
 
     @classmethod
-    def of(cls, phases: Iterable[PhaseConfig]) -> Objective:
-        """The smallest objective that holds all of the phases."""
+    def from_phases(cls, phases: Iterable[PhaseConfig]) -> PhaseObjective:
+        """Makes the smallest objective that holds all of the phases."""
         phases = tuple(phases)
         return cls(
             terms=frozenset(term for phase in phases for term in phase.terms),
@@ -59,28 +61,28 @@ class Objective:
 
     @property
     def student_needs(self) -> Needs:
-        """What it reads of the student."""
+        """Outputs of the student that it reads."""
         return Needs(**{LOSSES[term].reads: True for term in self.terms}, last_layer=self.last_layer)
 
     @property
     def teacher_needs(self) -> Needs:
-        """What it reads of the teacher: nothing for losses that learn from labels, but logits where labels are soft."""
+        """Outputs of the teacher that it reads: none for losses that learn from labels, but logits for soft labels."""
         read = {LOSSES[term].reads: True for term in self.terms if not LOSSES[term].learns_from_labels}
         return Needs(**read | ({"logits": True} if self.soft_labels else {}), last_layer=self.last_layer)
 
     @property
     def projections(self) -> tuple[str, ...]:
-        """Names of the maps from the student's width to the teacher's that it may use."""
+        """Names of its maps from the student's width to the teacher's."""
         needs = self.student_needs
         named = {"projection": needs.hidden_states, "embedding_projection": needs.embeddings}
         return tuple(name for name, used in named.items() if used)
 
     def settings(self, phase: PhaseConfig, layer_weights: np.ndarray) -> dict[str, np.ndarray]:
-        """Settings of a step of `phase`, for the loss of `loss_function`.
+        """Makes the settings of a step of `phase`, for the loss of `loss_function`.
 
         Args:
             phase: the phase; the terms that it lacks get weight 0.
-            layer_weights: what multiplies each student layer's share of the layer terms, `[layers]`.
+            layer_weights: factor of each student layer's share of the layer terms, `[layers]`.
 
         Returns:
             The weight of each term, `layers` (one number where the objective compares last layers alone),
@@ -100,34 +102,37 @@ class Objective:
 def loss_function(
     student: EncoderConfig,
     layers: tuple[int, ...],
-    objective: Objective,
+    objective: PhaseObjective,
     compute_dtype: str = "float32",
     read: Callable[..., Outputs] = outputs,
     functions: Mapping[str, Callable[..., jax.Array]] = FUNCTIONS,
-) -> LossFunction:
-    """Loss of an objective, for `make_train_step`.
+) -> TermsFunction:
+    """Makes the loss of an objective, for `make_train_step`.
 
     Args:
         student: architecture.
         layers: teacher layer of each student layer.
-        objective: which terms there are.
+        objective: the terms.
         compute_dtype: type of the student's activations and products; the losses are computed in float32.
         read: the student's outputs, `(encoder, params, batch, needs, compute_dtype) -> Outputs`.
         functions: the function of each loss.
 
     Returns:
         `(params, batch, settings) -> (terms, {})`. `params` holds `student` and, where widths differ, the
-        objective's projections; the batch is what `read` takes (a `MaskedBatch`) and the teacher's `Outputs` on it;
-        `settings` come from `Objective.settings`. The terms are weighted as they enter the sum, in the table's order.
+        objective's projections; the batch is that of `read` (a `MaskedBatch`) and the teacher's `Outputs` on it;
+        `settings` come from `PhaseObjective.settings`. The terms are weighted as they enter the sum, in the order of
+        the table.
     """
-    # Every map gives the last student layer the teacher's last, which is all that either hands out in that case.
+    # Every map gives the last student layer the teacher's last; student and teacher hand out nothing else in that case.
     mapped = np.zeros(1, np.int64) if objective.last_layer else np.asarray(layers)
 
-    def loss(params: Any, batch: Any, settings: dict[str, Any]) -> tuple[dict[str, Mean], dict[str, Mean]]:
+    def loss(
+        params: Params, batch: tuple[PyTree, Outputs], settings: Settings
+    ) -> tuple[dict[str, Mean], dict[str, Mean]]:
         masked, teacher = batch
         own = _projected(read(student, params["student"], masked, objective.student_needs, compute_dtype), params)
         mask = masked.attention_mask.astype(jnp.float32)  # [batch, length]
-        names = in_order(objective.terms)
+        names = sort_losses(objective.terms)
         counts = {over: _COUNTS[over](masked, mask) for over in dict.fromkeys(LOSSES[n].mean_over for n in names)}
         terms = {}
         for name in names:
@@ -153,15 +158,15 @@ def loss_function(
 
 
 def _chosen(stack: jax.Array, mapped: np.ndarray) -> jax.Array:
-    """Layers `mapped` of a stack: a slice, which needs no copy, where they lie evenly."""
+    """Takes layers `mapped` of a stack, as a slice, which needs no copy, where they lie evenly."""
     first, step = int(mapped[0]), int(mapped[1] - mapped[0]) if len(mapped) > 1 else 1
     if step > 0 and np.array_equal(mapped, first + step * np.arange(len(mapped))):
         return stack[first : int(mapped[-1]) + 1 : step]
     return stack[mapped]
 
 
-def _projected(own: Outputs, params: Any) -> Outputs:
-    """The student's outputs, in the teacher's width where there is a map to it."""
+def _projected(own: Outputs, params: Params) -> Outputs:
+    """Maps the student's outputs to the teacher's width where there is a map to it."""
     if "projection" in params and own.hidden_states is not None:
         own = own._replace(hidden_states=_product(own.hidden_states, params["projection"]["kernel"]))
     if "embedding_projection" in params and own.embeddings is not None:

@@ -1,4 +1,4 @@
-"""What a distillation reads of student and teacher, and nothing else of either."""
+"""The model outputs that distillation losses need."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from benchmark.models.heads import MaskedLM
 if TYPE_CHECKING:
     from benchmark.config import EncoderConfig
     from benchmark.models.encoder import EncoderOutput
+    from benchmark.models.trees import Params
     from benchmark.training.masking import MaskedBatch
 
 
 class Needs(NamedTuple):
-    """Which outputs of a model are asked for; hashable, so that it can be a static argument of a compiled program.
+    """The outputs of a model to keep; hashable, so that it can be a static argument of a compiled program.
 
     With `last_layer` the stacks over layers hold the last layer alone.
     """
@@ -32,7 +33,7 @@ class Needs(NamedTuple):
 
     @property
     def wanted(self) -> dict[str, bool]:
-        """The flags of `Encoder`; the last state is handed out anyway."""
+        """The flags of `Encoder`, which hands out the last state in any case."""
         return {
             "output_hidden_states": self.hidden_states and not self.last_layer,
             "output_attentions": self.attention_scores,
@@ -41,7 +42,7 @@ class Needs(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """Outputs of a model on a masked batch; None for what was not asked for.
+    """Outputs of a model on a masked batch; None for those that were not asked for.
 
     Attributes:
         logits: masked-LM logits at the places to predict, `[batch, predictions, vocab]`, or those of a task's head.
@@ -52,22 +53,22 @@ class Outputs(NamedTuple):
         values: value vectors, `[layers, batch, length, heads, head_size]`.
     """
 
-    logits: Any
-    next_sentence_logits: Any
-    embeddings: Any
-    hidden_states: Any
-    attention_scores: Any
-    values: Any
+    logits: jax.Array | None
+    next_sentence_logits: jax.Array | None
+    embeddings: jax.Array | None
+    hidden_states: jax.Array | None
+    attention_scores: jax.Array | None
+    values: jax.Array | None
 
 
-# The batch axis of each output.
-BATCH_AXES = Outputs(0, 0, 0, 1, 1, 1)
+# The batch axis of each output: the same tree with numbers as leaves.
+BATCH_AXES = Outputs(0, 0, 0, 1, 1, 1)  # type: ignore[arg-type]
 
 
 def outputs(
-    encoder: EncoderConfig, params: Any, batch: MaskedBatch, needs: Needs, compute_dtype: str = "float32"
+    encoder: EncoderConfig, params: Params, batch: MaskedBatch, needs: Needs, compute_dtype: str = "float32"
 ) -> Outputs:
-    """Runs a model on a masked batch and keeps what `needs` names; `compute_dtype` is that of products and states."""
+    """Runs a model on a masked batch and keeps the outputs in `needs`; `compute_dtype` is that of products."""
     result = MaskedLM(encoder, dtype=jnp.dtype(compute_dtype), next_sentence=needs.next_sentence_logits).apply(
         {"params": params},
         batch.input_ids,
@@ -76,15 +77,18 @@ def outputs(
         batch.positions,
         **needs.wanted,
     )
-    return what_is_needed(needs, result.encoder, result.logits, result.next_sentence_logits)
+    return select_outputs(needs, result.encoder, result.logits, result.next_sentence_logits)
 
 
-def what_is_needed(needs: Needs, model: EncoderOutput, logits: Any, next_sentence_logits: Any = None) -> Outputs:
-    """Keeps what `needs` names of an encoder's output and of its head's logits."""
-    states: Any = None
+def select_outputs(
+    needs: Needs, model: EncoderOutput, logits: jax.Array, next_sentence_logits: jax.Array | None = None
+) -> Outputs:
+    """Keeps the outputs in `needs`, of an encoder's output and its head's logits."""
+    states = None
     layers = slice(-1 if needs.last_layer else 0, None)
     if needs.hidden_states:
         states = model.last_hidden_state[None] if needs.last_layer else model.hidden_states
+    # Present where they were asked for.
     scores: Any = model.attention_scores
     values: Any = model.values
     return Outputs(
@@ -99,7 +103,7 @@ def what_is_needed(needs: Needs, model: EncoderOutput, logits: Any, next_sentenc
 
 @partial(jax.jit, static_argnums=(0, 3, 4))
 def teacher_outputs(
-    encoder: EncoderConfig, params: Any, batch: MaskedBatch, needs: Needs, compute_dtype: str = "float32"
+    encoder: EncoderConfig, params: Params, batch: MaskedBatch, needs: Needs, compute_dtype: str = "float32"
 ) -> Outputs:
-    """The teacher's `outputs`: a program of its own, which all students of a process share."""
+    """Runs the teacher's `outputs` as a separate program, which all students of a process share."""
     return outputs(encoder, params, batch, needs, compute_dtype)

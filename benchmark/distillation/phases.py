@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     import optax
 
     from benchmark.config import PhaseConfig
-    from benchmark.distillation.objectives import Objective
+    from benchmark.distillation.objectives import PhaseObjective
+    from benchmark.models.trees import Params, PyTree
+    from benchmark.training.fit import StepInputs
     from benchmark.training.job import TrainingJob
+    from benchmark.training.state import Settings, TrainStep
 
 
 @dataclass(frozen=True)
@@ -29,34 +32,34 @@ class Phase:
 
     Attributes:
         config: its settings.
-        objective: what its step computes.
+        objective: the losses of its step.
         step: as `make_train_step` gives it.
-        optimizer: the step's optimiser, without learning rate.
+        optimizer: the step's optimizer, without learning rate.
         num_layers: layers of the student.
         stage_steps: steps of a stage; a phase that does not go layer by layer has one stage.
         batch: number of a batch -> the batch, as the step reads it.
-        describe_batch: number of a batch -> words for it.
+        describe_batch: number of a batch -> description of it.
         flops: of one step.
-        constants: what all steps read, as `Steps` has it.
+        constants: trees that all steps read, as `Steps` has it.
         checkpoint_every: steps between checkpoints.
         first_batch: number of the batch of its first step, where phases share one order of batches.
     """
 
     config: PhaseConfig
-    objective: Objective
-    step: Callable[..., Any]
+    objective: PhaseObjective
+    step: TrainStep
     optimizer: optax.GradientTransformation
     num_layers: int
     stage_steps: int
-    batch: Callable[[int], Any]
+    batch: Callable[[int], PyTree]
     describe_batch: Callable[[int], str]
     flops: float
-    constants: dict[str, Any] | None
+    constants: Settings | None
     checkpoint_every: int
     first_batch: int = 0
 
-    def steps(self, params: Any) -> Steps:
-        """The steps that train `params`: of each the batch, the rate of every parameter, and the weights of the terms.
+    def steps(self, params: Params) -> Steps:
+        """Makes the steps that train `params`, each with its batch, the rate of every parameter and the term weights.
 
         All stages have the same shapes, so that they share the compiled step.
         """
@@ -65,7 +68,7 @@ class Phase:
         weights = [stage_weights(config, stage, self.num_layers) for stage in stages]
         settings = [self.objective.settings(config, layers) for layers in weights]
 
-        def inputs(number: int) -> tuple[Any, Any, dict[str, Any]]:
+        def inputs(number: int) -> StepInputs:
             # The schedule starts again with each stage.
             stage, step = divmod(number, self.stage_steps)
             rate = np.float32(learning_rate(config.optimizer, step, self.stage_steps))
@@ -79,8 +82,8 @@ class Phase:
 
 
 def run_phase(
-    phase: Phase, params: dict[str, Any], job: TrainingJob, *, stop_after: int | None = None, keep: bool = True
-) -> dict[str, Any]:
+    phase: Phase, params: Params, job: TrainingJob, *, stop_after: int | None = None, keep: bool = True
+) -> Params:
     """Runs a phase, or reads the result of an earlier call that ended it.
 
     Args:
@@ -88,10 +91,10 @@ def run_phase(
         params: `student`, and the maps between widths next to it.
         job: that of the whole distillation, of which the phase is a part.
         stop_after: as `fit` has it.
-        keep: whether to keep the result, where the job has a directory.
+        keep: keeps the result, where the job has a directory.
 
     Returns:
-        The parameters after it. A map between widths that the phase has no use for stays as it is.
+        The parameters after it. A map between widths that the phase does not use stays as it is.
     """
     name, own = phase.config.name, job.part(phase.config.name)
     result = own.directory / "result" if own.directory is not None else None
@@ -100,8 +103,8 @@ def run_phase(
         job.progress(f"{job.name}: the result of phase {name!r} is damaged and is made again: {damage}")
     if result is not None:
         whole = result.exists() and not damage
-        # Processes that train together take the word of the first: what another one sees of the folder may be older.
-        if whole if job.mesh is None else distributed.agree(whole):
+        # Processes that train together decide as process 0 does: another one may see an older state of the folder.
+        if whole if job.mesh is None else distributed.broadcast(whole):
             return dict(checkpoints.restore(result, params))
     moving = {part: params[part] for part in {"student", *phase.objective.projections} & params.keys()}
     state, _ = fit(

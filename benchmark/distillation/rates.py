@@ -1,18 +1,19 @@
-"""Which parameters move in a phase, and how fast: factors of the optimiser's learning rate."""
+"""Learning rates of the parameters in a phase, as factors of the optimizer's rate."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
 
 if TYPE_CHECKING:
     from benchmark.config import PhaseConfig
+    from benchmark.models.trees import Params
 
 
 def group_of(path: tuple[str, ...]) -> str:
-    """The group that `PhaseConfig.frozen` names, of a parameter of the student with masked-LM head.
+    """Finds the group, as `PhaseConfig.frozen` names it, of a parameter of the student with its head.
 
     Args:
         path: keys from the root of the student's parameters.
@@ -24,12 +25,12 @@ def group_of(path: tuple[str, ...]) -> str:
     return "heads"
 
 
-def rate_factors(params: Any, phase: PhaseConfig, stage: int, num_layers: int) -> Any:
-    """Factor of the learning rate of each parameter.
+def rate_factors(params: Params, phase: PhaseConfig, stage: int, num_layers: int) -> Params:
+    """Computes the factor of the learning rate of each parameter.
 
     Args:
-        params: `student`, and the projections beside it, which always move.
-        phase: what is frozen, and how a stage treats the layers.
+        params: `student`, and next to it the projections, which always move.
+        phase: its frozen groups, and the rates of the layers in a stage.
         stage: stage of a phase that transfers layer by layer, from 0; ignored in others.
         num_layers: layers of the student.
 
@@ -44,7 +45,7 @@ def rate_factors(params: Any, phase: PhaseConfig, stage: int, num_layers: int) -
         layers[stage] = phase.current_layer_rate
     frozen = set(phase.frozen) | ({"position_embeddings"} if "embeddings" in phase.frozen else set())
 
-    def factor(path: Any, leaf: Any) -> np.ndarray:
+    def factor(path: tuple[jax.tree_util.DictKey, ...], leaf: jax.Array | np.ndarray) -> np.ndarray:
         names = tuple(entry.key for entry in path)
         group = group_of(names[1:]) if names[0] == "student" else "projections"
         moves = np.float32(group not in frozen)
@@ -56,7 +57,7 @@ def rate_factors(params: Any, phase: PhaseConfig, stage: int, num_layers: int) -
 
 
 def stage_weights(phase: PhaseConfig, stage: int, num_layers: int) -> np.ndarray:
-    """What multiplies each student layer's loss in a stage, `[layers]`; ones in a phase without stages.
+    """Computes the factor of each student layer's loss in a stage, `[layers]`; ones in a phase without stages.
 
     See `PhaseConfig.stage_loss`.
     """

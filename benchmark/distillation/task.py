@@ -1,4 +1,4 @@
-"""Task-specific distillation: a student that was distilled in general learns a task from the fine-tuned teacher.
+"""Task-specific distillation: a distilled student learns a task from the fine-tuned teacher.
 
 Source: TinyBERT, arXiv 1909.10351, section 3.2, and its released program (`task_distill.py`). The phases are data, as
 in a recipe: first the layers, then the predictions. All tasks with a head and all seeds share a compiled step.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -16,21 +16,28 @@ import numpy as np
 
 from benchmark.distillation.initial import init_projections
 from benchmark.distillation.layer_maps import layer_map
-from benchmark.distillation.objectives import FUNCTIONS, Objective, loss_function
-from benchmark.distillation.outputs import BATCH_AXES, Needs, Outputs, what_is_needed
+from benchmark.distillation.objectives import FUNCTIONS, PhaseObjective, loss_function
+from benchmark.distillation.outputs import BATCH_AXES, Needs, Outputs, select_outputs
 from benchmark.distillation.phases import Phase, run_phase
 from benchmark.training.batches import TaskData, describe_rows, make_batch
 from benchmark.training.finetune import TaskHead, initial_params, label_bias, task_head, task_model
 from benchmark.training.metrics import training_flops
-from benchmark.training.optimizers import make_direction
+from benchmark.training.optimizers import make_optimizer
 from benchmark.training.state import make_train_step
 from tasks.arrays import token_arrays
 
 if TYPE_CHECKING:
+    import optax
+
     from benchmark.config import EncoderConfig, OptimizerConfig, TaskDistillConfig, TaskPhaseConfig, TrainerConfig
     from benchmark.distillation.teacher_cache import Teacher
+    from benchmark.models.trees import Params
     from benchmark.training.job import TrainingJob
+    from benchmark.training.state import Settings, TrainStep
     from tasks.catalogue import TaskInfo
+
+# On the host before a step, on the device within it.
+Array: TypeAlias = "jax.Array | np.ndarray"
 
 
 class TaskBatch(NamedTuple):
@@ -41,22 +48,22 @@ class TaskBatch(NamedTuple):
         attention_mask: 1 for tokens and 0 for padding, `[batch, length]`.
         token_type_ids: `[batch, length]`.
         weights: ones, one for each distribution that is predicted: `[batch]`, or `[batch, 2]` for start and end.
-        label: what a regression predicts, `[batch]`; None for other tasks.
+        label: number that a regression predicts, `[batch]`; None for other tasks.
         label_bias: `label_bias` of a classification for each row, `[batch, TaskHead.outputs]`; None for other tasks.
     """
 
-    input_ids: Any
-    attention_mask: Any
-    token_type_ids: Any
-    weights: Any
-    label: Any = None
-    label_bias: Any = None
+    input_ids: Array
+    attention_mask: Array
+    token_type_ids: Array
+    weights: Array
+    label: Array | None = None
+    label_bias: Array | None = None
 
 
 def task_batch(
     task: TaskInfo, rows: token_arrays.TokenArrays, indices: np.ndarray, length: int, pad_id: int
 ) -> TaskBatch:
-    """Rows `indices` of a task, cut to `length` columns."""
+    """Takes rows `indices` of a task, cut to `length` columns."""
     batch = make_batch(rows, indices, length, pad_id)
     count = len(indices)
     return TaskBatch(
@@ -70,9 +77,14 @@ def task_batch(
 
 
 def task_outputs(
-    head: TaskHead, encoder: EncoderConfig, params: Any, batch: TaskBatch, needs: Needs, compute_dtype: str = "float32"
+    head: TaskHead,
+    encoder: EncoderConfig,
+    params: Params,
+    batch: TaskBatch,
+    needs: Needs,
+    compute_dtype: str = "float32",
 ) -> Outputs:
-    """Runs a model with the head of a task and keeps what `needs` names; `compute_dtype` is that of products.
+    """Runs a model with the head of a task and keeps the outputs in `needs`; `compute_dtype` is that of products.
 
     Returns:
         `logits` have the distribution on their last axis: `[batch, labels]`, `[batch, 2, length]` for start and end,
@@ -84,23 +96,25 @@ def task_outputs(
     )
     logits = result.logits
     if head.kind == "classification":
+        assert batch.label_bias is not None
         logits = logits + batch.label_bias
     elif head.kind == "span":
         logits = logits.swapaxes(1, 2)
-    return what_is_needed(needs, result.encoder, logits)
+    return select_outputs(needs, result.encoder, logits)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 4, 5))
 def _teacher_outputs(
-    head: TaskHead, encoder: EncoderConfig, params: Any, batch: TaskBatch, needs: Needs, compute_dtype: str
+    head: TaskHead, encoder: EncoderConfig, params: Params, batch: TaskBatch, needs: Needs, compute_dtype: str
 ) -> Outputs:
-    """The teacher's `task_outputs`: a program of its own, which all students of a process share."""
+    """Runs the teacher's `task_outputs` as a separate program, which all students of a process share."""
     return task_outputs(head, encoder, params, batch, needs, compute_dtype)
 
 
-def _squared_error(student: jax.Array, teacher: None, batch: TaskBatch, settings: Any) -> jax.Array:
-    """The prediction loss of a regression, against the label, as in the released program; logits `[batch, 1]`."""
+def _squared_error(student: jax.Array, teacher: None, batch: TaskBatch, settings: Settings) -> jax.Array:
+    """Prediction loss of a regression, against the label, as in the released program; logits `[batch, 1]`."""
     del teacher, settings
+    assert batch.label is not None
     return jnp.square(student[:, 0] - batch.label).mean()
 
 
@@ -109,45 +123,45 @@ def _program(
     head: TaskHead,
     student: EncoderConfig,
     layers: tuple[int, ...],
-    objective: Objective,
-    optimizer: OptimizerConfig,
+    objective: PhaseObjective,
+    optimizer_config: OptimizerConfig,
     trainer: TrainerConfig,
-) -> tuple[Any, Any]:
-    """The jitted step of a phase, and its optimiser without learning rate."""
+) -> tuple[TrainStep, optax.GradientTransformation]:
+    """Compiles the step of a phase; gives it and its optimizer without learning rate."""
     functions = {**FUNCTIONS, "soft_cross_entropy": _squared_error} if head.kind == "regression" else FUNCTIONS
     loss = loss_function(student, layers, objective, trainer.compute_dtype, partial(task_outputs, head), functions)
-    direction = make_direction(optimizer)
+    optimizer = make_optimizer(optimizer_config)
     step = make_train_step(
         loss,
-        direction,
+        optimizer,
         accumulation_steps=trainer.gradient_accumulation_steps,
         batch_axes=(0, BATCH_AXES),
         count_tokens=lambda batch: batch[0].attention_mask.sum(),
     )
-    return step, direction
+    return step, optimizer
 
 
-def teacher_needs(kind: str, objective: Objective) -> Needs:
-    """What a phase reads of the teacher: no prediction in a regression, which learns from the labels."""
+def teacher_needs(kind: str, objective: PhaseObjective) -> Needs:
+    """Outputs of the teacher that a phase reads: no logits in a regression, which learns from the labels."""
     needs = objective.teacher_needs
     return needs._replace(logits=False) if kind == "regression" else needs
 
 
 def phase_steps(phase: TaskPhaseConfig, epochs: float, num_rows: int, batch_size: int) -> int:
-    """Steps of a phase that passes `epochs` times over `num_rows` rows, cut at the phase's own number if it has one."""
+    """Number of steps of `epochs` passes over `num_rows` rows, at most `TaskPhaseConfig.steps` if that is set."""
     steps = math.ceil(epochs * num_rows / batch_size)
     return min(steps, phase.steps) if phase.steps else steps
 
 
 def distill_task(
     student: EncoderConfig,
-    encoder_params: Any,
+    encoder_params: Params,
     teacher: Teacher,
     config: TaskDistillConfig,
     data: TaskData,
     epochs: tuple[float, ...],
     job: TrainingJob,
-) -> Any:
+) -> Params:
     """Distils one task into one student, from a fresh head.
 
     Args:
@@ -168,10 +182,10 @@ def distill_task(
     """
     head, depth = task_head(data.task), student.num_hidden_layers
     layers = layer_map(config.layer_map, depth, teacher.encoder.num_hidden_layers)
-    params: dict[str, Any] = {"student": initial_params(student, encoder_params, data.task, job.seed)}
-    params |= init_projections(student, teacher.encoder, Objective.of(config.phases), job.seed)
+    params: Params = {"student": initial_params(student, encoder_params, data.task, job.seed)}
+    params |= init_projections(student, teacher.encoder, PhaseObjective.from_phases(config.phases), job.seed)
     for settings, passes in zip(config.phases, epochs, strict=True):
-        objective, rows = Objective.of([settings]), data.chosen(settings)
+        objective, rows = PhaseObjective.from_phases([settings]), data.chosen(settings)
         optimizer = settings.optimizer.without_schedule
         phase = Phase(
             settings,
@@ -191,14 +205,14 @@ def distill_task(
 
 def _batch(
     teacher: Teacher,
-    objective: Objective,
+    objective: PhaseObjective,
     data: TaskData,
     rows: token_arrays.TokenArrays,
     batch_size: int,
     job: TrainingJob,
     number: int,
 ) -> tuple[TaskBatch, Outputs]:
-    """The rows of a step, and the teacher's outputs on them."""
+    """Makes the batch of a step: its rows, and the teacher's outputs on them."""
     head = task_head(data.task)
     indices = token_arrays.batch_indices(rows.num_rows, batch_size, number, job.seed)
     batch = task_batch(data.task, rows, indices, data.length, data.pad_id)

@@ -1,7 +1,7 @@
 """The teacher of a run, and its outputs on the batches of the run, kept for the next student.
 
-The batches of a distillation depend on the seed and the step alone, so all students of a search and of a track ask the
-teacher the same things. Its outputs are computed once, kept in memory and, if asked for, on disk up to a limit each,
+The batches of a distillation depend on the seed and the step alone, so all students of a search and of a track need
+the same outputs of the teacher. They are computed once, kept in memory and, if asked for, on disk up to a limit each,
 and computed again beyond it. A kept output is the array that was computed: the bits are those of a live teacher.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
@@ -22,18 +22,19 @@ from benchmark.distillation.outputs import Outputs
 
 if TYPE_CHECKING:
     from benchmark.config import EncoderConfig
+    from benchmark.models.trees import Params
 
 
 class TeacherCache:
     """Outputs by key, filled by the threads that ask for them.
 
-    What is kept stays: every student goes through the batches in the same order, and a cache that dropped the oldest
+    Kept outputs stay: every student goes through the batches in the same order, and a cache that dropped the oldest
     for the newest would have lost each batch when the next student comes to it.
 
     Attributes:
-        computed: how often the teacher ran and its outputs were kept.
-        reused: how often kept outputs were handed out.
-        live: how often the teacher ran because there was no room.
+        computed: number of runs of the teacher whose outputs were kept.
+        reused: number of times that kept outputs were handed out.
+        live: number of runs of the teacher because there was no room.
         memory_bytes: bytes kept in memory (of this process' devices).
         disk_bytes: bytes kept on disk.
     """
@@ -43,7 +44,7 @@ class TeacherCache:
 
         Args:
             memory_limit: bytes to keep in memory; 0 keeps none there.
-            directory: folder for what memory has no room for; what lies there is removed.
+            directory: folder for outputs that do not fit into memory; its old content is removed.
             disk_limit: bytes to keep there.
         """
         self._limits = memory_limit, disk_limit if directory is not None else 0
@@ -54,10 +55,10 @@ class TeacherCache:
         self.close()
 
     def get(self, key: Hashable, compute: Callable[[], Outputs]) -> Outputs:
-        """The outputs kept under `key`, or those of `compute`; of several threads that ask at once one computes.
+        """Gives the outputs kept under `key`, or computes them; of several threads that ask at once one computes.
 
         Args:
-            key: everything that the outputs depend on.
+            key: all that the outputs depend on.
             compute: runs the teacher.
         """
         with self._lock:
@@ -70,7 +71,7 @@ class TeacherCache:
                 outputs = compute()
                 entry.set_result(self._keep(outputs))
             except BaseException:
-                # Whoever waits, and whoever asks next, computes for itself.
+                # Threads that wait, and the next one to ask, compute the outputs themselves.
                 entry.set_result(None)
                 with self._lock:
                     del self._kept[key]
@@ -83,7 +84,7 @@ class TeacherCache:
         return compute() if load is None else load()
 
     def _keep(self, outputs: Outputs) -> Callable[[], Outputs] | None:
-        """Keeps outputs where there is room; gives what hands them out again, or None."""
+        """Keeps outputs where there is room; gives the function that hands them out again, or None."""
         size = sum(part.data.nbytes for leaf in jax.tree.leaves(outputs) for part in leaf.addressable_shards)
         divided = any(len(leaf.sharding.device_set) > 1 for leaf in jax.tree.leaves(outputs))
         with self._lock:
@@ -99,10 +100,10 @@ class TeacherCache:
         return self._write(outputs, number) if on_disk else None
 
     def _write(self, outputs: Outputs, number: int) -> Callable[[], Outputs]:
-        """Writes outputs to one file for each array; gives what reads them."""
+        """Writes outputs to one file for each array; gives the function that reads them."""
         assert self._directory is not None
         self._directory.mkdir(parents=True, exist_ok=True)
-        places: dict[str, tuple[Path, Any, tuple[int, ...]]] = {}
+        places: dict[str, tuple[Path, np.dtype, tuple[int, ...]]] = {}
         for name, leaf in outputs._asdict().items():
             if leaf is not None:
                 array = np.asarray(leaf)
@@ -116,7 +117,7 @@ class TeacherCache:
         return read
 
     def close(self) -> None:
-        """Forgets everything, on disk too."""
+        """Drops all outputs, on disk too."""
         with self._lock:
             self._kept.clear()
             self.memory_bytes = self.disk_bytes = 0
@@ -124,12 +125,12 @@ class TeacherCache:
             shutil.rmtree(self._directory, ignore_errors=True)
 
     def report(self) -> dict[str, int]:
-        """What was asked for so far, and what is kept."""
+        """Counts the requests so far and the bytes that are kept."""
         names = ("computed", "reused", "live", "memory_bytes", "disk_bytes")
         return {name: int(getattr(self, name)) for name in names}
 
-    def words(self) -> str:
-        """What `report` says, for a progress line."""
+    def summary(self) -> str:
+        """Writes `report` as a progress line."""
         r = self.report()
         size = (r["memory_bytes"] + r["disk_bytes"]) / 2**20
         kept = f"the teacher's outputs on {r['computed']} batches ({size:.0f} MiB)"
@@ -143,10 +144,10 @@ class Teacher:
     Attributes:
         encoder: its architecture.
         params: its parameters, with masked-LM head.
-        cache: its outputs on the rows of a run, which the students of the run share; None asks the teacher every time.
-            It is of no use with `TrainerConfig.teacher_in_step`.
+        cache: its outputs on the rows of a run, which the students of the run share; None runs the teacher every time.
+            It is not used with `TrainerConfig.teacher_in_step`.
     """
 
     encoder: EncoderConfig
-    params: Any
+    params: Params
     cache: TeacherCache | None = None

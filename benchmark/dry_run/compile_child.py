@@ -1,7 +1,7 @@
 """The process that compiles the train steps of a run for its target; `benchmark.dry_run.report` starts it.
 
 Gin text on standard input; on standard output one JSON object a line, each as soon as it is known: figures of a program
-(`Figures`), or `{"error": ...}` as the last one.
+(`ProgramFigures`), or `{"error": ...}` as the last one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import jax
 
 from benchmark.cli.gin_loader import load
 from benchmark.dry_run import train_steps
-from benchmark.dry_run.report import Figures
+from benchmark.dry_run.report import ProgramFigures
 from benchmark.hardware import tpu_compiler
 from benchmark.hardware.hlo_cycles import estimated_cycles
 from benchmark.training import partitioning
@@ -29,18 +29,21 @@ if TYPE_CHECKING:
     from jax.sharding import Mesh
 
     from benchmark.config import RunConfig
+    from benchmark.models.trees import PyTree
 
 
-def _bytes_per_device(tree: Any) -> int:
-    """Bytes of a tree on each device, without the padding that a chip may add."""
+def _bytes_per_device(tree: PyTree) -> int:
+    """Counts the bytes of a tree on each device, without the padding that a chip may add."""
     leaves = jax.tree.leaves(tree)
     return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in leaves)
 
 
-def _figures(name: str, part: str, program: train_steps.Program, kept: Any, mesh: Mesh) -> tuple[Figures, Any]:
-    """Compiles a program, and says where its results lie; `kept` are those of its arguments that outlive the step."""
+def _figures(
+    name: str, part: str, program: train_steps.Program, kept: PyTree, mesh: Mesh
+) -> tuple[ProgramFigures, PyTree]:
+    """Compiles a program; gives its figures and the placement of its results. `kept` are the arguments that stay."""
     compiled = tpu_compiler.compile_program(program.function, program.arguments)
-    figures = Figures(
+    figures = ProgramFigures(
         name=name,
         part=part,
         seconds=compiled.seconds,
@@ -52,7 +55,7 @@ def _figures(name: str, part: str, program: train_steps.Program, kept: Any, mesh
     return figures, compiled.places
 
 
-def compile_run(config: RunConfig) -> Iterator[Figures]:
+def compile_run(config: RunConfig) -> Iterator[ProgramFigures]:
     """Compiles the teacher's step, and for each phase the teacher's outputs and the step of the first baseline.
 
     With `TrainerConfig.teacher_in_step` these two are one program.
@@ -97,15 +100,15 @@ def main() -> None:
         path.write_text(sys.stdin.read(), encoding="utf-8")
         config = load([str(path)]).config
 
-    def tell(values: dict[str, Any]) -> None:
+    def write_answer(values: dict[str, Any]) -> None:
         sys.stdout.write(json.dumps(values) + "\n")
         sys.stdout.flush()
 
     try:
         for figures in compile_run(config):
-            tell(dataclasses.asdict(figures))
+            write_answer(dataclasses.asdict(figures))
     except (StageError, ValueError, jax.errors.JaxRuntimeError) as error:
-        tell({"error": tpu_compiler.first_line(error)})
+        write_answer({"error": tpu_compiler.first_line(error)})
 
 
 if __name__ == "__main__":

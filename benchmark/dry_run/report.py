@@ -1,33 +1,51 @@
-"""What `--dry_run` finds out beside the settings: shapes of every train step, and whether they fit the target's memory.
+"""The report of `--dry_run`: the settings, the shapes of every train step, and their memory and time on the target.
 
 Shapes come from abstract evaluation of the programs that a run would compile; nothing is computed, and no data is read.
-Where the settings name a target (`TrainerConfig.target`), a child process compiles the train steps for it.
+Where the settings name a target (`TrainerConfig.target`), a child process compiles the train steps for it. jax is
+imported only where shapes are evaluated, so that a dry run of the other stages answers at once.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from benchmark.config import fingerprint
 from benchmark.hardware.tpu_compiler import ENVIRONMENT, Memory, first_line
+from benchmark.models.formulas import num_parameters
 from benchmark.process import numerics
+from benchmark.search.space import decode, enumerate_points
+from tasks.catalogue import get_task
 from tasks.system.child_process import ChildProcess, child_environment, module_command
 from tasks.system.errors import StageError
 
 if TYPE_CHECKING:
+    import jax
+
     from benchmark.config import EncoderConfig, RunConfig, TargetConfig
+    from benchmark.distillation.outputs import Outputs
+    from benchmark.dry_run import train_steps
+    from benchmark.models.trees import Params
+
+# The stages that train; jax is imported for these alone.
+TRAINING_STAGES = {"teacher", "search", "distill", "finetune"}
 
 _GIB = 2.0**30
 _CHILD = module_command("benchmark.dry_run.compile_child")
 
+Result = TypeVar("Result")
+
 
 @dataclass(frozen=True)
-class Figures:
-    """What the child says of a program.
+class ProgramFigures:
+    """Figures of one compiled program, as the child process reports them.
 
     Attributes:
         name: whose step it is a part of.
@@ -35,7 +53,7 @@ class Figures:
             it is two programs.
         seconds: time of compiling.
         memory: memory on each device.
-        kept: the arguments that stay from step to step (parameters, optimiser state), bytes on each device.
+        kept: bytes of the arguments that stay from step to step (parameters, optimizer state), on each device.
         cycles: estimated by the compiler, of one device.
         devices: devices of the mesh.
     """
@@ -49,23 +67,57 @@ class Figures:
     devices: int
 
     @classmethod
-    def of(cls, values: dict[str, Any]) -> Figures:
-        """Figures from their JSON object."""
+    def from_json(cls, values: dict[str, Any]) -> ProgramFigures:
+        """Reads figures from their JSON object."""
         return cls(**{**values, "memory": Memory(**values["memory"])})
+
+
+def report_lines(config: RunConfig, workdir: Path, stages: tuple[str, ...], gin_text: str) -> Iterator[str]:
+    """Writes the report, one line at a time: settings, fingerprint, folder and stages, shapes, and the target.
+
+    Raises:
+        StageError: settings do not go together, or a step does not fit the target; one line.
+    """
+    yield from tree_lines(config)
+    yield f"fingerprint: {fingerprint(config)}"
+    yield f"workdir: {workdir}"
+    yield f"stages: {', '.join(stages)}"
+    if not TRAINING_STAGES & set(stages):
+        return
+    started = time.perf_counter()
+    for line in shape_lines(config, stages):
+        yield f"shapes: {line}"
+    yield f"shapes: evaluated in {time.perf_counter() - started:.1f} s"
+    for line in compile_lines(config, gin_text):
+        yield f"target: {line}"
+
+
+def tree_lines(value: Any, name: str = "", indent: int = 0) -> Iterator[str]:
+    """Writes a configuration as indented lines, one for each field."""
+    start = "  " * indent + (f"{name}: " if name else "")
+    yield f"{start}{type(value).__name__}"
+    for field in dataclasses.fields(value):
+        inner = getattr(value, field.name)
+        if dataclasses.is_dataclass(inner):
+            yield from tree_lines(inner, field.name, indent + 1)
+        elif isinstance(inner, tuple) and inner and dataclasses.is_dataclass(inner[0]):
+            for index, item in enumerate(inner):
+                yield from tree_lines(item, f"{field.name}[{index}]", indent + 1)
+        else:
+            yield "  " * (indent + 1) + f"{field.name} = {inner!r}"
 
 
 def shape_lines(config: RunConfig, stages: tuple[str, ...]) -> Iterator[str]:
     """Evaluates the train steps of the given stages without computing anything; one line for each.
 
-    The whole step is evaluated for the first student, and for the others its loss. Students are the baselines, and of
-    the search's space the points with the fewest and the most parameters.
+    For the first student the whole step is evaluated, for the others its loss. Students are the baselines, and the
+    points with the fewest and the most parameters of the search's space.
 
     Raises:
-        StageError: something in the settings does not go together; one line.
+        StageError: settings do not go together; one line.
     """
     from benchmark.dry_run import train_steps
     from benchmark.training.finetune import task_head
-    from tasks.catalogue import get_task
 
     if "teacher" in stages:
         yield _line(train_steps.teacher_step(config))
@@ -88,10 +140,7 @@ def shape_lines(config: RunConfig, stages: tuple[str, ...]) -> Iterator[str]:
 
 
 def _students(config: RunConfig) -> dict[str, EncoderConfig]:
-    """Baselines, and the smallest and the largest student that a search could find, by name."""
-    from benchmark.models.formulas import num_parameters
-    from benchmark.search.space import decode, enumerate_points
-
+    """Lists the baselines, and the smallest and the largest student that a search could find, by name."""
     space = config.search.space
     points = sorted((decode(space, point) for point in enumerate_points(space)), key=num_parameters)
     if not points:
@@ -100,16 +149,16 @@ def _students(config: RunConfig) -> dict[str, EncoderConfig]:
     return {baseline.name: baseline.encoder for baseline in config.baselines} | ends
 
 
-def _evaluated(name: str, evaluate: Callable[[], Any]) -> Any:
+def _evaluated(name: str, evaluate: Callable[[], Result]) -> Result:
     try:
         return evaluate()
-    # What jax raises where shapes do not fit depends on the operation.
+    # The type of jax's error depends on the operation whose shapes do not fit.
     except (TypeError, ValueError) as error:
         raise StageError(f"{name}: shapes do not go together: {first_line(error)}") from error
 
 
-def _line(program: Any) -> str:
-    """Evaluates a train step and says what it takes."""
+def _line(program: train_steps.Program) -> str:
+    """Evaluates a train step and describes its parameters and its batch."""
     _evaluated(program.name, program.outputs)
     state, batch = program.arguments[:2]
     while not hasattr(batch, "input_ids") and not isinstance(batch, dict):
@@ -119,18 +168,18 @@ def _line(program: Any) -> str:
     return f"{shown}, labels {_shape(rows['labels'])}" if "labels" in rows else shown
 
 
-def _size(params: Any) -> str:
+def _size(params: Params) -> str:
     import jax
 
     return f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,} parameters"
 
 
-def _fields(read: Any) -> str:
+def _fields(read: Outputs) -> str:
     given = [f"{name} {_shape(leaf)}" for name, leaf in read._asdict().items() if leaf is not None]
     return ", ".join(given) or "nothing"
 
 
-def _shape(leaf: Any) -> str:
+def _shape(leaf: jax.ShapeDtypeStruct) -> str:
     return f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
 
 
@@ -149,10 +198,10 @@ def compile_lines(config: RunConfig, gin_text: str) -> Iterator[str]:
         yield f"not compiled for {target.topology}: libtpu is not installed; pip install -e '.[tpu]'"
         return
     yield f"compiling for {target.topology}, in {config.trainer.compute_dtype}; this takes minutes"
-    waiting: Figures | None = None
+    waiting: ProgramFigures | None = None
     too_large = []
-    for values in answers(target, gin_text):
-        figures = Figures.of(values)
+    for values in read_answers(target, gin_text):
+        figures = ProgramFigures.from_json(values)
         if figures.part == "teacher":
             waiting = figures
             continue
@@ -168,8 +217,8 @@ def compile_lines(config: RunConfig, gin_text: str) -> Iterator[str]:
         )
 
 
-def answers(target: TargetConfig, gin_text: str, command: Sequence[str] = _CHILD) -> Iterator[dict[str, Any]]:
-    """Runs the child and yields what it says of each program.
+def read_answers(target: TargetConfig, gin_text: str, command: Sequence[str] = _CHILD) -> Iterator[dict[str, Any]]:
+    """Runs the child and yields its answer for each program.
 
     Raises:
         StageError: it failed, or took more than `target.timeout_s`.
@@ -184,11 +233,11 @@ def answers(target: TargetConfig, gin_text: str, command: Sequence[str] = _CHILD
             raise StageError(f"TargetConfig.topology = {target.topology!r}: {error}") from None
 
 
-def step_line(figures: Figures, teacher: Figures | None, config: RunConfig) -> tuple[str, bool]:
-    """Memory and time of a train step, and whether it fits the target's memory.
+def step_line(figures: ProgramFigures, teacher: ProgramFigures | None, config: RunConfig) -> tuple[str, bool]:
+    """Adds up memory and time of a train step, and compares them with the target.
 
-    Memory on each device: what stays (parameters, optimiser state, the teacher's parameters), batches with the
-    teacher's outputs on them, of which as many may wait as the host runs ahead, and the larger work space of the two
+    Memory on each device has three parts: the state that stays (parameters, optimizer state, the teacher's parameters);
+    batches with the teacher's outputs on them, as many as the host may run ahead; and the larger work space of the two
     programs, which run one after the other.
 
     Args:
@@ -221,26 +270,26 @@ def step_line(figures: Figures, teacher: Figures | None, config: RunConfig) -> t
     return line, fits
 
 
-def _time(figures: Figures, teacher: Figures | None, config: RunConfig) -> str:
-    """Two estimates of a step's time, with what each leaves out."""
+def _time(figures: ProgramFigures, teacher: ProgramFigures | None, config: RunConfig) -> str:
+    """Writes two estimates of a step's time, and names the parts that each leaves out."""
     target = config.trainer.target
     assert target is not None
     peak = least_seconds(config, figures.part == "step", figures.devices)
-    words = f"its matrix products at peak take {peak:.3f} s"
+    bound = f"its matrix products at peak take {peak:.3f} s"
     if not target.chip.clock_hz:
-        return words
+        return bound
     own = figures.cycles / target.chip.clock_hz
     others = teacher.cycles / target.chip.clock_hz if teacher else 0.0
     split = f" (teacher {others:.3f}, student {own:.3f})" if teacher else ""
     total = own + others
     return (
         f"estimated {total:.3f} s a step{split}, the compiler's cycles over {target.chip.clock_hz / 1e9:g} GHz without "
-        f"collectives and copies; {words}, {peak / total:.0%} of that"
+        f"collectives and copies; {bound}, {peak / total:.0%} of that"
     )
 
 
 def least_seconds(config: RunConfig, is_teacher: bool, devices: int) -> float:
-    """Time of a step's matrix products at the peak of all devices: the teacher's step, or the first baseline's."""
+    """Seconds of a step's matrix products at the peak of all devices: the teacher's step, or the first baseline's."""
     from benchmark.training.masking import num_predictions
     from benchmark.training.metrics import training_flops
 

@@ -1,7 +1,7 @@
 """The train steps of a run as programs with the shapes of their arguments: to be evaluated, or compiled, without data.
 
 They are the programs that the stages run, made by the same functions, and nothing in them is an array: parameters,
-optimiser state and batches are `jax.ShapeDtypeStruct`. With a mesh they also say where each of them lies.
+optimizer state and batches are `jax.ShapeDtypeStruct`. With a mesh they also say where each of them lies.
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ from benchmark.training.initial import shapes
 from benchmark.training.state import init_state
 
 if TYPE_CHECKING:
+    import optax
     from jax.sharding import Mesh
 
     from benchmark.config import DataConfig, EncoderConfig, PhaseConfig, RunConfig
+    from benchmark.models.trees import Params, PyTree
+    from benchmark.training.state import Settings, TermsFunction, TrainState, TrainStep
     from tasks.catalogue import TaskInfo
 
 # No shape depends on the ids; these are those of BERT's vocabulary.
@@ -34,57 +37,57 @@ class Program:
     """A jitted function and its arguments, in which arrays are shapes.
 
     Attributes:
-        name: whose step it is, in words.
+        name: description of the step.
         function: the jitted function.
         arguments: its arguments.
     """
 
     name: str
     function: Any
-    arguments: tuple[Any, ...]
+    arguments: tuple[PyTree, ...]
 
-    def outputs(self) -> Any:
-        """Shapes of what it gives, by abstract evaluation; raises what the model's code raises."""
+    def outputs(self) -> PyTree:
+        """Evaluates the shapes of its results; raises the errors of the model's code."""
         return self.function.eval_shape(*self.arguments)
 
 
 @dataclass(frozen=True)
 class DistillationStep:
-    """One step of a phase: the teacher's program, and the student's, which reads what the teacher's gives.
+    """One step of a phase: the teacher's program, and the student's, which reads the results of the teacher's.
 
     With `TrainerConfig.teacher_in_step` the student's program holds the teacher, whose parameters are its `constants`,
-    and the teacher's alone says what is read; they are None otherwise.
+    and the teacher's program only shows the outputs that are read. `constants` is None otherwise.
     """
 
     teacher: Program
     name: str
-    function: Any
-    state: Any
+    function: TrainStep
+    state: TrainState
     masked: masking.MaskedBatch
-    rates: Any
-    settings: Any
-    loss: Any
-    constants: dict[str, Any] | None
+    rates: PyTree
+    settings: Settings
+    loss: TermsFunction
+    constants: Settings | None
 
-    def terms(self, read: outputs.Outputs) -> Any:
-        """Shapes of the loss's terms alone: a fraction of the time that the whole step takes to evaluate."""
+    def terms(self, read: outputs.Outputs) -> PyTree:
+        """Evaluates the shapes of the loss's terms alone, in a fraction of the time of the whole step."""
         settings = self.settings | (self.constants or {})
         return jax.eval_shape(self.loss, self.state.params, self._batch(read), settings)
 
     def student(self, read: outputs.Outputs) -> Program:
-        """The student's program on shapes of the teacher's outputs."""
+        """Makes the student's program on shapes of the teacher's outputs."""
         constants = () if self.constants is None else (self.constants,)
         arguments = (self.state, self._batch(read), self.rates, self.settings, *constants)
         return Program(self.name, self.function, arguments)
 
-    def _batch(self, read: outputs.Outputs) -> Any:
+    def _batch(self, read: outputs.Outputs) -> PyTree:
         return self.masked if self.constants is not None else (self.masked, read)
 
 
 def masked_batch(
     data: DataConfig, vocab_size: int, batch_size: int, mask_rate: float, mesh: Mesh | None = None
 ) -> masking.MaskedBatch:
-    """Shapes of a masked batch, as the masking program gives them."""
+    """Evaluates the shapes of a masked batch, as the masking program gives them."""
     rows = (batch_size, data.pretrain_length)
     pairs = (jax.ShapeDtypeStruct(rows, np.uint8), jax.ShapeDtypeStruct(rows[:1], np.int32))
     found = masking.mask_tokens.eval_shape(
@@ -97,18 +100,19 @@ def masked_batch(
     return partitioning.shaped_rows(mesh, found)
 
 
-def _state(params: Any, direction: Any, mesh: Mesh | None) -> Any:
-    return partitioning.shaped(mesh, jax.eval_shape(lambda p: init_state(p, direction), params))
+def _state(params: Params, optimizer: optax.GradientTransformation, mesh: Mesh | None) -> TrainState:
+    state: TrainState = partitioning.shaped(mesh, jax.eval_shape(lambda p: init_state(p, optimizer), params))
+    return state
 
 
 def teacher_step(config: RunConfig, mesh: Mesh | None = None) -> Program:
-    """A step of the teacher's pretraining."""
+    """Makes a step of the teacher's pretraining."""
     teacher, pairs = config.teacher, config.data.sentence_pairs
     partitioning.check_batch(mesh, "PretrainConfig.batch_size", teacher.pretrain.batch_size)
-    step, direction = pretrain.pretrain_program(
+    step, optimizer = pretrain.pretrain_program(
         teacher.encoder, teacher.pretrain, next_sentence=pairs, trainer=config.trainer, mesh=mesh
     )
-    state = _state(pretrain.param_shapes(teacher.encoder, next_sentence=pairs), direction, mesh)
+    state = _state(pretrain.param_shapes(teacher.encoder, next_sentence=pairs), optimizer, mesh)
     size, rate = teacher.pretrain.batch_size, teacher.pretrain.mask_rate
     batch = masked_batch(config.data, teacher.encoder.vocab_size, size, rate, mesh)
     return Program("teacher", step, (state, batch, _RATE, {}))
@@ -117,7 +121,7 @@ def teacher_step(config: RunConfig, mesh: Mesh | None = None) -> Program:
 def distillation_step(
     config: RunConfig, student: EncoderConfig, name: str, phase: PhaseConfig, mesh: Mesh | None = None
 ) -> DistillationStep:
-    """A step of a phase of a student's distillation.
+    """Makes a step of a phase of a student's distillation.
 
     Raises:
         StageError: recipe, student, teacher, data and mesh do not go together.
@@ -126,8 +130,10 @@ def distillation_step(
     distill.check_rows(recipe, config.data.sentence_pairs)
     partitioning.check_batch(mesh, "DistillConfig.batch_size", recipe.batch_size)
     objective = distill.phase_objective(recipe, phase)
-    optimizer = phase.optimizer.without_schedule
-    step, direction = distill.phase_program(student, teacher, recipe, objective, optimizer, trainer=trainer, mesh=mesh)
+    schedule_free = phase.optimizer.without_schedule
+    step, optimizer = distill.phase_program(
+        student, teacher, recipe, objective, schedule_free, trainer=trainer, mesh=mesh
+    )
     params = initial.student_shapes(student, teacher, recipe)
     params = {part: tree for part, tree in params.items() if part in ("student", *objective.projections)}
     masked = masked_batch(config.data, student.vocab_size, recipe.batch_size, recipe.mask_rate, mesh)
@@ -138,7 +144,7 @@ def distillation_step(
         Program(f"teacher's outputs for {name}, phase {phase.name}", outputs.teacher_outputs, arguments),
         f"{name}, phase {phase.name}",
         step,
-        _state(params, direction, mesh),
+        _state(params, optimizer, mesh),
         masked,
         rate_factors(params, phase, 0, layers),
         objective.settings(phase, stage_weights(phase, 0, layers)),
@@ -148,14 +154,14 @@ def distillation_step(
 
 
 def finetuning_step(config: RunConfig, encoder: EncoderConfig, name: str, task: TaskInfo) -> Program:
-    """A step of fine-tuning on a task, with rows of the greatest length."""
+    """Makes a step of fine-tuning on a task, with rows of the greatest length."""
     settings, kind, head = config.finetune, task.kind, finetune.task_head(task)
-    step, direction = finetune.train_step(encoder, head, settings, config.trainer)
+    step, optimizer = finetune.train_step(encoder, head, settings, config.trainer)
     length = config.data.span_length if kind == "span" else config.data.task_length
     rows = jax.ShapeDtypeStruct((settings.batch_size, length), np.int32)
     number = jax.ShapeDtypeStruct(rows.shape[:1], np.float32 if kind == "regression" else np.int32)
     labels = ("start_position", "end_position") if kind == "span" else ("label",)
     batch = dict.fromkeys(("input_ids", "attention_mask", "token_type_ids"), rows) | dict.fromkeys(labels, number)
-    state = _state(shapes(finetune.task_model(encoder, head), 3), direction, None)
+    state = _state(shapes(finetune.task_model(encoder, head), 3), optimizer, None)
     given = {"label_bias": finetune.label_bias(task)} if kind == "classification" else {}
     return Program(f"{name}, {kind}", step, (state, batch, _RATE, given))

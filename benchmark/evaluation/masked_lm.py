@@ -6,7 +6,7 @@ Every masked-LM accuracy of this project comes from `evaluate_masked_lm`.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from jax.sharding import Mesh
 
     from benchmark.config import EncoderConfig
+    from benchmark.models.trees import Params
     from tasks.arrays import token_arrays
 
 
 @partial(jax.jit, static_argnums=0)
-def _evaluate_batch(encoder: EncoderConfig, params: Any, b: MaskedBatch) -> dict[str, jax.Array]:
-    """Sums over a batch."""
+def _evaluate_batch(encoder: EncoderConfig, params: Params, b: MaskedBatch) -> dict[str, jax.Array]:
+    """Sums losses, correct predictions and predictions over a batch."""
     pairs = "next_sentence" in params and b.next_sentence_labels is not None
     output = MaskedLM(encoder, next_sentence=pairs).apply(
         {"params": params}, b.input_ids, b.attention_mask, b.token_type_ids, b.positions
@@ -41,14 +42,14 @@ def _evaluate_batch(encoder: EncoderConfig, params: Any, b: MaskedBatch) -> dict
 
 def evaluate_masked_lm(
     encoder: EncoderConfig,
-    params: Any,
+    params: Params,
     rows: token_arrays.TokenArrays,
     special: SpecialTokens,
     mask_rate: float,
     batch_size: int = 64,
     mesh: Mesh | None = None,
 ) -> dict[str, float]:
-    """Masked-LM accuracy and loss on held-out rows; the masks are the same for every model and on every mesh.
+    """Computes masked-LM accuracy and loss on held-out rows; the masks are the same for every model and on every mesh.
 
     Returns:
         `accuracy` in percent, its standard error `accuracy_stderr` in percentage points (binomial), mean `loss` in

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
@@ -13,12 +13,13 @@ from benchmark.training.finetune import TaskHead, task_head, task_model
 
 if TYPE_CHECKING:
     from benchmark.config import EncoderConfig
+    from benchmark.models.trees import Params
     from tasks.arrays import token_arrays
     from tasks.catalogue import TaskInfo
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _forward(encoder: EncoderConfig, head: TaskHead, params: Any, batch: dict[str, jax.Array]) -> jax.Array:
+def _forward(encoder: EncoderConfig, head: TaskHead, params: Params, batch: dict[str, jax.Array]) -> jax.Array:
     return task_model(encoder, head).apply(
         {"params": params}, batch["input_ids"], batch["attention_mask"], batch["token_type_ids"]
     )
@@ -26,7 +27,7 @@ def _forward(encoder: EncoderConfig, head: TaskHead, params: Any, batch: dict[st
 
 def predict(
     encoder: EncoderConfig,
-    params: Any,
+    params: Params,
     task: TaskInfo,
     rows: token_arrays.TokenArrays,
     length: int,

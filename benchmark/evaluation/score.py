@@ -1,9 +1,9 @@
-"""From raw outputs to predictions, and from predictions to scores with intervals. Nothing here knows a model."""
+"""Predictions from raw outputs, and scores with intervals from predictions; no model is needed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -16,29 +16,38 @@ from tasks.scoring import metrics
 if TYPE_CHECKING:
     from tasks.catalogue import TaskInfo
 
+# Labels `[n]`, or the examples of a span task.
+References: TypeAlias = Any
+# Label numbers or values in the order of the rows, or answer texts by example id.
+Predictions: TypeAlias = Any
+
 BOOTSTRAP_DRAWS = 1000
 # BERT's default for SQuAD v2.0: no answer where the null score is higher than that of the best answer.
 NULL_THRESHOLD = 0.0
 
 
-def load_references(task: TaskInfo, rows: token_arrays.TokenArrays) -> Any:
-    """What `tasks.scoring.metrics` compares with: labels `[n]`, or the examples of a span task."""
+def load_references(task: TaskInfo, rows: token_arrays.TokenArrays) -> References:
+    """Loads the references that `tasks.scoring.metrics` compares with."""
     if task.kind == "span":
         return token_arrays.load_examples(rows.directory)
     return np.asarray(rows.features["label"])
 
 
 def to_result(
-    task: TaskInfo, outputs: np.ndarray, rows: token_arrays.TokenArrays, references: Any, with_nbest: bool = False
+    task: TaskInfo,
+    outputs: np.ndarray,
+    rows: token_arrays.TokenArrays,
+    references: References,
+    with_nbest: bool = False,
 ) -> dict[str, Any]:
-    """Turns a model's outputs into predictions and what else a prediction file holds.
+    """Turns a model's outputs into predictions and the other content of a prediction file.
 
     Args:
         task: the task.
         outputs: as `benchmark.evaluation.predict.predict` gives them.
         rows: the rows that were predicted.
         references: as `load_references` gives them.
-        with_nbest: whether span tasks keep the other good answers too.
+        with_nbest: keeps the other good answers of span tasks too.
 
     Returns:
         Values that JSON can hold. `predictions`: for classification label numbers; for regression values within the
@@ -76,8 +85,10 @@ def to_result(
     return result
 
 
-def bootstrap_intervals(task: TaskInfo, predictions: Any, references: Any) -> dict[str, tuple[float, float]]:
-    """95 % percentile interval of every metric of the task, by bootstrap over examples.
+def bootstrap_intervals(
+    task: TaskInfo, predictions: Predictions, references: References
+) -> dict[str, tuple[float, float]]:
+    """Computes the 95 % percentile interval of every metric of the task, by bootstrap over examples.
 
     Questions of one paragraph share their context and are drawn together.
 
@@ -105,8 +116,8 @@ def task_score(
     task: TaskInfo,
     split: str,
     seeds: Sequence[int],
-    predictions: Sequence[Any],
-    references: Any,
+    predictions: Sequence[Predictions],
+    references: References,
     files: Sequence[str],
     details: Sequence[Mapping[str, float]] = (),
 ) -> TaskScore:
@@ -122,8 +133,8 @@ def task_score(
         details: `details` of `to_result` for each seed, where the task has them.
 
     Returns:
-        Every metric: median over seeds, all seeds' values, and the interval of the run that is the (lower) median; its
-        details too.
+        Every metric: median over seeds, all seeds' values, and the interval of the run that is the (lower) median, with
+        the details of that run.
     """
     scores = [metrics.score(task.name, p, references) for p in predictions]
     primary = [s[task.primary_metric] for s in scores]

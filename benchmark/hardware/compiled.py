@@ -103,7 +103,7 @@ class Compiler:
         command: Sequence[str] = _CHILD,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
-        chip.need("compiled", "topology", "clock_hz", "memory_bandwidth")
+        chip.require("compiled", "topology", "clock_hz", "memory_bandwidth")
         self._request = {
             "topology": chip.topology,
             "cores": chip.cores,

@@ -134,7 +134,7 @@ def known_latency(target: Target, cache_directory: Path | None, progress: Callab
     refused = []
     for method in target.latency_methods:
         try:
-            chip.need(method, "peak_flops", "memory_bandwidth")
+            chip.require(method, "peak_flops", "memory_bandwidth")
             if method == "roofline":
                 return KnownLatency(target, None)
             compiler = compiled.Compiler(chip, target.batch_size, target.sequence_length, cache_directory)

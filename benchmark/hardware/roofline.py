@@ -140,7 +140,7 @@ def estimate(encoder: EncoderConfig, chip: ChipConfig, batch_size: int, sequence
     Raises:
         ConfigError: the chip lacks its peak or its bandwidth.
     """
-    chip.need("roofline", "peak_flops", "memory_bandwidth")
+    chip.require("roofline", "peak_flops", "memory_bandwidth")
     layered = chip.on_chip_bandwidth > 0
     fits = layered and parameter_counts(encoder)["layers"] * chip.bytes_per_value <= chip.on_chip_bytes
     parts = dict.fromkeys(LIMITS, 0.0)
@@ -168,5 +168,5 @@ def latency_floor(encoder: EncoderConfig, chip: ChipConfig, batch_size: int, seq
     Raises:
         ConfigError: the chip lacks its peak.
     """
-    chip.need("roofline", "peak_flops")
+    chip.require("roofline", "peak_flops")
     return forward_flops(encoder, batch_size, sequence_length) / chip.peak_flops

@@ -12,18 +12,18 @@ in float32, as is usual with bfloat16.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from benchmark.config import EncoderConfig
 from benchmark.models.gradients import attention, gelu
 
-NEGATIVE = (
-    -1e9
-)  # added to the score of a padded key; large enough to vanish in the softmax, small enough to stay finite
+# Added to the score of a padded key: large enough to vanish in the softmax, small enough to stay finite.
+NEGATIVE = -1e9
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": jax.nn.relu,
@@ -33,7 +33,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 
 
 class EncoderOutput(NamedTuple):
-    """What an encoder hands back.
+    """Output of an encoder.
 
     Attributes:
         last_hidden_state: output of the last layer, `[batch, length, hidden]`.
@@ -52,12 +52,12 @@ class EncoderOutput(NamedTuple):
 
 
 def initializer(config: EncoderConfig) -> jax.nn.initializers.Initializer:
-    """BERT's initialiser for weights: a normal distribution truncated at two standard deviations."""
+    """Makes BERT's initializer for weights: a normal distribution truncated at two standard deviations."""
     return jax.nn.initializers.truncated_normal(config.initializer_range)
 
 
 class Dense(nn.Module):
-    """Affine map `[..., inputs] -> [..., features]` with BERT's initialiser, in the type of its input."""
+    """Affine map `[..., inputs] -> [..., features]` with BERT's initializer, in the type of its input."""
 
     features: int
     config: EncoderConfig
@@ -97,7 +97,7 @@ class Embeddings(nn.Module):
     """Word (or trigram), position and type embeddings, then a norm: `[batch, length] -> [batch, length, hidden]`."""
 
     config: EncoderConfig
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, input_ids: jax.Array, token_type_ids: jax.Array) -> jax.Array:
@@ -124,8 +124,8 @@ class Embeddings(nn.Module):
 class EncoderLayer(nn.Module):
     """One layer, with or without bottleneck; the body of the scan.
 
-    The carry is the layer's input, `[batch * length, hidden]`. `accelerated` says whether the program is for an
-    accelerator; None stands for the one that this process computes on.
+    The carry is the layer's input, `[batch * length, hidden]`. `accelerated` is True for a program for an accelerator;
+    None stands for the backend of this process.
     """
 
     config: EncoderConfig
@@ -147,7 +147,7 @@ class EncoderLayer(nn.Module):
             bias: 0 for real keys and about -1e9 for padding, `[batch, 1, 1, length]`.
 
         Returns:
-            The new carry, and what was asked for of hidden state `[batch, length, hidden]`, scores
+            The new carry, and those that were asked for of hidden state `[batch, length, hidden]`, scores
             `[batch, heads, length, length]` and value vectors `[batch, length, heads, head_size]`.
         """
         c = self.config
@@ -183,7 +183,7 @@ class EncoderLayer(nn.Module):
         if self.output_attentions or not accelerated:
             scores, context = attention(query, key, values, bias)
         else:
-            # Accelerators may have kernels of their own for it.
+            # Accelerators may have special kernels for it.
             scores, context = None, jax.nn.dot_product_attention(query, key, values, bias)
         # Output of attention, added to the residual of the inner width: `[batch * length, intra]`.
         context = context.reshape(self.batch * self.length, c.intra_size)
@@ -210,7 +210,7 @@ class Encoder(nn.Module):
 
     config: EncoderConfig
     unroll: int = 1
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
@@ -229,9 +229,9 @@ class Encoder(nn.Module):
             input_ids: integers, `[batch, length]`.
             attention_mask: 1 for tokens and 0 for padding, `[batch, length]`.
             token_type_ids: segment numbers, `[batch, length]`.
-            output_hidden_states: whether to keep every layer's output.
-            output_attentions: whether to keep every layer's attention scores.
-            output_values: whether to keep every layer's value vectors.
+            output_hidden_states: keeps every layer's output.
+            output_attentions: keeps every layer's attention scores.
+            output_values: keeps every layer's value vectors.
 
         Returns:
             An `EncoderOutput`.

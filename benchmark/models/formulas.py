@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class MatrixProduct(NamedTuple):
-    """`copies` products of `[m, k]` by `[k, n]`; `weights` says whether the right side is a parameter."""
+    """`copies` products of `[m, k]` by `[k, n]`; `weights` is True where the right side is a parameter."""
 
     name: str
     copies: int
@@ -25,7 +25,7 @@ class MatrixProduct(NamedTuple):
 
 
 def _dense_shapes(c: EncoderConfig) -> list[tuple[str, int, int, bool]]:
-    """Name, inputs, outputs and whether a norm follows, of every dense map of one layer."""
+    """Lists every dense map of one layer: name, inputs, outputs, and True where a norm follows."""
     intra, hidden = c.intra_size, c.hidden_size
     bottleneck = c.intra_bottleneck_size is not None
     shared = bottleneck and c.key_query_shared_bottleneck and not c.use_bottleneck_attention
@@ -44,14 +44,14 @@ def _dense_shapes(c: EncoderConfig) -> list[tuple[str, int, int, bool]]:
 
 
 def _embedding_inputs(c: EncoderConfig) -> int:
-    """Inputs of the embedding transformation, 0 where there is none."""
+    """Number of inputs of the embedding transformation, 0 where there is none."""
     if c.trigram_input:
         return 3 * c.embedding_size
     return c.embedding_size if c.embedding_size != c.hidden_size else 0
 
 
 def num_parameters(c: EncoderConfig) -> int:
-    """Parameters of the encoder: embeddings and layers, no pooler, no task head."""
+    """Counts the parameters of the encoder: embeddings and layers, no pooler, no task head."""
     total = c.vocab_size * c.embedding_size + (c.max_position_embeddings + c.type_vocab_size) * c.hidden_size
     if _embedding_inputs(c):
         total += (_embedding_inputs(c) + 1) * c.hidden_size
@@ -61,7 +61,7 @@ def num_parameters(c: EncoderConfig) -> int:
 
 
 def parameter_counts(c: EncoderConfig) -> dict[str, int]:
-    """Parameters by what is counted, since publications differ in that.
+    """Counts parameters in several ways, as publications differ.
 
     Returns:
         `encoder`: embeddings and layers, as records give it; `encoder_and_pooler`: with a dense map of the first token,

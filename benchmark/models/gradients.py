@@ -2,7 +2,7 @@
 
 Automatic differentiation keeps every intermediate array of a function for its backward pass. On a CPU, where a training
 step waits for memory as much as for arithmetic, writing and reading these arrays costs more than computing them again.
-The rules here keep little and compute the rest anew; values and gradients are those of the plain definitions, up to
+The rules here keep little and compute the rest again; values and gradients are those of the plain definitions, up to
 rounding.
 """
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from benchmark.config import EncoderConfig
 from benchmark.models.encoder import ACTIVATIONS, Dense, Encoder, EncoderOutput, Norm, initializer
@@ -17,7 +18,7 @@ POOLER_ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 class MaskedLMHead(nn.Module):
     """Dense, activation, layer norm, then logits over the vocabulary with the word table as weights.
 
-    Where `embedding_size < hidden_size` the weights are the word table beside an extra trained block, as in MobileBERT.
+    Where `embedding_size < hidden_size` the weights are the word table and an extra trained block, as in MobileBERT.
     """
 
     config: EncoderConfig
@@ -36,7 +37,7 @@ class MaskedLMHead(nn.Module):
 
 
 def pooled_logits(config: EncoderConfig, hidden: jax.Array, num_outputs: int, name: str) -> jax.Array:
-    """What a sequence head says, called inside the module that owns its parameters: `pooler`, if any, and `name`.
+    """Computes the logits of a sequence head, inside the module that owns its parameters: `pooler`, if any, and `name`.
 
     Args:
         config: architecture.
@@ -54,13 +55,13 @@ def pooled_logits(config: EncoderConfig, hidden: jax.Array, num_outputs: int, na
 
 
 class PretrainingOutput(NamedTuple):
-    """What a model with pretraining heads hands back.
+    """Output of a model with pretraining heads.
 
     Attributes:
         logits: of masked LM, float32, `[batch, predictions, vocab]`.
         next_sentence_logits: float32, `[batch, 2]`: the second part follows the first, or is a random one. None without
             that head.
-        encoder: what the encoder hands back.
+        encoder: output of the encoder.
     """
 
     logits: jax.Array
@@ -76,7 +77,7 @@ class MaskedLM(nn.Module):
     """
 
     config: EncoderConfig
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
     next_sentence: bool = False
 
     @nn.compact
@@ -109,7 +110,7 @@ class MaskedLM(nn.Module):
 
 
 class TaskOutput(NamedTuple):
-    """What a model with a task head hands back: `logits`, float32, as its call gives them, and the encoder's output."""
+    """Output of a model with a task head: its `logits`, float32, and the encoder's output."""
 
     logits: jax.Array
     encoder: EncoderOutput
@@ -124,7 +125,7 @@ class SequenceModel(nn.Module):
     config: EncoderConfig
     num_outputs: int
     unroll: int = 1
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
     head: str = "classifier"
 
     def __call__(self, input_ids: jax.Array, attention_mask: jax.Array, token_type_ids: jax.Array) -> jax.Array:
@@ -135,7 +136,7 @@ class SequenceModel(nn.Module):
     def outputs(
         self, input_ids: jax.Array, attention_mask: jax.Array, token_type_ids: jax.Array, **wanted: bool
     ) -> TaskOutput:
-        """What the call gives, with the encoder's output; `wanted` are the flags of `Encoder`."""
+        """Returns the logits with the encoder's output; `wanted` are the flags of `Encoder`."""
         c = self.config
         encoder = Encoder(c, self.unroll, self.dtype, name="encoder")
         output = encoder(input_ids, attention_mask, token_type_ids, **wanted)
@@ -146,7 +147,7 @@ class SpanModel(nn.Module):
     """Encoder with start and end scores for each token."""
 
     config: EncoderConfig
-    dtype: Any = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     def __call__(self, input_ids: jax.Array, attention_mask: jax.Array, token_type_ids: jax.Array) -> jax.Array:
         """Returns start and end logits, `[batch, length, 2]`, about -1e9 at padding."""
@@ -156,7 +157,7 @@ class SpanModel(nn.Module):
     def outputs(
         self, input_ids: jax.Array, attention_mask: jax.Array, token_type_ids: jax.Array, **wanted: bool
     ) -> TaskOutput:
-        """What the call gives, with the encoder's output; `wanted` are the flags of `Encoder`."""
+        """Returns the logits with the encoder's output; `wanted` are the flags of `Encoder`."""
         encoder = Encoder(self.config, dtype=self.dtype, name="encoder")
         output = encoder(input_ids, attention_mask, token_type_ids, **wanted)
         logits = Dense(2, self.config, name="span")(output.last_hidden_state).astype(jnp.float32)

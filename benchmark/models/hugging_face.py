@@ -1,4 +1,4 @@
-"""Hugging Face checkpoints and ours: which tensor is which parameter, in both directions.
+"""Maps between the tensors of Hugging Face checkpoints and our parameters, in both directions.
 
 The names are those of transformers' BERT, DistilBERT and MobileBERT classes; BERT-shaped TinyBERT and MiniLM are of
 type `bert`. PyTorch keeps the weight of a linear map as `[outputs, inputs]`, ours is `[inputs, outputs]`, and
@@ -8,7 +8,7 @@ ours stacks the layers; both are changes of layout, so that a round trip gives b
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from tasks.system.errors import InputError
 
 if TYPE_CHECKING:
     from benchmark.config import EncoderConfig
+    from benchmark.models.trees import Params, PyTree
 
 MODEL_TYPES = ("bert", "distilbert", "mobilebert")
 HEADS = ("pooler", "masked_lm", "next_sentence", "classifier", "span")
@@ -27,7 +28,7 @@ TORCH_LAYER_NORM_EPS = 1e-5
 
 
 class CheckpointError(InputError):
-    """A checkpoint that is not what its configuration says; the message is one line."""
+    """A checkpoint that contradicts its configuration; the message is one line."""
 
 
 class Tensor(NamedTuple):
@@ -36,7 +37,7 @@ class Tensor(NamedTuple):
     Attributes:
         name: Hugging Face's name, without the prefix of the encoder (`bert.`).
         path: keys of our parameter tree.
-        transposed: whether ours has its two axes exchanged.
+        transposed: True where ours has its two axes exchanged.
         layer: row of our stacked parameter, None where it is not stacked.
     """
 
@@ -86,7 +87,7 @@ _HEAD_MODULES: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 _HEAD_MODULES["mobilebert"] = _HEAD_MODULES["bert"]
-# Bias of the masked-LM head, and tensors that repeat another one: name -> name of what it repeats.
+# Bias of the masked-LM head, and tensors that repeat another one: name -> name of the other one.
 _LM_BIAS = {"bert": "cls.predictions.bias", "mobilebert": "cls.predictions.bias", "distilbert": "vocab_projector.bias"}
 _TIED = {
     "bert": {
@@ -149,7 +150,7 @@ def encoder_tensors(config: EncoderConfig, model_type: str) -> list[Tensor]:
 
 
 def head_tensors(config: EncoderConfig, model_type: str, heads: Iterable[str]) -> list[Tensor]:
-    """Every tensor of the heads, without those that repeat another tensor.
+    """Lists every tensor of the heads, without those that repeat another tensor.
 
     Args:
         config: architecture.
@@ -169,7 +170,7 @@ def head_tensors(config: EncoderConfig, model_type: str, heads: Iterable[str]) -
 
 
 def heads_of(names: Iterable[str], model_type: str) -> tuple[str, ...]:
-    """Heads of which a checkpoint holds anything.
+    """Lists the heads of which a checkpoint holds any tensor.
 
     Args:
         names: tensor names as `plain_names` gives them.
@@ -182,8 +183,8 @@ def heads_of(names: Iterable[str], model_type: str) -> tuple[str, ...]:
     return tuple(head for head in HEADS if head in found)
 
 
-def plain_names(state: Mapping[str, Any], model_type: str) -> dict[str, Any]:
-    """Tensors under the names of `Tensor`: without the encoder's prefix, and with today's names of norms.
+def plain_names(state: Mapping[str, np.ndarray], model_type: str) -> dict[str, np.ndarray]:
+    """Puts tensors under the names of `Tensor`: without the encoder's prefix, and with today's names of norms.
 
     Checkpoints converted from TensorFlow, `bert-base-uncased` among them, call a norm's weight `gamma` and its bias
     `beta`.
@@ -191,7 +192,7 @@ def plain_names(state: Mapping[str, Any], model_type: str) -> dict[str, Any]:
     Raises:
         CheckpointError: two tensors have the same name then.
     """
-    result: dict[str, Any] = {}
+    result: dict[str, np.ndarray] = {}
     for name, value in state.items():
         plain = name.removeprefix(f"{model_type}.")
         plain = plain.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
@@ -201,17 +202,17 @@ def plain_names(state: Mapping[str, Any], model_type: str) -> dict[str, Any]:
     return result
 
 
-def _shape(params: Any, tensor: Tensor) -> tuple[int, ...]:
+def _shape(params: Params, tensor: Tensor) -> tuple[int, ...]:
     """Shape of the Hugging Face tensor, from a tree of our shapes."""
-    leaf = params
+    leaf: PyTree = params
     for key in tensor.path:
         leaf = leaf[key]
     shape = tuple(leaf.shape if tensor.layer is None else leaf.shape[1:])
     return shape[::-1] if tensor.transposed else shape
 
 
-def to_parameters(state: Mapping[str, np.ndarray], shapes: Any, config: EncoderConfig, model_type: str) -> Any:
-    """Our parameters of a checkpoint; every tensor is accounted for.
+def to_parameters(state: Mapping[str, np.ndarray], shapes: Params, config: EncoderConfig, model_type: str) -> Params:
+    """Converts a checkpoint to our parameters; every tensor is accounted for.
 
     Args:
         state: name -> array, as in the file.
@@ -223,7 +224,7 @@ def to_parameters(state: Mapping[str, np.ndarray], shapes: Any, config: EncoderC
         A tree of the structure of `shapes`, float32.
 
     Raises:
-        CheckpointError: tensors are unknown, missing or of another shape; a tied tensor differs from what it repeats.
+        CheckpointError: tensors are unknown, missing or of another shape, or a tied tensor differs from its source.
     """
     plain = plain_names(state, model_type)
     heads = heads_of(plain, model_type)
@@ -249,7 +250,7 @@ def to_parameters(state: Mapping[str, np.ndarray], shapes: Any, config: EncoderC
 
 
 def _is_unused(name: str, config: EncoderConfig) -> bool:
-    """Whether transformers makes this tensor and never reads it: the shared bottleneck beside bottleneck attention."""
+    """Returns True for a tensor that transformers never reads: the shared bottleneck with bottleneck attention."""
     return config.use_bottleneck_attention and ".bottleneck.attention." in name
 
 
@@ -258,7 +259,7 @@ def _listed(names: list[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + more
 
 
-def _assemble(wanted: Iterable[Tensor], plain: Mapping[str, np.ndarray]) -> Any:
+def _assemble(wanted: Iterable[Tensor], plain: Mapping[str, np.ndarray]) -> Params:
     """Builds our tree; layers come in rising order."""
     leaves: dict[tuple[str, ...], list[np.ndarray]] = {}
     stacked: set[tuple[str, ...]] = set()
@@ -267,7 +268,7 @@ def _assemble(wanted: Iterable[Tensor], plain: Mapping[str, np.ndarray]) -> Any:
         leaves.setdefault(tensor.path, []).append(value.T if tensor.transposed else value)
         if tensor.layer is not None:
             stacked.add(tensor.path)
-    tree: dict[str, Any] = {}
+    tree: Params = {}
     for path, arrays in leaves.items():
         node = tree
         for key in path[:-1]:
@@ -276,8 +277,8 @@ def _assemble(wanted: Iterable[Tensor], plain: Mapping[str, np.ndarray]) -> Any:
     return tree
 
 
-def to_state(params: Mapping[str, Any], config: EncoderConfig, model_type: str) -> dict[str, np.ndarray]:
-    """The tensors of our parameters, under the names with which transformers saves a model with these heads.
+def to_state(params: Mapping[str, PyTree], config: EncoderConfig, model_type: str) -> dict[str, np.ndarray]:
+    """Converts our parameters to tensors, under the names with which transformers saves a model with these heads.
 
     Args:
         params: tree with `encoder` and any of `HEADS`.
@@ -292,7 +293,7 @@ def to_state(params: Mapping[str, Any], config: EncoderConfig, model_type: str) 
     state = {}
     inside = {tensor.name for tensor in encoder_tensors(config, model_type)}
     for tensor in encoder_tensors(config, model_type) + head_tensors(config, model_type, heads):
-        leaf: Any = params
+        leaf: PyTree = params
         for key in tensor.path:
             leaf = leaf[key]
         value = np.asarray(leaf if tensor.layer is None else leaf[tensor.layer], np.float32)

@@ -55,7 +55,7 @@ def encoder_from_json(values: Mapping[str, Any]) -> tuple[EncoderConfig, str]:
         The architecture and its model type.
 
     Raises:
-        CheckpointError: the type or a value is none that the encoder family has, or a field is missing.
+        CheckpointError: the encoder family lacks the type or a value, or a field is missing.
     """
     model_type = values.get("model_type")
     if model_type not in MODEL_TYPES:
@@ -117,7 +117,7 @@ def _mobilebert(values: Mapping[str, Any], own: dict[str, Any]) -> EncoderConfig
 
 
 def _mobilebert_problem(config: EncoderConfig) -> str:
-    """Why transformers' MobileBERT cannot compute what this architecture says; empty where it can."""
+    """Names the reason why transformers' MobileBERT cannot compute this architecture; empty where it can."""
     if config.normalization_type == "layer_norm" and config.layer_norm_eps != TORCH_LAYER_NORM_EPS:
         return (
             f"layer_norm_eps is {config.layer_norm_eps:g}; with normalization_type 'layer_norm' MobileBERT of"
@@ -141,7 +141,7 @@ def _mobilebert_problem(config: EncoderConfig) -> str:
 
 
 def export_type(config: EncoderConfig) -> str:
-    """Model type under which an architecture can be exported.
+    """Chooses the model type under which an architecture can be exported.
 
     Raises:
         CheckpointError: transformers has no class that computes it.
@@ -166,7 +166,7 @@ def export_type(config: EncoderConfig) -> str:
 
 
 def encoder_to_json(config: EncoderConfig) -> dict[str, Any]:
-    """The `config.json` of an architecture, without what concerns a head.
+    """Writes the `config.json` of an architecture, without the fields of heads.
 
     Dropout is 0 throughout: distilled students are not trained with it.
 

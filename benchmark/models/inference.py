@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -19,13 +19,14 @@ from benchmark.models.encoder import Encoder
 
 if TYPE_CHECKING:
     from benchmark.config import EncoderConfig
+    from benchmark.models.trees import Params
 
 # Up to here the layers are laid out in a row, which saves the loop's bookkeeping; beyond, compiling would take longer
 # than the calls save.
 UNROLLED_LAYERS = 12
 
 
-def compile_encoder(encoder: EncoderConfig, params: Any, batch: int, length: int) -> Callable[..., jax.Array]:
+def compile_encoder(encoder: EncoderConfig, params: Params, batch: int, length: int) -> Callable[..., jax.Array]:
     """Compiles an encoder ahead of time for one shape.
 
     Args:
@@ -43,7 +44,7 @@ def compile_encoder(encoder: EncoderConfig, params: Any, batch: int, length: int
     model = Encoder(encoder, depth if unrolled else 1)
     on_device = jax.tree.map(jnp.asarray, params)
 
-    def run(values: Any, input_ids: jax.Array, attention_mask: jax.Array, token_type_ids: jax.Array) -> jax.Array:
+    def run(values: Params, input_ids: jax.Array, attention_mask: jax.Array, token_type_ids: jax.Array) -> jax.Array:
         return model.apply({"params": values}, input_ids, attention_mask, token_type_ids).last_hidden_state
 
     ids = jax.ShapeDtypeStruct((batch, length), jnp.int32)

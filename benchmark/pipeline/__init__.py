@@ -1,1 +1,1 @@
-"""The stages of a run, one module for each, and what runs them in order."""
+"""The stages of a run, one module for each, and their runner."""

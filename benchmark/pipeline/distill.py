@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from benchmark.config import DistillConfig, EncoderConfig, fingerprint, to_dict
-from benchmark.pipeline.run_context import Run, SystemPlan, parameters_digest, plan, together, tokens_seen
+from benchmark.distillation.distill import distill
+from benchmark.evaluation.masked_lm import evaluate_masked_lm
+from benchmark.pipeline.run_context import Run, SystemPlan, parameters_digest, plan, sum_markers, tokens_seen
 from benchmark.pipeline.teacher import load_teacher
 from benchmark.pipeline.threads import map_threads
-from benchmark.pipeline.workdir import finished, once, read_json
-from benchmark.training import distributed
+from benchmark.pipeline.workdir import finished, read_json, run_stage_once
+from benchmark.training import checkpoints, distributed
+from benchmark.training.pretrain import init_params
 
 if TYPE_CHECKING:
     from benchmark.distillation.teacher_cache import Teacher
+    from benchmark.models.trees import Params
     from benchmark.training.job import TrainingJob
 
 
@@ -24,11 +28,8 @@ def distil_student(
     job: TrainingJob,
     *,
     stop_after: int | None = None,
-) -> tuple[Any, dict[str, Any]]:
-    """Distils one student, to the end of the recipe or up to a step; returns its parameters and what records say."""
-    from benchmark.distillation.distill import distill
-    from benchmark.evaluation.masked_lm import evaluate_masked_lm
-
+) -> tuple[Params, dict[str, Any]]:
+    """Distils one student, up to `stop_after` steps or to the end; returns its parameters, scores and steps."""
     train, validation = run.rows("pretrain", "train"), run.rows("pretrain", "validation")
     params, steps = distill(encoder, teacher, recipe, train, run.special, job, stop_after=stop_after)
     scores = evaluate_masked_lm(encoder, params, validation, run.special, recipe.mask_rate, mesh=run.mesh)
@@ -42,13 +43,11 @@ def distill_stage(run: Run) -> dict[str, Any]:
     students = [system for system in plan(run) if system.kind != "teacher"]
     fingerprints = {s.name: fingerprint(search_fingerprint, recipe, s.encoder, s.kind) for s in students}
     taught = [s for s in students if s.kind != "control"]
-    done = distributed.agree(all(finished(s.directory / "stage.json", fingerprints[s.name]) for s in taught))
+    done = distributed.broadcast(all(finished(s.directory / "stage.json", fingerprints[s.name]) for s in taught))
     teacher = None if done else load_teacher(run)
 
-    def distilled(system: SystemPlan) -> dict[str, Any]:
+    def distill_system(system: SystemPlan) -> dict[str, Any]:
         def work() -> dict[str, Any]:
-            from benchmark.training import checkpoints
-
             encoder = run.encoder(system.encoder)
             if system.kind == "control":
                 params, result = _untrained(run, encoder)
@@ -66,23 +65,20 @@ def distill_stage(run: Run) -> dict[str, Any]:
             return {**result, "encoder": to_dict(encoder), "parameters_sha256": digest}
 
         marker, name = system.directory / "stage.json", f"distill {system.name}"
-        return once(
-            marker, fingerprints[system.name], work, run.progress, name, directory=system.directory, together=True
+        return run_stage_once(
+            marker, fingerprints[system.name], work, run.progress, name, directory=system.directory, all_processes=True
         )
 
-    markers = map_threads(distilled, students, run.systems_at_once)
+    markers = map_threads(distill_system, students, run.systems_at_once)
     if teacher is not None:
         if not run.config.trainer.teacher_in_step:
-            run.progress(f"distill: {run.teacher_cache.words()}")
+            run.progress(f"distill: {run.teacher_cache.summary()}")
         run.teacher_cache.close()
-    return together(markers)
+    return sum_markers(markers)
 
 
-def _untrained(run: Run, encoder: EncoderConfig) -> tuple[Any, dict[str, Any]]:
-    """The control: random parameters, which only fine-tuning will ever train."""
-    from benchmark.evaluation.masked_lm import evaluate_masked_lm
-    from benchmark.training.pretrain import init_params
-
+def _untrained(run: Run, encoder: EncoderConfig) -> tuple[Params, dict[str, Any]]:
+    """Makes the control: random parameters, which only fine-tuning trains."""
     params = init_params(encoder, run.config.seed)
     validation = run.rows("pretrain", "validation")
     mask_rate = run.config.distill.mask_rate

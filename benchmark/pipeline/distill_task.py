@@ -12,35 +12,41 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.config import AugmentationConfig, fingerprint
-from benchmark.config.task_distillation import for_task
+from benchmark.config.task_distillation import number_for_task
+from benchmark.distillation import augmentation
+from benchmark.distillation import task as task_distillation
+from benchmark.distillation.teacher_cache import Teacher
 from benchmark.pipeline.teacher import load_teacher
-from benchmark.pipeline.workdir import once, read_json
+from benchmark.pipeline.workdir import read_json, run_stage_once
+from benchmark.training import finetune, partitioning
+from benchmark.training.batches import TaskData, used_length
+from tasks.arrays import token_arrays
+from tasks.catalogue import get_task
 
 if TYPE_CHECKING:
+    from benchmark.models.trees import Params
     from benchmark.pipeline.run_context import Run, SystemPlan
     from benchmark.training.job import TrainingJob
 
 
-def applies(run: Run, system: SystemPlan) -> bool:
-    """Whether a system learns tasks from the fine-tuned teacher: found students and baselines, where it is set."""
+def learns_from_teacher(run: Run, system: SystemPlan) -> bool:
+    """Returns True for found students and baselines where `FinetuneConfig.distill` is set."""
     return run.config.finetune.distill is not None and system.kind in ("found", "baseline")
 
 
 def recipe(run: Run, system: SystemPlan) -> str | None:
-    """The recipe by which a system learned its tasks, or None where it was fine-tuned plainly."""
+    """Names the recipe by which a system learned its tasks, or None where it was fine-tuned plainly."""
     config = run.config.finetune.distill
-    return config.recipe if config is not None and applies(run, system) else None
+    return config.recipe if config is not None and learns_from_teacher(run, system) else None
 
 
 def needs_parameters(run: Run, system: SystemPlan) -> bool:
-    """Whether students need the fine-tuned parameters of a system."""
+    """Returns True where students need the fine-tuned parameters of a system."""
     return run.config.finetune.distill is not None and system.kind == "teacher"
 
 
 def _augmentation(run: Run, task_name: str) -> AugmentationConfig | None:
-    """The augmentation of a task, if there is one and a phase reads its rows."""
-    from tasks.catalogue import get_task
-
+    """Gives the augmentation of a task, if there is one and a phase reads its rows."""
     distill, kind = run.config.finetune.distill, get_task(task_name).kind
     wanted = distill is not None and any(kind in phase.augmented for phase in distill.phases)
     return distill.augmentation if distill is not None and wanted else None
@@ -60,8 +66,6 @@ def augment_task(run: Run, folder: Path, task_name: str) -> list[dict[str, Any]]
     config = _augmentation(run, task_name)
     if config is None:
         return []
-    from tasks.arrays import token_arrays
-
     copies = config.copies_of(task_name, run.config.data.tasks.index(task_name))
     upstream = read_json(run.workdir / "teacher" / "stage.json")["fingerprint"]
     values = fingerprint(upstream, config.rate, config.candidates, copies, task_name, run.config.seed)
@@ -69,13 +73,10 @@ def augment_task(run: Run, folder: Path, task_name: str) -> list[dict[str, Any]]
     if not token_arrays.is_complete(target):
         marker.unlink(missing_ok=True)
     work = partial(_augmented, run, target, config, task_name, copies)
-    return [once(marker, values, work, lambda _: None, target.name)]
+    return [run_stage_once(marker, values, work, lambda _: None, target.name)]
 
 
 def _augmented(run: Run, target: Path, config: AugmentationConfig, task_name: str, copies: int) -> dict[str, Any]:
-    from benchmark.distillation import augmentation
-    from benchmark.training.batches import used_length
-
     for other in target.parent.glob("augmented-*"):
         if not other.name.startswith(target.name):
             shutil.rmtree(other)
@@ -94,10 +95,10 @@ def _augmented(run: Run, target: Path, config: AugmentationConfig, task_name: st
     return {"rows": made.num_rows, "directory": target.name}
 
 
-def distilled(
-    run: Run, system: SystemPlan, encoder_params: Any, task_name: str, length: int, teachers: Path, job: TrainingJob
-) -> Any:
-    """Parameters of a student that learned a task from the teacher.
+def distill_system(
+    run: Run, system: SystemPlan, encoder_params: Params, task_name: str, length: int, teachers: Path, job: TrainingJob
+) -> Params:
+    """Trains a student on a task with the teacher; gives its parameters.
 
     Args:
         run: the run.
@@ -108,13 +109,6 @@ def distilled(
         teachers: the teacher's evaluation folder of the task.
         job: with the fine-tuning seed.
     """
-    from benchmark.distillation import task as task_distillation
-    from benchmark.distillation.teacher_cache import Teacher
-    from benchmark.training import finetune, partitioning
-    from benchmark.training.batches import TaskData
-    from tasks.arrays import token_arrays
-    from tasks.catalogue import get_task
-
     config, task, encoder = run.config.finetune.distill, get_task(task_name), run.config.teacher.encoder
     assert config is not None
     params = finetune.restore_params(teachers / "parameters", encoder, task)
@@ -123,13 +117,13 @@ def distilled(
         augmented = token_arrays.load(teachers / read_json(teachers / "augmented.json")["result"]["directory"])
     data = TaskData(task, run.rows("tasks", task_name, "train"), length, run.special.pad_id, augmented)
     place = run.config.data.tasks.index(task_name)
-    epochs = tuple(for_task(phase.epochs, place) for phase in config.phases)
+    epochs = tuple(number_for_task(phase.epochs, place) for phase in config.phases)
     teacher = Teacher(encoder, partitioning.place(None, params))
     return task_distillation.distill_task(system.encoder, encoder_params, teacher, config, data, epochs, job)
 
 
 def remove_checkpoints(run: Run, folder: Path) -> None:
-    """Removes what an interrupted `distilled` would continue from; the metrics stay."""
+    """Removes the checkpoints and results of `distill_system`, from which it would resume; the metrics stay."""
     config = run.config.finetune.distill
     for phase in config.phases if config is not None else ():
         for name in ("checkpoints", "result"):

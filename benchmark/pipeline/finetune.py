@@ -1,7 +1,7 @@
 """The stage that fine-tunes every system and keeps its predictions.
 
-A task without training data is predicted with the model of the task that it names (`trained_on` in the catalogue): MNLI
-is fine-tuned on once for each system and seed, and the model predicts MNLI-m, MNLI-mm and AX.
+A task without training data is predicted with the model of the task that it names (`trained_on` in the catalogue): one
+model for each system and seed is fine-tuned on MNLI, and predicts MNLI-m, MNLI-mm and AX.
 
 With `FinetuneConfig.distill` found students and baselines learn a task from the teacher that was fine-tuned on it with
 the first seed (`benchmark.pipeline.distill_task`); the teacher therefore comes first.
@@ -13,63 +13,70 @@ import dataclasses
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.config import fingerprint
+from benchmark.evaluation import score
+from benchmark.evaluation.predict import predict
 from benchmark.pipeline import distill_task
-from benchmark.pipeline.run_context import Run, SystemPlan, load_params, plan, together
+from benchmark.pipeline.run_context import Run, SystemPlan, load_params, plan, sum_markers
 from benchmark.pipeline.threads import map_threads
-from benchmark.pipeline.workdir import begin, once, read_json
-from benchmark.training import distributed
+from benchmark.pipeline.workdir import read_json, run_stage_once, start_folder
+from benchmark.training import checkpoints, distributed, finetune
+from benchmark.training.batches import TaskData, used_length
+from benchmark.training.job import TrainingJob
+from tasks.catalogue import get_task
+from tasks.scoring import metrics
+
+if TYPE_CHECKING:
+    from benchmark.models.trees import Params
 
 
 def prediction_path(run: Run, system: str, task: str, seed: int) -> Path:
-    """Where the predictions of one fine-tuning run lie."""
+    """Path of the predictions of one fine-tuning run."""
     return run.workdir / "evaluation" / system / task / f"seed{seed}.json"
 
 
 def parameters_path(run: Run, system: str, task: str) -> Path:
-    """Where the parameters that were fine-tuned on a task with the first seed lie, if they are kept."""
+    """Path of the parameters that were fine-tuned on a task with the first seed, if they are kept."""
     return run.workdir / "evaluation" / system / task / "parameters"
 
 
 def evaluation_split(run: Run, task: str) -> str:
-    """The split that a task is evaluated on: `validation`, or where there is none `test`, which has no labels."""
+    """Chooses the split that a task is evaluated on: `validation`, or else `test`, which has no labels."""
     return "validation" if "validation" in run.data["tasks"][task] else "test"
 
 
 def finetune_stage(run: Run) -> dict[str, Any]:
     """Fine-tunes every system on every task with every seed and writes its predictions on the evaluation split.
 
-    The models are small and many: the processes of a distributed run share out the systems, and a system is trained on
-    one device. Where students learn from the fine-tuned teacher, it comes first.
+    The models are small and many: the processes of a distributed run share out the systems, and each system is trained
+    on one device. Where students learn from the fine-tuned teacher, it comes first.
     """
     systems, first = plan(run), []
     if run.config.finetune.distill is not None:
-        teachers = [system for system in systems if system.kind == "teacher" and distributed.leads()]
+        teachers = [system for system in systems if system.kind == "teacher" and distributed.is_leader()]
         first = [finetuned_system(run, system) for system in teachers]
         systems = [system for system in systems if system.kind != "teacher"]
         distributed.wait("finetune teacher")
     share = systems[distributed.process_index() :: distributed.process_count()]
     rest = map_threads(lambda system: finetuned_system(run, system), share, run.config.parallel_systems)
     distributed.wait("finetune")
-    return together([*first, *rest])
+    return sum_markers([*first, *rest])
 
 
 def finetuned_system(run: Run, system: SystemPlan) -> dict[str, Any]:
     """Fine-tunes one system with every seed on every task that has training data, and predicts all tasks.
 
     Returns:
-        The time that it took, and whether everything was there already.
+        The seconds that it took, and whether all of it was reused.
     """
-    from tasks.catalogue import get_task
-
     tasks, seeds = run.config.data.tasks, run.config.finetune.seeds
     markers: dict[tuple[str, int], dict[str, Any]] = {}
     kept: list[dict[str, Any]] = []
 
     @cache
-    def encoder_params() -> Any:
+    def encoder_params() -> Params:
         return load_params(system.directory, system.encoder)["encoder"]
 
     for trained in tasks:
@@ -81,7 +88,7 @@ def finetuned_system(run: Run, system: SystemPlan) -> dict[str, Any]:
                 kept += parameters
             if distill_task.needs_parameters(run, system):
                 kept += distill_task.augment_task(run, parameters_path(run, system.name, trained).parent, trained)
-    done = together([*markers.values(), *kept])
+    done = sum_markers([*markers.values(), *kept])
     lines = [_score_line(task, markers[task, seed]["result"]["scores"]) for task in tasks for seed in seeds]
     run.progress(f"finetune {system.name}: " + ("reused" if done["reused"] else ", ".join(lines)))
     return done
@@ -92,63 +99,55 @@ def _score_line(task: str, scores: dict[str, float]) -> str:
 
 
 def _evaluated(
-    run: Run, system: SystemPlan, encoder_params: Callable[[], Any], group: list[str], seed: int
+    run: Run, system: SystemPlan, encoder_params: Callable[[], Params], group: list[str], seed: int
 ) -> tuple[dict[tuple[str, int], dict[str, Any]], list[dict[str, Any]]]:
-    """Fine-tunes on the first task of a group and predicts all of them, except what is there already.
+    """Fine-tunes on the first task of a group and predicts all of them, except the predictions that exist already.
 
     Returns:
         Markers of the predictions by task and seed, and the marker of the parameters where they are kept.
     """
     upstream = read_json(system.directory / "stage.json")["fingerprint"]
-    distilled = distill_task.applies(run, system)
-    # Checkpoints and metrics of a student's distillation; plain fine-tuning is short and begins anew.
+    distilled = distill_task.learns_from_teacher(run, system)
+    # Checkpoints and metrics of a student's distillation; plain fine-tuning is short and starts again.
     folder = prediction_path(run, system.name, group[0], seed).with_suffix("")
 
-    def of(task: str) -> str:
+    def fingerprint_of(task: str) -> str:
         return fingerprint(upstream, run.config.finetune, run.config.trainer, task, seed)
 
     @cache
-    def model() -> tuple[Any, int]:
+    def model() -> tuple[Params, int]:
         if distilled:
-            begin(folder, of(group[0]))
+            start_folder(folder, fingerprint_of(group[0]))
         return _trained(run, system, encoder_params(), group, seed, folder)
 
-    def done(path: Path, task: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        return once(path, of(task), work, lambda _: None, path.stem)
+    def run_once(path: Path, task: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        return run_stage_once(path, fingerprint_of(task), work, lambda _: None, path.stem)
 
     markers = {}
     for task in group:
         path = prediction_path(run, system.name, task, seed)
-        markers[task, seed] = done(path, task, partial(_predicted, run, system, model, task))
+        markers[task, seed] = run_once(path, task, partial(_predicted, run, system, model, task))
     kept = []
     keeps = run.config.finetune.keep_parameters or distill_task.needs_parameters(run, system)
     if keeps and seed == run.config.finetune.seeds[0]:
         path = parameters_path(run, system.name, group[0])
-        kept = [done(path.with_suffix(".json"), group[0], partial(_kept, path, model, group[0], seed))]
+        kept = [run_once(path.with_suffix(".json"), group[0], partial(_save_parameters, path, model, group[0], seed))]
     if distilled:
         distill_task.remove_checkpoints(run, folder)
     return markers, kept
 
 
-def _kept(path: Path, model: Callable[[], tuple[Any, int]], task_name: str, seed: int) -> dict[str, Any]:
-    """Keeps fine-tuned parameters, without the outputs that stand for no label of the task."""
-    from benchmark.training import checkpoints, finetune
-    from tasks.catalogue import get_task
-
+def _save_parameters(path: Path, model: Callable[[], tuple[Params, int]], task_name: str, seed: int) -> dict[str, Any]:
+    """Saves fine-tuned parameters, without the outputs that stand for no label of the task."""
     params, length = model()
     checkpoints.save(path, finetune.without_unused_outputs(params, get_task(task_name)))
     return {"task": task_name, "seed": seed, "length": length}
 
 
 def _trained(
-    run: Run, system: SystemPlan, encoder_params: Any, group: list[str], seed: int, folder: Path
-) -> tuple[Any, int]:
-    """The parameters fine-tuned on the first task of a group, and the row length that suffices for all of them."""
-    from benchmark.training import finetune
-    from benchmark.training.batches import TaskData, used_length
-    from benchmark.training.job import TrainingJob
-    from tasks.catalogue import get_task
-
+    run: Run, system: SystemPlan, encoder_params: Params, group: list[str], seed: int, folder: Path
+) -> tuple[Params, int]:
+    """Fine-tunes on the first task of a group; gives the parameters and a row length that suffices for all tasks."""
     trained, pad_id = group[0], run.special.pad_id
     train = run.rows("tasks", trained, "train")
     multiple, all_epochs = run.config.finetune.length_multiple, run.config.finetune.epochs
@@ -156,24 +155,19 @@ def _trained(
     predicted = [run.rows("tasks", task, evaluation_split(run, task)) for task in group]
     length = max(used_length(rows, pad_id, multiple) for rows in (train, *predicted))
     name = f"{system.name} {trained} seed {seed}"
-    if distill_task.applies(run, system):
+    if distill_task.learns_from_teacher(run, system):
         teachers = parameters_path(run, "teacher", trained).parent
         # A system is trained on one device.
         job = dataclasses.replace(run.job(name, folder, seed=seed), mesh=None)
-        return distill_task.distilled(run, system, encoder_params, trained, length, teachers, job), length
+        return distill_task.distill_system(run, system, encoder_params, trained, length, teachers, job), length
     data = TaskData(get_task(trained), train, length, pad_id)
     # Plain fine-tuning is short: nothing of it is kept or shown.
     job = TrainingJob(name, seed=seed, trainer=run.config.trainer)
     return finetune.finetune(system.encoder, encoder_params, data, run.config.finetune, epochs, job), length
 
 
-def _predicted(run: Run, system: SystemPlan, model: Callable[[], tuple[Any, int]], task_name: str) -> dict[str, Any]:
-    """Predictions of a fine-tuned model on a task, with scores where the split has labels."""
-    from benchmark.evaluation import score
-    from benchmark.evaluation.predict import predict
-    from tasks.catalogue import get_task
-    from tasks.scoring import metrics
-
+def _predicted(run: Run, system: SystemPlan, model: Callable[[], tuple[Params, int]], task_name: str) -> dict[str, Any]:
+    """Predicts a task with a fine-tuned model, and scores the predictions where the split has labels."""
     task, split = get_task(task_name), evaluation_split(run, task_name)
     rows = run.rows("tasks", task_name, split)
     params, length = model()

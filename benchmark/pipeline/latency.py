@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from benchmark.config import fingerprint, to_dict
+from benchmark.latency.inputs import rows_of_data
+from benchmark.latency.measure import PROTOCOL_VERSION, measure
 from benchmark.pipeline.run_context import Run, measured_system, plan
-from benchmark.pipeline.workdir import once
+from benchmark.pipeline.workdir import run_stage_once
+from benchmark.records import manifest
 
 
 def latency_stage(run: Run) -> dict[str, Any]:
     """Measures every architecture of the run on this machine, each interleaved with the frozen reference."""
-    from benchmark.latency.inputs import rows_of_data
-    from benchmark.latency.measure import PROTOCOL_VERSION, measure
-    from benchmark.records import manifest
-
     systems = plan(run)
     encoders = {measured_system(system, systems): system.encoder for system in systems}
     directory = run.workdir / "latency"
@@ -28,4 +27,6 @@ def latency_stage(run: Run) -> dict[str, Any]:
 
     shapes = {name: to_dict(e) for name, e in encoders.items()}
     stage_fingerprint = fingerprint(PROTOCOL_VERSION, run.config.latency, shapes, run.data_fingerprint)
-    return once(directory / "stage.json", stage_fingerprint, work, run.progress, "latency", directory=directory)
+    return run_stage_once(
+        directory / "stage.json", stage_fingerprint, work, run.progress, "latency", directory=directory
+    )

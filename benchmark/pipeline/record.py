@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.config import STAGES, fingerprint, to_dict
+from benchmark.evaluation import score
+from benchmark.hardware.chips import refuse_impossible
+from benchmark.hardware.estimates import LatencyFailure, known_latency
+from benchmark.latency.results import blocks, file_name, read_results
 from benchmark.models.formulas import forward_flops, num_parameters
 from benchmark.pipeline import distill_task, finetune, run_context
 from benchmark.pipeline.workdir import read_json
@@ -25,6 +29,12 @@ from benchmark.records.record import (
     Unscored,
     write,
 )
+from benchmark.search.journal import read_trials
+from tasks.catalogue import get_task
+from tasks.scoring import metrics
+
+if TYPE_CHECKING:
+    from benchmark.search.journal import Trial
 
 
 def record_stage(context: run_context.Run) -> dict[str, Any]:
@@ -67,13 +77,13 @@ def _provenance(context: run_context.Run) -> Provenance:
 
 
 def current_numerics(platform: str) -> Numerics:
-    """The numerics that this process computes with on a platform: an accelerator always has its own."""
+    """Names the numerics of this process on a platform: an accelerator always has native ones."""
     threads = numerics.threads_in_force(os.environ) if platform == "cpu" else None
     return Numerics(mode="native" if threads is None else "portable", reduction_threads=threads)
 
 
 def skipped_rows(task_sources: dict[str, Any]) -> dict[str, SkippedRows]:
-    """Tells for each data file how many of its rows were skipped; a split that is made of two files has one table."""
+    """Counts the skipped rows of each data file; a split that is made of two files has one table."""
     return {
         f"{next(iter(note['files']))} ({split})": SkippedRows(count=note["skipped"], reasons=note["reasons"])
         for splits in task_sources.values()
@@ -83,16 +93,13 @@ def skipped_rows(task_sources: dict[str, Any]) -> dict[str, SkippedRows]:
 
 
 def _stage_seconds(context: run_context.Run, name: str) -> float:
-    """Seconds that a stage took when its work was done, which may have been in an earlier call."""
+    """Adds up the seconds of a stage's work, which an earlier call may have done."""
     patterns = {"distill": "students/*/stage.json", "finetune": "evaluation/*/*/*.json"}
     pattern = patterns.get(name, f"{name}/stage.json")
     return round(sum(read_json(path)["seconds"] for path in sorted(context.workdir.glob(pattern))), 3)
 
 
 def _record(context: run_context.Run, system: run_context.SystemPlan, provenance: Provenance) -> Record:
-    from benchmark.hardware.chips import refuse_impossible
-    from tasks.scoring import metrics
-
     config = context.config
     latency = _latency_blocks(context, system)
     refuse_impossible(system.encoder, latency)
@@ -137,14 +144,13 @@ def _record(context: run_context.Run, system: run_context.SystemPlan, provenance
 
 
 def _search_excerpt(context: run_context.Run, system: run_context.SystemPlan) -> SearchExcerpt | None:
-    """The trials of the search that found a system, for whoever wants to make the choice among them again."""
-    from benchmark.search.journal import read_trials
+    """Copies the trials of the search that found a system, so that the choice among them can be repeated."""
 
-    def shortened(trial: Any) -> SearchTrial:
+    def shortened(trial: Trial) -> SearchTrial:
         return SearchTrial(
             generator=trial.generator,
             point=dict(trial.point),
-            status=trial.status,
+            status=trial.status,  # type: ignore[arg-type]
             accuracy=trial.result.get("accuracy"),
             latency_s=trial.result["latency_s"],
         )
@@ -156,9 +162,6 @@ def _search_excerpt(context: run_context.Run, system: run_context.SystemPlan) ->
 
 
 def _task_score(context: run_context.Run, system: str, task_name: str) -> TaskScore:
-    from benchmark.evaluation import score
-    from tasks.catalogue import get_task
-
     task, seeds = get_task(task_name), context.config.finetune.seeds
     paths = [finetune.prediction_path(context, system, task_name, seed) for seed in seeds]
     references = score.load_references(task, context.rows("tasks", task_name, "validation"))
@@ -183,8 +186,6 @@ def unscored(context: run_context.Run, system: str, task_name: str) -> Unscored:
 
 
 def _latency_blocks(context: run_context.Run, system: run_context.SystemPlan) -> list[LatencyBlock]:
-    from benchmark.latency.results import blocks, file_name, read_results
-
     folder = context.workdir / "latency"
     marker = read_json(folder / "stage.json")["result"]
     name = run_context.measured_system(system, run_context.plan(context))
@@ -194,9 +195,7 @@ def _latency_blocks(context: run_context.Run, system: run_context.SystemPlan) ->
 
 
 def _estimated_blocks(context: run_context.Run, system: run_context.SystemPlan) -> list[LatencyBlock]:
-    """The roofline of the search's chip, and before it what its compiler says where the search used that."""
-    from benchmark.hardware.estimates import LatencyFailure, known_latency
-
+    """Estimates latency by the roofline of the search's chip, and by its compiler where the search used that."""
     search = context.config.search
     latency = known_latency(search, context.workdir / "estimates", lambda _: None)
     found = [latency.quick(system.encoder)]

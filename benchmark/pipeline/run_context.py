@@ -1,4 +1,4 @@
-"""A run as its stages see it: settings, folder, what earlier stages left there, and its systems."""
+"""A run as its stages see it: settings, folder, results of earlier stages, and its systems."""
 
 from __future__ import annotations
 
@@ -10,23 +10,29 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from benchmark.config import EncoderConfig, RunConfig, encoder_from_dict, fingerprint
+from benchmark.distillation.teacher_cache import TeacherCache
 from benchmark.pipeline.workdir import RunError, read_json
-from benchmark.training import distributed
+from benchmark.training import distributed, pretrain
+from benchmark.training.job import Monitor, TrainingJob, silent
+from benchmark.training.masking import SpecialTokens
+from benchmark.training.metrics import peak_flops
+from benchmark.training.partitioning import make_mesh
+from benchmark.training.tree_digest import tree_digest
+from tasks.arrays import token_arrays
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
 
-    from benchmark.distillation.teacher_cache import TeacherCache
-    from benchmark.training.job import Monitor, TrainingJob
-    from benchmark.training.masking import SpecialTokens
-    from tasks.arrays.token_arrays import TokenArrays
+    from benchmark.models.trees import Params
     from tasks.system.progress import Show
 
 
 @dataclass(frozen=True)
 class SystemPlan:
-    """One system of the run: who it is and where its parameters lie."""
+    """One system of the run: its name, kind and architecture, and the folder of its parameters."""
 
     name: str
     title: str
@@ -37,13 +43,13 @@ class SystemPlan:
 
 @dataclass(frozen=True)
 class Run:
-    """A run, and what earlier stages of it left.
+    """A run, and the results of its earlier stages.
 
     Attributes:
         config: the settings.
         workdir: the run's folder; an interrupted or finished run of the same settings is continued or reused.
         progress: receives progress lines.
-        show: shows bars; None where lines do.
+        show: shows progress bars; None where progress lines are written.
         systems: the systems to work on, by name; None for all.
         gin_text: the settings as gin text, for the records.
         command: the command line, for the records.
@@ -59,18 +65,15 @@ class Run:
 
     @cached_property
     def monitor(self) -> Monitor:
-        """What watches the training runs."""
-        from benchmark.training.job import Monitor
-        from benchmark.training.metrics import peak_flops
-
+        """Monitor of the training runs."""
         trainer, chip = self.config.trainer, self.config.search.chip
         tensorboard = self.workdir / "tensorboard" if trainer.tensorboard else None
         if tensorboard is not None and importlib.util.find_spec("tensorboardX") is None:
             self.progress(f"tensorboardX is not installed, so nothing is written to {tensorboard}")
             tensorboard = None
-        # The search's chip says what this host can do only where it is of the same kind.
+        # The search's chip has the peak of this host only where it is of the same kind.
         peak = peak_flops(trainer.compute_dtype, chip.peak_flops if chip.name.startswith("cpu") else None)
-        # Of parameters that are spread over processes no process has all.
+        # No process has all of the parameters that are spread over several.
         digests = trainer.log_digests and distributed.process_count() == 1
         return Monitor(tensorboard, peak, self.show, digests)
 
@@ -84,44 +87,36 @@ class Run:
 
     @cached_property
     def data_fingerprint(self) -> str:
-        """Depends on the content of all source files, the vocabulary and the request, not on where they lie."""
+        """Fingerprint of the content of all source files, the vocabulary and the request, whatever their paths."""
         digests = {name: entry["sha256"] for name, entry in self.data["source_files"].items()}
         return fingerprint(digests, self.data["vocabulary"]["digest"], self.config.data)
 
     @cached_property
     def special(self) -> SpecialTokens:
         """Special token ids."""
-        from benchmark.training.masking import SpecialTokens
-
         v = self.data["vocabulary"]
         return SpecialTokens(v["size"], v["pad_id"], v["cls_id"], v["sep_id"], v["mask_id"])
 
     @cached_property
     def mesh(self) -> Mesh | None:
-        """The devices that train together; None for one device."""
-        from benchmark.training.partitioning import make_mesh
-
+        """Mesh of the devices that train one model; None for one device."""
         return make_mesh(self.config.trainer.mesh)
 
     @cached_property
     def teacher_cache(self) -> TeacherCache:
         """The teacher's outputs on the batches of search and distillation, which all students share."""
-        from benchmark.distillation.teacher_cache import TeacherCache
-
         trainer, folder = self.config.trainer, self.workdir / "teacher_cache"
         return TeacherCache(trainer.teacher_cache_bytes, folder, trainer.teacher_cache_disk_bytes)
 
     def job(self, name: str, directory: Path | None, *, seed: int | None = None, quiet: bool = False) -> TrainingJob:
-        """A training run on the mesh.
+        """Makes the job of a training run on the mesh.
 
         Args:
             name: shown in progress lines and errors.
             directory: for checkpoints and metrics; None keeps nothing.
             seed: None for that of the run.
-            quiet: whether it is one of many, of which nothing is shown and TensorBoard has nothing.
+            quiet: shows nothing and writes nothing to TensorBoard, for one of many runs.
         """
-        from benchmark.training.job import TrainingJob, silent
-
         seed = self.config.seed if seed is None else seed
         monitor = dataclasses.replace(self.monitor, tensorboard=None) if quiet else self.monitor
         progress = silent if quiet else self.progress
@@ -132,10 +127,8 @@ class Run:
         """Threads that distil; one on a mesh, whose devices must all start the same programs in the same order."""
         return self.config.parallel_systems if self.mesh is None else 1
 
-    def rows(self, *names: str) -> TokenArrays:
-        """Token arrays by their place in the index, for example `rows("tasks", "glue_sst2_v1", "train")`."""
-        from tasks.arrays import token_arrays
-
+    def rows(self, *names: str) -> token_arrays.TokenArrays:
+        """Loads token arrays by their place in the index, for example `rows("tasks", "glue_sst2_v1", "train")`."""
         entry: Any = self.data
         for name in names:
             entry = entry[name]
@@ -152,11 +145,7 @@ class Run:
 
 
 def tokens_seen(run: Run, steps: int, batch_size: int, seed: int) -> int:
-    """Tokens, without padding, that a training run of `steps` steps saw."""
-    import numpy as np
-
-    from tasks.arrays import token_arrays
-
+    """Counts the tokens, without padding, of `steps` training steps."""
     rows = run.rows("pretrain", "train")
     lengths = (np.asarray(rows.features["input_ids"]) != run.special.pad_id).sum(axis=1)
     return int(
@@ -164,22 +153,18 @@ def tokens_seen(run: Run, steps: int, batch_size: int, seed: int) -> int:
     )
 
 
-def load_params(directory: Path, encoder: EncoderConfig) -> Any:
-    """The parameters that the stage of a system left in its folder."""
-    from benchmark.training import pretrain
-
+def load_params(directory: Path, encoder: EncoderConfig) -> Params:
+    """Loads the parameters that the stage of a system left in its folder."""
     return pretrain.load_params(directory / "params", encoder)
 
 
 def parameters_digest(directory: Path, encoder: EncoderConfig) -> str:
-    """Digest of the parameters that lie in the folder of a system, whatever mesh they were trained on."""
-    from benchmark.training.tree_digest import tree_digest
-
+    """Computes the digest of the parameters in the folder of a system, whatever mesh they were trained on."""
     return tree_digest(load_params(directory, encoder))
 
 
 def plan(run: Run) -> list[SystemPlan]:
-    """The systems of the run, in the order of the page: teacher, found students, baselines, control."""
+    """Lists the systems of the run in the order of the page: teacher, found students, baselines, control."""
     students = run.workdir / "students"
     path = run.workdir / "search" / "stage.json"
     if not path.exists():
@@ -195,11 +180,11 @@ def plan(run: Run) -> list[SystemPlan]:
 
 
 def measured_system(system: SystemPlan, systems: list[SystemPlan]) -> str:
-    """Under which name the latency of a system is measured: the untrained control has that of its twin."""
+    """Name under which the latency of a system is measured; the untrained control has that of its twin."""
     twins = [other.name for other in systems if other.kind != "control" and other.encoder == system.encoder]
     return twins[0] if system.kind == "control" and twins else system.name
 
 
-def together(markers: list[dict[str, Any]]) -> dict[str, Any]:
-    """Sums up the markers of a stage's parts."""
+def sum_markers(markers: list[dict[str, Any]]) -> dict[str, Any]:
+    """Sums the seconds of the markers of a stage's parts; the sum is reused if all of them are."""
     return {"seconds": sum(m["seconds"] for m in markers), "reused": all(m["reused"] for m in markers)}

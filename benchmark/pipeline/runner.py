@@ -19,7 +19,7 @@ from benchmark.pipeline.latency import latency_stage
 from benchmark.pipeline.record import record_stage
 from benchmark.pipeline.run_context import Run
 from benchmark.pipeline.teacher import teacher_stage
-from benchmark.pipeline.workdir import RunError, declare, locked
+from benchmark.pipeline.workdir import RunError, locked, write_run_identity
 from benchmark.records import manifest, verification
 from benchmark.records.record import read
 from benchmark.training import distributed
@@ -37,8 +37,8 @@ class Stage:
 
     Attributes:
         name: its name in `benchmark.config.STAGES`.
-        work: does it, unless it was done with the same settings; the result says so as `reused`.
-        leader_only: whether process 0 of a distributed run does it by itself, while the others wait.
+        work: does it, unless it was done with the same settings; the result has `reused` = True then.
+        leader_only: True where process 0 of a distributed run does it alone, while the others wait.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Stage:
     leader_only: bool = False
 
 
-# In their order. The last of all, `publish`, reads what these wrote and is handed in.
+# In their order. The last stage, `publish`, reads the records that these write, and is handed in.
 TABLE = (
     Stage("data", data_stage, leader_only=True),
     Stage("teacher", teacher_stage),
@@ -63,17 +63,17 @@ def run(
     wanted: tuple[str, ...],
     *,
     publish: Callable[[RunConfig, Path], None] | None = None,
-    instead: Mapping[str, Work] | None = None,
+    replacements: Mapping[str, Work] | None = None,
 ) -> int:
-    """Runs the wanted stages and prints where time went and what was found.
+    """Runs the wanted stages, and prints the time of each and a table of the systems.
 
     All processes of a distributed run call this with the same arguments.
 
     Args:
-        request: settings, folder and systems; its progress and bars are those of the terminal.
+        request: settings, folder and systems; its progress lines and bars are those of the terminal.
         wanted: names in `benchmark.config.STAGES`.
         publish: the stage `publish`, which shows the records of the folder when all other stages have ended.
-        instead: by name what stages do instead of what `TABLE` says.
+        replacements: work of stages by name, in place of that of `TABLE`.
 
     Returns:
         0, or 1 when a stage failed, with one line on standard error; the same command tries that stage again.
@@ -84,40 +84,42 @@ def run(
     started = time.perf_counter()
 
     def progress(line: str) -> None:
-        if leads:
+        if leader:
             print(f"[{time.perf_counter() - started:7.1f} s] {line}", flush=True)  # noqa: T201
 
-    leads = distributed.leads()
+    leader = distributed.is_leader()
     config, workdir, gin_text = request.config, request.workdir, request.gin_text
-    with locked(workdir) if leads else contextlib.nullcontext(), display() as show:
-        if leads:
-            declare(workdir, config, gin_text, manifest.collect(fingerprint(config), request.command, gin_text))
-        context = dataclasses.replace(request, progress=progress, show=show if leads else None)
+    with locked(workdir) if leader else contextlib.nullcontext(), display() as show:
+        if leader:
+            write_run_identity(
+                workdir, config, gin_text, manifest.collect(fingerprint(config), request.command, gin_text)
+            )
+        context = dataclasses.replace(request, progress=progress, show=show if leader else None)
         timing: dict[str, float] = {}
         reused: list[str] = []
         for stage in (stage for stage in TABLE if stage.name in wanted):
             stage_started = time.perf_counter()
-            if leads or not stage.leader_only:
-                work = (instead or {}).get(stage.name, stage.work)
+            if leader or not stage.leader_only:
+                work = (replacements or {}).get(stage.name, stage.work)
                 try:
                     outcome = work(context)
                 except StageError as error:
-                    if leads:
+                    if leader:
                         print(f"error: stage {stage.name}: {error}", file=sys.stderr, flush=True)  # noqa: T201
                     return 1
                 if outcome["reused"]:
                     reused.append(stage.name)
             distributed.wait(f"stage {stage.name}")
             timing[stage.name] = time.perf_counter() - stage_started
-        if leads:
+        if leader:
             _summary(context, timing, reused)
-    if publish is not None and leads and "publish" in wanted:
+    if publish is not None and leader and "publish" in wanted:
         publish(config, workdir)
     return 0
 
 
 def _summary(context: Run, timing: dict[str, float], reused: list[str]) -> None:
-    """Prints where the time went and what was found."""
+    """Prints the time of each stage and a table of the systems."""
     line = context.progress
     line("time by stage: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in timing.items()))
     line("reused: " + (", ".join(reused) or "nothing"))

@@ -9,23 +9,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.config import RunConfig, encoder_from_dict, fingerprint, to_dict
+from benchmark.hardware.estimates import known_latency
 from benchmark.pipeline.distill import distil_student
 from benchmark.pipeline.run_context import Run
 from benchmark.pipeline.teacher import load_teacher
-from benchmark.pipeline.workdir import once, read_json, write_json
+from benchmark.pipeline.workdir import read_json, run_stage_once, write_json
 from benchmark.process import numerics, setup
+from benchmark.records.history_tables import tables
+from benchmark.search.analysis import analyse
+from benchmark.search.architectures import Architectures
+from benchmark.search.executors import make_executor
+from benchmark.search.halving import steps_trained
+from benchmark.search.journal import Journal
+from benchmark.search.loop import run_search
+from benchmark.search.results import found_systems, history
 from benchmark.training import distributed
 from tasks.system.atomic_write import write_text
 
 if TYPE_CHECKING:
     from benchmark.distillation.teacher_cache import Teacher
+    from benchmark.search.problem import Problem
 
 
 class FlashDistillation:
     """Evaluates students of a run, all with the same batches in the same order.
 
-    It can be pickled. What arrives in another process reads the teacher and the token arrays from the run's folder, and
-    is made once for all trials of that process.
+    It can be pickled. In another process it reads the teacher and the token arrays from the run's folder, once for all
+    trials of that process.
     """
 
     def __init__(self, run: Run) -> None:
@@ -33,7 +43,7 @@ class FlashDistillation:
         self.run = run
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _elsewhere, (self.run.config, self.run.workdir.absolute())
+        return _rebuild, (self.run.config, self.run.workdir.absolute())
 
     @cached_property
     def teacher(self) -> Teacher:
@@ -61,27 +71,27 @@ class FlashDistillation:
         with setup.compile_seconds() as compiling:
             training = self.run.job(f"trial {job['number']}", kept, quiet=True)
             _, result = distil_student(self.run, self.teacher, encoder, recipe, training, stop_after=stop)
-        if kept is not None and stop is None and distributed.leads():
+        if kept is not None and stop is None and distributed.is_leader():
             shutil.rmtree(kept, ignore_errors=True)
         scores = {name: result["masked_lm"][name] for name in ("accuracy", "accuracy_stderr", "loss")}
         return scores | {"steps": result["steps"], "compile_seconds": sum(compiling)}
 
 
 def trial_folder(workdir: Path, number: int) -> Path:
-    """Where a trial keeps what it continues from after a rung."""
+    """Folder of the checkpoints from which a trial resumes after a rung."""
     return workdir / "search" / "trials" / str(number)
 
 
 @lru_cache(maxsize=1)
-def _elsewhere(config: RunConfig, workdir: Path) -> FlashDistillation:
-    """What a pickled `FlashDistillation` becomes; a worker that computes with other numerics is refused."""
+def _rebuild(config: RunConfig, workdir: Path) -> FlashDistillation:
+    """Restores a pickled `FlashDistillation`; refuses a worker that computes with other numerics."""
     numerics.enforce(config.numerics, config.reduction_threads)
     setup.keep_programs(workdir / "compiled")
     return FlashDistillation(Run(config, workdir))
 
 
-def _store(run: Run, search: str, problem: Any) -> Any:
-    """Opens the database of the search; gives the function that brings it up to date."""
+def _store(run: Run, search: str, problem: Problem) -> Any:
+    """Opens the database of the search; gives the function that updates it."""
     from benchmark.search.ax_storage import AxStorage
 
     url = run.config.search.storage_url or f"sqlite:///{run.workdir.absolute() / 'search' / 'experiment.db'}"
@@ -91,23 +101,13 @@ def _store(run: Run, search: str, problem: Any) -> Any:
 
 def search_stage(run: Run) -> dict[str, Any]:
     """Searches student architectures; every trial is a flash distillation with the same batches."""
-    from benchmark.hardware.estimates import known_latency
-    from benchmark.records.history_tables import tables
-    from benchmark.search.analysis import analyse
-    from benchmark.search.architectures import Architectures
-    from benchmark.search.executors import make_executor
-    from benchmark.search.halving import steps_trained
-    from benchmark.search.journal import Journal
-    from benchmark.search.loop import run_search
-    from benchmark.search.results import found_systems, history
-
     config, directory = run.config.search, run.workdir / "search"
     teacher_fingerprint = read_json(run.workdir / "teacher" / "stage.json")["fingerprint"]
     stage_fingerprint = fingerprint(teacher_fingerprint, config, run.config.distill, run.config.seed)
 
     def work() -> dict[str, Any]:
         evaluate = FlashDistillation(run)
-        if not distributed.leads():
+        if not distributed.is_leader():
             distributed.follow(evaluate)
             return {}
         shared = evaluate if run.mesh is None else distributed.one_at_a_time(evaluate)
@@ -131,9 +131,11 @@ def search_stage(run: Run) -> dict[str, Any]:
         run.progress(f"search: the trials took {took:.0f} s for {steps} steps, {share:.0%} of it to compile")
         cached = run.teacher_cache.report()
         if not run.config.trainer.teacher_in_step:
-            run.progress(f"search: {run.teacher_cache.words()}")
+            run.progress(f"search: {run.teacher_cache.summary()}")
         systems = {name: to_dict(encoder) for name, encoder in found}
         return {"found": systems, "trials": len(trials), "teacher_cache": cached}
 
     marker = directory / "stage.json"
-    return once(marker, stage_fingerprint, work, run.progress, "search", directory=directory, together=True)
+    return run_stage_once(
+        marker, stage_fingerprint, work, run.progress, "search", directory=directory, all_processes=True
+    )

@@ -1,15 +1,17 @@
-"""The stage that pretrains the teacher, and the teacher as later stages read it."""
+"""The stage that pretrains the teacher, and its loading for later stages."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmark.config import fingerprint, to_dict
+from benchmark.distillation.teacher_cache import Teacher
+from benchmark.evaluation.masked_lm import evaluate_masked_lm
 from benchmark.pipeline.run_context import Run, load_params, parameters_digest, tokens_seen
-from benchmark.pipeline.workdir import once
-
-if TYPE_CHECKING:
-    from benchmark.distillation.teacher_cache import Teacher
+from benchmark.pipeline.workdir import run_stage_once
+from benchmark.training import checkpoints
+from benchmark.training.partitioning import place
+from benchmark.training.pretrain import pretrain
 
 
 def teacher_stage(run: Run) -> dict[str, Any]:
@@ -19,10 +21,6 @@ def teacher_stage(run: Run) -> dict[str, Any]:
     directory = run.workdir / "teacher"
 
     def work() -> dict[str, Any]:
-        from benchmark.evaluation.masked_lm import evaluate_masked_lm
-        from benchmark.training import checkpoints
-        from benchmark.training.pretrain import pretrain
-
         train, job = run.rows("pretrain", "train"), run.job("teacher", directory)
         params, _ = pretrain(encoder, config.pretrain, train, run.special, job)
         validation, mask_rate = run.rows("pretrain", "validation"), config.pretrain.mask_rate
@@ -40,14 +38,13 @@ def teacher_stage(run: Run) -> dict[str, Any]:
 
     stage_fingerprint = fingerprint(run.data_fingerprint, config, run.config.trainer, run.config.seed)
     marker = directory / "stage.json"
-    return once(marker, stage_fingerprint, work, run.progress, "teacher", directory=directory, together=True)
+    return run_stage_once(
+        marker, stage_fingerprint, work, run.progress, "teacher", directory=directory, all_processes=True
+    )
 
 
 def load_teacher(run: Run) -> Teacher:
-    """The teacher with its parameters on the device or the mesh, and the run's cache of its outputs."""
-    from benchmark.distillation.teacher_cache import Teacher
-    from benchmark.training.partitioning import place
-
+    """Loads the teacher, its parameters on the device or the mesh, with the run's cache of its outputs."""
     encoder = run.config.teacher.encoder
     params = load_params(run.workdir / "teacher", encoder)
     # Host arrays would be copied to the device at every call.

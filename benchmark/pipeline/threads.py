@@ -1,4 +1,4 @@
-"""Independent pieces of work side by side, in threads: compiling and computing both release Python's lock."""
+"""Independent work in parallel threads: compiling and computing both release Python's lock."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def map_threads(work: Callable[[Item], Result], items: Iterable[Item], workers: 
         workers: threads; with 1 everything happens in the caller's thread.
 
     Returns:
-        The results in the order of the items. The first exception is raised after the running pieces ended; those not
-        yet begun are dropped.
+        The results in the order of the items. The first exception is raised after the running items ended; those that
+        have not started are dropped.
     """
     if workers == 1:
         return [work(item) for item in items]

@@ -1,4 +1,4 @@
-"""Runs a record again from itself alone, as far as that record needs, and compares.
+"""The verification of a record: the run of its own settings again, as far as it needs, and the comparison.
 
 The settings are the record's gin text, read as data. Of a search only the outcome is needed, which the record of a
 found student holds; it is taken from there, after the choice among its trials was made again, unless the search is to
@@ -37,7 +37,7 @@ IDENTITY = "verify.json"
 
 
 class _ContradictionError(RunError):
-    """The record does not agree with what was found before anything was trained."""
+    """A contradiction in the record or its data, found before any training."""
 
     def __init__(self, fields: list[Compared]) -> None:
         self.fields = fields
@@ -45,7 +45,7 @@ class _ContradictionError(RunError):
 
 
 def contradictions(request: Request) -> list[Compared]:
-    """What a record says that does not follow from its own settings and trials; nothing is run for it."""
+    """Lists the fields that do not follow from the record's own settings and trials; nothing is run for it."""
     record, config = request.record, request.config
     assert record.provenance is not None
     settings = fingerprint(config)
@@ -60,7 +60,7 @@ def contradictions(request: Request) -> list[Compared]:
 
 
 def _encoder(request: Request) -> dict[str, Any] | Compared:
-    """The architecture that settings and trials give the system of this name, or why they give none."""
+    """Derives the architecture of the system from settings and trials, or the reason why there is none."""
     record, config = request.record, request.config
     if record.system.kind == "teacher":
         return dict(to_dict(config.teacher.encoder))
@@ -80,7 +80,7 @@ def _encoder(request: Request) -> dict[str, Any] | Compared:
 
 
 def _found(request: Request) -> dict[str, Any]:
-    """The architectures that the trials of the record lead to, by name; none where no trial completed."""
+    """Chooses architectures among the trials of the record, by name; none where no trial completed."""
     search = request.record.search
     if search is None:
         return {}
@@ -91,7 +91,7 @@ def _found(request: Request) -> dict[str, Any]:
 
 
 def _trials(search: SearchExcerpt) -> list[Trial]:
-    """The trials of an excerpt, as the search keeps them."""
+    """Converts the trials of an excerpt to those of the search."""
     return [
         Trial(number, trial.point, trial.generator, trial.status, _outcome(trial))
         for number, trial in enumerate(search.trials)
@@ -106,13 +106,13 @@ def verify(request: Request, workdir: Path, command: str) -> verification.Verifi
     """Runs a record again and compares.
 
     Args:
-        request: what is verified.
+        request: the record and its settings.
         workdir: folder of the run; an interrupted verification of the same record is continued there.
         command: the command line, for the verification record.
 
     Returns:
-        The verification. Where the record contradicts itself, or the data are others, nothing was trained, and only
-        that is compared.
+        The verification. Where the record contradicts itself or the data, nothing was trained and only these fields are
+        compared.
 
     Raises:
         RunError: the folder holds something else, data are missing, or a stage failed; one line.
@@ -160,29 +160,29 @@ def _run(request: Request, workdir: Path, command: str) -> Record:
     """Runs the stages that the record needs.
 
     Returns:
-        The record that they gave.
+        The new record.
 
     Raises:
         RunError: a stage failed.
-        _ContradictionError: the data are others than those of the record.
+        _ContradictionError: the data differ from those of the record.
     """
     assert request.record.provenance is not None
-    instead: dict[str, runner.Work] = {"data": lambda run: _checked_data(request, run, data_stage)}
+    replacements: dict[str, runner.Work] = {"data": lambda run: _checked_data(request, run, data_stage)}
     if not request.search:
-        instead["search"] = lambda run: _adopted_search(request, run)
+        replacements["search"] = lambda run: _adopted_search(request, run)
     if not _same_kind_of_machine(request.record):
-        instead["latency"] = _no_latency
+        replacements["latency"] = _no_latency
     names = (stage.name for stage in runner.TABLE)
     wanted = tuple(name for name in names if name != "teacher" or request.record.system.kind != "control")
     gin_text = request.record.provenance.gin_text
     run = Run(request.config, workdir, systems=request.systems, gin_text=gin_text, command=command)
-    if runner.run(run, wanted, instead=instead):
+    if runner.run(run, wanted, replacements=replacements):
         raise RunError("the verification ended with the stage that failed")
     return read(workdir / "results" / f"{request.record.system.name}.json")
 
 
 def _checked_data(request: Request, run: Run, data_stage: Callable[[Run], dict[str, Any]]) -> dict[str, Any]:
-    """The data stage; what was read has to be what the record was made from."""
+    """Runs the data stage and compares its sources with those of the record."""
     outcome = data_stage(run)
     assert request.record.provenance is not None
     digests = {name: entry["sha256"] for name, entry in run.data["source_files"].items()}
@@ -200,7 +200,7 @@ def _checked_data(request: Request, run: Run, data_stage: Callable[[Run], dict[s
 
 
 def _adopted_search(request: Request, run: Run) -> dict[str, Any]:
-    """Leaves what a search would leave, from the record."""
+    """Writes the marker of a search with the outcome in the record."""
     name = request.record.system.name
     found = {name: _found(request)[name]} if request.record.system.kind == "found" else {}
     if request.record.system.kind == "control" and request.config.untrained_control == "found":
@@ -213,7 +213,7 @@ def _adopted_search(request: Request, run: Run) -> dict[str, Any]:
 
 
 def _same_kind_of_machine(record: Record) -> bool:
-    """Whether a measured latency of the record can be compared with one of this machine."""
+    """Returns True where a measured latency of the record is comparable with one of this machine."""
     chips = {block.chip for block in record.latency if block.method == "measured"}
     first = jax.devices()[0]
     here = str(manifest.machine()["cpu_model"] or "unknown") if first.platform == "cpu" else first.device_kind
@@ -221,7 +221,7 @@ def _same_kind_of_machine(record: Record) -> bool:
 
 
 def _no_latency(run: Run) -> dict[str, Any]:
-    """Leaves what the latency stage would leave that could measure nothing."""
+    """Writes the marker of a latency stage without measurements."""
     result = {"processes": {}, "absent": {}, "device": manifest.device_info()}
     marker = {"fingerprint": fingerprint("not measured"), "result": result, "seconds": 0.0}
     write_json(run.workdir / "latency" / "stage.json", marker)

@@ -1,4 +1,4 @@
-"""What is asked for when a record is verified: the record, and its settings read as data.
+"""The request of a verification: the record, and its settings read as data.
 
 Nothing numerical is imported here: the numerics of the record have to be in force before.
 """
@@ -15,13 +15,13 @@ from benchmark.records.record import Record, RecordError, read
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What is verified.
+    """The record to verify.
 
     Attributes:
         path: the record's file.
         record: its content.
-        config: its settings, without what would reach beyond this machine.
-        search: whether the search is run again.
+        config: its settings, without databases and clusters beyond this machine.
+        search: True runs the search again.
     """
 
     path: Path
@@ -31,7 +31,7 @@ class Request:
 
     @property
     def systems(self) -> frozenset[str]:
-        """The systems that have to be trained for this record."""
+        """Names of the systems to train for this record."""
         teaches = self.config.finetune.distill is not None and self.record.system.kind in ("found", "baseline")
         return frozenset({self.record.system.name, *(["teacher"] if teaches else [])})
 
@@ -41,10 +41,10 @@ def read_request(path: Path, search: bool) -> Request:
 
     Args:
         path: its file.
-        search: whether the search is to be run again.
+        search: True runs the search again.
 
     Raises:
-        RecordError: the file is no record, is newer than this program, or nothing in it can be run again.
+        RecordError: the file is no record, is newer than this program, or holds nothing to run again.
         GinError: its gin text gives no settings.
     """
     record = read(path)

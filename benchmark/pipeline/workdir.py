@@ -18,7 +18,7 @@ from tasks.system.file_lock import LOCK_FILE, try_lock
 
 
 class RunError(InputError):
-    """A run that cannot start or go on; the message is one line."""
+    """A run that cannot start or continue; the message is one line."""
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -41,14 +41,14 @@ def read_json(path: Path) -> Any:
 
 
 def finished(path: Path, stage_fingerprint: str) -> dict[str, Any] | None:
-    """The marker at `path` if it belongs to the same settings, else None."""
+    """Reads the marker at `path` if it belongs to the same settings, else gives None."""
     if not path.exists():
         return None
     marker = read_json(path)
     return marker if isinstance(marker, dict) and marker.get("fingerprint") == stage_fingerprint else None
 
 
-def once(
+def run_stage_once(
     path: Path,
     stage_fingerprint: str,
     work: Callable[[], dict[str, Any]],
@@ -56,40 +56,40 @@ def once(
     name: str,
     *,
     directory: Path | None = None,
-    together: bool = False,
+    all_processes: bool = False,
 ) -> dict[str, Any]:
-    """Does a piece of work unless its marker says that it was done with the same settings.
+    """Runs a stage, or a part of one, unless its marker shows that it ended with the same settings.
 
     Args:
         path: the marker; it is written last, so it stands for the whole work.
         stage_fingerprint: of everything the work depends on.
-        work: returns what later stages need, as JSON.
+        work: returns the values that later stages need, as JSON.
         progress: receives progress lines.
         name: shown in progress lines.
-        directory: where the work keeps what an interrupted call continues from; it is emptied first when that belongs
-            to other inputs (another fingerprint).
-        together: whether all processes of a distributed run do this work; process 0 decides and writes.
+        directory: folder of the checkpoints from which an interrupted call resumes; it is emptied first when they
+            belong to other inputs (another fingerprint).
+        all_processes: True where all processes of a distributed run do this work; process 0 decides and writes.
 
     Returns:
-        The marker: `result`, `seconds` and whether it was `reused`.
+        The marker: `result`, `seconds` and `reused`.
     """
-    writes = not together or distributed.leads()
+    writes = not all_processes or distributed.is_leader()
     marker = finished(path, stage_fingerprint) if writes else None
-    if together:
-        marker = distributed.agree(marker)
+    if all_processes:
+        marker = distributed.broadcast(marker)
     if marker is not None:
         progress(f"{name}: reused")
         return {**marker, "reused": True}
     started = time.perf_counter()
     if directory is not None and writes:
-        begin(directory, stage_fingerprint)
-    if together:
+        start_folder(directory, stage_fingerprint)
+    if all_processes:
         distributed.wait(f"{name} begins")
     result = work()
     marker = {"fingerprint": stage_fingerprint, "result": result, "seconds": round(time.perf_counter() - started, 3)}
     if writes:
         write_json(path, marker)
-    if together:
+    if all_processes:
         distributed.wait(f"{name} is done")
     return {**marker, "reused": False}
 
@@ -108,10 +108,10 @@ def locked(workdir: Path) -> Iterator[None]:
         yield
 
 
-def begin(directory: Path, stage_fingerprint: str) -> None:
-    """Prepares the folder in which a piece of work keeps what an interrupted call continues from.
+def start_folder(directory: Path, stage_fingerprint: str) -> None:
+    """Prepares the folder of the checkpoints from which an interrupted call resumes.
 
-    It is emptied when it belongs to other inputs (another fingerprint).
+    It is emptied when they belong to other inputs (another fingerprint).
     """
     begun = directory / "begun.json"
     if directory.exists() and finished(begun, stage_fingerprint) is None:
@@ -119,7 +119,7 @@ def begin(directory: Path, stage_fingerprint: str) -> None:
     write_json(begun, {"fingerprint": stage_fingerprint})
 
 
-def declare(workdir: Path, config: RunConfig, gin_text: str, manifest: dict[str, Any]) -> None:
+def write_run_identity(workdir: Path, config: RunConfig, gin_text: str, manifest: dict[str, Any]) -> None:
     """Writes `config.gin`, `config.json` and `manifest.json` before any work starts.
 
     Raises:

@@ -3,8 +3,8 @@
 Three things decide in which order a processor adds up: the width of its vectors, the approximations that only some
 processors have, and the number of threads that a sum is divided among. XLA, oneDNN inside it, OpenBLAS, NumPy, MKL and
 PyTorch each choose them by looking at the machine. The variables here choose for them. They are read once, when a
-library is loaded, so they must stand in the environment before that; a child process inherits them. A process that
-measures latency must not have them: `native_environment` takes them away again. Standard library only.
+library is loaded, so they must be set before that; a child process inherits them. A process that measures latency must
+not have them: `native_environment` removes them. Standard library only.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tasks.system.errors import InputError
 
 PORTABLE, NATIVE = "portable", "native"
 
-# What portable numerics replaced, as JSON of name -> former value, or null where the variable was not set.
+# Variable with the former values, as JSON of name -> value, or null where a variable was not set.
 MARKER = "AUTODISTILL_PORTABLE_NUMERICS"
 
 # Loaded libraries have read their environment.
@@ -35,7 +35,7 @@ _XLA_FLAGS = {
 # Flags of XLA that change no number that a CPU computes.
 _HARMLESS_FLAGS = ("xla_force_host_platform_device_count", "xla_dump", "xla_gpu", "xla_tpu")
 
-# Variables of jax that change what is computed, and are no part of a run's settings.
+# Variables of jax that change numbers, and are no part of a run's settings.
 _JAX_VARIABLES = (
     "JAX_DEFAULT_DTYPE_BITS",
     "JAX_DEFAULT_MATMUL_PRECISION",
@@ -54,11 +54,11 @@ def enforce(numerics: str, reduction_threads: int) -> None:
 
     Args:
         numerics: `portable` or `native`.
-        reduction_threads: threads that sums are divided among; `native` takes all cores and does not look at it.
+        reduction_threads: threads that sums are divided among; `native` takes all cores and ignores it.
 
     Raises:
-        InputError: the processor cannot have them, the environment asks for something else, or a numerical library
-            was loaded before.
+        InputError: the processor lacks a feature, the environment changes numbers, or a numerical library was loaded
+            before.
     """
     before = native_environment(os.environ)
     wanted = before if numerics == NATIVE else portable_environment(before, reduction_threads)
@@ -75,27 +75,27 @@ def enforce(numerics: str, reduction_threads: int) -> None:
 
 
 def in_force(environment: Mapping[str, str]) -> str:
-    """The numerics that an environment asks for."""
+    """Names the numerics that an environment asks for."""
     return PORTABLE if MARKER in environment else NATIVE
 
 
 def threads_in_force(environment: Mapping[str, str]) -> int | None:
-    """The threads that portable numerics divide sums among; None with native ones."""
+    """Gives the threads that portable numerics divide sums among; None with native ones."""
     return int(environment["PJRT_NPROC"]) if MARKER in environment else None
 
 
 def portable_environment(environment: Mapping[str, str], reduction_threads: int) -> dict[str, str]:
-    """An environment with portable numerics.
+    """Makes an environment with portable numerics.
 
     Args:
         environment: one without.
         reduction_threads: threads that sums are divided among.
 
     Returns:
-        The environment with the variables that make numerics portable, and with what they replaced in `MARKER`.
+        The environment with the variables that make numerics portable, and with their former values in `MARKER`.
 
     Raises:
-        InputError: the processor lacks AVX2 or FMA, or the environment changes numbers in a way of its own.
+        InputError: the processor lacks AVX2 or FMA, or a variable changes numbers.
     """
     if missing := missing_features():
         raise InputError(
@@ -132,7 +132,7 @@ def portable_environment(environment: Mapping[str, str], reduction_threads: int)
 
 
 def native_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment as it was before portable numerics were put into force; any other one as it is."""
+    """Restores an environment to its state before portable numerics; leaves any other one as it is."""
     found = dict(environment)
     if (text := found.pop(MARKER, None)) is not None:
         for name, value in json.loads(text).items():
@@ -143,13 +143,13 @@ def native_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def changed_variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables, `MARKER` among them, by which an environment has portable numerics; none where it has not."""
+    """Gives the variables of portable numerics in an environment, with `MARKER`; none in a native one."""
     names = json.loads(environment[MARKER]) if MARKER in environment else {}
     return {name: environment[name] for name in (*names, MARKER) if name in environment}
 
 
 def missing_features(cpuinfo: Path = Path("/proc/cpuinfo")) -> Sequence[str]:
-    """What this processor lacks for portable numerics; nothing where that cannot be found out."""
+    """Lists the features that portable numerics need and this processor lacks; none where that is not known."""
     if platform.machine() not in ("x86_64", "AMD64"):
         return ("x86-64 instructions",)
     try:
@@ -161,7 +161,7 @@ def missing_features(cpuinfo: Path = Path("/proc/cpuinfo")) -> Sequence[str]:
 
 
 def _flags(given: str) -> str:
-    """XLA's flags with those of portable numerics.
+    """Adds the flags of portable numerics to those of XLA.
 
     Raises:
         InputError: one of the given flags may change a number.

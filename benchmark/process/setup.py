@@ -1,4 +1,4 @@
-"""The process as a whole: compiled programs, freed memory, garbage, time of compiling, and whose end is its own."""
+"""Process-wide settings: compilation cache, malloc, garbage collection, compile timing, exit with the parent."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ _DEATH_SIGNAL = 1
 
 
 def keep_freed_memory() -> bool:
-    """Lets this process use freed memory again instead of returning it to the system.
+    """Makes this process reuse freed memory instead of returning it to the system.
 
     XLA takes the work space of a program, gigabytes for a training step, from `malloc` at every call and frees it
     afterwards. By default glibc returns blocks of this size to the system at once, so that the next call finds fresh
     pages, which the kernel must clear one by one: a sixth of the time of a MiniLM-sized step on two cores. Steps of
-    tiny models lose by it, as all threads then share one heap. Call it before JAX has started its threads. What the
-    process once held it keeps until it ends.
+    tiny models lose by it, as all threads then share one heap. Call it before JAX has started its threads. The
+    process keeps its largest heap until it ends.
 
     Returns:
-        Whether the C library took the settings; False where it is not glibc.
+        True where the C library accepted the settings; False where it is not glibc.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return False
-    # Blocks come from one growing heap (only there are large ones used again), never from mappings of their own, and
-    # the end of the heap is never cut off.
+    # Blocks come from one growing heap (only there are large ones used again), never from separate mappings, and the
+    # end of the heap is never cut off.
     return all([mallopt(_ARENA_MAX, 1), mallopt(_MMAP_MAX, 0), mallopt(_TRIM_THRESHOLD, -1)])
 
 
 def keep_programs(directory: Path) -> None:
-    """Lets JAX keep compiled programs in a folder, so that the same program is compiled once for all calls of a run.
+    """Sets the folder of JAX's compilation cache, so that a program is compiled once for all calls of a run.
 
     Nothing happens where JAX was imported before, or where the environment names a folder already.
     """
@@ -51,17 +51,17 @@ def keep_programs(directory: Path) -> None:
 
 
 def collect_less_often() -> None:
-    """Lets Python look for unreachable cycles less often: a fifth of the time of tracing a train step goes there.
+    """Makes Python look for unreachable cycles less often, which takes a fifth of the time of tracing a train step.
 
-    Tracing makes objects by the hundred thousand, nearly all of which stay, and what imports left is looked through
-    again each time. Call it after the imports.
+    Tracing makes objects by the hundred thousand, nearly all of which stay, and each collection visits the objects of
+    all imports again. Call it after the imports.
     """
     gc.freeze()
     gc.set_threshold(50_000, 10, 10)
 
 
 def end_with_parent() -> None:
-    """Lets this process be killed when the one that started it ends, however that ends; Linux only."""
+    """Has this process killed when its parent ends, however that ends; Linux only."""
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
 

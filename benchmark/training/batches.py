@@ -53,19 +53,19 @@ class TaskData:
     augmented: token_arrays.TokenArrays | None = None
 
     def chosen(self, phase: TaskPhaseConfig) -> token_arrays.TokenArrays:
-        """The rows of a phase."""
+        """Chooses the rows of a phase."""
         if self.task.kind in phase.augmented and self.augmented is not None:
             return self.augmented
         return self.rows
 
 
 def count_tokens(batch: MaskedBatch) -> jax.Array:
-    """Tokens of a batch that are not padding."""
+    """Counts the tokens of a batch that are not padding."""
     return batch.attention_mask.sum()
 
 
 def describe_rows(rows: token_arrays.TokenArrays, batch_size: int, step: int, seed: int, shown: int = 16) -> str:
-    """Words for the batch of a step: its number and the rows that it is made of, as `take_rows` takes them."""
+    """Describes the batch of a step: its number and its rows, as `take_rows` takes them."""
     indices = token_arrays.batch_indices(rows.num_rows, batch_size, step, seed)
     more = f" and {batch_size - shown} more" if batch_size > shown else ""
     return f"batch {step} (rows {', '.join(map(str, indices[:shown]))}{more})"
@@ -74,7 +74,7 @@ def describe_rows(rows: token_arrays.TokenArrays, batch_size: int, step: int, se
 def take_rows(
     rows: token_arrays.TokenArrays, batch_size: int, step: int, seed: int, mesh: Mesh | None = None
 ) -> RowBatch:
-    """The rows of one step, in the order that `seed` gives, divided among the devices of the mesh.
+    """Takes the rows of one step, in the order that `seed` gives, divided among the devices of the mesh.
 
     Each process of a distributed run reads its own share of the batch.
     """
@@ -84,7 +84,7 @@ def take_rows(
 
 
 def row_batch(rows: token_arrays.TokenArrays, indices: np.ndarray) -> RowBatch:
-    """The rows of these numbers, on the host."""
+    """Takes the rows with these numbers, on the host."""
     ids = np.asarray(rows.features["input_ids"][indices]).astype(np.int32)
     types, labels = (
         np.asarray(rows.features[name][indices]) if name in rows.features else None
@@ -94,14 +94,14 @@ def row_batch(rows: token_arrays.TokenArrays, indices: np.ndarray) -> RowBatch:
 
 
 def used_length(rows: token_arrays.TokenArrays, pad_id: int, multiple: int) -> int:
-    """Columns that hold anything but padding, rounded up; the rest need not be computed."""
+    """Counts the columns that hold anything but padding, rounded up; the rest need not be computed."""
     used = np.flatnonzero((np.asarray(rows.features["input_ids"]) != pad_id).any(axis=0))
     longest = int(used[-1]) + 1 if used.size else 1
     return min(rows.features["input_ids"].shape[1], math.ceil(longest / multiple) * multiple)
 
 
 def make_batch(rows: token_arrays.TokenArrays, indices: np.ndarray, length: int, pad_id: int) -> dict[str, np.ndarray]:
-    """Rows `indices` cut to `length` columns, with `attention_mask`; integers are int32, regression labels float32."""
+    """Takes rows `indices`, cut to `length` columns; integers are int32, regression labels float32."""
     batch = {}
     for name in ("input_ids", "token_type_ids", "label", "start_position", "end_position"):
         if name in rows.features:

@@ -1,8 +1,8 @@
 """Parameters and training states on disk, through orbax: complete or absent, never half-written.
 
-Orbax writes into a temporary folder and renames it, so that a process that dies leaves no half checkpoint behind. What
-happens to the files later (power that failed, a copy that broke off) orbax does not always notice: where a bit of an
-array's file has changed, it hands back other numbers. Each checkpoint therefore holds the digests of its files.
+Orbax writes into a temporary folder and renames it, so that a process that dies leaves no half checkpoint behind. It
+does not always notice later damage (power that failed, a copy that broke off): where a bit of an array's file has
+changed, it hands back other numbers. Each checkpoint therefore holds the digests of its files.
 """
 
 from __future__ import annotations
@@ -11,36 +11,37 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 
 from benchmark.training import distributed, partitioning
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
 
+    from benchmark.models.trees import PyTree
+
 DIGESTS = "digests.json"
 
 
-def save(path: Path, tree: Any) -> None:
-    """Writes a tree of arrays to `path`, replacing what is there.
+def save(path: Path, tree: PyTree) -> None:
+    """Writes a tree of arrays to `path`, replacing an earlier checkpoint.
 
     Every process of a distributed run calls this, and writes the parts of divided arrays that lie on its devices.
     """
-    import orbax.checkpoint as ocp
-
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    # What a process left that died while it wrote this checkpoint; orbax would warn of it.
-    if distributed.leads():
+    # Left by a process that died while it wrote this checkpoint; orbax would warn of it.
+    if distributed.is_leader():
         for unfinished in path.parent.glob(f"{path.name}.orbax-checkpoint-tmp*"):
             remove(unfinished)
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(path, jax.tree.map(_as_stored, tree), force=True)
     # All processes wait in `save` until the last one has written its part.
-    if distributed.leads():
+    if distributed.is_leader():
         digests = json.dumps({"sha256": _digests(path)}, indent=1, sort_keys=True)
         whole = path / f"{DIGESTS}.new"
         whole.write_text(digests, encoding="utf-8")
@@ -80,20 +81,18 @@ def remove(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
-def _as_stored(leaf: Any) -> Any:
+def _as_stored(leaf: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
     divided = isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1
     return leaf if divided else np.asarray(leaf)
 
 
-def _alone() -> Any:
+def _single_process_options() -> ocp.options.MultiprocessingOptions:
     """Options of a checkpointer that this process uses without waiting for the others of a distributed run."""
-    import orbax.checkpoint as ocp
-
     me = distributed.process_index()
     return ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me})
 
 
-def restore(path: Path, like: Any, mesh: Mesh | None = None) -> Any:
+def restore(path: Path, like: PyTree, mesh: Mesh | None = None) -> PyTree:
     """Reads a tree of the structure, shapes and dtypes of `like`.
 
     Args:
@@ -106,8 +105,6 @@ def restore(path: Path, like: Any, mesh: Mesh | None = None) -> Any:
         ValueError: the checkpoint holds something else.
         FileNotFoundError: there is no checkpoint at `path`.
     """
-    import orbax.checkpoint as ocp
-
     path = path.resolve()
     if not path.exists():
         raise FileNotFoundError(f"{path}: no checkpoint")
@@ -115,12 +112,12 @@ def restore(path: Path, like: Any, mesh: Mesh | None = None) -> Any:
     if mesh is None:
         # For shapes alone orbax would look for the devices that wrote the checkpoint; host arrays it reads anywhere.
         hosted = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), target)
-        with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
+        with ocp.StandardCheckpointer(multiprocessing_options=_single_process_options()) as checkpointer:
             tree = jax.tree.map(np.asarray, checkpointer.restore(path, hosted))
     else:
         with ocp.StandardCheckpointer() as checkpointer:
             tree = checkpointer.restore(path, partitioning.shaped(mesh, target))
-    # Orbax checks the structure, and hands back arrays of whatever shape the file holds.
+    # Orbax checks the structure alone, and hands back arrays of any shape that the file holds.
     for (place, found), wanted in zip(jax.tree.leaves_with_path(tree), jax.tree.leaves(target), strict=True):
         if found.shape != wanted.shape:
             raise ValueError(f"{path}: {jax.tree_util.keystr(place)} has shape {found.shape}, expected {wanted.shape}")
@@ -128,21 +125,19 @@ def restore(path: Path, like: Any, mesh: Mesh | None = None) -> Any:
 
 
 def names(path: Path) -> set[str]:
-    """The names at the top of a saved tree, such as `encoder` and those of the heads; no array is read.
+    """Reads the names at the top of a saved tree, such as `encoder` and those of the heads, but no array.
 
     Raises:
         FileNotFoundError: there is no checkpoint at `path`.
     """
-    import orbax.checkpoint as ocp
-
     if not path.exists():
         raise FileNotFoundError(f"{path}: no checkpoint")
-    with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
+    with ocp.StandardCheckpointer(multiprocessing_options=_single_process_options()) as checkpointer:
         return set(checkpointer.metadata(path.resolve()).item_metadata.tree)
 
 
 def steps(directory: Path) -> list[int]:
-    """Step numbers of the checkpoints under `directory`, rising."""
+    """Lists the step numbers of the checkpoints under `directory`, rising."""
     if not directory.is_dir():
         return []
     return sorted(int(entry.name) for entry in directory.iterdir() if entry.name.isdigit())

@@ -1,8 +1,8 @@
-"""Several processes that work on one run: joining, waiting, and what process 0 decides for all.
+"""Several processes that work on one run: joining, waiting, and the decisions of process 0.
 
-All of them run the same command on a shared run folder. Process 0 leads: it alone writes (but checkpoints, of which
-each process writes its part) and decides wherever the processes could see different things. In a process that never
-joined others everything here does nothing, and jax is not imported.
+All of them run the same command on a shared run folder. Process 0 is the leader: it alone writes (but checkpoints, of
+which each process writes its part) and decides wherever the processes could see different things. In a process that
+never joined others everything here does nothing, and jax is not imported.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any, TypeVar
 
 from tasks.system.errors import InputError
@@ -21,7 +22,7 @@ Result = TypeVar("Result")
 
 ADDRESS, COUNT, INDEX = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 
-# Far beyond any stage. A process that dies ends the others by itself, long before.
+# Far beyond any stage. A process that dies ends the others long before.
 WAIT_S = 14 * 24 * 3600
 
 
@@ -33,7 +34,7 @@ def join(environment: Mapping[str, str] = os.environ) -> None:
             together, or none of them on a TPU pod, under Slurm, Open MPI or Kubernetes, where jax finds them.
 
     Raises:
-        InputError: some of them are missing, or not what they should be, or there is nothing to find.
+        InputError: some of them are missing or malformed, or jax finds no cluster.
     """
     given = {name: environment[name] for name in (ADDRESS, COUNT, INDEX) if environment.get(name)}
     if missing := [name for name in (ADDRESS, COUNT, INDEX) if given and name not in given]:
@@ -56,31 +57,31 @@ def join(environment: Mapping[str, str] = os.environ) -> None:
         raise InputError(f"--distributed: no cluster was found ({error}); set {ADDRESS}, {COUNT} and {INDEX}") from None
 
 
-def _joined() -> Any:
-    """Module jax in a process that joined others, else None."""
+def _joined_jax() -> ModuleType | None:
+    """Gives the module jax in a process that joined others, else None."""
     jax = sys.modules.get("jax")
     return jax if jax is not None and jax.distributed.is_initialized() else None
 
 
 def process_index() -> int:
-    """Number of this process, from 0."""
-    jax = _joined()
+    """Gives the number of this process, from 0."""
+    jax = _joined_jax()
     return int(jax.process_index()) if jax else 0
 
 
 def process_count() -> int:
-    """Number of processes of the run."""
-    jax = _joined()
+    """Counts the processes of the run."""
+    jax = _joined_jax()
     return int(jax.process_count()) if jax else 1
 
 
-def leads() -> bool:
-    """Whether this process is the one that writes and decides."""
+def is_leader() -> bool:
+    """Returns True in process 0, which writes and decides."""
     return process_index() == 0
 
 
 def wait(name: str) -> None:
-    """Returns when every process has come here; `name` must be the same in all of them."""
+    """Waits until every process has called it; `name` must be the same in all of them."""
     if process_count() > 1:
         import orbax.checkpoint as ocp
 
@@ -88,24 +89,24 @@ def wait(name: str) -> None:
         ocp.multihost.get_barrier_sync_fn()(key=f"wait {name}", timeout_ms=WAIT_S * 1000)
 
 
-def agree(value: Any) -> Any:
-    """What process 0 has, in every process; a value that JSON can hold."""
+def broadcast(value: Any) -> Any:
+    """Gives every process the value of process 0, which JSON must be able to hold."""
     if process_count() == 1:
         return value
     import numpy as np
     from jax.experimental import multihost_utils
 
-    wait("agree")
-    text = np.frombuffer(json.dumps(value if leads() else None).encode(), np.uint8)
+    wait("broadcast")
+    text = np.frombuffer(json.dumps(value if is_leader() else None).encode(), np.uint8)
     size = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
     buffer = np.zeros(size, np.uint8)
-    if leads():
+    if is_leader():
         buffer[:] = text
     return json.loads(multihost_utils.broadcast_one_to_all(buffer).tobytes())
 
 
 def one_at_a_time(work: Callable[[Any], Result]) -> Callable[[Any], Result]:
-    """For process 0: announces each piece of work, a JSON value, so that the processes in `follow` do it too.
+    """Makes process 0 announce each piece of work, a JSON value, so that the processes in `follow` do it too.
 
     Threads take turns: programs that span devices must start in the same order on all of them.
     """
@@ -113,20 +114,20 @@ def one_at_a_time(work: Callable[[Any], Result]) -> Callable[[Any], Result]:
 
     def announced(job: Any) -> Result:
         with lock:
-            agree({"job": job})
+            broadcast({"job": job})
             return work(job)
 
     return announced
 
 
 def dismiss() -> None:
-    """For process 0: ends `follow`."""
-    agree(None)
+    """Ends `follow` in the other processes; for process 0."""
+    broadcast(None)
 
 
-def follow(work: Callable[[Any], Any]) -> None:
-    """For the other processes: does what process 0 announces, until it dismisses them."""
-    while (announced := agree(None)) is not None:
+def follow(work: Callable[[Any], object]) -> None:
+    """Does the work that process 0 announces until it dismisses the others; for the other processes."""
+    while (announced := broadcast(None)) is not None:
         # Work that fails, fails in all processes alike; process 0 says so.
         with contextlib.suppress(RuntimeError):
             work(announced["job"])

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,18 +18,21 @@ from benchmark.training import checkpoints
 from benchmark.training.batches import TaskData, describe_rows, make_batch
 from benchmark.training.fit import Steps, fit
 from benchmark.training.initial import init_tree
-from benchmark.training.optimizers import learning_rate, make_direction
+from benchmark.training.optimizers import learning_rate, make_optimizer
 from benchmark.training.state import init_state, make_train_step
 from tasks.arrays import token_arrays
 
 if TYPE_CHECKING:
     from benchmark.config import EncoderConfig, FinetuneConfig, TrainerConfig
+    from benchmark.models.trees import Params
+    from benchmark.training.fit import StepInputs
     from benchmark.training.job import TrainingJob
+    from benchmark.training.state import LossFunction, Settings, TrainStep
     from tasks.catalogue import TaskInfo
 
 # GLUE's tasks have two or three labels. With room for three in the smallest head they all share one compiled program
-# for each encoder; published scores of tasks with two labels were made with such a head, whose initial values hang on
-# its width.
+# for each encoder; published scores of tasks with two labels were made with such a head, whose initial values depend
+# on its width.
 SMALLEST_CLASS_HEAD = 3
 
 
@@ -48,13 +50,13 @@ class TaskHead(NamedTuple):
 
 
 def task_head(task: TaskInfo) -> TaskHead:
-    """The head that a task is learned with."""
+    """Chooses the head of a task."""
     classes = task.kind == "classification"
     return TaskHead(task.kind, max(task.num_labels, SMALLEST_CLASS_HEAD) if classes else task.num_labels)
 
 
 def task_model(encoder: EncoderConfig, head: TaskHead, compute_dtype: str = "float32") -> SequenceModel | SpanModel:
-    """Encoder with a task's head."""
+    """Makes an encoder with the head of a task."""
     dtype = jnp.dtype(compute_dtype)
     if head.kind == "span":
         return SpanModel(encoder, dtype=dtype)
@@ -66,21 +68,21 @@ def label_bias(task: TaskInfo) -> np.ndarray:
     return np.where(np.arange(task_head(task).outputs) < task.num_labels, 0.0, -1e9).astype(np.float32)
 
 
-def without_unused_outputs(params: Any, task: TaskInfo) -> Any:
-    """The parameters of a fine-tuned model whose classification head has the task's labels alone."""
+def without_unused_outputs(params: Params, task: TaskInfo) -> Params:
+    """Cuts the classification head of fine-tuned parameters to the labels of the task."""
     if task.kind != "classification":
         return params
     head = params["classifier"]
     return params | {"classifier": {name: values[..., : task.num_labels] for name, values in head.items()}}
 
 
-def initial_params(encoder: EncoderConfig, encoder_params: Any, task: TaskInfo, seed: int) -> Any:
-    """A copy of an encoder's parameters, which a train step may take over, with a fresh head."""
+def initial_params(encoder: EncoderConfig, encoder_params: Params, task: TaskInfo, seed: int) -> Params:
+    """Copies an encoder's parameters, so that a train step may take them over, and adds a fresh head."""
     params = init_tree(task_model(encoder, task_head(task)), encoder, seed, num_inputs=3)
     return params | {"encoder": jax.tree.map(jnp.array, encoder_params)}
 
 
-def restore_params(path: Path, encoder: EncoderConfig, task: TaskInfo) -> Any:
+def restore_params(path: Path, encoder: EncoderConfig, task: TaskInfo) -> Params:
     """Reads parameters that were kept `without_unused_outputs`, and adds those outputs, all 0.
 
     Raises:
@@ -88,7 +90,7 @@ def restore_params(path: Path, encoder: EncoderConfig, task: TaskInfo) -> Any:
         ValueError: they are of another architecture or task.
     """
     like = init_tree(task_model(encoder, task_head(task)), encoder, 0, num_inputs=3)
-    params = checkpoints.restore(path, without_unused_outputs(like, task))
+    params: Params = checkpoints.restore(path, without_unused_outputs(like, task))
     if task.kind != "classification":
         return params
     missing = task_head(task).outputs - task.num_labels
@@ -96,10 +98,10 @@ def restore_params(path: Path, encoder: EncoderConfig, task: TaskInfo) -> Any:
     return params | {"classifier": head}
 
 
-def _loss(encoder: EncoderConfig, head: TaskHead, compute_dtype: str) -> Callable[..., Any]:
+def _loss(encoder: EncoderConfig, head: TaskHead, compute_dtype: str) -> LossFunction:
     model = task_model(encoder, head, compute_dtype)
 
-    def loss(params: Any, batch: dict[str, jax.Array], settings: dict[str, Any]) -> tuple[jax.Array, dict]:
+    def loss(params: Params, batch: dict[str, jax.Array], settings: Settings) -> tuple[jax.Array, dict[str, jax.Array]]:
         outputs = model.apply({"params": params}, batch["input_ids"], batch["attention_mask"], batch["token_type_ids"])
         cross_entropy = optax.softmax_cross_entropy_with_integer_labels
         if head.kind == "classification":
@@ -118,34 +120,34 @@ def _loss(encoder: EncoderConfig, head: TaskHead, compute_dtype: str) -> Callabl
 @lru_cache(maxsize=8)
 def train_step(
     encoder: EncoderConfig, head: TaskHead, config: FinetuneConfig, trainer: TrainerConfig
-) -> tuple[Any, Any]:
-    """One compiled step for all tasks with a head, all seeds and all schedules, and its optimiser."""
-    direction = make_direction(config.optimizer)
+) -> tuple[TrainStep, optax.GradientTransformation]:
+    """Compiles one step for all tasks with a head, all seeds and all schedules, and its optimizer."""
+    optimizer = make_optimizer(config.optimizer)
     loss, parts = _loss(encoder, head, trainer.compute_dtype), trainer.gradient_accumulation_steps
-    return make_train_step(loss, direction, accumulation_steps=parts), direction
+    return make_train_step(loss, optimizer, accumulation_steps=parts), optimizer
 
 
 def finetune_steps(config: FinetuneConfig, epochs: float, num_rows: int) -> int:
-    """Steps of one fine-tuning run."""
+    """Number of steps of one fine-tuning run."""
     steps = math.ceil(epochs * num_rows / config.batch_size)
     return min(steps, config.max_steps) if config.max_steps else steps
 
 
 def finetune(
     encoder: EncoderConfig,
-    encoder_params: Any,
+    encoder_params: Params,
     data: TaskData,
     config: FinetuneConfig,
     epochs: float,
     job: TrainingJob,
-) -> Any:
+) -> Params:
     """Fine-tunes an encoder on one task, all parameters, from a fresh head.
 
     Args:
         encoder: architecture.
         encoder_params: pretrained parameters of the encoder; they are not changed.
         data: the task with its training rows.
-        config: batch size, optimiser, limit of steps.
+        config: batch size, optimizer, limit of steps.
         epochs: passes over the rows.
         job: its seed seeds head and data order.
 
@@ -153,13 +155,13 @@ def finetune(
         Parameters of encoder and head.
     """
     task, rows, size = data.task, data.rows, config.batch_size
-    step, direction = train_step(encoder, task_head(task), config, job.trainer)
+    step, optimizer = train_step(encoder, task_head(task), config, job.trainer)
     # A copy: the train step donates its state, and the caller's parameters serve other seeds and tasks.
     params = initial_params(encoder, encoder_params, task, job.seed)
     total = finetune_steps(config, epochs, rows.num_rows)
-    settings = {"label_bias": label_bias(task)} if task.kind == "classification" else {}
+    settings: Settings = {"label_bias": label_bias(task)} if task.kind == "classification" else {}
 
-    def inputs(number: int) -> tuple[Any, Any, dict[str, Any]]:
+    def inputs(number: int) -> StepInputs:
         indices = token_arrays.batch_indices(rows.num_rows, size, number, job.seed)
         rate = np.float32(learning_rate(config.optimizer, number, total))
         return make_batch(rows, indices, data.length, data.pad_id), rate, settings
@@ -167,5 +169,5 @@ def finetune(
     steps = Steps(step, inputs, total, describe_batch=lambda number: describe_rows(rows, size, number, job.seed))
     # A log waits for the device, and the many short runs of a stage have no use for one.
     job = dataclasses.replace(job, trainer=dataclasses.replace(job.trainer, log_every=total))
-    state, _ = fit(init_state(params, direction), steps, job)
+    state, _ = fit(init_state(params, optimizer), steps, job)
     return state.params

@@ -7,19 +7,21 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import numpy as np
 
 from benchmark.training import checkpoints, distributed, partitioning
-from benchmark.training.hooks import Event, Hook, save_checkpoints, write_metrics
+from benchmark.training.hooks import Event, EventKind, Hook, save_checkpoints, write_metrics
 from benchmark.training.metrics import Speed
 from benchmark.training.state import SOUND, TOKENS, TrainState, repeat_step
 from tasks.system.errors import StageError
 
 if TYPE_CHECKING:
+    from benchmark.models.trees import PyTree
     from benchmark.training.job import TrainingJob
+    from benchmark.training.state import Settings, TrainStep
 
 # Dispatches that the device may still have to do when an older one is looked at. The device never waits for the host,
 # and the host never runs ahead with more than this many batches.
@@ -27,38 +29,38 @@ AHEAD = 2
 # The folder of checkpoints in that of a fit.
 CHECKPOINTS = "checkpoints"
 
-# Step number -> (batch, learning rate, settings).
-Inputs = Callable[[int], tuple[Any, Any, dict[str, Any]]]
+# Batch, learning rate and settings of a step.
+StepInputs: TypeAlias = "tuple[PyTree, PyTree, Settings]"
 
 
 @dataclass(frozen=True)
 class Steps:
-    """The steps of a fit: one compiled function, and what it is called with at each number.
+    """The steps of a fit: one compiled function, and its inputs at each number.
 
     Attributes:
         function: as `make_train_step` gives it.
         inputs: step number -> (batch, learning rate, settings).
         total: number of steps.
-        constants: what every step reads and none changes, as `make_train_step` has it.
-        describe_batch: step number -> words for the batch of that step, for the error.
+        constants: trees that every step reads and none changes, as `make_train_step` has it.
+        describe_batch: step number -> description of the batch of that step, for the error.
         flops: of one step, as `benchmark.training.metrics.training_flops` gives it; without it no MFU is reported.
     """
 
-    function: Callable[..., Any]
-    inputs: Inputs
+    function: TrainStep
+    inputs: Callable[[int], StepInputs]
     total: int
-    constants: dict[str, Any] | None = None
+    constants: Settings | None = None
     describe_batch: Callable[[int], str] = lambda number: f"batch {number}"
     flops: float | None = None
 
 
 class DivergedError(StageError):
-    """Training met a loss or gradient that is not finite; the message names run, step, batch and what is left."""
+    """A loss, gradient or update that is not finite; the message names run, step, batch and the last checkpoint."""
 
 
 @dataclass(frozen=True)
 class FitReport:
-    """What a fit did: `steps` and `seconds` of this call (without those of an earlier, interrupted one)."""
+    """Report of a fit: `steps` and `seconds` of this call (without those of an earlier, interrupted one)."""
 
     steps: int
     seconds: float
@@ -67,15 +69,15 @@ class FitReport:
 
 @dataclass(frozen=True)
 class _Dispatch:
-    """Steps that were handed to the device together: the first one's number (from 0), and what they will give."""
+    """Steps that were handed to the device at once: the number of the first (from 0), and their pending metrics."""
 
     first: int
     count: int
-    rates: Any
+    rates: PyTree
     metrics: dict[str, jax.Array]
 
     def values(self, index: int) -> dict[str, float]:
-        """The metrics of one of the steps, waiting for the device."""
+        """Waits for the device and gives the metrics of one of the steps."""
         fetched = jax.device_get(self.metrics)
         return {name: float(np.reshape(value, (self.count,))[index]) for name, value in sorted(fetched.items())}
 
@@ -91,12 +93,12 @@ def fit(
 
     Args:
         state: initial state.
-        steps: what is computed.
-        job: where it is computed and who sees it. With a mesh all processes of the run have to call, and process 0
-            alone has the hooks of the monitor. Checkpoints and `metrics.jsonl` go to its directory.
+        steps: the computation.
+        job: its devices, folder and monitor. With a mesh all processes of the run have to call, and process 0 alone has
+            the hooks of the monitor. Checkpoints and `metrics.jsonl` go to its directory.
         checkpoint_every: steps between checkpoints; 0 for none.
-        stop_after: the step to stop after, at the end of a dispatch, with a checkpoint from which a later call goes on;
-            None runs to the end.
+        stop_after: the step to stop after, at the end of a dispatch, with a checkpoint from which a later call
+            continues; None runs to the end.
 
     Returns:
         The final state and a report.
@@ -114,16 +116,16 @@ def fit(
     started = time.perf_counter()
     speed = Speed(steps.flops, job.monitor.peak_flops)
 
-    def notify(kind: Any, step: int, **details: Any) -> None:
+    def notify(kind: EventKind, step: int, **details: Any) -> None:
         event = Event(kind, job.name, step, steps.total, first, time.perf_counter() - started, **details)
         for hook in hooks:
             hook(event)
 
     def finish(dispatch: _Dispatch) -> None:
         """Waits for a dispatch, and stops where one of its steps was not sound."""
-        looked_at = jax.device_get({k: v for k, v in dispatch.metrics.items() if k in (SOUND, TOKENS)})
-        speed.add(dispatch.count, int(np.sum(looked_at.get(TOKENS, 0))))
-        sound = np.reshape(looked_at.get(SOUND, True), -1)
+        fetched = jax.device_get({k: v for k, v in dispatch.metrics.items() if k in (SOUND, TOKENS)})
+        speed.add(dispatch.count, int(np.sum(fetched.get(TOKENS, 0))))
+        sound = np.reshape(fetched.get(SOUND, True), -1)
         if not sound.all():
             raise _diverged(dispatch, int(sound.argmin()), steps, job.name, saved)
 
@@ -136,7 +138,7 @@ def fit(
         for start, count in _dispatches(first, steps.total, job.trainer.steps_per_dispatch):
             if start >= until:
                 break
-            # Dispatch: the host hands the device `count` steps and goes on while they are computed.
+            # Dispatch: the host hands the device `count` steps and continues while they are computed.
             step = steps.function if count == 1 else repeat_step(steps.function)
             numbers = range(start, start + count)
             # With several steps each leaf of the inputs has a leading axis, `[count, ...]`, and so have the metrics.
@@ -169,22 +171,22 @@ def fit(
 
 
 def _all_hooks(job: TrainingJob) -> list[Hook]:
-    """With those that write files: metrics where this process speaks for the run, checkpoints where all take part."""
+    """Adds the hooks that write files: metrics in the leader, checkpoints in every process."""
     hooks = list(job.hooks())
     if job.directory is not None:
         hooks.insert(0, write_metrics(job.directory / "metrics.jsonl"))
-    if job.mesh is not None and not distributed.leads():
+    if job.mesh is not None and not distributed.is_leader():
         hooks = []
     return hooks if job.directory is None else [*hooks, save_checkpoints(job.directory / CHECKPOINTS)]
 
 
 def _continued(saved: Path, state: TrainState, total_steps: int, job: TrainingJob) -> tuple[int, TrainState]:
-    """Step and state of the newest whole checkpoint; damaged ones are removed. Without one, 0 and the given state."""
+    """Restores step and state from the newest whole checkpoint; without one, gives 0 and the given state."""
     step = 0
-    if job.mesh is None or distributed.leads():
+    if job.mesh is None or distributed.is_leader():
         step = _newest(saved, total_steps, job)
-    # The folder, as another process sees it, may be older.
-    step = step if job.mesh is None else distributed.agree(step)
+    # Another process may see an older state of the folder.
+    step = step if job.mesh is None else distributed.broadcast(step)
     if not step:
         return 0, state
     job.progress(f"{job.name}: continued from step {step} of {total_steps}")
@@ -192,7 +194,7 @@ def _continued(saved: Path, state: TrainState, total_steps: int, job: TrainingJo
 
 
 def _newest(saved: Path, total_steps: int, job: TrainingJob) -> int:
-    """Step of the newest whole checkpoint, or 0; damaged ones after it are removed."""
+    """Finds the step of the newest whole checkpoint, or 0; damaged ones after it are removed."""
     for step in reversed(checkpoints.steps(saved)):
         if step > total_steps:
             continue
@@ -218,14 +220,14 @@ def _dispatches(first: int, total: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def _passed(start: int, done: int, every: int) -> bool:
-    """Whether a multiple of `every` lies in `(start, done]`."""
+    """Returns True where a multiple of `every` lies in `(start, done]`."""
     return every > 0 and done // every > start // every
 
 
-def _stack(steps: list[tuple[Any, Any, dict[str, Any]]]) -> Any:
-    """The inputs of several steps with one more axis in front, on the host where they were there."""
+def _stack(steps: list[StepInputs]) -> StepInputs:
+    """Stacks the inputs of several steps along a new first axis; host arrays stay on the host."""
 
-    def stack(*leaves: Any) -> Any:
+    def stack(*leaves: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
         on_device = any(isinstance(leaf, jax.Array) for leaf in leaves)
         return jax.numpy.stack(leaves) if on_device else np.stack(leaves)
 
@@ -242,10 +244,10 @@ def _figures(dispatch: _Dispatch) -> dict[str, float]:
 
 
 def _diverged(dispatch: _Dispatch, index: int, steps: Steps, name: str, saved: Path | None) -> DivergedError:
-    """The error for one step of a dispatch, in one line."""
+    """Makes the error for one step of a dispatch, in one line."""
     values = {k: v for k, v in dispatch.values(index).items() if k not in (SOUND, TOKENS)}
     bad = {k: values[k] for k in sorted(values, key=lambda k: k != "loss") if not np.isfinite(values[k])}
-    parts = ", ".join(f"{k} is {v}" for k, v in bad.items()) or "the optimiser's update is not finite"
+    parts = ", ".join(f"{k} is {v}" for k, v in bad.items()) or "the optimizer's update is not finite"
     number = dispatch.first + index
     found = checkpoints.steps(saved) if saved is not None else []
     kept = f"the last good checkpoint is {saved}/{found[-1]}" if found else "there is no checkpoint"

@@ -1,4 +1,4 @@
-"""Hooks of a fit: plain functions that are told what happens in it.
+"""Hooks of a fit: plain functions that receive its events.
 
 A fit sends a `begin`, then a `log` every so many steps and at the last one, a `checkpoint` where one is due, and at the
 very end, also where the fit failed, an `end`.
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from benchmark.training import checkpoints, distributed
 from benchmark.training.tree_digest import tree_digest
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
     from tasks.system.progress import Show
 
 Progress = Callable[[str], None]
-# Name of a fit, steps done, steps in all (done = total takes the bar away), and a few words.
+EventKind: TypeAlias = Literal["begin", "log", "checkpoint", "end"]
 
 
 @dataclass(frozen=True)
 class Event:
-    """What a hook is told.
+    """An event of a fit.
 
     Attributes:
-        kind: what happened.
+        kind: begin, log, checkpoint or end.
         name: name of the fit.
         step: steps done, counted from the first one of the undisturbed run.
         total_steps: steps of the whole fit.
-        first_step: `step` where this call began, after a checkpoint perhaps.
+        first_step: `step` where this call began: 0, or that of the checkpoint that it resumed from.
         seconds: since this call began.
         metrics: figures of step `step`; of a `log` alone.
         state: the training state after `step`; of a `log` and a `checkpoint`. The next step takes it over, so that a
             hook can keep copies only.
     """
 
-    kind: Literal["begin", "log", "checkpoint", "end"]
+    kind: EventKind
     name: str
     step: int
     total_steps: int
@@ -59,7 +59,7 @@ def save_checkpoints(directory: Path) -> Hook:
     def hook(event: Event) -> None:
         if event.kind == "checkpoint":
             checkpoints.save(directory / str(event.step), tuple(event.state))
-            if distributed.leads():
+            if distributed.is_leader():
                 checkpoints.keep_latest(directory)
 
     return hook
@@ -68,8 +68,8 @@ def save_checkpoints(directory: Path) -> Hook:
 def write_metrics(path: Path) -> Hook:
     """Writes one JSON object for each log: the step and its figures.
 
-    A fit that goes on after a checkpoint first removes the lines of the steps that it will do again, so that the file
-    has every line once, however often the run was killed.
+    A fit that resumes from a checkpoint first removes the lines of the steps that it will repeat, so that the file has
+    every line once, however often the run was killed.
     """
 
     def hook(event: Event) -> None:
@@ -85,7 +85,7 @@ def write_metrics(path: Path) -> Hook:
 def write_digests(path: Path) -> Hook:
     """Writes one JSON object for each log: the step and the digest of the parameters after it.
 
-    Like `write_metrics` it removes the lines of steps that are done again.
+    Like `write_metrics` it removes the lines of steps that are repeated.
     """
 
     def hook(event: Event) -> None:
@@ -98,7 +98,7 @@ def write_digests(path: Path) -> Hook:
 
 
 def _keep_lines(path: Path, step: int) -> None:
-    """Keeps the whole lines of a file that are of steps up to `step`."""
+    """Keeps the whole lines of a file whose step is at most `step`."""
 
     def known(line: str) -> bool:
         try:
@@ -130,7 +130,7 @@ def write_tensorboard(directory: Path) -> Hook:
         if event.kind == "begin":
             from tensorboardX import SummaryWriter
 
-            # TensorBoard hides what an earlier, interrupted call wrote of the steps to come.
+            # TensorBoard hides the lines that an earlier, interrupted call wrote of the steps to come.
             writers.append(SummaryWriter(str(directory), purge_step=event.step + 1))
         elif event.kind == "log" and writers:
             for name, value in event.metrics.items():
@@ -151,26 +151,26 @@ def write_lines(progress: Progress, seconds_between: float = 5.0) -> Hook:
         now, last = time.perf_counter(), event.step == event.total_steps
         if event.kind == "log" and (last or now - shown > seconds_between):
             shown = now
-            progress(f"{event.name}: step {event.step}/{event.total_steps}, {_words(event)}")
+            progress(f"{event.name}: step {event.step}/{event.total_steps}, {_describe_pace(event)}")
 
     return hook
 
 
 def show_bar(show: Show) -> Hook:
-    """Keeps a bar up to date, and takes it away at the end."""
+    """Keeps a progress bar up to date, and removes it at the end."""
 
     def hook(event: Event) -> None:
         if event.kind == "end":
             show(event.name, event.total_steps, event.total_steps, "")
         elif event.kind == "log" and event.step < event.total_steps:
-            words = f"{event.step}/{event.total_steps}, {_words(event)}"
-            show(event.name, event.step, event.total_steps, words)
+            text = f"{event.step}/{event.total_steps}, {_describe_pace(event)}"
+            show(event.name, event.step, event.total_steps, text)
 
     return hook
 
 
-def _words(event: Event) -> str:
-    """Loss, pace and time left."""
+def _describe_pace(event: Event) -> str:
+    """Writes loss, pace and time left."""
     rate = (event.step - event.first_step) / max(event.seconds, 1e-9)
     left = (event.total_steps - event.step) / rate
     return f"loss {event.metrics['loss']:.3f}, {rate:.1f} steps/s, {left:.0f} s left"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import flax.linen as nn
 
     from benchmark.config import EncoderConfig
+    from benchmark.models.trees import Params
 
 
 def sinusoids(length: int, width: int) -> np.ndarray:
@@ -22,14 +23,14 @@ def sinusoids(length: int, width: int) -> np.ndarray:
     return np.where(channels % 2 == 0, np.sin(angles), np.cos(angles)).astype(np.float32)
 
 
-def shapes(model: nn.Module, num_inputs: int) -> dict[str, Any]:
-    """Shapes of a model's parameters, as `jax.ShapeDtypeStruct`; arguments as of `init_tree`."""
+def shapes(model: nn.Module, num_inputs: int) -> Params:
+    """Evaluates the shapes of a model's parameters, as `jax.ShapeDtypeStruct`; arguments as of `init_tree`."""
     ids = jax.ShapeDtypeStruct((1, 8), jnp.int32)
-    found: dict[str, Any] = jax.eval_shape(model.init, jax.eval_shape(jax.random.key, 0), *[ids] * num_inputs)
-    return found["params"]
+    variables: dict[str, Params] = jax.eval_shape(model.init, jax.eval_shape(jax.random.key, 0), *[ids] * num_inputs)
+    return variables["params"]
 
 
-def init_tree(model: nn.Module, encoder: EncoderConfig, seed: int, num_inputs: int) -> dict[str, Any]:
+def init_tree(model: nn.Module, encoder: EncoderConfig, seed: int, num_inputs: int) -> Params:
     """Draws parameters as BERT does: weights normal, truncated at two standard deviations; norms at 1 and 0.
 
     Each array has its own stream, keyed by the seed and by its path: parts that two models share start alike.
@@ -44,7 +45,7 @@ def init_tree(model: nn.Module, encoder: EncoderConfig, seed: int, num_inputs: i
         The parameter tree, float32.
     """
 
-    def draw(path: Any, leaf: Any) -> np.ndarray:
+    def draw(path: tuple[jax.tree_util.DictKey, ...], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
         name = path[-1].key
         if name in ("bias", "scale"):
             return np.full(leaf.shape, float(name == "scale"), np.float32)
@@ -52,7 +53,7 @@ def init_tree(model: nn.Module, encoder: EncoderConfig, seed: int, num_inputs: i
             return sinusoids(*leaf.shape) * np.float32(encoder.initializer_range)
         stream = zlib.crc32("/".join(entry.key for entry in path).encode())
         values = np.random.default_rng((seed, stream)).standard_normal(leaf.shape, np.float32)
-        # Values beyond two standard deviations are drawn anew until none is left, which is what truncation means.
+        # Truncation: values beyond two standard deviations are drawn again until none is left.
         rng = np.random.default_rng((seed, stream, 1))
         while (outside := np.abs(values) > 2.0).any():
             values[outside] = rng.standard_normal(int(outside.sum()), np.float32)
@@ -61,8 +62,8 @@ def init_tree(model: nn.Module, encoder: EncoderConfig, seed: int, num_inputs: i
     return dict(jax.tree.map_with_path(draw, shapes(model, num_inputs)))
 
 
-def trained_like(params: Any, seed: int = 0) -> Any:
-    """Adds noise to initial parameters, so that they cost what trained ones cost.
+def trained_like(params: Params, seed: int = 0) -> Params:
+    """Adds noise to initial parameters, so that they cost as much as trained ones.
 
     A compiler that knows the parameters leaves out the addition of a bias of zeros and the multiplication by a scale of
     ones. No training leaves those values, and no measurement may profit from them.

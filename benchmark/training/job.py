@@ -1,4 +1,4 @@
-"""One training run: its name, folder and seed, how it trains, on which devices, and what watches it."""
+"""One training run: name, folder, seed, train loop, devices and monitor."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 
 def silent(line: str) -> None:
-    """Takes a progress line and shows it nowhere."""
+    """Drops a progress line."""
 
 
 @dataclass(frozen=True)
 class Monitor:
-    """What watches the fits of a run, next to their own folders and progress lines.
+    """Monitor of the fits of a run, next to their own folders and progress lines.
 
     Attributes:
         tensorboard: folder of the event files; None for none.
         peak_flops: peak of the devices, FLOP/s, for MFU; None where it is not known.
-        show: shows bars; None where lines do.
-        digests: whether fits keep the digests of their parameters, next to their metrics.
+        show: shows progress bars; None where progress lines are written.
+        digests: True keeps the digests of the parameters next to the metrics of a fit.
     """
 
     tensorboard: Path | None = None
@@ -38,7 +38,7 @@ class Monitor:
     digests: bool = False
 
     def hooks(self, name: str, progress: Progress, directory: Path | None = None) -> tuple[Hook, ...]:
-        """The hooks for the fit called `name`, whose words are the folders below `tensorboard`, in its folder."""
+        """Makes the hooks of a fit with files in `directory`; the words of its name are folders below `tensorboard`."""
         watching = [show_bar(self.show) if self.show else write_lines(progress)]
         if self.tensorboard is not None:
             watching.append(write_tensorboard(self.tensorboard.joinpath(*name.split())))
@@ -55,9 +55,9 @@ class TrainingJob:
         name: shown in progress lines and errors.
         directory: where checkpoints, results and metrics go; None keeps nothing.
         seed: seeds initial values, data order and masking.
-        trainer: how to train.
+        trainer: the settings of the train loop.
         mesh: the devices to train on; None for one.
-        monitor: what watches.
+        monitor: makes the hooks.
         progress: receives one line now and then.
     """
 
@@ -70,10 +70,10 @@ class TrainingJob:
     progress: Progress = silent
 
     def part(self, name: str) -> TrainingJob:
-        """The job of one phase: its name stands after this one's, its folder lies in this one's."""
+        """Makes the job of one phase: its name follows this one's, its folder lies in this one's."""
         directory = self.directory / name if self.directory is not None else None
         return dataclasses.replace(self, name=f"{self.name} {name}", directory=directory)
 
     def hooks(self) -> tuple[Hook, ...]:
-        """The monitor's hooks for this job."""
+        """Makes the monitor's hooks for this job."""
         return self.monitor.hooks(self.name, self.progress, self.directory)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +14,9 @@ from benchmark.training.state import Mean
 
 if TYPE_CHECKING:
     from benchmark.config import EncoderConfig
+    from benchmark.models.trees import Params
     from benchmark.training.masking import MaskedBatch
+    from benchmark.training.state import Settings, TermsFunction
 
 
 def next_sentence_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -37,15 +38,15 @@ def next_sentence_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 def masked_lm_loss(
     encoder: EncoderConfig, *, next_sentence: bool = False, compute_dtype: str = "float32"
-) -> Callable[..., Any]:
-    """Loss function of pretraining, for `make_train_step`: masked LM, plus next sentence with weight 1.
+) -> TermsFunction:
+    """Makes the loss function of pretraining, for `make_train_step`: masked LM, plus next sentence with weight 1.
 
     The batch is a `MaskedBatch`. Both are mean cross-entropies against hard labels, as in BERT (arXiv 1810.04805,
     appendix A.2).
     """
     model = MaskedLM(encoder, dtype=jnp.dtype(compute_dtype), next_sentence=next_sentence)
 
-    def loss(params: Any, b: MaskedBatch, settings: dict[str, Any]) -> tuple[dict[str, Mean], dict[str, Mean]]:
+    def loss(params: Params, b: MaskedBatch, settings: Settings) -> tuple[dict[str, Mean], dict[str, Mean]]:
         del settings
         output = model.apply({"params": params}, b.input_ids, b.attention_mask, b.token_type_ids, b.positions)
         losses = cross_entropy(output.logits, b.labels)

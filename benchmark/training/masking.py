@@ -60,7 +60,7 @@ def mask_tokens(
 ) -> MaskedBatch:
     """Chooses tokens at random and replaces them as BERT does: 80 % [MASK], 10 % a random token, 10 % unchanged.
 
-    It is a program of its own, so that a process compiles it once and not with every model.
+    It is a separate program, so that a process compiles it once and not with every model.
 
     Args:
         key: random key; the same key masks the same batch in the same way.

@@ -1,4 +1,4 @@
-"""What a training run is measured by: tokens per second and MFU, the share of a device's peak that the model uses."""
+"""Metrics of speed: tokens per second and MFU, the share of a device's peak that the model uses."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def known_peak(device_kind: str, compute_dtype: str) -> float | None:
 
 
 def peak_flops(compute_dtype: str, host_peak: float | None) -> float | None:
-    """Peak of all devices of this run together, for MFU.
+    """Peak of all devices of this run, for MFU.
 
     Args:
         compute_dtype: `bfloat16` or `float32`.
         host_peak: peak of one host's processor where the settings give it; it counts where jax computes on CPU.
 
     Returns:
-        FLOP/s, or None where nobody knows; then no MFU is reported.
+        FLOP/s, or None where it is not known; then no MFU is reported.
     """
     first = jax.devices()[0]
     if first.platform == "cpu":
@@ -72,14 +72,14 @@ def training_flops(
 ) -> int:
     """FLOPs of one masked-LM training step: forward, twice as much backward, and the forward pass of a teacher.
 
-    Matrix products of the whole batch count, padding included, as that is what is computed.
+    Matrix products of the whole batch count, padding included, since all of them are computed.
 
     Args:
         encoder: the trained architecture.
         batch_size: rows, over all processes.
         sequence_length: columns.
         predictions: predictions for each row.
-        teacher: architecture of the teacher that runs beside it, if any.
+        teacher: architecture of the teacher that runs in the same step; None without one.
 
     Returns:
         A number of operations, two for each multiply-add.
@@ -92,7 +92,7 @@ def training_flops(
 
 
 class Speed:
-    """Tokens per second and MFU between two moments at which it is asked."""
+    """Tokens per second and MFU between two calls of `read`."""
 
     def __init__(self, flops_per_step: float | None, peak: float | None) -> None:
         """Starts the clock; `flops_per_step` and `peak` (FLOP/s) are None where MFU is not known."""
@@ -101,7 +101,7 @@ class Speed:
         self._since = time.perf_counter()
 
     def restart(self) -> None:
-        """Starts the clock anew: what came before, such as compiling, is not counted."""
+        """Starts the clock again, so that earlier work such as compiling is not counted."""
         self._since = time.perf_counter()
 
     def add(self, steps: int, tokens: int) -> None:
@@ -110,7 +110,7 @@ class Speed:
         self._tokens += tokens
 
     def read(self) -> dict[str, float]:
-        """Figures since the last call; those that are not known are left out."""
+        """Gives the figures since the last call; those that are not known are left out."""
         now = time.perf_counter()
         seconds, figures = max(now - self._since, 1e-9), {}
         if self._tokens:

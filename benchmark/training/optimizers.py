@@ -1,4 +1,4 @@
-"""Optimisers without their learning rate, and the schedule that gives it.
+"""Optimizers without their learning rate, and the schedule that gives it.
 
 The learning rate enters a train step as an argument. One compiled step therefore serves every schedule, phase length,
 task and seed, and rates that differ between layers are a plain product.
@@ -6,7 +6,7 @@ task and seed, and rates that differ between layers are a plain product.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +14,10 @@ import optax
 
 if TYPE_CHECKING:
     from benchmark.config import OptimizerConfig
+    from benchmark.models.trees import Params, PyTree
 
 
-def _decayed(params: Any) -> Any:
+def _decayed(params: Params) -> PyTree:
     """True for the parameters that weight decay applies to: neither biases nor norm gains, as in BERT."""
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key not in ("bias", "scale"), params)
 
@@ -27,7 +28,9 @@ def _clip_by_global_norm(limit: float) -> optax.GradientTransformation:
     Optax divides and selects in every array, which is two more kernels to compile for each shape of parameters.
     """
 
-    def update(updates: Any, state: optax.EmptyState, params: Any = None) -> tuple[Any, optax.EmptyState]:
+    def update(
+        updates: Params, state: optax.EmptyState, params: Params | None = None
+    ) -> tuple[Params, optax.EmptyState]:
         del params
         return optax.tree.scale(jnp.minimum(1.0, limit / optax.tree.norm(updates)), updates), state
 
@@ -43,13 +46,13 @@ def _scale_by_trust_ratio() -> optax.GradientTransformation:
         size, length = optax.tree.norm(param), optax.tree.norm(update)
         return update * jnp.where((size > 0) & (length > 0), size / length, 1.0)
 
-    def update(updates: Any, state: optax.EmptyState, params: Any) -> tuple[Any, optax.EmptyState]:
+    def update(updates: Params, state: optax.EmptyState, params: Params) -> tuple[Params, optax.EmptyState]:
         return jax.tree.map(scaled, _decayed(params), updates, params), state
 
     return optax.GradientTransformation(optax.init_empty_state, update)
 
 
-def make_direction(config: OptimizerConfig) -> optax.GradientTransformation:
+def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
     """Builds the transformation from gradients to the update for learning rate 1.
 
     Args:

@@ -1,4 +1,4 @@
-"""Which device holds which part of parameters, optimiser state and batches; XLA derives the rest of the program.
+"""Placement of parameters, optimizer state and batches on devices; XLA derives the rest of the program.
 
 A mesh has two axes: `data` groups of devices divide a batch, and the `model` devices of a group divide wide matrices
 (arXiv 1909.08053). Two tables say how: parameter path -> names of its dimensions, and name -> mesh axis. No model code
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
@@ -19,13 +19,14 @@ from tasks.system.errors import StageError
 
 if TYPE_CHECKING:
     from benchmark.config import MeshConfig
+    from benchmark.models.trees import PyTree
 
 # Names of dimensions that are divided; every other dimension is whole on each device.
 MESH_AXES = {"batch": "data", "vocab": "model", "heads": "model", "mlp": "model"}
 
 # The end of a parameter's path -> names of its dimensions. The first match counts. The parameters of a layer kind are
 # one array with the layer as first dimension. The first of two maps is divided by its outputs and the second by its
-# inputs, so that a device computes its heads, or its share of a feed-forward network, by itself.
+# inputs, so that a device computes its heads, or its share of a feed-forward network, alone.
 PARAMETER_AXES: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"embeddings/word_embeddings", ("vocab", "embed")),
     (r"embeddings/position_embeddings", ("position", "embed")),
@@ -54,7 +55,7 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
         devices: other devices than those of this run, such as the ones that a program is only compiled for.
 
     Raises:
-        StageError: there are too few devices for the settings, or processes whose devices are left out.
+        StageError: the settings ask for too many devices, or leave out the devices of a process.
     """
     count = jax.device_count() if devices is None else len(devices)
     data = config.data or count // config.model
@@ -69,11 +70,11 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
 
 
 def dimension_names(path: str, ndim: int) -> tuple[str, ...] | None:
-    """Names of a parameter's dimensions, or None for what is no parameter, such as a step counter.
+    """Names of a parameter's dimensions, or None for an array that is no parameter, such as a step counter.
 
     Args:
-        path: names joined by slashes. What an optimiser keeps of a parameter ends with the parameter's path, and so
-            lies where the parameter does.
+        path: names joined by slashes. The optimizer's moments of a parameter end with the parameter's path, and so lie
+            where the parameter does.
         ndim: number of dimensions.
     """
     for pattern, names in PARAMETER_AXES:
@@ -94,10 +95,10 @@ def partition(sizes: Mapping[str, int], names: tuple[str, ...], shape: tuple[int
     return PartitionSpec(*(a if a and n % sizes[a] == 0 else None for a, n in zip(axes, shape, strict=True)))
 
 
-def shardings(mesh: Mesh, tree: Any) -> Any:
-    """Where the leaves of parameters or of a training state lie; what no rule names is whole on every device."""
+def shardings(mesh: Mesh, tree: PyTree) -> PyTree:
+    """Placement of the leaves of parameters or a training state; a leaf without a rule is whole on every device."""
 
-    def sharding(path: Any, leaf: Any) -> NamedSharding:
+    def sharding(path: jax.tree_util.KeyPath, leaf: jax.Array | np.ndarray | jax.ShapeDtypeStruct) -> NamedSharding:
         shape = np.shape(leaf)
         names = dimension_names(jax.tree_util.keystr(path, simple=True, separator="/"), len(shape))
         return NamedSharding(mesh, partition(mesh.shape, names, shape) if names else PartitionSpec())
@@ -105,7 +106,7 @@ def shardings(mesh: Mesh, tree: Any) -> Any:
     return jax.tree.map_with_path(sharding, tree)
 
 
-def _placed(leaf: Any, sharding: NamedSharding) -> jax.Array:
+def _placed(leaf: jax.Array | np.ndarray, sharding: NamedSharding) -> jax.Array:
     if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
         return jax.device_put(leaf, sharding)
     # Every process has the whole value and hands its devices their parts; nothing is sent.
@@ -113,14 +114,14 @@ def _placed(leaf: Any, sharding: NamedSharding) -> jax.Array:
     return jax.make_array_from_callback(value.shape, sharding, lambda index: value[index])
 
 
-def place(mesh: Mesh | None, tree: Any) -> Any:
+def place(mesh: Mesh | None, tree: PyTree) -> PyTree:
     """Puts parameters or a training state, equal in all processes, on the devices of the mesh."""
     if mesh is None:
         return jax.tree.map(jax.numpy.asarray, tree)
     return jax.tree.map(_placed, tree, shardings(mesh, tree))
 
 
-def shaped(mesh: Mesh | None, shapes: Any) -> Any:
+def shaped(mesh: Mesh | None, shapes: PyTree) -> PyTree:
     """Shapes and dtypes of parameters or a training state, as `place` puts them on the mesh."""
     if mesh is None:
         return shapes
@@ -129,8 +130,8 @@ def shaped(mesh: Mesh | None, shapes: Any) -> Any:
     )
 
 
-def constrain(mesh: Mesh | None, tree: Any) -> Any:
-    """Inside a compiled function: keeps a training state, and metrics beside it, where `place` puts them."""
+def constrain(mesh: Mesh | None, tree: PyTree) -> PyTree:
+    """Keeps a training state and its metrics where `place` puts them; for use inside a compiled function."""
     return tree if mesh is None else jax.lax.with_sharding_constraint(tree, shardings(mesh, tree))
 
 
@@ -140,7 +141,7 @@ def _rows(mesh: Mesh, shape: tuple[int, ...]) -> NamedSharding:
 
 
 def own_rows(mesh: Mesh | None, batch_size: int) -> np.ndarray:
-    """Rows of a batch that the devices of this process need, rising; the whole batch where it cannot be divided."""
+    """Lists the rows of a batch that the devices of this process need, rising; all where it cannot be divided."""
     everything = np.arange(batch_size)
     if mesh is None:
         return everything
@@ -148,8 +149,8 @@ def own_rows(mesh: Mesh | None, batch_size: int) -> np.ndarray:
     return np.unique(np.concatenate([everything[part] for part in parts]))
 
 
-def place_rows(mesh: Mesh | None, rows: Any, batch_size: int) -> Any:
-    """Makes a batch of what each process read of it.
+def place_rows(mesh: Mesh | None, rows: PyTree, batch_size: int) -> PyTree:
+    """Makes a batch of the rows that each process read.
 
     Args:
         mesh: the mesh.
@@ -169,14 +170,14 @@ def place_rows(mesh: Mesh | None, rows: Any, batch_size: int) -> Any:
     return jax.tree.map(whole, rows)
 
 
-def divide_rows(mesh: Mesh | None, batch: Any) -> Any:
+def divide_rows(mesh: Mesh | None, batch: PyTree) -> PyTree:
     """Divides the first dimension of computed arrays, such as a masked batch, among the devices."""
     if mesh is None:
         return batch
     return jax.tree.map(lambda x: jax.device_put(x, _rows(mesh, x.shape)), batch)
 
 
-def shaped_rows(mesh: Mesh | None, shapes: Any) -> Any:
+def shaped_rows(mesh: Mesh | None, shapes: PyTree) -> PyTree:
     """Shapes and dtypes of a batch, as `place_rows` and `divide_rows` put it on the mesh."""
     if mesh is None:
         return shapes

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
 
+if TYPE_CHECKING:
+    from benchmark.models.trees import PyTree
 
-def tree_digest(tree: Any) -> str:
-    """SHA-256, in hexadecimal, of the names, types, shapes and bytes of a tree of arrays.
+
+def tree_digest(tree: PyTree) -> str:
+    """Computes the SHA-256, in hexadecimal, of the names, types, shapes and bytes of a tree of arrays.
 
     Args:
         tree: dictionaries of dictionaries, down to arrays (or None); arrays on a device are fetched.

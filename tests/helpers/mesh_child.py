@@ -29,7 +29,7 @@ from benchmark.config import (
     PretrainConfig,
     TrainerConfig,
 )
-from benchmark.pipeline.workdir import once
+from benchmark.pipeline.workdir import run_stage_once
 from benchmark.training import distributed
 
 STUDENT = EncoderConfig(
@@ -98,7 +98,7 @@ def traced(module: ModuleType) -> list[int]:
     counts: list[int] = []
     original = module.make_train_step  # type: ignore[attr-defined]
 
-    def counting(loss: Any, direction: Any, **options: Any) -> Any:
+    def counting(loss: Any, optimizer: Any, **options: Any) -> Any:
         number = len(counts)
         counts.append(0)
 
@@ -106,7 +106,7 @@ def traced(module: ModuleType) -> list[int]:
             counts[number] += 1
             return loss(*arguments)
 
-        return original(counted, direction, **options)
+        return original(counted, optimizer, **options)
 
     module.make_train_step = counting  # type: ignore[attr-defined]
     return counts
@@ -155,7 +155,7 @@ def distilled(mesh: Any, rows: Any, special: Any, out: Path) -> dict[str, Any]:
     """Distils from a random teacher and evaluates the student; two processes also write checkpoints on the way."""
     import jax
 
-    from benchmark.distillation.objectives import Objective
+    from benchmark.distillation.objectives import PhaseObjective
     from benchmark.distillation.outputs import teacher_outputs
     from benchmark.distillation.teacher_cache import Teacher
     from benchmark.evaluation.masked_lm import evaluate_masked_lm
@@ -179,7 +179,9 @@ def distilled(mesh: Any, rows: Any, special: Any, out: Path) -> dict[str, Any]:
         masked = mask_tokens(jax.random.key(0), batch.input_ids, special, RECIPE.mask_rate, None, None)
         masked = partitioning.divide_rows(mesh, masked)
         facts["batch_parts"] = parts(masked)
-        outputs = teacher_outputs(TEACHER, teacher.params, masked, Objective.of(RECIPE.phases).teacher_needs)
+        outputs = teacher_outputs(
+            TEACHER, teacher.params, masked, PhaseObjective.from_phases(RECIPE.phases).teacher_needs
+        )
         facts["teacher_parts"] = parts(outputs._asdict())
     return facts
 
@@ -189,10 +191,10 @@ def restored(mesh: Any, rows: Any, special: Any, out: Path) -> dict[str, Any]:
     import jax
 
     from benchmark.training import checkpoints, partitioning, pretrain
-    from benchmark.training.optimizers import make_direction
+    from benchmark.training.optimizers import make_optimizer
     from benchmark.training.state import init_state
 
-    state = init_state(pretrain.init_params(TEACHER, 7), make_direction(OPTIMIZER))
+    state = init_state(pretrain.init_params(TEACHER, 7), make_optimizer(OPTIMIZER))
     # Values that a mistaken part or order would give away.
     numbers = iter(range(10**6))
     state = jax.tree.map(lambda x: (np.arange(x.size).reshape(x.shape) + 1000 * next(numbers)).astype(x.dtype), state)
@@ -235,7 +237,7 @@ def cooperate(out: Path) -> dict[str, Any]:
             raise RuntimeError(job)
         return f"{job} by {me}"
 
-    facts: dict[str, Any] = {"agreed": [distributed.agree({"from": me, "text": "x" * n}) for n in (0, 3000)]}
+    facts: dict[str, Any] = {"agreed": [distributed.broadcast({"from": me, "text": "x" * n}) for n in (0, 3000)]}
     if me == 0:
         announce = distributed.one_at_a_time(work)
         facts["result"] = announce("first")
@@ -254,7 +256,9 @@ def cooperate(out: Path) -> dict[str, Any]:
         return {"by": me, "files": sorted(p.name for p in out.glob("stage[0-9]"))}
 
     for _ in range(2):
-        marker = once(out / "stage.json", "f", stage, lambda line: None, "stage", directory=out / "s", together=True)
+        marker = run_stage_once(
+            out / "stage.json", "f", stage, lambda line: None, "stage", directory=out / "s", all_processes=True
+        )
         facts.setdefault("reused", []).append(marker["reused"])
     return facts | {"count": count, "done": done, "marker": json.loads((out / "stage.json").read_text())["result"]}
 

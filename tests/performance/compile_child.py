@@ -28,7 +28,7 @@ def main() -> None:
     from benchmark.training.initial import init_tree
     from benchmark.training.losses import masked_lm_loss
     from benchmark.training.masking import MaskedBatch
-    from benchmark.training.optimizers import make_direction
+    from benchmark.training.optimizers import make_optimizer
     from benchmark.training.pretrain import init_params
     from benchmark.training.state import init_state, make_train_step
 
@@ -44,9 +44,9 @@ def main() -> None:
         before = time.process_time()
         compile_encoder(encoder, params, 1, 128)
     else:
-        direction = make_direction(OptimizerConfig(name="lamb"))
-        state = init_state(init_params(encoder, 0), direction)
-        step = make_train_step(masked_lm_loss(encoder), direction)
+        optimizer = make_optimizer(OptimizerConfig(name="lamb"))
+        state = init_state(init_params(encoder, 0), optimizer)
+        step = make_train_step(masked_lm_loss(encoder), optimizer)
         ids, places = jnp.ones((32, 128), jnp.int32), jnp.ones((32, 19), jnp.int32)
         batch = MaskedBatch(ids, ids, ids, places, places, places.astype(jnp.float32))
         jitted: Any = step

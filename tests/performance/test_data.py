@@ -160,13 +160,13 @@ def student_steps(student, optimizer, ids, types, mask_rate):
 
     from benchmark.training.losses import masked_lm_loss
     from benchmark.training.masking import SpecialTokens, mask_tokens
-    from benchmark.training.optimizers import make_direction
+    from benchmark.training.optimizers import make_optimizer
     from benchmark.training.pretrain import init_params
     from benchmark.training.state import init_state, make_train_step
 
-    direction = make_direction(optimizer)
-    step = make_train_step(masked_lm_loss(student), direction)
-    state = init_state(init_params(student, 0), direction)
+    update = make_optimizer(optimizer)
+    step = make_train_step(masked_lm_loss(student), update)
+    state = init_state(init_params(student, 0), update)
     special = SpecialTokens(student.vocab_size, 0, 2, 3, 4)
     batch = mask_tokens(jax.random.key(0), ids, special, mask_rate, types)
 

@@ -62,18 +62,18 @@ def jax_step(kind: str, rows: int, parts: int) -> Callable[[int], float]:
     from benchmark.distillation.distill import TEACHER as KEY
     from benchmark.distillation.distill import phase_program
     from benchmark.distillation.initial import init_student
-    from benchmark.distillation.objectives import Objective
+    from benchmark.distillation.objectives import PhaseObjective
     from benchmark.distillation.outputs import teacher_outputs
     from benchmark.distillation.teacher_cache import Teacher
     from benchmark.training.losses import masked_lm_loss
     from benchmark.training.masking import MaskedBatch
-    from benchmark.training.optimizers import make_direction
+    from benchmark.training.optimizers import make_optimizer
     from benchmark.training.pretrain import init_params
     from benchmark.training.state import init_state, make_train_step
 
     student, encoder = baselines()[STUDENT].encoder, baselines()[TEACHER].encoder
     assert student and encoder
-    optimizer = OptimizerConfig(name="adamw", weight_decay=DECAY, epsilon=EPSILON, clip_norm=CLIP)
+    optimizer_config = OptimizerConfig(name="adamw", weight_decay=DECAY, epsilon=EPSILON, clip_norm=CLIP)
     batches: list[Any] = [
         MaskedBatch(
             **{name: jnp.asarray(values, jnp.int32) for name, values in b.items()},
@@ -85,15 +85,15 @@ def jax_step(kind: str, rows: int, parts: int) -> Callable[[int], float]:
     settings: dict[str, Any] = {}
     constants: tuple[Any, ...] = ()
     if kind == "masked_lm":
-        params, direction = init_params(student, 0), make_direction(optimizer)
-        step = make_train_step(masked_lm_loss(student), direction, accumulation_steps=parts)
+        params, optimizer = init_params(student, 0), make_optimizer(optimizer_config)
+        step = make_train_step(masked_lm_loss(student), optimizer, accumulation_steps=parts)
     else:
         layers = student.num_hidden_layers
         teacher = Teacher(encoder, jax.device_put(init_params(encoder, 1)))
         phase = PhaseConfig(
             name="all",
             steps=1,
-            optimizer=optimizer,
+            optimizer=optimizer_config,
             ground_truth_ratio=GROUND_TRUTH,
             weights={
                 "feature_map": FEATURE_MAP,
@@ -104,10 +104,10 @@ def jax_step(kind: str, rows: int, parts: int) -> Callable[[int], float]:
             },
         )
         config = DistillConfig(phases=(phase,), copy_embeddings=False)
-        objective = Objective.of([phase])
+        objective = PhaseObjective.from_phases([phase])
         params = init_student(student, teacher, config, 0)
         trainer = TrainerConfig(gradient_accumulation_steps=parts, teacher_in_step=kind == "distill")
-        step, direction = phase_program(student, encoder, config, objective, optimizer, trainer=trainer)
+        step, optimizer = phase_program(student, encoder, config, objective, optimizer_config, trainer=trainer)
         settings = objective.settings(phase, np.full(layers, 1.0 / layers, np.float32))
         if kind == "distill":
             constants = ({KEY: teacher.params},)
@@ -115,7 +115,7 @@ def jax_step(kind: str, rows: int, parts: int) -> Callable[[int], float]:
             asked = [teacher_outputs(encoder, teacher.params, batch, objective.teacher_needs) for batch in batches]
             batches = list(zip(batches, asked, strict=True))
 
-    state = init_state(params, direction)
+    state = init_state(params, optimizer)
 
     def run(number: int) -> float:
         nonlocal state
@@ -134,7 +134,7 @@ def micro_step(kind: str) -> Callable[[int], float]:
     from benchmark.cli.gin_loader import load_run_config
     from benchmark.distillation.distill import phase_program
     from benchmark.distillation.initial import init_student
-    from benchmark.distillation.objectives import Objective
+    from benchmark.distillation.objectives import PhaseObjective
     from benchmark.distillation.outputs import teacher_outputs
     from benchmark.distillation.teacher_cache import Teacher
     from benchmark.training.masking import SpecialTokens, mask_tokens
@@ -152,18 +152,18 @@ def micro_step(kind: str) -> Callable[[int], float]:
     settings: dict[str, Any] = {}
     if kind == "micro_teacher":
         params = init_params(teacher, 0)
-        step, direction = pretrain_program(teacher, config.teacher.pretrain, next_sentence=False)
+        step, optimizer = pretrain_program(teacher, config.teacher.pretrain, next_sentence=False)
     else:
         taught = Teacher(teacher, jax.device_put(init_params(teacher, 1)))
         phases = config.distill.phases
-        objective, phase = Objective.of(phases), phases[-1]
+        objective, phase = PhaseObjective.from_phases(phases), phases[-1]
         params = init_student(student, taught, config.distill, 0)
-        step, direction = phase_program(student, teacher, config.distill, objective, phase.optimizer.without_schedule)
+        step, optimizer = phase_program(student, teacher, config.distill, objective, phase.optimizer.without_schedule)
         layers = student.num_hidden_layers
         settings = objective.settings(phase, np.full(layers, 1.0 / layers, np.float32))
         asked = [teacher_outputs(teacher, taught.params, batch, objective.teacher_needs) for batch in batches]
         batches = list(zip(batches, asked, strict=True))
-    state = init_state(jax.tree.map(jnp.array, params), direction)
+    state = init_state(jax.tree.map(jnp.array, params), optimizer)
 
     def run(number: int) -> float:
         nonlocal state

@@ -231,7 +231,7 @@ def test_a_flash_recipe_shortens_every_phase_and_keeps_at_least_one_step() -> No
             lambda: DistillConfig(
                 phases=(phase(), phase(name="b", optimizer=OptimizerConfig(beta2=0.5))), one_program=True
             ),
-            r"DistillConfig\.one_program = True: expected False where the optimisers",
+            r"DistillConfig\.one_program = True: expected False where the optimizers",
         ),
     ],
 )

@@ -14,7 +14,7 @@ import pytest
 from benchmark.config import DistillConfig, EncoderConfig, OptimizerConfig, PhaseConfig, TrainerConfig
 from benchmark.distillation.distill import distill
 from benchmark.distillation.initial import init_student
-from benchmark.distillation.objectives import Objective
+from benchmark.distillation.objectives import PhaseObjective
 from benchmark.distillation.phases import run_phase
 from benchmark.distillation.teacher_cache import Teacher, TeacherCache
 from benchmark.training.job import TrainingJob
@@ -50,7 +50,7 @@ TEACHER = Teacher(
         normalization_type="layer_norm",
         key_query_shared_bottleneck=False,
     ),
-    None,
+    {},
 )
 OPTIMIZER = OptimizerConfig(learning_rate=0.01)
 TRANSFER = PhaseConfig(
@@ -102,9 +102,9 @@ def traces() -> Any:
         counting.key = key  # type: ignore[attr-defined]
         return counting
 
-    def remembered_step(loss: Any, direction: Any, **options: Any) -> Any:
-        # All tests have the same optimiser.
-        return steps.setdefault(getattr(loss, "key", loss), make_step(loss, direction, **options))
+    def remembered_step(loss: Any, optimizer: Any, **options: Any) -> Any:
+        # All tests have the same optimizer.
+        return steps.setdefault(getattr(loss, "key", loss), make_step(loss, optimizer, **options))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "loss_function", remembered_loss)
@@ -255,7 +255,10 @@ def test_one_program_gives_the_same_parameters(teacher: Teacher, rows: TokenArra
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-4)
     # All stages of the transfer share a program here too.
-    assert [traces[STUDENT, LAYERS, Objective.of([phase]), "float32"] for phase in RECIPE.phases] == [1, 1]
+    assert [traces[STUDENT, LAYERS, PhaseObjective.from_phases([phase]), "float32"] for phase in RECIPE.phases] == [
+        1,
+        1,
+    ]
 
 
 @pytest.mark.parametrize(("parts", "together"), [(1, 1), (2, 2)])
@@ -276,7 +279,7 @@ def test_every_stage_and_phase_runs_the_same_program(teacher: Teacher, rows: Tok
     run(RECIPE, teacher, rows)
     run(with_steps(RECIPE, 1, 2), teacher, rows)
     # Two stages and a phase; a step calls its loss function only while it is traced for a compile.
-    assert traces[STUDENT, LAYERS, Objective.of(RECIPE.phases), "float32"] == 1
+    assert traces[STUDENT, LAYERS, PhaseObjective.from_phases(RECIPE.phases), "float32"] == 1
 
 
 def test_phases_that_differ_in_numbers_alone_share_a_program(

@@ -12,7 +12,7 @@ import pytest
 from benchmark.config import EncoderConfig, OptimizerConfig, PhaseConfig
 from benchmark.config.losses import LOSSES
 from benchmark.distillation import losses
-from benchmark.distillation.objectives import FUNCTIONS, Objective, loss_function
+from benchmark.distillation.objectives import FUNCTIONS, PhaseObjective, loss_function
 from benchmark.distillation.outputs import Needs, Outputs, teacher_outputs
 from benchmark.models.heads import MaskedLM
 from benchmark.training.masking import MaskedBatch
@@ -115,7 +115,7 @@ def expected(params: Any, teacher_params: Any) -> dict[str, Any]:
 
 
 @cache
-def compiled(objective: Objective) -> Any:
+def compiled(objective: PhaseObjective) -> Any:
     """The loss, and its terms as they enter it."""
     loss = loss_function(STUDENT, LAYERS, objective)
 
@@ -128,7 +128,7 @@ def compiled(objective: Objective) -> Any:
 
 
 def compute(
-    objective: Objective,
+    objective: PhaseObjective,
     config: PhaseConfig,
     params: Any,
     teacher_params: Any,
@@ -143,7 +143,7 @@ def compute(
 def test_every_term_enters_with_its_weight(params: Any, teacher_params: Any, expected: dict[str, Any]) -> None:
     weights = {term: 0.5 + number for number, term in enumerate(TERMS)}
     config = phase(temperature=2.0, ground_truth_ratio=0.25, weights=weights)
-    loss, parts = compute(Objective.of([config]), config, params, teacher_params, [0.5, 2.0])
+    loss, parts = compute(PhaseObjective.from_phases([config]), config, params, teacher_params, [0.5, 2.0])
     assert set(parts) == set(TERMS)
     for term in TERMS:
         value = expected[term] @ np.array([0.5, 2.0]) if LOSSES[term].compares_layers else expected[term]
@@ -154,9 +154,9 @@ def test_every_term_enters_with_its_weight(params: Any, teacher_params: Any, exp
 def test_the_last_layer_alone(params: Any, teacher_params: Any, expected: dict[str, Any]) -> None:
     terms = ("cosine", "attention_relation", "value_relation")
     config = phase(layers="last", weights=dict.fromkeys(terms, 1.0))
-    alone = Objective.of([config])
+    alone = PhaseObjective.from_phases([config])
     # Beside a phase that reads all layers, in one program, the same comes out.
-    shared = Objective.of([config, phase(weights={"hidden": 1.0})])
+    shared = PhaseObjective.from_phases([config, phase(weights={"hidden": 1.0})])
     assert (alone.last_layer, shared.last_layer) == (True, False)
     for objective in (alone, shared):
         _, parts = compute(objective, config, params, teacher_params)
@@ -166,7 +166,7 @@ def test_the_last_layer_alone(params: Any, teacher_params: Any, expected: dict[s
 
 def test_terms_of_other_phases_have_weight_0(params: Any, teacher_params: Any, expected: dict[str, Any]) -> None:
     one, two = phase(weights={"hidden": 3.0}), phase(weights={"masked_lm": 2.0}, ground_truth_ratio=0.25)
-    objective = Objective.of([one, two])
+    objective = PhaseObjective.from_phases([one, two])
     assert objective.terms == {"hidden", "masked_lm"}
     loss, parts = compute(objective, one, params, teacher_params)
     assert parts["masked_lm"] == 0.0
@@ -178,7 +178,7 @@ def test_terms_of_other_phases_have_weight_0(params: Any, teacher_params: Any, e
 
 def test_hard_labels_ask_nothing_of_the_teacher(params: Any, teacher_params: Any) -> None:
     config = phase(weights={"masked_lm": 1.0})
-    objective = Objective.of([config])
+    objective = PhaseObjective.from_phases([config])
     assert objective.teacher_needs == Needs()
     loss, _ = compute(objective, config, params, teacher_params)
     inputs = BATCH.input_ids, BATCH.attention_mask, BATCH.token_type_ids, BATCH.positions
@@ -203,7 +203,7 @@ def test_hard_labels_ask_nothing_of_the_teacher(params: Any, teacher_params: Any
     ],
 )
 def test_needs(settings: dict[str, Any], student: str, teacher: str) -> None:
-    objective = Objective.of([phase(**settings)])
+    objective = PhaseObjective.from_phases([phase(**settings)])
     for needs, names in ((objective.student_needs, student), (objective.teacher_needs, teacher)):
         assert {name for name, asked in needs._asdict().items() if asked} == set(names.split())
 
@@ -223,7 +223,8 @@ def test_padding_never_matters(params: Any, teacher_params: Any) -> None:
     config = phase(ground_truth_ratio=0.5, temperature=2.0, weights=dict.fromkeys(TERMS, 1.0))
     other = BATCH._replace(input_ids=jnp.where(BATCH.attention_mask > 0, BATCH.input_ids, 17))
     found = [
-        compute(Objective.of([config]), config, params, teacher_params, batch=batch)[1] for batch in (BATCH, other)
+        compute(PhaseObjective.from_phases([config]), config, params, teacher_params, batch=batch)[1]
+        for batch in (BATCH, other)
     ]
     for term in TERMS:
         np.testing.assert_allclose(found[0][term], found[1][term], rtol=1e-5, err_msg=term)

@@ -338,7 +338,7 @@ def test_copies_are_those_of_the_program_unless_said_otherwise() -> None:
         (lambda: dataclasses.replace(LAYERS, epochs=()), "epochs"),
         (lambda: dataclasses.replace(LAYERS, augmented=("pairs",)), "augmented"),
         (lambda: dataclasses.replace(CONFIG, phases=(LAYERS,)), "soft_cross_entropy trains"),
-        (lambda: dataclasses.replace(CONFIG, phases=(PREDICTION, PREDICTION)), "a name of its own"),
+        (lambda: dataclasses.replace(CONFIG, phases=(PREDICTION, PREDICTION)), "a different name"),
         (
             lambda: dataclasses.replace(CONFIG, phases=(dataclasses.replace(PREDICTION, augmented=("span",)),)),
             "augmentation is None",

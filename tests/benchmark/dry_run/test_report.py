@@ -187,8 +187,8 @@ def test_memory_without_figures(analysis: object) -> None:
         read_memory(analysis)
 
 
-def figures(part: str, memory: Memory, kept: int) -> report.Figures:
-    return report.Figures("student, phase a", part, 1.0, memory, kept, cycles=500_000_000, devices=4)
+def figures(part: str, memory: Memory, kept: int) -> report.ProgramFigures:
+    return report.ProgramFigures("student, phase a", part, 1.0, memory, kept, cycles=500_000_000, devices=4)
 
 
 @pytest.mark.parametrize(("batch", "fits"), [(1, True), (2, False)])
@@ -270,7 +270,7 @@ def test_a_program_without_estimates_is_refused(text: str) -> None:
 def test_a_child_that_fails_is_one_line(code: str, words: str) -> None:
     target = TargetConfig(topology="v4:2x2x1", chip=CHIP, timeout_s=1.0 if "sleep" in code else 60.0)
     with pytest.raises(StageError) as failure:
-        list(report.answers(target, "", [sys.executable, "-c", code]))
+        list(report.read_answers(target, "", [sys.executable, "-c", code]))
     message = str(failure.value)
     assert words in message and "v4:2x2x1" in message and "\n" not in message
 
@@ -303,7 +303,7 @@ def test_tiny_steps_compile_for_four_chips(tmp_path: Path, parts: tuple[str, ...
     loaded = load([str(tmp_path / "target.gin")])
     target = loaded.config.trainer.target
     assert target is not None
-    told = [report.Figures.of(values) for values in report.answers(target, loaded.text)]
+    told = [report.ProgramFigures.from_json(values) for values in report.read_answers(target, loaded.text)]
     assert [(f.name, f.part) for f in told] == [
         ("teacher", "step"),
         *(("plain, phase " + phase.name, part) for phase in loaded.config.distill.phases for part in parts),
@@ -325,5 +325,5 @@ def test_tiny_steps_compile_for_four_chips(tmp_path: Path, parts: tuple[str, ...
 def test_libtpu_refuses_a_slice_in_one_line() -> None:
     target = TargetConfig(topology="v4:1x1x1", chip=CHIP, timeout_s=300)
     with pytest.raises(StageError, match="libtpu refuses it") as failure:
-        list(report.answers(target, TARGET.replace("2x2x1", "1x1x1")))
+        list(report.read_answers(target, TARGET.replace("2x2x1", "1x1x1")))
     assert "\n" not in str(failure.value)

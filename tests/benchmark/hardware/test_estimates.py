@@ -34,7 +34,7 @@ class FakeCompiler:
     broken = ""
 
     def __init__(self, chip: ChipConfig, batch_size: int, sequence_length: int, cache_directory: Path | None) -> None:
-        chip.need("compiled", "topology", "clock_hz")
+        chip.require("compiled", "topology", "clock_hz")
         self.versions = {"libtpu": self.installed, "jax": "0.2"}
 
     def device(self) -> str:
@@ -134,9 +134,9 @@ def test_shipped_chips() -> None:
         "tpu_v6e",
     } <= set(shipped)
     for name, chip in shipped.items():
-        chip.need("roofline", "peak_flops", "memory_bandwidth")
+        chip.require("roofline", "peak_flops", "memory_bandwidth")
         if chip.topology:
-            chip.need("compiled", "clock_hz")
+            chip.require("compiled", "clock_hz")
             units = {"tpu_v2": 1, "tpu_v3": 2, "tpu_v4": 8, "tpu_v5p": 8}.get(name, 4)
             # A matrix unit makes tile x tile multiply-adds a cycle: clock and peak say the same.
             assert chip.peak_flops == pytest.approx(2 * units * chip.tile**2 * chip.clock_hz, rel=0.01), name

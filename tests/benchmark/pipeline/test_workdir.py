@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 
 from benchmark.config import fingerprint
-from benchmark.pipeline.workdir import RunError, declare, finished, locked, once, read_json, write_json
+from benchmark.pipeline.workdir import (
+    RunError,
+    finished,
+    locked,
+    read_json,
+    run_stage_once,
+    write_json,
+    write_run_identity,
+)
 from tests.benchmark.config.test_config import run_config
 
 
@@ -26,7 +34,7 @@ class Work:
             self.times += 1
             return {"value": self.times}
 
-        return once(path, stage_fingerprint, work, self.lines.append, "stage")
+        return run_stage_once(path, stage_fingerprint, work, self.lines.append, "stage")
 
 
 def test_work_is_done_once(tmp_path: Path) -> None:
@@ -54,7 +62,7 @@ def test_work_that_fails_leaves_no_marker(tmp_path: Path) -> None:
         raise RuntimeError("no")
 
     with pytest.raises(RuntimeError):
-        once(tmp_path / "stage.json", "a", work, print, "stage")
+        run_stage_once(tmp_path / "stage.json", "a", work, print, "stage")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -109,14 +117,14 @@ def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
 
 def test_declare_refuses_other_settings(tmp_path: Path) -> None:
     config = run_config()
-    declare(tmp_path, config, "text\n", {"git_commit": "unknown"})
+    write_run_identity(tmp_path, config, "text\n", {"git_commit": "unknown"})
     assert json.loads((tmp_path / "config.json").read_text())["fingerprint"] == fingerprint(config)
     assert (tmp_path / "config.gin").read_text() == "text\n"
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(RunError, match="holds a run of other settings"):
-        declare(tmp_path, dataclasses.replace(config, seed=1), "other\n", {})
+        write_run_identity(tmp_path, dataclasses.replace(config, seed=1), "other\n", {})
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-    declare(tmp_path, config, "text\n", {"git_commit": "abc"})
+    write_run_identity(tmp_path, config, "text\n", {"git_commit": "abc"})
     assert read_json(tmp_path / "manifest.json") == {"git_commit": "abc"}
 
 
@@ -124,4 +132,4 @@ def test_declare_refuses_other_settings(tmp_path: Path) -> None:
 def test_declare_refuses_a_damaged_folder(tmp_path: Path, content: str) -> None:
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(RunError):
-        declare(tmp_path, run_config(), "", {})
+        write_run_identity(tmp_path, run_config(), "", {})

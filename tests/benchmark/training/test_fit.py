@@ -24,18 +24,18 @@ from benchmark.training.fit import DivergedError, Steps, _dispatches, fit
 from benchmark.training.hooks import Event, Hook, write_metrics
 from benchmark.training.job import Monitor, TrainingJob
 from benchmark.training.metrics import Speed, known_peak, peak_flops, training_flops
-from benchmark.training.optimizers import make_direction
+from benchmark.training.optimizers import make_optimizer
 from benchmark.training.state import init_state, make_train_step
 from tasks.system import progress as progress_bars
 
-DIRECTION = make_direction(OptimizerConfig(weight_decay=0.0))
+OPTIMIZER = make_optimizer(OptimizerConfig(weight_decay=0.0))
 
 
 def squares(params: Any, batch: Any, settings: dict[str, Any]) -> tuple[jax.Array, dict[str, jax.Array]]:
     return jnp.square(params["w"] - batch).sum(), {"furthest": jnp.abs(params["w"] - batch).max()}
 
 
-STEP = make_train_step(squares, DIRECTION, count_tokens=lambda batch: jnp.isfinite(batch).sum())
+STEP = make_train_step(squares, OPTIMIZER, count_tokens=lambda batch: jnp.isfinite(batch).sum())
 TOTAL = 22
 
 
@@ -76,7 +76,7 @@ def run(
     **options: Any,
 ) -> Any:
     """Fits; `steps` are further fields of `Steps`, and `options` of `TrainingJob`."""
-    state = init_state({"w": jnp.arange(4.0)}, DIRECTION)
+    state = init_state({"w": jnp.arange(4.0)}, OPTIMIZER)
     trainer = TrainerConfig(log_every=5, steps_per_dispatch=steps_per_dispatch)
     job = TrainingJob(**({"name": "run", "directory": directory, "trainer": trainer} | options))
     return fit(state, Steps(STEP, given, TOTAL, **(steps or {})), job, checkpoint_every=checkpoint_every)

@@ -130,7 +130,7 @@ def test_each_device_holds_its_part(folder: Path) -> None:
     for mesh, devices in (("4x2", 2), ("2x4", 4)):
         kept = found[mesh]["restore"]["parts"]
         queries = [shape for name, shape in kept.items() if name.endswith("['query']['kernel']")]
-        # The parameter and both moments of its optimiser.
+        # The parameter and both moments of its optimizer.
         assert queries == [[2, 16, 16 // devices]] * 3
         assert kept[".params['encoder']['embeddings']['norm']['scale']"] == [16]
 

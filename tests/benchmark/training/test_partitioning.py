@@ -17,7 +17,7 @@ import run_benchmark
 from benchmark.config import EncoderConfig, MeshConfig, OptimizerConfig
 from benchmark.models.heads import MaskedLM, SequenceModel, SpanModel
 from benchmark.training import distributed, partitioning
-from benchmark.training.optimizers import make_direction
+from benchmark.training.optimizers import make_optimizer
 from benchmark.training.state import init_state
 from tasks.system.errors import BAD_INPUT, InputError, StageError
 from tests.conftest import NUMERICS_FLAG
@@ -84,8 +84,8 @@ def test_what_a_mesh_axis_does_not_divide_stays_whole() -> None:
 @pytest.mark.parametrize("optimizer", ["adamw", "lamb"])
 def test_the_optimizer_follows_its_parameters(optimizer: str) -> None:
     small = dataclasses.replace(BERT, vocab_size=64, hidden_size=16, embedding_size=16, intermediate_size=32)
-    direction = make_direction(OptimizerConfig(name=optimizer))
-    state = jax.eval_shape(lambda p: init_state(p, direction), shapes(small)[0])
+    update = make_optimizer(OptimizerConfig(name=optimizer))
+    state = jax.eval_shape(lambda p: init_state(p, update), shapes(small)[0])
     found = specs(state)
     parameters = {k.removeprefix("params/"): v for k, v in found.items() if k.startswith("params/")}
     for path, spec in parameters.items():
@@ -167,9 +167,9 @@ def test_a_wrong_environment_is_bad_input(
 
 
 def test_a_process_by_itself_leads() -> None:
-    assert distributed.leads()
+    assert distributed.is_leader()
     assert distributed.process_count() == 1
-    assert distributed.agree({"a": [1]}) == {"a": [1]}
+    assert distributed.broadcast({"a": [1]}) == {"a": [1]}
     distributed.wait("nobody")
     assert distributed.one_at_a_time(lambda job: job + 1)(1) == 2
     # Only a process that failed beside others ends here.

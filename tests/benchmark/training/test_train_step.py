@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from benchmark.config import EncoderConfig, OptimizerConfig, PhaseConfig
 from benchmark.config.losses import LOSSES
-from benchmark.distillation.objectives import Objective, loss_function
+from benchmark.distillation.objectives import PhaseObjective, loss_function
 from benchmark.distillation.outputs import BATCH_AXES, teacher_outputs
 from benchmark.training.batches import count_tokens
 from benchmark.training.losses import masked_lm_loss
 from benchmark.training.masking import SpecialTokens, mask_tokens
-from benchmark.training.optimizers import make_direction
+from benchmark.training.optimizers import make_optimizer
 from benchmark.training.pretrain import init_params
 from benchmark.training.state import Mean, divide, init_state, make_train_step, repeat_step
 
@@ -35,7 +35,7 @@ ENCODER = EncoderConfig(
     max_position_embeddings=16,
     initializer_range=0.3,
 )
-DIRECTION = make_direction(OptimizerConfig(weight_decay=0.1, clip_norm=0.5, epsilon=1e-3))
+OPTIMIZER = make_optimizer(OptimizerConfig(weight_decay=0.1, clip_norm=0.5, epsilon=1e-3))
 # Steps along the gradient: quicker to compile, and nothing hides how long the gradient is.
 PLAIN = optax.identity()
 ROWS, PLACES = 8, 5
@@ -60,13 +60,13 @@ def scores(params: Any, batch: Any, settings: dict[str, Any]) -> Any:
     return terms, {"small": Mean(small, places.sum())}
 
 
-WHOLE = make_train_step(scores, DIRECTION)
-PARTS = {count: make_train_step(scores, DIRECTION, accumulation_steps=count) for count in (2, 4, 8)}
+WHOLE = make_train_step(scores, OPTIMIZER)
+PARTS = {count: make_train_step(scores, OPTIMIZER, accumulation_steps=count) for count in (2, 4, 8)}
 REPEATED = repeat_step(WHOLE)
 
 
 def toy_state() -> Any:
-    return init_state({"w": jnp.asarray(np.random.default_rng(0).standard_normal((3, PLACES)), jnp.float32)}, DIRECTION)
+    return init_state({"w": jnp.asarray(np.random.default_rng(0).standard_normal((3, PLACES)), jnp.float32)}, OPTIMIZER)
 
 
 def toy_batch(places: np.ndarray, rows: np.ndarray, seed: int = 1) -> dict[str, np.ndarray]:
@@ -114,11 +114,11 @@ def test_a_plain_loss_is_a_mean_over_rows() -> None:
         return jnp.square(batch["inputs"] @ params["w"]).mean(), {"largest": jnp.mean(batch["inputs"].max(-1))}
 
     batch = toy_batch(np.ones((ROWS, PLACES)), np.ones(ROWS))
-    results = [
-        make_train_step(loss, DIRECTION, accumulation_steps=count)(toy_state(), batch, np.float32(0.1), {})
+    whole, parts = (
+        make_train_step(loss, OPTIMIZER, accumulation_steps=count)(toy_state(), batch, np.float32(0.1), {})
         for count in (1, 4)
-    ]
-    assert_close(*results)
+    )
+    assert_close(whole, parts)
 
 
 def test_division_of_a_batch() -> None:
@@ -143,7 +143,7 @@ def test_a_distillation_in_parts_gives_the_same_step() -> None:
     """All terms there are, whose means are over tokens, predictions and pairs, on arrays with two batch axes."""
     weights = dict.fromkeys(LOSSES, 1.0)
     phase = PhaseConfig(name="all", steps=1, optimizer=OptimizerConfig(), ground_truth_ratio=0.5, weights=weights)
-    objective = Objective.of([phase])
+    objective = PhaseObjective.from_phases([phase])
     loss = loss_function(ENCODER, (0,), objective)
     batch = masked_batch()._replace(next_sentence_labels=jnp.array([0, 1, -1, 1]))
     assert len(set(np.asarray(batch.weights.sum(axis=1)).tolist())) > 1
@@ -220,7 +220,7 @@ def test_a_number_that_is_not_finite_never_reaches_the_parameters(step: Any, val
     state, figures = step(toy_state(), bad, np.float32(0.1), settings)
     assert not bool(figures["sound"])
     assert np.array_equal(state.params["w"], toy_state().params["w"])
-    # The optimiser's state may be spoilt now; still nothing gets from there into the parameters.
+    # The optimizer's state may be spoilt now; still nothing gets from there into the parameters.
     state, figures = step(state, good, np.float32(0.1), {"factor": np.float32(1.0)})
     assert np.isfinite(state.params["w"]).all()
 
@@ -229,20 +229,20 @@ def test_a_gradient_that_is_not_finite_is_noticed_though_the_loss_is() -> None:
     def loss(params: Any, batch: Any, settings: dict[str, Any]) -> Any:
         return jnp.sqrt(jnp.abs(params["w"])).sum(), {}
 
-    state = init_state({"w": jnp.array([0.0, 4.0])}, DIRECTION)
-    state, figures = make_train_step(loss, DIRECTION)(state, np.zeros(2), np.float32(0.1), {})
+    state = init_state({"w": jnp.array([0.0, 4.0])}, OPTIMIZER)
+    state, figures = make_train_step(loss, OPTIMIZER)(state, np.zeros(2), np.float32(0.1), {})
     assert float(figures["loss"]) == 2.0 and not bool(figures["sound"])
     assert state.params["w"].tolist() == [0.0, 4.0]
 
 
-def test_an_optimiser_that_divides_by_zero_is_noticed() -> None:
+def test_an_optimizer_that_divides_by_zero_is_noticed() -> None:
     """Adam without epsilon, on a parameter that has no gradient."""
-    direction = make_direction(OptimizerConfig(epsilon=0.0, weight_decay=0.0))
-    state = init_state({"w": jnp.ones(3)}, direction)
+    optimizer = make_optimizer(OptimizerConfig(epsilon=0.0, weight_decay=0.0))
+    state = init_state({"w": jnp.ones(3)}, optimizer)
 
     def loss(params: Any, batch: Any, settings: dict[str, Any]) -> Any:
         return jnp.square(params["w"][:2]).sum(), {}
 
-    state, figures = make_train_step(loss, direction)(state, np.zeros(2), np.float32(0.1), {})
+    state, figures = make_train_step(loss, optimizer)(state, np.zeros(2), np.float32(0.1), {})
     assert not bool(figures["sound"])
     assert np.isfinite(state.params["w"]).all()

@@ -1,4 +1,4 @@
-"""Masking, optimisers, initial values, the fit loop and the masked-LM evaluation."""
+"""Masking, optimizers, initial values, the fit loop and the masked-LM evaluation."""
 
 import dataclasses
 from pathlib import Path
@@ -19,7 +19,7 @@ from benchmark.training.fit import DivergedError, Steps, fit
 from benchmark.training.initial import init_tree
 from benchmark.training.job import TrainingJob
 from benchmark.training.masking import SpecialTokens, mask_tokens, num_predictions
-from benchmark.training.optimizers import learning_rate, make_direction
+from benchmark.training.optimizers import learning_rate, make_optimizer
 from benchmark.training.pretrain import init_params, load_params, pretrain
 from benchmark.training.state import init_state, make_train_step
 from tasks.arrays.token_arrays import TokenArrays
@@ -123,11 +123,11 @@ def test_adamw_is_optax_adamw() -> None:
         optax.clip_by_global_norm(0.5),
         optax.adamw(rate, b1=0.8, b2=0.9, eps=config.epsilon, weight_decay=0.1, mask=decayed),
     )
-    direction = make_direction(config)
+    optimizer = make_optimizer(config)
     ours, theirs = PARAMS, PARAMS
-    states = [direction.init(ours), expected.init(theirs)]
+    states = [optimizer.init(ours), expected.init(theirs)]
     for step in range(3):
-        update, states[0] = direction.update(gradients(step), states[0], ours)
+        update, states[0] = optimizer.update(gradients(step), states[0], ours)
         ours = jax.tree.map(lambda p, u: p - rate * u, ours, update)
         update, states[1] = expected.update(gradients(step), states[1], theirs)
         theirs = optax.apply_updates(theirs, update)
@@ -146,11 +146,11 @@ def test_lamb_is_optax_lamb() -> None:
         optax.add_decayed_weights(0.1, decayed),
         optax.masked(optax.scale_by_trust_ratio(), decayed),
     )
-    direction = make_direction(config)
-    states = [direction.init(params), expected.init(params)]
+    optimizer = make_optimizer(config)
+    states = [optimizer.init(params), expected.init(params)]
     for step, factor in enumerate((0.1, 1.0, 0.0, 10.0)):
         given = jax.tree.map(lambda g, f=factor: f * g, gradients(step) | {"other": {"kernel": jnp.eye(2)}})
-        ours, states[0] = direction.update(given, states[0], params)
+        ours, states[0] = optimizer.update(given, states[0], params)
         theirs, states[1] = expected.update(given, states[1], params)
         for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-6)
@@ -158,8 +158,8 @@ def test_lamb_is_optax_lamb() -> None:
 
 
 def test_biases_and_norms_do_not_decay() -> None:
-    direction = make_direction(OptimizerConfig(weight_decay=0.1))
-    update, _ = direction.update(jax.tree.map(jnp.zeros_like, PARAMS), direction.init(PARAMS), PARAMS)
+    optimizer = make_optimizer(OptimizerConfig(weight_decay=0.1))
+    update, _ = optimizer.update(jax.tree.map(jnp.zeros_like, PARAMS), optimizer.init(PARAMS), PARAMS)
     np.testing.assert_allclose(update["dense"]["kernel"], 0.1 * PARAMS["dense"]["kernel"], rtol=1e-6)
     assert not update["dense"]["bias"].any()
     assert not update["norm"]["scale"].any()
@@ -167,7 +167,7 @@ def test_biases_and_norms_do_not_decay() -> None:
 
 def test_lamb_scales_weights_by_their_norm() -> None:
     config = OptimizerConfig(name="lamb", weight_decay=0.0)
-    adam, lamb = (make_direction(c) for c in (OptimizerConfig(weight_decay=0.0), config))
+    adam, lamb = (make_optimizer(c) for c in (OptimizerConfig(weight_decay=0.0), config))
     (plain, _), (scaled, _) = (d.update(gradients(0), d.init(PARAMS), PARAMS) for d in (adam, lamb))
     weights, update = PARAMS["dense"]["kernel"], scaled["dense"]["kernel"]
     assert float(jnp.linalg.norm(update)) == pytest.approx(float(jnp.linalg.norm(weights)), rel=1e-5)
@@ -209,12 +209,12 @@ def squares(params: Any, batch: Any, settings: dict[str, Any]) -> tuple[jax.Arra
     return jnp.square(params["w"] - batch).sum() * settings.get("factor", 1.0), {}
 
 
-DIRECTION = make_direction(OptimizerConfig(weight_decay=0.0))
-STEP = make_train_step(squares, DIRECTION)
+OPTIMIZER = make_optimizer(OptimizerConfig(weight_decay=0.0))
+STEP = make_train_step(squares, OPTIMIZER)
 
 
 def fresh_state() -> Any:
-    return init_state({"w": jnp.arange(4.0)}, DIRECTION)
+    return init_state({"w": jnp.arange(4.0)}, OPTIMIZER)
 
 
 def inputs(number: int) -> tuple[Any, Any, dict[str, Any]]:
