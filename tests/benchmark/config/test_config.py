@@ -223,7 +223,7 @@ def test_a_flash_recipe_shortens_every_phase_and_keeps_at_least_one_step() -> No
         ),
         (
             lambda: DistillConfig(phases=(phase(), phase())),
-            r"PhaseConfig\.name = 'distillation': expected a name of its",
+            r"PhaseConfig\.name = 'distillation': expected a different name",
         ),
         (lambda: DistillConfig(phases=()), r"DistillConfig\.phases = \(\): expected at least one phase with steps"),
         (lambda: DistillConfig(phases=(phase(steps=0),)), r"DistillConfig\.phases = .*: expected at least one phase"),
