@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from benchmark.cli.command_line import gin_parser, parse_flags
 from benchmark.config import STAGES
 from benchmark.process import numerics
-from tasks.system.errors import INTERRUPTED, InputError, nearest, run_command
+from tasks.system.errors import InputError, nearest, run_command
 
 if TYPE_CHECKING:
     from benchmark.config import RunConfig
@@ -223,11 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     command = shlex.join(["python", "run_benchmark.py", *arguments])
-    try:
-        return run_command(lambda: run(arguments, command))
-    except KeyboardInterrupt:
-        print(f"interrupted; the same command continues: {command}", file=sys.stderr)
-        return INTERRUPTED
+    return run_command(lambda: run(arguments, command), f"interrupted; the same command continues: {command}")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ class StageError(RuntimeError):
     """Work that began and failed; the message is one line, and the same command tries again."""
 
 
-def run_command(work: Callable[[], int]) -> int:
+def run_command(work: Callable[[], int], interrupted: str = "interrupted") -> int:
     """Runs a command and prints its error as one line on standard error.
 
     A closed pipe on standard output (`| head`) ends the command without a message. Any other exception is a defect and
@@ -37,10 +37,11 @@ def run_command(work: Callable[[], int]) -> int:
 
     Args:
         work: the command; returns its exit code.
+        interrupted: the line on standard error after an interrupt (Ctrl-C).
 
     Returns:
-        The exit code: `BAD_INPUT` after an `InputError`, `FAILED` after a `StageError`, `CLOSED_PIPE` after a
-        `BrokenPipeError`.
+        The exit code: `BAD_INPUT` after an `InputError`, `FAILED` after a `StageError`, `INTERRUPTED` after an
+        interrupt, `CLOSED_PIPE` after a `BrokenPipeError`.
     """
     try:
         code = work()
@@ -53,6 +54,9 @@ def run_command(work: Callable[[], int]) -> int:
     except (InputError, StageError) as error:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         return BAD_INPUT if isinstance(error, InputError) else FAILED
+    except KeyboardInterrupt:
+        print(interrupted, file=sys.stderr)
+        return INTERRUPTED
 
 
 @contextmanager

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 from scipy.stats import t
 
 from benchmark.records.compare import compare, expectation, score_tolerance
-from benchmark.records.record import MetricScore, Record, parse
+from benchmark.records.record import MetricScore, Record, System, Training, parse
 from benchmark.records.verification import Compared, overall, table, verdict, verification_path
 from tests.benchmark.records.test_record import example
 
@@ -22,7 +23,8 @@ def base() -> dict[str, Any]:
     value = example()
     value["provenance"]["versions"] = dict.fromkeys(("flax", "jax", "jaxlib", "numpy", "optax", "scipy"), "1.0")
     value["provenance"]["data_digests"] = {"dev.tsv": "1" * 64}
-    value["training"] |= {"masked_lm_accuracy": 40.0, "masked_lm_predictions": 2000, "parameters_sha256": "a" * 64}
+    value["training"] |= {"masked_lm_accuracy": 40.0, "masked_lm_predictions": 2000, "masked_lm_loss": 3.0}
+    value["training"]["parameters_sha256"] = "a" * 64
     value["tasks"][0]["predictions_sha256"] = ["b" * 64] * 3
     value["averages"] = {"task8_m": 80.0}
     value["latency"][0] |= {
@@ -55,6 +57,13 @@ def test_a_record_equals_itself() -> None:
     found = outcomes()
     assert {field.outcome for name, field in found.items() if name != "provenance.timing"} == {"equal"}
     assert overall(found.values()) == "equal"
+
+
+@pytest.mark.parametrize(("prefix", "model"), [("system", System), ("training", Training)])
+def test_every_field_of_system_and_training_is_compared(prefix: str, model: type[BaseModel]) -> None:
+    compared = outcomes()
+    for name in set(model.model_fields):
+        assert any(field.startswith(f"{prefix}.{name}") for field in compared), name
 
 
 SCORE = "tasks.0.metrics.accuracy"

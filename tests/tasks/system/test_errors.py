@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from tasks.system.errors import run_command
 from tasks.system.repository import REPOSITORY
 
 # One line stays in the buffer until the command ends; many lines fill it while the command prints.
@@ -33,3 +34,11 @@ def test_a_closed_pipe_ends_a_command_quietly_as_unix_tools_end(lines: int) -> N
     ended = subprocess.run(command, cwd=REPOSITORY, stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False)
     os.close(writer)
     assert (ended.returncode, ended.stderr) == (141, b"")
+
+
+def test_an_interrupt_ends_a_command_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> int:
+        raise KeyboardInterrupt
+
+    assert run_command(work) == 130
+    assert capsys.readouterr().err == "interrupted\n"
