@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from baselines.catalogue import baselines
+from tasks.system.command_line import OneLineParser, check_output_folder
 from tasks.system.errors import InputError, named_files, nearest_match_hint, run_command
 
 
@@ -29,23 +30,25 @@ def _list() -> int:
     return 0
 
 
-def _import(name: str, checkpoint: str, to: str, allow_pickle: bool) -> int:
+def _import(name: str, checkpoint: Path, to: Path | None, allow_pickle: bool) -> int:
     """Converts a checkpoint of a baseline to this project's format."""
     from baselines.importer import import_checkpoint
 
     known = baselines()
     if name not in known:
         raise InputError(f"unknown baseline {name!r}: {nearest_match_hint(name, known)}")
-    target = Path(to) if to else Path("checkpoints") / name
-    print(import_checkpoint(known[name], Path(checkpoint), target, allow_pickle=allow_pickle))
+    target = to or Path("checkpoints") / name
+    check_output_folder("--to", target)
+    print(import_checkpoint(known[name], checkpoint, target, allow_pickle=allow_pickle))
     return 0
 
 
-def _export(record: str, to: str, task: str, onnx: bool) -> int:
+def _export(record: Path, to: Path, task: str, onnx: bool) -> int:
     """Writes the model of a record for use outside this project."""
     from benchmark.export.exporter import export_record
 
-    for line in export_record(Path(record), Path(to), onnx=onnx, task=task):
+    check_output_folder("--to", to)
+    for line in export_record(record, to, onnx=onnx, task=task):
         print(line)
     return 0
 
@@ -59,23 +62,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code of `tasks.system.errors.run_command`.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m baselines", description="Published systems, and models in and out."
-    )
+    parser = OneLineParser(prog="python -m baselines", description="Published systems, and models in and out.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="print every baseline")
     imports = commands.add_parser("import", help="read a Hugging Face checkpoint of a baseline")
     imports.add_argument("name", metavar="NAME")
-    imports.add_argument("--checkpoint", required=True, metavar="DIR", help="holds config.json and model.safetensors")
-    imports.add_argument("--to", default="", metavar="DIR", help="default: checkpoints/NAME")
+    files = "holds config.json and model.safetensors"
+    imports.add_argument("--checkpoint", type=Path, required=True, metavar="DIR", help=files)
+    imports.add_argument("--to", type=Path, metavar="DIR", help="default: checkpoints/NAME")
     imports.add_argument("--allow_pickle", action="store_true", help="read pytorch_model.bin, tensors only")
     exports = commands.add_parser("export", help="write the model of a result record as a Hugging Face directory")
-    exports.add_argument("record", metavar="RECORD", help="results/NAME.json inside the folder of its run")
-    exports.add_argument("--to", required=True, metavar="DIR", help="the folder to write")
+    exports.add_argument("record", type=Path, metavar="RECORD", help="results/NAME.json inside its run's folder")
+    exports.add_argument("--to", type=Path, required=True, metavar="DIR", help="the folder to write")
     exports.add_argument("--task", default="", metavar="TASK", help="the model fine-tuned on it, with its head")
     exports.add_argument("--no_onnx", action="store_true", help="leave out model.onnx")
-    options = parser.parse_args(arguments)
-    return run_command(lambda: _run(options))
+    return run_command(lambda: _run(parser.parse_args(arguments)))
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -7,11 +7,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tasks.system.command_line import OneLineParser, check_output_folder
 from tasks.system.errors import named_files, run_command
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m leaderboard", description="Makes the leaderboard page.")
+    parser = OneLineParser(prog="python -m leaderboard", description="Makes the leaderboard page.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     build = commands.add_parser("build", help="write index.html, records.csv and records.json")
     build.add_argument("--results", type=Path, required=True, metavar="DIR", help="folder with results/*.json")
@@ -30,11 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 when the page is written, 2 for bad input, with one line on standard error.
     """
-    options = _parser().parse_args(arguments)
-    return run_command(lambda: _build(options))
+    return run_command(lambda: _build(_parser().parse_args(arguments)))
 
 
 def _build(options: argparse.Namespace) -> int:
+    check_output_folder("--out", options.out)
     # Imported late: `--help` and a mistyped flag answer without pydantic and Jinja2.
     from benchmark.records.history import read_history
     from leaderboard.build import build

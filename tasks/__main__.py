@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tasks.catalogue import get_task
 from tasks.pretraining import PRETRAINING_TASKS
+from tasks.system.command_line import OneLineParser
 from tasks.system.errors import named_files, run_command
 
 
@@ -19,7 +20,7 @@ def _list() -> int:
     return 0
 
 
-def _describe(name: str, directory: str | None) -> int:
+def _describe(name: str, directory: Path | None) -> int:
     if name in PRETRAINING_TASKS:
         from tasks.describe.pretraining import describe_pretraining
 
@@ -28,14 +29,14 @@ def _describe(name: str, directory: str | None) -> int:
     info = get_task(name)
     from tasks.describe.task import describe
 
-    print(describe(info, Path(directory) if directory else None))
+    print(describe(info, directory))
     return 0
 
 
-def _verify(directory: str) -> int:
+def _verify(directory: Path) -> int:
     from tasks.files import verify
 
-    checks = verify.check_directory(Path(directory))
+    checks = verify.check_directory(directory)
     print(verify.table(checks))
     return 1 if any(check.level == "error" for check in checks) else 0
 
@@ -49,16 +50,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 1 where `verify-data` found a wrong file, 2 for bad input.
     """
-    parser = argparse.ArgumentParser(prog="python -m tasks", description="The tasks of the benchmark.")
+    parser = OneLineParser(prog="python -m tasks", description="The tasks of the benchmark.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="print every task")
     describe = commands.add_parser("describe", help="print one task with an example before and after preprocessing")
     describe.add_argument("name")
-    describe.add_argument("--data", metavar="DIR", help="take the example from the files there, not the embedded data")
+    describe.add_argument(
+        "--data", type=Path, metavar="DIR", help="take the example from the files there, not the embedded data"
+    )
     verify = commands.add_parser("verify-data", help="compare the files in a folder with sizes and digests")
-    verify.add_argument("directory")
-    options = parser.parse_args(arguments)
-    return run_command(lambda: _run(options))
+    verify.add_argument("directory", type=Path)
+    return run_command(lambda: _run(parser.parse_args(arguments)))
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -1,28 +1,21 @@
-"""Common parts of the command lines that read gin files: flags, bindings, and mistakes in one line."""
+"""Common parts of the command lines that read gin files: flags and bindings."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import NoReturn
 
-from tasks.system.errors import InputError, nearest
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(message)
+from tasks.system.command_line import OneLineParser
 
 
 def gin_parser(prog: str, description: str, epilog: str) -> argparse.ArgumentParser:
     """Makes a parser with the flags of settings; `parse_flags` takes `--gin.NAME=VALUE` out first."""
-    parser = _Parser(
+    parser = OneLineParser(
         prog=prog,
         usage="%(prog)s --gin_file=FILE [--gin_file=FILE ...] [--gin.NAME=VALUE ...] [flags]",
         description=description,
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("--gin_file", action="append", default=[], metavar="FILE", help="gin file; may be repeated, later ones win")
@@ -52,10 +45,6 @@ def parse_flags(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> tu
         InputError: a flag does not exist or lacks its value.
     """
     bindings = [w.removeprefix("--gin.") for w in arguments if w.startswith("--gin.")]
-    flags, unknown = parser.parse_known_args([w for w in arguments if not w.startswith("--gin.")])
-    if unknown:
-        known = [option for action in parser._actions for option in action.option_strings]
-        hint = nearest(unknown[0].partition("=")[0], known)
-        raise InputError(f"unknown argument {unknown[0]!r}{hint}; accepted: {', '.join(known)}")
+    flags = parser.parse_args([w for w in arguments if not w.startswith("--gin.")])
     flags.gin_search_paths = [path for value in flags.gin_search_paths for path in value.split(",") if path]
     return flags, bindings

@@ -182,6 +182,11 @@ def test_import_keeps_the_parameters(
         (["import", "bert_base", "--checkpoint={}"], ["{}/config.json: missing", "model.safetensors"]),
         (["export", "{}/none.json", "--to={}/out"], ["{}/none.json: cannot be read", "No such file"]),
         (["export", "{}", "--to={}/out"], ["{}: cannot be read"]),
+        (["export", "{}", f"--to={__file__}/x"], [f"--to={__file__}/x: expected a folder"]),
+        (["export", "{}", "--to="], ["--to: expected a path, found ''"]),
+        (["export", "{}"], ["the following arguments are required: --to"]),
+        (["export", "{}", "--to={}", "--no_onx"], ["unknown argument '--no_onx'; did you mean '--no_onnx'?"]),
+        (["exprt"], ["invalid choice: 'exprt' (choose from 'list', 'import', 'export')"]),
     ],
 )
 def test_mistakes_on_the_command_line_get_one_line(

@@ -244,9 +244,12 @@ def test_the_command_builds_and_refuses(tmp_path: Path, capsys: pytest.CaptureFi
     assert capsys.readouterr().err.count("\n") == 1
     assert main(["build", f"--results={tmp_path / 'no'}", f"--out={tmp_path}"]) == 2
     assert capsys.readouterr().err.startswith("error: ")
-    with pytest.raises(SystemExit) as error:
-        main(["build"])
-    assert error.value.code == 2
+    assert main(["build"]) == 2
+    assert capsys.readouterr().err == "error: the following arguments are required: --results, --out\n"
+    (tmp_path / "file").touch()
+    assert main(["build", f"--results={tmp_path}", f"--out={tmp_path / 'file'}"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: --out={tmp_path / 'file'}: expected a folder") and error.count("\n") == 1
 
 
 def test_help_loads_nothing_heavy() -> None:
