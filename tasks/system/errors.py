@@ -45,11 +45,10 @@ def run_command(work: Callable[[], int], interrupted: str = "interrupted") -> in
     """
     try:
         code = work()
-        sys.stdout.flush()
+        _flush_output()
         return code
     except BrokenPipeError:
-        # Python flushes standard output once more when it exits, which would fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return CLOSED_PIPE
     except (InputError, StageError) as error:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
@@ -57,6 +56,23 @@ def run_command(work: Callable[[], int], interrupted: str = "interrupted") -> in
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         return INTERRUPTED
+
+
+def _flush_output() -> None:
+    if sys.stdout is None:  # closed by the caller (`>&-`), so that nothing was to be printed
+        return
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _discard_output()
+        raise StageError(f"standard output: {error.strerror}") from None
+
+
+def _discard_output() -> None:
+    """Leads standard output nowhere: Python flushes it once more when it exits, which would fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
