@@ -34,10 +34,25 @@ def folder_of_run(record: Record, path: Path) -> Path:
     settings = workdir / "config.json"
     if not settings.is_file():
         raise RecordError(f"{path}: {settings} is missing; export from the folder of the run")
-    found = json.loads(settings.read_text(encoding="utf-8")).get("fingerprint")
+    found = _read(settings, "fingerprint")
     if record.provenance is None or found != record.provenance.config_fingerprint:
         raise RecordError(f"{path}: {workdir} holds a run of other settings than the record's")
     return workdir
+
+
+def _read(path: Path, *members: str) -> Any:
+    """Reads a JSON file of a run and returns the value at the members.
+
+    Raises:
+        RecordError: the file is missing or damaged.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        for name in members:
+            value = value[name]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise RecordError(f"{path}: missing or damaged ({error!r}); export from the folder of a whole run") from None
+    return value
 
 
 def pretrained(record: Record, path: Path) -> dict[str, Any]:
@@ -83,10 +98,8 @@ def fine_tuned(record: Record, path: Path, task: str) -> tuple[dict[str, Any], F
             f"{path}: no parameters at {directory / 'parameters'}; call the run again with"
             " --gin.FinetuneConfig.keep_parameters=True"
         )
-    kept = json.loads(marker.read_text(encoding="utf-8"))
-    seed: int = kept["result"]["seed"]
-    predicted = json.loads((directory / f"seed{seed}.json").read_text(encoding="utf-8"))
-    if kept["fingerprint"] != predicted["fingerprint"]:
+    seed: int = _read(marker, "result", "seed")
+    if _read(marker, "fingerprint") != _read(directory / f"seed{seed}.json", "fingerprint"):
         raise RecordError(f"{path}: the parameters at {directory / 'parameters'} are not those of its predictions")
     encoder = encoder_of(record, path)
     model = SpanModel(encoder) if trained.kind == "span" else SequenceModel(encoder, trained.num_labels)
@@ -175,9 +188,9 @@ def _head_settings(task: TaskInfo) -> dict[str, Any]:
 
 def _vocabulary(workdir: Path, record: Record) -> Path:
     """Returns the vocabulary file of a run, checked against the record."""
-    entry = json.loads((workdir / "data" / "data.json").read_text(encoding="utf-8"))["vocabulary"]
-    path = workdir / "data" / str(entry["path"])
+    index = workdir / "data" / "data.json"
+    path = workdir / "data" / str(_read(index, "vocabulary", "path"))
     assert record.provenance is not None
-    if entry["digest"] != record.provenance.vocabulary_digest:
+    if _read(index, "vocabulary", "digest") != record.provenance.vocabulary_digest:
         raise RecordError(f"{path}: is not the vocabulary that the record was made with")
     return path

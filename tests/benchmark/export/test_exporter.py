@@ -115,7 +115,14 @@ def test_what_cannot_be_exported_gets_one_line(run: Path, tmp_path: Path, capsys
     settings = run.parents[1] / "config.json"
     settings.write_text(json.dumps({"fingerprint": "g"}))
     assert "run of other settings" in refused(str(run), target)
+    settings.write_text("{")
+    assert f"{settings}: missing or damaged" in refused(str(run), target)
     settings.write_text(json.dumps({"fingerprint": "f"}))
+    index = run.parents[1] / "data" / "data.json"
+    text = index.read_text()
+    index.write_text("[]")
+    assert f"{index}: missing or damaged" in refused(str(run), target)
+    index.write_text(text)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()
     assert "holds files already" in refused(str(run), f"--to={tmp_path / 'full'}")
