@@ -21,6 +21,7 @@ import numpy as np
 from benchmark.cli.command_line import gin_parser, parse_flags
 from benchmark.cli.gin_loader import load
 from benchmark.hardware.roofline import estimate
+from tasks.system.command_line import at_least, check_output_folder
 from tasks.system.errors import StageError, run_command
 
 if TYPE_CHECKING:
@@ -187,13 +188,14 @@ def calibrate(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints lines for the chip's gin file; one line and exit code 2 for bad input, 1 where calibration fails."""
     parser = gin_parser("python -m benchmark.commands.calibrate_chip", __doc__ or "", "")
-    parser.add_argument("--architectures", type=int, default=40, help="how many are drawn from the space")
+    parser.add_argument("--architectures", type=at_least(2), default=40, help="how many are drawn from the space")
     parser.add_argument("--cache", type=Path, help="folder for compiled figures")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     return run_command(lambda: _calibrate(*parse_flags(parser, arguments)))
 
 
 def _calibrate(options: argparse.Namespace, bindings: list[str]) -> int:
+    check_output_folder("--cache", options.cache)
     config = load(options.gin_file, bindings, options.gin_search_paths).config.search
     chip, fields, found = calibrate(
         config, options.architectures, options.cache, lambda line: print(line, file=sys.stderr, flush=True)

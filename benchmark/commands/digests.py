@@ -7,17 +7,19 @@ names the first difference. Steps of pretraining and distillation are among them
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmark.config import fingerprint
+from benchmark.pipeline.workdir import RunError
 from benchmark.records.record import comparable, read
 from benchmark.records.verification import record_files
-from tasks.system.errors import InputError, run_command
+from tasks.system.command_line import OneLineParser
+from tasks.system.errors import InputError, named_files, run_command
 
 # Fields of the search's journal that depend on the clock.
 _CLOCK = ("seconds", "suggest_seconds", "compile_seconds")
@@ -40,13 +42,23 @@ def run_digests(workdir: Path) -> Iterator[Computed]:
         yield from _system("distill", folder.name, folder)
     for path in sorted((workdir / "evaluation").glob("*/*/seed*.json")):
         name = " ".join(path.relative_to(workdir / "evaluation").with_suffix("").parts)
-        yield Computed("finetune", name, fingerprint(_json(path)["result"]))
+        with _whole(path):
+            yield Computed("finetune", name, fingerprint(_json(path)["result"]))
     for path in record_files(workdir / "results"):
         yield Computed("record", path.stem, fingerprint(comparable(read(path))))
 
 
 def _json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """Refuses a file of a run that cannot be read as its stage wrote it."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{path}: damaged ({error!r}); remove it and run the same command again") from None
 
 
 def _folders(parent: Path) -> list[Path]:
@@ -57,15 +69,16 @@ def _data(folder: Path) -> Iterator[Computed]:
     index = folder / "data.json"
     if not index.exists():
         return
-    data = _json(index)
-    for name, file in sorted(data["source_files"].items()):
-        yield Computed("data", f"file {name}", file["sha256"])
-    yield Computed("data", "vocabulary", data["vocabulary"]["digest"])
+    with _whole(index):
+        data = _json(index)
+        for name, file in sorted(data["source_files"].items()):
+            yield Computed("data", f"file {name}", file["sha256"])
+        yield Computed("data", "vocabulary", data["vocabulary"]["digest"])
     for entry in _folders(folder):
-        if (entry / "meta.json").exists():
-            files = _json(entry / "meta.json").get("files", {})
-            for name, file in sorted(files.items()):
-                yield Computed("data", f"arrays {entry.name}/{name}", file["sha256"])
+        if (meta := entry / "meta.json").exists():
+            with _whole(meta):
+                for name, file in sorted(_json(meta).get("files", {}).items()):
+                    yield Computed("data", f"arrays {entry.name}/{name}", file["sha256"])
 
 
 def _steps(stage: str, name: str, folder: Path) -> Iterator[Computed]:
@@ -73,28 +86,33 @@ def _steps(stage: str, name: str, folder: Path) -> Iterator[Computed]:
     files = sorted(folder.rglob("digests.jsonl"), key=lambda path: path.stat().st_mtime_ns)
     for path in files:
         part = " ".join((name, *path.parent.relative_to(folder).parts))
-        for line in path.read_text(encoding="utf-8").splitlines():
-            entry = json.loads(line)
-            yield Computed(stage, f"{part} step {entry['step']}", entry["parameters_sha256"])
+        with _whole(path):
+            for line in path.read_text(encoding="utf-8").splitlines():
+                entry = json.loads(line)
+                yield Computed(stage, f"{part} step {entry['step']}", entry["parameters_sha256"])
 
 
 def _system(stage: str, name: str, folder: Path) -> Iterator[Computed]:
     """Yields the steps of a system's training, its parameters and its masked-LM scores."""
     yield from _steps(stage, name, folder)
-    if (folder / "stage.json").exists():
-        result = _json(folder / "stage.json")["result"]
-        yield Computed(stage, f"{name} parameters", result["parameters_sha256"])
-        yield Computed(stage, f"{name} masked LM", fingerprint(result["masked_lm"]))
+    if (marker := folder / "stage.json").exists():
+        with _whole(marker):
+            result = _json(marker)["result"]
+            yield Computed(stage, f"{name} parameters", result["parameters_sha256"])
+            yield Computed(stage, f"{name} masked LM", fingerprint(result["masked_lm"]))
 
 
 def _search(folder: Path) -> Iterator[Computed]:
     """Yields the events of the journal, without their times."""
     journal = folder / "journal.jsonl"
-    for line in journal.read_text(encoding="utf-8").splitlines() if journal.exists() else ():
-        entry = json.loads(line)
-        result = {k: v for k, v in entry.get("result", {}).items() if k not in _CLOCK}
-        name = f"trial {entry['trial']} {entry['event']}"
-        yield Computed("search", name, fingerprint({**entry, "result": result}))
+    if not journal.exists():
+        return
+    with _whole(journal):
+        for line in journal.read_text(encoding="utf-8").splitlines():
+            entry = json.loads(line)
+            result = {k: v for k, v in entry.get("result", {}).items() if k not in _CLOCK}
+            name = f"trial {entry['trial']} {entry['event']}"
+            yield Computed("search", name, fingerprint({**entry, "result": result}))
 
 
 def first_difference(one: Sequence[Computed], two: Sequence[Computed]) -> str | None:
@@ -119,18 +137,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 1 where two runs differ, 2 where a folder holds no run.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmark.commands.digests", description=(__doc__ or "").split("\n")[0]
-    )
+    parser = OneLineParser(prog="python -m benchmark.commands.digests", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("workdirs", nargs="+", type=Path, metavar="DIR", help="folder of a run, or of two to compare")
-    folders = parser.parse_args(arguments).workdirs
-    if len(folders) > 2:
-        parser.error("expected one folder or two")
-    return run_command(lambda: _compare(folders))
+    return run_command(lambda: _compare(parser.parse_args(arguments).workdirs))
 
 
 def _compare(folders: Sequence[Path]) -> int:
-    runs = [list(run_digests(folder)) for folder in folders]
+    if len(folders) > 2:
+        raise InputError(f"DIR: expected one folder or two, found {len(folders)}")
+    with named_files():
+        runs = [list(run_digests(folder)) for folder in folders]
     for folder, run in zip(folders, runs, strict=True):
         if not run:
             raise InputError(f"{folder}: expected the folder of a run; nothing in it was computed by one")

@@ -11,10 +11,11 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from benchmark.cli.command_line import gin_parser, parse_flags
-from tasks.system.errors import InputError, nearest_match_hint, run_command
+from tasks.system.command_line import check_output_file, check_output_folder
+from tasks.system.errors import InputError, named_files, nearest_match_hint, run_command
 
 if TYPE_CHECKING:
     from benchmark.config import EncoderConfig, RunConfig
@@ -60,15 +61,19 @@ def _measure(flags: argparse.Namespace, bindings: list[str]) -> int:
     from benchmark.cli.gin_loader import load_run_config
 
     config = load_run_config(flags.gin_file, bindings, flags.gin_search_paths)
-    name, encoder = choose_system(config, flags.system, flags.workdir)
     if flags.text and flags.workdir:
         raise InputError("--text and --workdir: expected one of them, as both say what the inputs are")
     if flags.vocabulary and not flags.text:
         raise InputError("--vocabulary: expected together with --text")
+    check_output_file("--out", flags.out)
+    check_output_folder("--keep", flags.keep)
+    with named_files():
+        name, encoder = choose_system(config, flags.system, flags.workdir)
 
     from benchmark.latency import inputs
     from benchmark.latency.measure import measure
     from benchmark.latency.results import blocks
+    from benchmark.latency.timing import LatencyError
     from tasks.system.atomic_write import write_text
 
     latency = config.latency
@@ -76,9 +81,11 @@ def _measure(flags: argparse.Namespace, bindings: list[str]) -> int:
         folder = flags.keep or Path(temporary)
         rows = None
         if flags.workdir:
-            rows = inputs.rows_of_data(flags.workdir / "data", latency.sequence_lengths, latency.seed)
+            try:
+                rows = inputs.rows_of_data(flags.workdir / "data", latency.sequence_lengths, latency.seed)
+            except LatencyError as error:
+                raise InputError(str(error)) from None
         elif flags.text:
-            folder.mkdir(parents=True, exist_ok=True)
             size = min(encoder.vocab_size, latency.reference.vocab_size)
             lengths = latency.sequence_lengths
             rows = inputs.rows_of_text(flags.text, flags.vocabulary, size, lengths, latency.seed, folder)
@@ -89,7 +96,8 @@ def _measure(flags: argparse.Namespace, bindings: list[str]) -> int:
             print(line)
         if flags.out:
             found = [block.model_dump(mode="json") for block in blocks(results, name, latency)]
-            write_text(flags.out, json.dumps(found, indent=1, allow_nan=False) + "\n")
+            with named_files():
+                write_text(flags.out, json.dumps(found, indent=1, allow_nan=False) + "\n")
     return 0
 
 
@@ -106,15 +114,19 @@ def choose_system(config: RunConfig, wanted: str | None, workdir: Path | None) -
         workdir: a run, for the names of found students.
 
     Raises:
-        InputError: no architecture has this name.
+        InputError: no architecture has this name, or the marker of the run's search is damaged.
     """
-    from benchmark.config import encoder_from_dict
+    from benchmark.config import ConfigError, encoder_from_dict
+    from benchmark.pipeline.workdir import RunError, read_json
 
     known = {baseline.name: baseline.encoder for baseline in config.baselines} | {"teacher": config.teacher.encoder}
     found = workdir / "search" / "stage.json" if workdir else None
     if found is not None and found.is_file():
-        systems: dict[str, Any] = json.loads(found.read_text(encoding="utf-8"))["result"]["found"]
-        known |= {name: encoder_from_dict(fields) for name, fields in systems.items()}
+        marker = read_json(found)
+        try:
+            known |= {name: encoder_from_dict(fields) for name, fields in marker["result"]["found"].items()}
+        except (AttributeError, KeyError, TypeError, ConfigError) as error:
+            raise RunError(f"{found}: damaged ({error!r}); remove it and run the same command again") from None
     name = next(iter(known)) if wanted is None else wanted
     if name not in known:
         raise InputError(f"--system={name}: {nearest_match_hint(name, list(known))}")

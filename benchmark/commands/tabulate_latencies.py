@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from benchmark.cli.command_line import gin_parser, parse_flags
 from benchmark.cli.gin_loader import load
-from tasks.system.errors import StageError, run_command
+from tasks.system.command_line import check_output_file, check_output_folder
+from tasks.system.errors import StageError, named_files, run_command
 
 if TYPE_CHECKING:
     from benchmark.config import EncoderConfig, SearchConfig
@@ -69,12 +70,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _tabulate(options: argparse.Namespace, bindings: list[str]) -> int:
+    check_output_file("--out", options.out)
+    check_output_folder("--cache", options.cache)
     config = load(options.gin_file, bindings, options.gin_search_paths).config.search
     from benchmark.search.space import decode, enumerate_points
     from tasks.system.atomic_write import write_text
 
     encoders = [decode(config.space, point) for point in enumerate_points(config.space)]
-    write_text(options.out, table(config, encoders, options.cache, lambda line: print(line, flush=True)))
+    text = table(config, encoders, options.cache, lambda line: print(line, flush=True))
+    with named_files():
+        write_text(options.out, text)
     return 0
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.latency.timing import LatencyError
+from tasks.system.errors import InputError
 
 # Rows kept of each length; more would bring no fresher inputs.
 _MAX_ROWS = 4096
@@ -158,7 +159,7 @@ def rows_of_data(directory: Path, lengths: Sequence[int], seed: int) -> dict[int
             split = "validation" if "validation" in splits else "test"
             sources[f"{task} {split}"] = token_arrays.load(directory / splits[split]).features
         return {length: choose_rows(sources, length, index["vocabulary"]["pad_id"], seed) for length in lengths}
-    except (OSError, ValueError, KeyError, DataError) as error:
+    except (OSError, AttributeError, KeyError, TypeError, ValueError, DataError) as error:
         raise LatencyError(f"{path}: no data to measure with ({error}); run the stage 'data' first") from None
 
 
@@ -168,14 +169,14 @@ def rows_of_text(
     """Makes rows of a text file, one for each non-empty line; arguments as of `tokenize_texts`.
 
     Raises:
-        LatencyError: the file cannot be read or has no line.
+        InputError: the file cannot be read or has no line.
     """
     try:
         texts = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise LatencyError(f"{file}: cannot be read: {error}") from None
+        raise InputError(f"{file}: cannot be read: {error}") from None
     if not texts:
-        raise LatencyError(f"{file}: expected at least one line of text")
+        raise InputError(f"{file}: expected at least one line of text")
     source, pad_id = tokenize_texts(texts[:_MAX_ROWS], vocabulary, vocabulary_size, folder)
     return {length: choose_rows({file.name: source}, length, pad_id, seed) for length in lengths}
 
@@ -197,6 +198,7 @@ def tokenize_texts(
     from tasks.encoding.vocabulary import load, tokenizer, train_wordpiece, write
 
     if vocabulary is None:
+        folder.mkdir(parents=True, exist_ok=True)
         vocabulary = folder / "vocabulary.txt"
         write(train_wordpiece(texts, min(vocabulary_size, 4096)), vocabulary)
     words = load(vocabulary)
@@ -236,7 +238,6 @@ def embedded_rows(lengths: Sequence[int], vocabulary_size: int, seed: int, folde
         seed: seeds their order.
         folder: destination of the vocabulary.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     # 0.6 words for each token fill a row; with 0.5 rows have some padding, as real text does.
     texts = {f"embedded data, length {length}": embedded_texts(512, max(1, length // 2)) for length in lengths}
     every = [text for some in texts.values() for text in some]

@@ -94,6 +94,22 @@ def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(lines) == 2 and all("no_such_file.gin" in line for line in lines)
 
 
+@pytest.mark.parametrize("count", ["0", "1", "-3", "many", ""])
+def test_a_fit_needs_architectures(capsys: pytest.CaptureFixture[str], count: str) -> None:
+    assert calibrate_chip.main(["--gin_file=unread.gin", f"--architectures={count}"]) == 2
+    error = capsys.readouterr().err
+    assert error == f"error: --architectures: expected a whole number of at least 2, found {count!r}\n"
+
+
+@pytest.mark.parametrize("out", [".", f"{__file__}/x.csv"])
+def test_a_place_where_no_table_can_be_written_is_refused_before_the_work(
+    capsys: pytest.CaptureFixture[str], out: str
+) -> None:
+    assert tabulate_latencies.main(["--gin_file=unread.gin", f"--out={out}"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith(f"error: --out={out}: expected a f")
+
+
 def test_a_table_holds_every_architecture() -> None:
     encoders = calibrate_chip.draw_architectures(CONFIG, 20, seed=0)
     told: list[str] = []

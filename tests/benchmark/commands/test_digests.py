@@ -140,6 +140,42 @@ def test_a_stage_that_one_run_lacks() -> None:
     assert found is not None and "teacher: teacher parameters in the first run, data: vocabulary in the second" in found
 
 
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '"x"', "{}\n{"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        "data/data.json",
+        "teacher/stage.json",
+        "teacher/digests.jsonl",
+        "search/journal.jsonl",
+        "evaluation/small/glue_sst2_v1/seed0.json",
+        "results/small.json",
+    ],
+)
+def test_a_damaged_file_is_named(run: Path, capsys: pytest.CaptureFixture[str], file: str, content: str) -> None:
+    (run / file).write_text(content)
+    assert main([str(run)]) == 2
+    out, error = capsys.readouterr()
+    assert out == "" and error.startswith(f"error: {run / file}") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "required: DIR"),
+        (["a", "b", "c"], "DIR: expected one folder or two, found 3"),
+        (["a", "--al"], "unknown argument '--al'; did you mean '--help'?; accepted: -h, --help"),
+        ([""], "DIR: expected a path, found ''"),
+        (["x" * 300], "File name too long"),
+    ],
+)
+def test_a_mistaken_command_line_gets_one_line(capsys: pytest.CaptureFixture[str], words: list[str], said: str) -> None:
+    assert main(words) == 2
+    out, error = capsys.readouterr()
+    assert out == "" and error.startswith("error: ") and error.count("\n") == 1
+    assert said in error
+
+
 def test_a_folder_without_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path)]) == 2
     assert "expected the folder of a run" in capsys.readouterr().err

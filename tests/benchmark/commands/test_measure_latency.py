@@ -34,6 +34,15 @@ def test_help_needs_nothing_heavy() -> None:
         ([GIN, "--sytem=plain"], "unknown argument '--sytem=plain'; did you mean '--system'?"),
         ([GIN, "--system=plane"], "--system=plane: did you mean plain?"),
         ([GIN, "--text=a", "--workdir=b"], "--text and --workdir: expected one of them"),
+        ([GIN, "--out="], "--out: expected a path, found ''"),
+        ([GIN, "--workdir="], "--workdir: expected a path, found ''"),
+        ([GIN, "--out=."], "--out=.: expected a file, found a folder"),
+        ([GIN, f"--out={__file__}/x"], f"--out={__file__}/x: expected a folder, but {__file__} is a file"),
+        ([GIN, f"--keep={__file__}"], f"--keep={__file__}: expected a folder"),
+        ([GIN, f"--workdir={__file__}"], f"{__file__}/data/data.json: no data to measure with"),
+        ([GIN, "--text=."], ".: cannot be read"),
+        ([GIN, "--text=/dev/null"], "/dev/null: expected at least one line of text"),
+        ([GIN, f"--workdir={'x' * 300}"], "File name too long"),
         ([GIN, "--vocabulary=a"], "--vocabulary: expected together with --text"),
         ([GIN, "--gin.LatencyConfig.runtimes=('tflite',)"], "('tflite',): expected"),
         ([GIN, "--gin.LatencyConfig.batch_sizes=()"], "LatencyConfig.batch_sizes = (): expected distinct values"),
@@ -52,9 +61,19 @@ def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str], words: list[s
 
 @pytest.mark.parametrize("flag", ["--workdir", "--text"])
 def test_inputs_that_are_not_there(capsys: pytest.CaptureFixture[str], tmp_path: Path, flag: str) -> None:
-    assert main([GIN, f"{flag}={tmp_path / 'missing'}"]) == 1
+    assert main([GIN, f"{flag}={tmp_path / 'missing'}"]) == 2
     _, error = capsys.readouterr()
     assert error.startswith(f"error: {tmp_path / 'missing'}") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"result": {"found": {"a": {"layers": 1}}}}'])
+def test_a_damaged_marker_of_the_search(capsys: pytest.CaptureFixture[str], tmp_path: Path, content: str) -> None:
+    marker = tmp_path / "search" / "stage.json"
+    marker.parent.mkdir()
+    marker.write_text(content)
+    assert main([GIN, f"--workdir={tmp_path}", "--system=nope"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {marker}: damaged") and error.count("\n") == 1
 
 
 def test_a_measurement_of_one_architecture(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from benchmark.latency.inputs import (
     write_rows,
 )
 from benchmark.latency.timing import LatencyError
+from tasks.system.errors import InputError
 
 
 def source(rows: int, width: int, first: int = 1) -> dict[str, np.ndarray]:
@@ -116,15 +117,15 @@ def test_rows_of_a_text_file(tmp_path: Path) -> None:
     assert rows.source == "text.txt"
     assert rows.features["input_ids"].shape == (2, 6)
     for bad in (tmp_path / "missing.txt", tmp_path):
-        with pytest.raises(LatencyError, match="cannot be read"):
+        with pytest.raises(InputError, match="cannot be read"):
             rows_of_text(bad, None, 60, (6,), 0, tmp_path)
     text.write_text(" \n")
-    with pytest.raises(LatencyError, match="at least one line"):
+    with pytest.raises(InputError, match="at least one line"):
         rows_of_text(text, None, 60, (6,), 0, tmp_path)
 
 
 @pytest.mark.parametrize(
-    "content", [None, "{", "{}", '{"tasks": {"a": {"test": "missing"}}, "vocabulary": {"pad_id": 0}}']
+    "content", [None, "{", "{}", "[]", '{"tasks": {"a": {"test": "missing"}}, "vocabulary": {"pad_id": 0}}']
 )
 def test_data_that_are_not_there(tmp_path: Path, content: Any) -> None:
     if content is not None:
