@@ -58,7 +58,7 @@ def _whole(path: Path) -> Iterator[None]:
     try:
         yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{path}: damaged ({error!r}); remove it and run the same command again") from None
+        raise RunError(f"{path}: damaged ({error!r}); remove it and continue the run") from None
 
 
 def _folders(parent: Path) -> list[Path]:

@@ -126,7 +126,7 @@ def choose_system(config: RunConfig, wanted: str | None, workdir: Path | None) -
         try:
             known |= {name: encoder_from_dict(fields) for name, fields in marker["result"]["found"].items()}
         except (AttributeError, KeyError, TypeError, ConfigError) as error:
-            raise RunError(f"{found}: damaged ({error!r}); remove it and run the same command again") from None
+            raise RunError(f"{found}: damaged ({error!r}); remove it and continue the run") from None
     name = next(iter(known)) if wanted is None else wanted
     if name not in known:
         raise InputError(f"--system={name}: {nearest_match_hint(name, list(known))}")
