@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -237,6 +238,9 @@ class _Reader:
         if opening == "(":
             return values[0] if len(values) == 1 and not commas else tuple(values)
         try:
-            return dict(zip(keys, values, strict=True))
+            twice = [key for key, count in Counter(keys).items() if count > 1]
         except TypeError as error:
             return self._refuse(str(error))
+        if twice:
+            self._refuse(f"the key {shown(repr(twice[0]))} is given twice")
+        return dict(zip(keys, values, strict=True))

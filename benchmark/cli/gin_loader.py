@@ -23,6 +23,7 @@ from gin import config_parser
 from benchmark.cli.gin_statements import (
     CLASSES,
     MODULE,
+    OVERRIDE,
     Binding,
     GinError,
     Macro,
@@ -78,6 +79,25 @@ class _Delegate(config_parser.ParserDelegate):
         return Macro(macro_name)
 
 
+class _Parser(config_parser.ConfigParser):
+    """gin's parser, which alone would take the last value of a key that a dictionary gives twice."""
+
+    _keys: tuple[Any, ...] = ()
+
+    def _maybe_parse_container(self) -> tuple[bool, Any]:
+        outer, self._keys = self._keys, ()
+        found: tuple[bool, Any] = super()._maybe_parse_container()
+        self._keys = outer
+        return found
+
+    def _parse_dict_item(self) -> tuple[Any, Any]:
+        key, value = super()._parse_dict_item()
+        if key in self._keys:
+            self._raise_syntax_error(f"the key {shown(repr(key))} is given twice")
+        self._keys += (key,)
+        return key, value
+
+
 def _shown_path(path: Path) -> str:
     try:
         return str(path.resolve().relative_to(Path.cwd()))
@@ -113,7 +133,7 @@ def _parse(text: str, place_of: Callable[[int], str]) -> Iterator[Binding | conf
     line = 1
     parser = None
     try:
-        parser = config_parser.ConfigParser(io.StringIO(text), _Delegate())
+        parser = _Parser(io.StringIO(text), _Delegate())
         for statement in parser:
             line = statement.location.line_num
             if isinstance(statement, config_parser.ImportStatement):
@@ -162,7 +182,7 @@ def _read_file(path: Path, search_paths: Sequence[str], stack: tuple[Path, ...])
 def _read_override(binding: str) -> Iterator[Binding]:
     """Reads one `NAME=VALUE` of the command line."""
     name = binding.partition("=")[0].strip()
-    place = f"--gin.{name}"
+    place = f"{OVERRIDE}{name}"
     statements = list(_parse(binding, lambda _: place))
     if len(statements) != 1 or not isinstance(statements[0], Binding):
         raise GinError(f"{place}: {shown(repr(binding))}: expected exactly one binding, as in --gin.SEED=3")

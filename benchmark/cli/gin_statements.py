@@ -16,11 +16,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark import config
+from benchmark.config.losses import LOSSES
 from tasks.system.errors import InputError, nearest, shown
 
 ROOT = "RunConfig"
 REQUIRED = "gin.REQUIRED"
 MODULE = "benchmark.config"
+OVERRIDE = "--gin."
+"""Start of the place of a binding of the command line."""
 MAX_BITS = 1000
 """Of a whole number: a float could still hold it, and Python still writes it."""
 CLASSES: Mapping[str, type] = {
@@ -141,10 +144,11 @@ def check_names(statements: Sequence[Binding]) -> None:
             )
         if b.parameter and b.parameter not in fields_of(b.name):
             names = fields_of(b.name)
-            if b.parameter.endswith("_weight") and "weights" in names:
-                loss = b.parameter.removesuffix("_weight")
-                field = f"{b.name}.weights"
-                raise GinError(f"{start}: replaced by {field}; accepted: {field} = {{{loss!r}: {shown(b.value)}, ...}}")
+            loss = b.parameter.removesuffix("_weight")
+            if "weights" in names and loss != b.parameter and loss in LOSSES:
+                field, number = f"{b.name}.weights", isinstance(b.value, int | float) and not isinstance(b.value, bool)
+                weight = shown(b.value) if number else "NUMBER"
+                raise GinError(f"{start}: replaced by {field}; accepted: {field} = {{{loss!r}: {weight}, ...}}")
             hint = nearest(b.parameter, names)
             raise GinError(f"{start}: {b.name} has no field {b.parameter!r}{hint}; accepted: {', '.join(names)}")
         if not b.parameter and b.name in CLASSES:
@@ -159,7 +163,7 @@ def check_names(statements: Sequence[Binding]) -> None:
                 defined = ", ".join(sorted(macros)) or "none is defined"
                 raise GinError(f"{start}: undefined macro {leaf!r}{nearest(leaf.name, macros)}; defined: {defined}")
             if isinstance(leaf, float) and not math.isfinite(leaf):
-                raise GinError(f"{start}: expected a finite number")
+                raise GinError(f"{start}: expected a finite number, not {leaf!r}")
 
 
 def check_used(statements: Sequence[Binding]) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmark.cli.gin_statements import (
     CLASSES,
+    OVERRIDE,
     REQUIRED,
     ROOT,
     Binding,
@@ -74,15 +75,24 @@ class Plan:
         scopes = [scope] if name == owner else [s for s, n in self.origins if n == name]
         bindings = [b for s in scopes if (b := self.find(s, name, parameter))]
         choices = fields_of(name)[parameter].metadata.get("choices") or () if name in CLASSES else ()
-        end = f": expected {error.accepted}" + nearest(str(error.wrong), map(str, choices))
+        end = f": expected {error.accepted}"
+        if isinstance(error.unknown, str):
+            end += nearest(error.unknown, map(str, choices))
+        elif isinstance(error.unknown, Macro):
+            end += "; a macro cannot be a key"
         if not bindings:
             place = next((self.origins[s, name] for s in scopes if (s, name) in self.origins), self.origins["", ROOT])
             return GinError(f"{place}: {error.selector} = {shown(repr(error.value))} (the default){end}")
         source, via = bindings[-1], ""
-        while isinstance(source.value, Macro):
-            via = f" (for {bindings[-1].key}, {bindings[-1].place})"
-            source = self.macro(source.value.name)
-        return GinError(f"{source.place}: {source.key} = {shown(repr(source.value))}{via}{end}")
+        key, value, entry = source.key, source.value, error.entry
+        while isinstance(value, Macro) or (entry is not None and isinstance(value, Mapping)):
+            if isinstance(value, Macro):
+                via = f" (for {bindings[-1].key}{error.subscript}, {bindings[-1].place})"
+                source = self.macro(value.name)
+                key, value = source.key, source.value
+            else:
+                key, value, entry = key + error.subscript, value[entry], None
+        return GinError(f"{source.place}: {key} = {shown(repr(value))}{via}{end}")
 
 
 def make_plan(statements: Sequence[Binding], root_place: str) -> Plan:
@@ -186,7 +196,30 @@ def configure(statements: Sequence[Binding], root_place: str) -> tuple[Plan, Run
     # Missing values first: where a reference is forgotten, all that depends on it looks unused.
     plan = make_plan(statements, root_place)
     check_used(statements)
-    return plan, build(plan)
+    run = build(plan)
+    _check_overrides(plan, statements)
+    return plan, run
+
+
+def _check_overrides(plan: Plan, statements: Sequence[Binding]) -> None:
+    """Refuses a binding of the command line that decides nothing, which asks for a change and would get none.
+
+    In a file such a binding may be a default that every object of its class replaces.
+    """
+    deciding = {b.key for b in plan.statements}
+    for b in statements:
+        if b.key in deciding or not b.place.startswith(OVERRIDE):
+            continue
+        start = f"{b.place}: {b.key} = {shown(repr(b.value))}: unused: "
+        if not b.parameter:
+            raise GinError(f"{start}nothing that is left of the run refers to %{b.name}")
+        scopes = [s for s, name in plan.origins if name == b.name and b.scope in leading_scopes(s)]
+        found = (plan.find(scope, b.name, b.parameter) for scope in scopes)
+        others = list(dict.fromkeys(other.key for other in found if other))
+        if not others:
+            raise GinError(f"{start}nothing that is left of the run refers to @{b.key.rpartition('.')[0]}()")
+        flags = ", ".join(f"{OVERRIDE}{other}=VALUE" for other in others)
+        raise GinError(f"{start}every {b.name} that it could change has a value of its own; accepted: {flags}")
 
 
 def build(plan: Plan) -> RunConfig:

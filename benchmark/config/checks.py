@@ -28,13 +28,20 @@ class ConfigError(InputError):
         selector: `Class.field`, as it is written in a gin file.
         value: the value that was refused.
         accepted: the accepted values, in words.
-        wrong: the part of the value that was refused; the whole value where it has no parts.
+        unknown: the part of the value that is none of the field's choices, None where that is not the mistake.
+        entry: key of the refused entry of a mapping, whose value is then `value`; None otherwise.
     """
 
-    def __init__(self, selector: str, value: Any, accepted: str, wrong: Any = None) -> None:
-        self.selector, self.value, self.accepted = selector, value, accepted
-        self.wrong = value if wrong is None else wrong
-        super().__init__(f"{selector} = {value!r}: expected {accepted}")
+    def __init__(
+        self, selector: str, value: Any, accepted: str, *, unknown: Any = None, entry: str | None = None
+    ) -> None:
+        self.selector, self.value, self.accepted, self.unknown, self.entry = selector, value, accepted, unknown, entry
+        super().__init__(f"{selector}{self.subscript} = {value!r}: expected {accepted}")
+
+    @property
+    def subscript(self) -> str:
+        """`['key']` where one entry of a mapping was refused, and nothing otherwise."""
+        return "" if self.entry is None else f"[{self.entry!r}]"
 
 
 class FrozenMapping(Mapping[str, float]):
@@ -134,7 +141,7 @@ def _describe(kind: Any) -> str:
 
 
 def _coerce(value: Any, kind: Any) -> Any:
-    """Converts `value` to `kind`: int to float, a sequence to a tuple, a mapping to a `FrozenMapping`.
+    """Converts `value` to `kind`: int to float, a sequence to a tuple.
 
     Raises:
         TypeError: the value is of another type.
@@ -151,11 +158,6 @@ def _coerce(value: Any, kind: Any) -> Any:
         if isinstance(value, str) or not isinstance(value, Sequence):
             raise TypeError
         return tuple(_coerce(v, typing.get_args(kind)[0]) for v in value)
-    if origin is Mapping:
-        if not isinstance(value, Mapping):
-            raise TypeError
-        key, item = typing.get_args(kind)
-        return FrozenMapping({_coerce(k, key): _coerce(v, item) for k, v in value.items()})
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
@@ -163,6 +165,46 @@ def _coerce(value: Any, kind: Any) -> Any:
     if kind is float and not math.isfinite(value):
         raise TypeError
     return value
+
+
+def _checked(selector: str, value: Any, kind: Any, limits: Mapping[str, Any]) -> Any:
+    """Converts the value of a field and applies the limits of the field.
+
+    Raises:
+        ConfigError: the value is of another type or outside the limits.
+    """
+    accepted = _accepted(kind, limits)
+    if typing.get_origin(kind) is Mapping and isinstance(value, Mapping):
+        return _checked_mapping(selector, value, kind, limits)
+    try:
+        if typing.get_origin(kind) is Mapping:
+            raise TypeError
+        value = _coerce(value, kind)
+    except TypeError:
+        raise ConfigError(selector, value, accepted) from None
+    choices, pattern, *ends = (limits.get(name) for name in ("choices", "pattern", "at_least", "at_most"))
+    for item in value if isinstance(value, tuple) else (value,):
+        if item is not None and not _fits(item, choices, pattern, *ends):
+            raise ConfigError(selector, value, accepted, unknown=item)
+    return value
+
+
+def _checked_mapping(selector: str, given: Mapping[Any, Any], kind: Any, limits: Mapping[str, Any]) -> FrozenMapping:
+    """Converts a mapping; an error names the entry that was refused."""
+    choices, *ends = (limits.get(name) for name in ("choices", "at_least", "at_most"))
+    key_kind, item_kind = typing.get_args(kind)
+    items = {}
+    for key, item in given.items():
+        if not isinstance(key, key_kind) or not _fits(key, choices):
+            raise ConfigError(selector, given, f"{_accepted(kind, limits)}, without {key!r}", unknown=key)
+        try:
+            items[key] = _coerce(item, item_kind)
+            if not _fits(items[key], None, None, *ends):
+                raise TypeError
+        except TypeError:
+            accepted = "a finite " + _accepted(item_kind, {**limits, "choices": None})
+            raise ConfigError(selector, item, accepted, entry=key) from None
+    return FrozenMapping(items)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,24 +215,7 @@ class Checked:
         hints = typing.get_type_hints(type(self))
         for field in dataclasses.fields(self):
             selector, value = f"{type(self).__name__}.{field.name}", getattr(self, field.name)
-            limits, kind = field.metadata, hints[field.name]
-            accepted = _accepted(kind, limits)
-            try:
-                value = _coerce(value, kind)
-            except TypeError:
-                raise ConfigError(selector, value, accepted) from None
-            choices, pattern, *ends = (limits.get(name) for name in ("choices", "pattern", "at_least", "at_most"))
-            if isinstance(value, Mapping):
-                for name, item in value.items():
-                    if not _fits(name, choices):
-                        raise ConfigError(selector, value, f"{accepted}, without {name!r}", name)
-                    if not _fits(item, None, None, *ends):
-                        raise ConfigError(selector, value, accepted, item)
-            else:
-                for item in value if isinstance(value, tuple) else (value,):
-                    if item is not None and not _fits(item, choices, pattern, *ends):
-                        raise ConfigError(selector, value, accepted, item)
-            object.__setattr__(self, field.name, value)
+            object.__setattr__(self, field.name, _checked(selector, value, hints[field.name], field.metadata))
         self.check()
 
     def check(self) -> None:

@@ -86,7 +86,7 @@ def _found(request: Request) -> dict[str, Any]:
         return {}
     try:
         return {name: to_dict(encoder) for name, encoder in found_systems(request.config.search, _trials(search))}
-    except (StageError, ValueError, KeyError):
+    except (StageError, ValueError, KeyError, TypeError):  # TypeError: a point with a field that no encoder has
         return {}
 
 

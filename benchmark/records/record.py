@@ -174,6 +174,12 @@ class SearchTrial(StrictModel):
     accuracy: float | None = Field(default=None, ge=0, le=100, allow_inf_nan=False)
     latency_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
+    @model_validator(mode="after")
+    def _completed_is_known(self) -> SearchTrial:
+        if self.status == "completed" and (self.accuracy is None or self.latency_s is None):
+            raise ValueError("a completed trial needs accuracy and latency_s")
+        return self
+
 
 class SearchExcerpt(StrictModel):
     """The journal of the search that found a system: all trials in their order."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from benchmark import config
 from benchmark.cli.gin_loader import GinError, gin_text, load, load_run_config
 from benchmark.cli.gin_statements import CLASSES, Binding, Macro, Reference
+from benchmark.config.losses import LOSSES
 from tasks.system.repository import REPOSITORY
 
 RUN = """\
@@ -197,11 +198,42 @@ BAD_LINES = [
     ("DataConfig.tasks = ('glue_sst3_v1',)", 1, ["'glue_sst3_v1'", "glue_sst2_v1"]),
     ("PhaseConfig.weights = {'maskd_lm': 1.0}", 1, ["in {feature_map, feature_mean,", "did you mean 'masked_lm'?"]),
     ("transfer/PhaseConfig.weights = {'hidden': 1, 'x': 1}", 1, ["to float >= 0.0, without 'x'", "masked_lm, soft_"]),
-    ("PhaseConfig.weights = {'hidden': -1.0}", 1, ["PhaseConfig.weights = {'hidden': -1.0}", "to float >= 0.0"]),
+    (
+        "PhaseConfig.weights = {'hidden': -1.0}",
+        1,
+        ["PhaseConfig.weights['hidden'] = -1.0: expected a finite float >= 0.0"],
+    ),
     ("PhaseConfig.weights = {'hidden': 1e999}", 1, ["finite"]),
-    ("PhaseConfig.weights = {'hidden': '1'}", 1, ["expected a mapping from str in {"]),
+    (
+        "PhaseConfig.weights = {'hidden': '1'}",
+        1,
+        ["PhaseConfig.weights['hidden'] = '1': expected a finite float >= 0.0"],
+    ),
+    ("PhaseConfig.weights = {'hidden': {'hidden': 1}}", 1, ["PhaseConfig.weights['hidden'] = {'hidden': 1}: expected"]),
+    (
+        "PhaseConfig.weights = {%SEED: 1.0}",
+        1,
+        [
+            "PhaseConfig.weights = {%SEED: 1.0}: expected a mapping from str in {",
+            "without %SEED; a macro cannot be a key",
+        ],
+    ),
+    (
+        "PhaseConfig.weights = {'masked_lm': %W}\nW = -1.5",
+        2,
+        [f"W = -1.5 (for PhaseConfig.weights['masked_lm'], run.gin:{len(RUN.splitlines()) + 1}): expected a finite"],
+    ),
+    (
+        "PhaseConfig.weights = %ALL\nALL = {'masked_lm': 1.0, 'hidden': -1.5}",
+        2,
+        ["ALL['hidden'] = -1.5 (for PhaseConfig.weights['hidden'], run.gin:", "expected a finite float >= 0.0"],
+    ),
+    ("PhaseConfig.weights = {'hidden': 1.0, 'hidden': 2.0}", 1, ["syntax error: the key 'hidden' is given twice"]),
+    ("PhaseConfig.weights = {'hidden': [{1: 2}], 'x': {'hidden': 1}, 'x': 2}", 1, ["the key 'x' is given twice"]),
+    ("PhaseConfig.foo_weight = 1.0", 1, ["PhaseConfig has no field 'foo_weight'"]),
+    ("PhaseConfig.hidden_weight = 'x'", 1, ["accepted: PhaseConfig.weights = {'hidden': NUMBER, ...}"]),
+    ("OptimizerConfig.weights_weight = 1.0", 1, ["OptimizerConfig has no field"]),
     ("PhaseConfig.weights = {1: 1.0}", 1, ["expected a mapping from str in {"]),
-    ("PhaseConfig.weights = {%SEED: 1.0}", 1, ["expected a mapping from str in {"]),
     ("PhaseConfig.weights = {'hidden': 0.0}", 1, ["expected a phase with a loss"]),
     (
         "PhaseConfig.hidden_weight = 2.0",
@@ -261,6 +293,11 @@ def test_missing_field_names_where_it_is_expected(run_file: Path, removed: str, 
         ("SEED", ["--gin.SEED: ", "syntax error"]),
         ("", ["--gin.: "]),
         ("SEED=-4", ["--gin.SEED: SEED = -4 (for RunConfig.seed, run.gin:6): expected int >= 0"]),
+        ("PhaseConfig.weights=None", ["expected a mapping from str in {feature_map, "]),
+        (
+            f"PhaseConfig.weights={ {**dict.fromkeys(LOSSES, 100.0), 'attention': -1.0} }",
+            ["--gin.PhaseConfig.weights: PhaseConfig.weights['attention'] = -1.0: expected a finite float >= 0.0"],
+        ),
         ("SEED=1\nHIDDEN=2", ["expected exactly one binding"]),
         ("include 'run.gin'", ["expected exactly one binding"]),
         ("EncoderConfig.hiden_size=2", ["--gin.EncoderConfig.hiden_size: ", "did you mean 'hidden_size'?"]),
@@ -272,6 +309,39 @@ def test_bad_override(run_file: Path, binding: str, parts: list[str]) -> None:
     assert message.startswith("--gin.")
     for part in parts:
         assert part in message
+
+
+@pytest.mark.parametrize("value", ["None", "{'masked_lm': True}", "'masked_lm'"])
+def test_a_wrong_type_gets_no_hint_about_names(run_file: Path, value: str) -> None:
+    assert "did you mean" not in refused(["run.gin"], (f"PhaseConfig.weights={value}",))
+
+
+@pytest.mark.parametrize(
+    ("bindings", "message"),
+    [
+        (
+            ["PhaseConfig.name='x'"],
+            "--gin.PhaseConfig.name: PhaseConfig.name = 'x': unused: every PhaseConfig that it could change has a "
+            "value of its own; accepted: --gin.transfer/PhaseConfig.name=VALUE, --gin.PHASE/PhaseConfig.name=VALUE",
+        ),
+        (
+            ["RunConfig.seed=1", "SEED=2"],
+            "--gin.SEED: SEED = 2: unused: nothing that is left of the run refers to %SEED",
+        ),
+        (
+            ["RunConfig.baselines=()", "wide/BaselineConfig.title='x'"],
+            "--gin.wide/BaselineConfig.title: wide/BaselineConfig.title = 'x': unused: nothing that is left of the run "
+            "refers to @wide/BaselineConfig()",
+        ),
+    ],
+)
+def test_an_override_that_decides_nothing_is_refused(run_file: Path, bindings: list[str], message: str) -> None:
+    own = "DistillConfig.phases = (@transfer/PhaseConfig(), @PHASE/PhaseConfig())\nPHASE/PhaseConfig.name = 'own'\n"
+    run_file.write_text(RUN + own)
+    assert refused(["run.gin"], tuple(bindings)) == message
+    # In a file it may be the default of objects that all replace it.
+    run_file.write_text(RUN + own + "\n".join(bindings) + "\n")
+    load(["run.gin"], ["PHASE/PhaseConfig.name='x'", "PHASE/PhaseConfig.name='y'"])
 
 
 def test_required_macro_is_filled_by_an_override(run_file: Path) -> None:

@@ -82,9 +82,16 @@ TRIALS = st.builds(
     SearchTrial,
     generator=TEXTS,
     point=st.dictionaries(NAMES, st.integers(1, 999), max_size=3),
-    status=st.sampled_from(["completed", "stopped", "failed"]),
+    status=st.sampled_from(["stopped", "failed"]),
     accuracy=st.none() | st.floats(0, 100),
     latency_s=st.none() | POSITIVE,
+) | st.builds(
+    SearchTrial,
+    generator=TEXTS,
+    point=st.dictionaries(NAMES, st.integers(1, 999), max_size=3),
+    status=st.just("completed"),
+    accuracy=st.floats(0, 100),
+    latency_s=POSITIVE,
 )
 RECORDS = st.builds(
     Record,
@@ -219,6 +226,18 @@ def changed(path: str, value: Any) -> dict[str, Any]:
     else:
         target[last] = value
     return record
+
+
+@pytest.mark.parametrize("field", ["accuracy", "latency_s"])
+def test_a_completed_trial_has_its_outcome(field: str) -> None:
+    trial = {"generator": "ax", "point": {"hidden_size": 8}, "status": "completed", "accuracy": 1.0, "latency_s": 1.0}
+    with pytest.raises(
+        RecordError, match=r"record: search\.trials\.0 = .*: .*completed trial needs accuracy and latency"
+    ):
+        parse(json.dumps(changed("search", {"trials": [trial | {field: None}]})))
+    for known in (trial, trial | {"status": "failed", field: None}):
+        search = parse(json.dumps(changed("search", {"trials": [known]}))).search
+        assert search is not None and search.trials[0].status == known["status"]
 
 
 @pytest.mark.parametrize(
