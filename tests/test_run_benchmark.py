@@ -85,8 +85,8 @@ def test_dry_run_shows_tree_fingerprint_and_stages_and_writes_nothing(folder: Pa
         (["--gin_file=run.gin", f"--workdir=new/{'a' * 300}"], ["--workdir=new/aaa", "cannot be written", "too long"]),
         (["--gin_file=run.gin", "--gin.SEED=2147483648"], ["--gin.SEED", "2147483648", "<= 2147483647"]),
         (
-            ["--gin_file=run.gin", "--gin.SearchSpace.num_attention_heads=(3,)"],
-            ["--gin.SearchSpace.num_attention_heads", "(3,)", "divisor"],
+            ["--gin_file=run.gin", "--gin.SearchSpace.num_attention_heads=(7,)"],
+            ["--gin.SearchSpace.num_attention_heads", "(7,)", "divisor"],
         ),
         (
             ["--gin_file=run.gin", "--gin.DataConfig.source='files'", "--gin.DataConfig.directory='/none'"],
