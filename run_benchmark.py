@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from benchmark.cli.command_line import gin_parser, parse_flags
 from benchmark.config import STAGES
 from benchmark.process import numerics
-from tasks.system.errors import InputError, nearest, run_command
+from tasks.system.errors import InputError, named_files, nearest, run_command
 
 if TYPE_CHECKING:
     from benchmark.config import RunConfig
@@ -64,18 +65,32 @@ def parse_stages(text: str) -> tuple[str, ...]:
     return tuple(stage for stage in STAGES if stage in names)
 
 
-def choose_workdir(given: Path | None, config: RunConfig) -> Path:
+def choose_workdir(given: Path | None, config: RunConfig, *, writes: bool = True) -> Path:
     """Chooses the folder of the run: the given one, or `runs/<track>`.
 
+    Args:
+        given: the value of `--workdir`.
+        config: names the track.
+        writes: whether this command will write there.
+
     Raises:
-        InputError: the path, or one above it, is a file.
+        InputError: the path, or one above it, is a file, or nothing can be written there.
     """
     workdir = given or Path("runs") / config.track
-    for path in (workdir, *workdir.parents):
-        if path.exists():
-            if not path.is_dir():
-                raise InputError(f"--workdir={workdir}: {path} is not a folder")
-            break
+    paths = (workdir, *workdir.parents)
+    try:
+        nearest_there = next(path for path in paths if path.exists())
+        # A name that is too long shows only in a folder that exists.
+        for path in paths[: paths.index(nearest_there)]:
+            (nearest_there / path.name).exists()
+    except OSError as error:
+        raise InputError(f"--workdir={workdir}: cannot be written: {error.strerror}; choose another folder") from None
+    if not nearest_there.is_dir():
+        raise InputError(f"--workdir={workdir}: {nearest_there} is not a folder")
+    if not os.access(nearest_there, os.X_OK | (os.W_OK if writes else 0)):
+        raise InputError(
+            f"--workdir={workdir}: cannot be written: no permission in {nearest_there}; choose another folder"
+        )
     return workdir
 
 
@@ -84,16 +99,21 @@ def publish(config: RunConfig, workdir: Path) -> None:
 
     Raises:
         RecordError: the records or the history cannot be shown.
+        InputError: the page cannot be written.
     """
     from benchmark.records.history import read_history
     from leaderboard.build import build
     from leaderboard.load import load_records
 
-    history = workdir / "search" / "history.json"
+    history, site = workdir / "search" / "history.json", workdir / "site"
+    if site.exists() and not site.is_dir():
+        raise InputError(f"{site}: not a folder; the page is written there: remove it, or choose another --workdir")
     title = f"AutoDistill-Bench, track {config.track} {config.track_version}"
     records = load_records(workdir / "results")
     found = read_history(history) if history.exists() else None
-    print(f"page: {build(records, workdir / 'site', title=title, history=found)}")
+    with named_files():
+        page = build(records, site, title=title, history=found)
+    print(f"page: {page}")
 
 
 def execute(config: RunConfig, workdir: Path, stages: tuple[str, ...], gin_text: str, command: str) -> int:
@@ -194,16 +214,16 @@ def run(arguments: list[str], command: str) -> int:
     from benchmark.cli.gin_loader import load
 
     config, gin_text = load(flags.gin_file, bindings, flags.gin_search_paths)
-    workdir = choose_workdir(flags.workdir, config)
+    workdir = choose_workdir(flags.workdir, config, writes=not flags.dry_run)
+    # A run that has its arrays already no longer needs the files of the sources.
+    if "data" in stages and not (workdir / "data" / "data.json").exists():
+        config.data.check_files(may_be_elsewhere=flags.dry_run)
     if flags.dry_run:
         from benchmark.dry_run import report
 
         for line in report.report_lines(config, workdir, stages, gin_text):
             print(line, flush=True)
         return 0
-    # A run that has a folder may hold its data already, and then no longer needs the folder of the sources.
-    if "data" in stages and not workdir.exists():
-        config.data.expanded_directory()
     # Publishing alone computes nothing.
     if stages != ("publish",):
         numerics.enforce(config.numerics, config.reduction_threads)

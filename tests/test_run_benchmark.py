@@ -82,6 +82,20 @@ def test_dry_run_shows_tree_fingerprint_and_stages_and_writes_nothing(folder: Pa
             ["--gin.DataConfig.validation_rows", "expected an integer >= 1", "pretrain_validation"],
         ),
         (["--gin_file=run.gin", "--gin.DataConfig.tasks=('glue_sst2',)"], ["did you mean glue_sst2_v1"]),
+        (["--gin_file=run.gin", f"--workdir=new/{'a' * 300}"], ["--workdir=new/aaa", "cannot be written", "too long"]),
+        (["--gin_file=run.gin", "--gin.SEED=2147483648"], ["--gin.SEED", "2147483648", "<= 2147483647"]),
+        (
+            ["--gin_file=run.gin", "--gin.SearchSpace.num_attention_heads=(7,)"],
+            ["--gin.SearchSpace.num_attention_heads", "(7,)", "divisor"],
+        ),
+        (
+            ["--gin_file=run.gin", "--gin.DataConfig.source='files'", "--gin.DataConfig.directory='/none'"],
+            ["DataConfig.directory = '/none'", "the folder of the data"],
+        ),
+        (
+            ["--gin_file=run.gin", "--gin.DataConfig.vocabulary='/none/v.txt'"],
+            ["DataConfig.vocabulary", "'/none/v.txt'"],
+        ),
     ],
 )
 @pytest.mark.parametrize("more", [[], ["--dry_run"]])
@@ -127,6 +141,32 @@ def test_a_folder_in_an_unset_variable_is_found_before_anything_is_written(
     )
     assert capsys.readouterr().err.strip() == error
     assert [p.name for p in folder.iterdir()] == ["run.gin"]
+
+
+def test_arrays_of_another_machine_need_no_folder_of_the_data(
+    folder: Path, pipeline: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    words = ["--gin_file=run.gin", "--gin.DataConfig.source='files'", "--gin.DataConfig.directory='/none'"]
+    words += ["--workdir=out", NUMERICS_FLAG]
+    (folder / "out").mkdir()
+    assert run_benchmark.main(words) == BAD_INPUT
+    (folder / "out" / "data").mkdir()
+    (folder / "out" / "data" / "data.json").write_text("{}")
+    assert run_benchmark.main(words) == 0
+    assert len(pipeline.calls) == 1
+
+
+def test_a_folder_without_permission_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    # Root may write everywhere, so the answer is made up.
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
+    assert run_benchmark.main(["--gin_file=run.gin", "--workdir=out"]) == BAD_INPUT
+    error = capsys.readouterr().err
+    assert error == "error: --workdir=out: cannot be written: no permission in .; choose another folder\n"
+    assert run_benchmark.main(["--gin_file=run.gin", "--workdir=out", "--stages=data", "--dry_run"]) == 0
 
 
 @pytest.mark.parametrize("words", [["--gin_file=none.gin"], ["--gin_file=run.gin", "--gin.SEED='x'"], ["--stage=a"]])
@@ -203,6 +243,10 @@ def test_publishing_alone_needs_no_pipeline(
     assert run_benchmark.main(["--gin_file=run.gin", "--stages=publish"]) == 2
     assert "results" in capsys.readouterr().err
     assert pipeline.calls == []
+    (folder / "out").mkdir()
+    (folder / "out" / "site").write_text("")
+    assert run_benchmark.main(["--gin_file=run.gin", "--stages=publish", "--workdir=out"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {Path('out/site')}: not a folder")
 
 
 def test_default_is_every_stage() -> None:

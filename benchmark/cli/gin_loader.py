@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util  # noqa: F401
 import inspect
 import io
+import os
 import tokenize
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -114,10 +115,23 @@ def _find(name: str, search_paths: Sequence[str], asked_by: str) -> Path:
                 return folder / name
         except OSError:  # a name too long for the file system
             continue
-    known = {p.relative_to(f).as_posix() for f in folders for p in (f / "gin").rglob("*.gin")}
     places = [Path(name)] if Path(name).is_absolute() else folders
+    for path in (folder / name for folder in folders):
+        if os.path.exists(path):  # noqa: PTH110 (False, not an error, where a path cannot be looked at)
+            raise GinError(
+                f"{asked_by}: {path} is {'a folder' if path.is_dir() else 'no regular file'}; expected a file"
+            )
+    known = {file for folder in folders for file in _gin_files(folder)}
     looked = ", ".join(str(p) for p in places)
     raise GinError(f"{asked_by}: no such file; looked in: {looked}{nearest(name, known)}")
+
+
+def _gin_files(folder: Path) -> list[str]:
+    """Lists the gin files below a folder, for hints; none where it cannot be looked at."""
+    try:
+        return [path.relative_to(folder).as_posix() for path in (folder / "gin").rglob("*.gin")]
+    except OSError:
+        return []
 
 
 def _refuse_syntax(place: str, text: str, why: str) -> NoReturn:

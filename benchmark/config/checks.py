@@ -20,6 +20,9 @@ from typing import Any
 
 from tasks.system.errors import InputError
 
+# The largest seed: jax keeps the low 32 bits of a key's seed, so that larger ones would start alike.
+LARGEST_SEED = 2**31 - 1
+
 
 class ConfigError(InputError):
     """A setting that cannot be used.

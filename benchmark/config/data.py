@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.config.checks import Checked, setting
+from benchmark.config.checks import LARGEST_SEED, Checked, setting
 
 if TYPE_CHECKING:
     from tasks.materialize.request import MaterializeRequest
+
+
+def _answer(test: Callable[[], bool]) -> bool:
+    """Asks a question about a path; False where the path cannot be looked at."""
+    try:
+        return test()
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +35,7 @@ class DataConfig(Checked):
     # The data root. Environment variables in it are expanded when the run starts, so that the same settings have the
     # same fingerprint on every machine. For the microworld: the folder to generate it in, "" for one in the run's own.
     directory: str = setting("")
-    microworld_seed: int = setting(0, at_least=0)
+    microworld_seed: int = setting(0, at_least=0, at_most=LARGEST_SEED)
     # Size relative to the usual one.
     microworld_scale: float = setting(1.0, at_least=0.001, at_most=1.0)
     # `train`, or the path of a vocab.txt, absolute or below `directory`.
@@ -43,7 +53,7 @@ class DataConfig(Checked):
     # Pretraining rows are pairs with a next-sentence label.
     sentence_pairs: bool = setting(False)
     # Seeds the random choices of sentence pairs.
-    pretrain_seed: int = setting(0, at_least=0)
+    pretrain_seed: int = setting(0, at_least=0, at_most=LARGEST_SEED)
     # At most as many as `pretrain_validation` gives, 0 for all of them.
     validation_rows: int = setting(512, at_least=0)
     tasks: tuple[str, ...] = setting(("glue_sst2_v1",))
@@ -91,6 +101,31 @@ class DataConfig(Checked):
         if "$" in directory:
             self.refuse("directory", "a folder; the environment variable in it is not set")
         return directory
+
+    def check_files(self, *, may_be_elsewhere: bool = False) -> None:
+        """Refuses a folder or a vocabulary that is not there.
+
+        Args:
+            may_be_elsewhere: accepts an environment variable that is not set, with which the files are on another
+                machine.
+
+        Raises:
+            ConfigError: names the field.
+        """
+        if may_be_elsewhere and "$" in os.path.expandvars(self.directory):
+            return
+        root = Path(self.expanded_directory())
+        if self.source == "microworld":
+            if self.directory and _answer(root.exists) and not _answer(root.is_dir):
+                self.refuse("directory", "a folder to generate the microworld in, not a file")
+        # TensorFlow Datasets downloads what is missing.
+        elif self.source != "tfds" and not _answer(root.is_dir):
+            self.refuse("directory", f"the folder of the data; there is none at {root}")
+        path = root / self.vocabulary
+        # A path below the microworld's folder is looked at when that is generated.
+        known = self.source != "microworld" or Path(self.vocabulary).is_absolute()
+        if self.vocabulary != "train" and known and not _answer(path.is_file):
+            self.refuse("vocabulary", f"'train' or the path of a vocab.txt; there is no file {path}")
 
     def request(self) -> MaterializeRequest:
         """Makes the request of the data stage; raises as `expanded_directory` does."""

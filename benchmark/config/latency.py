@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark.config.checks import Checked, setting
+from benchmark.config.checks import LARGEST_SEED, Checked, setting
 from benchmark.config.encoder import EncoderConfig, encoder_from_dict
 
 RUNTIMES = ("xla", "onnxruntime")
@@ -49,7 +49,7 @@ class LatencyConfig(Checked):
     # Limit of one process.
     timeout_s: float = setting(600.0, at_least=1.0, changes_results=False)
     # Chooses the rows of the data that are the inputs.
-    seed: int = setting(0, at_least=0)
+    seed: int = setting(0, at_least=0, at_most=LARGEST_SEED)
 
     def check(self) -> None:
         """Refuses empty or repeated values, and lengths that the reference cannot take."""

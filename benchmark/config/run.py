@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmark.config.checks import Checked, setting
+from benchmark.config.checks import LARGEST_SEED, Checked, setting
 from benchmark.config.data import DataConfig
 from benchmark.config.distillation import DistillConfig
 from benchmark.config.encoder import EncoderConfig
@@ -31,7 +31,7 @@ class BaselineConfig(Checked):
 class FinetuneConfig(Checked):
     """Fine-tuning: one learning rate for all tasks, one run for each seed."""
 
-    seeds: tuple[int, ...] = setting((0, 1, 2), at_least=0)
+    seeds: tuple[int, ...] = setting((0, 1, 2), at_least=0, at_most=LARGEST_SEED)
     # One number for all tasks, or one for each of `DataConfig.tasks` in their order; that of a task without training
     # data is not used.
     epochs: tuple[float, ...] = setting((3.0,), at_least=0.01)
@@ -65,7 +65,7 @@ class RunConfig(Checked):
 
     track: str = setting(pattern=NAME)
     track_version: str = setting("0.1")
-    seed: int = setting(0, at_least=0)
+    seed: int = setting(0, at_least=0, at_most=LARGEST_SEED)
     # `portable`: a CPU computes the same bits on every x86-64 machine with AVX2 (docs/reproducibility.md). `native`: it
     # uses all of the processor, and results differ from machine to machine in the last bits.
     numerics: str = setting("portable", choices=("portable", "native"))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import typing
 from dataclasses import dataclass
 
 from benchmark.config import conditions
-from benchmark.config.checks import Checked, setting
+from benchmark.config.checks import Checked, ConfigError, setting
 from benchmark.config.chips import ChipConfig
 from benchmark.config.encoder import EncoderConfig
 from benchmark.config.executor import ExecutorConfig
@@ -43,7 +44,7 @@ class SearchSpace(Checked):
     )
 
     def check(self) -> None:
-        """Refuses empty, repeated or unordered values, and conditions that cannot be read."""
+        """Refuses empty or unordered values, conditions that cannot be read, and a space without architectures."""
         for name in self.FIELDS:
             values = getattr(self, name)
             if not values or tuple(sorted(set(values))) != values:
@@ -56,6 +57,27 @@ class SearchSpace(Checked):
                 self.refuse("conditions", str(error))
             if unknown:
                 self.refuse("conditions", f"names out of {', '.join(sorted(numbers | set(self.FIELDS)))}")
+        self._refuse_empty()
+
+    def _refuse_empty(self) -> None:
+        """Refuses a space without an architecture; stops at the first one."""
+        refused: ConfigError | None = None
+        encoders = 0
+        for values in itertools.product(*(getattr(self, name) for name in self.FIELDS)):
+            try:
+                encoder = dataclasses.replace(self.base, **dict(zip(self.FIELDS, values, strict=True)))
+            except ConfigError as error:
+                refused = error
+                continue
+            if self.allows(encoder):
+                return
+            encoders += 1
+        if encoders:
+            self.refuse("conditions", f"conditions that one of the {encoders} architectures of the space meets")
+        # Every combination was refused; the last one stands for all of them.
+        field = refused.selector.rpartition(".")[2] if refused else ""
+        name = field if field in self.FIELDS else "hidden_size"
+        self.refuse(name, f"a value that gives an architecture with the other fields; the last one tried: {refused}")
 
     def allows(self, encoder: EncoderConfig) -> bool:
         """Returns True where the conditions hold for an architecture."""

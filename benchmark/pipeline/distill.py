@@ -10,7 +10,7 @@ from benchmark.evaluation.masked_lm import evaluate_masked_lm
 from benchmark.pipeline.run_context import Run, SystemPlan, parameters_digest, plan, sum_markers, tokens_seen
 from benchmark.pipeline.teacher import load_teacher
 from benchmark.pipeline.threads import map_threads
-from benchmark.pipeline.workdir import finished, read_json, run_stage_once
+from benchmark.pipeline.workdir import finished, read_entry, run_stage_once
 from benchmark.training import checkpoints, distributed
 from benchmark.training.pretrain import init_params
 
@@ -38,7 +38,7 @@ def distil_student(
 
 def distill_stage(run: Run) -> dict[str, Any]:
     """Distils the found students and the baselines in full, all with one recipe, budget and order of batches."""
-    search_fingerprint = read_json(run.workdir / "search" / "stage.json")["fingerprint"]
+    search_fingerprint = read_entry(run.workdir / "search" / "stage.json", "fingerprint")
     recipe = run.config.distill
     students = [system for system in plan(run) if system.kind != "teacher"]
     fingerprints = {s.name: fingerprint(search_fingerprint, recipe, s.encoder, s.kind) for s in students}

@@ -16,8 +16,9 @@ from benchmark.config.task_distillation import number_for_task
 from benchmark.distillation import augmentation
 from benchmark.distillation import task as task_distillation
 from benchmark.distillation.teacher_cache import Teacher
+from benchmark.pipeline.run_context import refuse_damage
 from benchmark.pipeline.teacher import load_teacher
-from benchmark.pipeline.workdir import read_json, run_stage_once
+from benchmark.pipeline.workdir import read_entry, run_stage_once
 from benchmark.training import finetune, partitioning
 from benchmark.training.batches import TaskData, used_length
 from tasks.arrays import token_arrays
@@ -67,7 +68,7 @@ def augment_task(run: Run, folder: Path, task_name: str) -> list[dict[str, Any]]
     if config is None:
         return []
     copies = config.copies_of(task_name, run.config.data.tasks.index(task_name))
-    upstream = read_json(run.workdir / "teacher" / "stage.json")["fingerprint"]
+    upstream = read_entry(run.workdir / "teacher" / "stage.json", "fingerprint")
     values = fingerprint(upstream, config.rate, config.candidates, copies, task_name, run.config.seed)
     marker, target = folder / "augmented.json", folder / f"augmented-{values[:16]}"
     if not token_arrays.is_complete(target):
@@ -111,10 +112,11 @@ def distill_system(
     """
     config, task, encoder = run.config.finetune.distill, get_task(task_name), run.config.teacher.encoder
     assert config is not None
+    refuse_damage(teachers / "parameters", teachers / "parameters.json")
     params = finetune.restore_params(teachers / "parameters", encoder, task)
     augmented = None
     if _augmentation(run, task_name) is not None:
-        augmented = token_arrays.load(teachers / read_json(teachers / "augmented.json")["result"]["directory"])
+        augmented = token_arrays.load(teachers / read_entry(teachers / "augmented.json", "result", "directory"))
     data = TaskData(task, run.rows("tasks", task_name, "train"), length, run.special.pad_id, augmented)
     place = run.config.data.tasks.index(task_name)
     epochs = tuple(number_for_task(phase.epochs, place) for phase in config.phases)

@@ -21,7 +21,7 @@ from benchmark.evaluation.predict import predict
 from benchmark.pipeline import distill_task
 from benchmark.pipeline.run_context import Run, SystemPlan, load_params, plan, sum_markers
 from benchmark.pipeline.threads import map_threads
-from benchmark.pipeline.workdir import read_json, run_stage_once, start_folder
+from benchmark.pipeline.workdir import read_entry, run_stage_once, start_folder
 from benchmark.training import checkpoints, distributed, finetune
 from benchmark.training.batches import TaskData, used_length
 from benchmark.training.job import TrainingJob
@@ -106,7 +106,7 @@ def _evaluated(
     Returns:
         Markers of the predictions by task and seed, and the marker of the parameters where they are kept.
     """
-    upstream = read_json(system.directory / "stage.json")["fingerprint"]
+    upstream = read_entry(system.directory / "stage.json", "fingerprint")
     distilled = distill_task.learns_from_teacher(run, system)
     # Checkpoints and metrics of a student's distillation; plain fine-tuning is short and starts again.
     folder = prediction_path(run, system.name, group[0], seed).with_suffix("")

@@ -12,7 +12,7 @@ from benchmark.hardware.estimates import LatencyFailure, known_latency
 from benchmark.latency.results import blocks, file_name, read_results
 from benchmark.models.formulas import forward_flops, num_parameters
 from benchmark.pipeline import distill_task, finetune, run_context
-from benchmark.pipeline.workdir import read_json
+from benchmark.pipeline.workdir import read_entry, read_json
 from benchmark.process import numerics
 from benchmark.records import verification
 from benchmark.records.record import (
@@ -58,7 +58,7 @@ def record_stage(context: run_context.Run) -> dict[str, Any]:
 def _provenance(context: run_context.Run) -> Provenance:
     written = read_json(context.workdir / "manifest.json")
     seconds = {name: _stage_seconds(context, name) for name in STAGES[: STAGES.index("record")]}
-    device = read_json(context.workdir / "latency" / "stage.json")["result"]["device"]
+    device = read_entry(context.workdir / "latency" / "stage.json", "result", "device")
     return Provenance(
         command=context.command,
         config_fingerprint=fingerprint(context.config),
@@ -96,14 +96,14 @@ def _stage_seconds(context: run_context.Run, name: str) -> float:
     """Adds up the seconds of a stage's work, which an earlier call may have done."""
     patterns = {"distill": "students/*/stage.json", "finetune": "evaluation/*/*/*.json"}
     pattern = patterns.get(name, f"{name}/stage.json")
-    return round(sum(read_json(path)["seconds"] for path in sorted(context.workdir.glob(pattern))), 3)
+    return round(sum(read_entry(path, "seconds") for path in sorted(context.workdir.glob(pattern))), 3)
 
 
 def _record(context: run_context.Run, system: run_context.SystemPlan, provenance: Provenance) -> Record:
     config = context.config
     latency = _latency_blocks(context, system)
     refuse_impossible(system.encoder, latency)
-    trained = read_json(system.directory / "stage.json")["result"]
+    trained = read_entry(system.directory / "stage.json", "result")
     length = config.latency.sequence_lengths[0]
     splits = {task: finetune.evaluation_split(context, task) for task in config.data.tasks}
     task_scores = [_task_score(context, system.name, t) for t, split in splits.items() if split == "validation"]
@@ -165,7 +165,7 @@ def _task_score(context: run_context.Run, system: str, task_name: str) -> TaskSc
     task, seeds = get_task(task_name), context.config.finetune.seeds
     paths = [finetune.prediction_path(context, system, task_name, seed) for seed in seeds]
     references = score.load_references(task, context.rows("tasks", task_name, "validation"))
-    results = [read_json(path)["result"] for path in paths]
+    results = [read_entry(path, "result") for path in paths]
     predictions = [result["predictions"] for result in results]
     files = [str(path.relative_to(context.workdir)) for path in paths]
     details = [result["details"] for result in results if "details" in result]
@@ -187,7 +187,7 @@ def unscored(context: run_context.Run, system: str, task_name: str) -> Unscored:
 
 def _latency_blocks(context: run_context.Run, system: run_context.SystemPlan) -> list[LatencyBlock]:
     folder = context.workdir / "latency"
-    marker = read_json(folder / "stage.json")["result"]
+    marker = read_entry(folder / "stage.json", "result")
     name = run_context.measured_system(system, run_context.plan(context))
     files = {runtime: [folder / file_name(runtime, i) for i in range(n)] for runtime, n in marker["processes"].items()}
     measured = blocks(read_results(files, marker["absent"]), name, context.config.latency)

@@ -14,8 +14,8 @@ import numpy as np
 
 from benchmark.config import EncoderConfig, RunConfig, encoder_from_dict, fingerprint
 from benchmark.distillation.teacher_cache import TeacherCache
-from benchmark.pipeline.workdir import RunError, read_json
-from benchmark.training import distributed, pretrain
+from benchmark.pipeline.workdir import RunError, read_entry, read_json
+from benchmark.training import checkpoints, distributed, pretrain
 from benchmark.training.job import Monitor, TrainingJob, silent
 from benchmark.training.masking import SpecialTokens
 from benchmark.training.metrics import peak_flops
@@ -154,13 +154,30 @@ def tokens_seen(run: Run, steps: int, batch_size: int, seed: int) -> int:
 
 
 def load_params(directory: Path, encoder: EncoderConfig) -> Params:
-    """Loads the parameters that the stage of a system left in its folder."""
+    """Loads the parameters that the stage of a system left in its folder.
+
+    Raises:
+        RunError: they are missing or damaged.
+    """
+    refuse_damage(directory / "params", directory / "stage.json")
     return pretrain.load_params(directory / "params", encoder)
+
+
+def refuse_damage(params: Path, marker: Path) -> None:
+    """Refuses parameters of an earlier stage that are missing or not what was written.
+
+    Raises:
+        RunError: names the marker without which that stage makes them again.
+    """
+    damage = checkpoints.damage(params) if params.is_dir() else "missing"
+    if damage:
+        raise RunError(f"{params}: damaged ({damage}); remove {marker} and run its stage again (--stages)")
 
 
 def parameters_digest(directory: Path, encoder: EncoderConfig) -> str:
     """Computes the digest of the parameters in the folder of a system, whatever mesh they were trained on."""
-    return tree_digest(load_params(directory, encoder))
+    # Not checked for damage: the digests of the files may still be on their way, in the process that leads.
+    return tree_digest(pretrain.load_params(directory / "params", encoder))
 
 
 def plan(run: Run) -> list[SystemPlan]:
@@ -169,7 +186,7 @@ def plan(run: Run) -> list[SystemPlan]:
     path = run.workdir / "search" / "stage.json"
     if not path.exists():
         raise RunError(f"{path}: missing; run the stage 'search' first")
-    found = {name: encoder_from_dict(e) for name, e in read_json(path)["result"]["found"].items()}
+    found = {name: encoder_from_dict(e) for name, e in read_entry(path, "result", "found").items()}
     systems = [SystemPlan("teacher", "Teacher", "teacher", run.config.teacher.encoder, run.workdir / "teacher")]
     systems += [SystemPlan(n, f"Found {n.removeprefix('found-')}", "found", e, students / n) for n, e in found.items()]
     systems += [SystemPlan(b.name, b.title, "baseline", b.encoder, students / b.name) for b in run.config.baselines]

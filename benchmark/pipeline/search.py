@@ -13,7 +13,7 @@ from benchmark.hardware.estimates import known_latency
 from benchmark.pipeline.distill import distil_student
 from benchmark.pipeline.run_context import Run
 from benchmark.pipeline.teacher import load_teacher
-from benchmark.pipeline.workdir import read_json, run_stage_once, write_json
+from benchmark.pipeline.workdir import read_entry, run_stage_once, write_json
 from benchmark.process import numerics, setup
 from benchmark.records.history_tables import tables
 from benchmark.search.analysis import analyse
@@ -102,7 +102,7 @@ def _store(run: Run, search: str, problem: Problem) -> Any:
 def search_stage(run: Run) -> dict[str, Any]:
     """Searches student architectures; every trial is a flash distillation with the same batches."""
     config, directory = run.config.search, run.workdir / "search"
-    teacher_fingerprint = read_json(run.workdir / "teacher" / "stage.json")["fingerprint"]
+    teacher_fingerprint = read_entry(run.workdir / "teacher" / "stage.json", "fingerprint")
     stage_fingerprint = fingerprint(teacher_fingerprint, config, run.config.distill, run.config.seed)
 
     def work() -> dict[str, Any]:

@@ -40,12 +40,29 @@ def read_json(path: Path) -> Any:
         raise RunError(f"{path}: damaged ({error}); remove it and run the same command again") from None
 
 
-def finished(path: Path, stage_fingerprint: str) -> dict[str, Any] | None:
-    """Reads the marker at `path` if it belongs to the same settings, else gives None."""
+def read_entry(path: Path, *names: str) -> Any:
+    """Reads one entry of a JSON file of this run, as in `read_entry(path, "result", "found")`.
+
+    Raises:
+        RunError: the file is missing or damaged, or has no such entry.
+    """
+    value = read_json(path)
+    for name in names:
+        if not isinstance(value, dict) or name not in value:
+            raise RunError(f"{path}: damaged (without {'.'.join(names)}); remove it and run its stage again")
+        value = value[name]
+    return value
+
+
+def finished(
+    path: Path, stage_fingerprint: str, holds: tuple[str, ...] = ("result", "seconds")
+) -> dict[str, Any] | None:
+    """Reads the marker at `path` if it belongs to the same settings and has the entries `holds`, else gives None."""
     if not path.exists():
         return None
     marker = read_json(path)
-    return marker if isinstance(marker, dict) and marker.get("fingerprint") == stage_fingerprint else None
+    whole = isinstance(marker, dict) and marker.keys() >= {"fingerprint", *holds}
+    return marker if whole and marker["fingerprint"] == stage_fingerprint else None
 
 
 def run_stage_once(
@@ -99,10 +116,14 @@ def locked(workdir: Path) -> Iterator[None]:
     """Holds the folder's lock, which dies with the process.
 
     Raises:
-        RunError: another process holds it.
+        RunError: another process holds it, or the folder cannot be written.
     """
-    workdir.mkdir(parents=True, exist_ok=True)
-    with (workdir / LOCK_FILE).open("w") as file:
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = (workdir / LOCK_FILE).open("w")
+    except OSError as error:
+        raise RunError(f"--workdir={workdir}: cannot be written: {error.strerror}; choose another folder") from None
+    with lock as file:
         if not try_lock(file):
             raise RunError(f"{workdir}: another process is running here; wait for it or choose another --workdir")
         yield
@@ -114,7 +135,7 @@ def start_folder(directory: Path, stage_fingerprint: str) -> None:
     It is emptied when they belong to other inputs (another fingerprint).
     """
     begun = directory / "begun.json"
-    if directory.exists() and finished(begun, stage_fingerprint) is None:
+    if directory.exists() and finished(begun, stage_fingerprint, ()) is None:
         shutil.rmtree(directory)
     write_json(begun, {"fingerprint": stage_fingerprint})
 
@@ -127,7 +148,7 @@ def write_run_identity(workdir: Path, config: RunConfig, gin_text: str, manifest
     """
     settings = {"fingerprint": fingerprint(config), "config": to_dict(config)}
     path = workdir / "config.json"
-    if path.exists() and finished(path, settings["fingerprint"]) is None:
+    if path.exists() and finished(path, settings["fingerprint"], ()) is None:
         raise RunError(f"{workdir}: holds a run of other settings; choose another --workdir or remove it")
     write_json(path, settings)
     write_text(workdir / "config.gin", gin_text)

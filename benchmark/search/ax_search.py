@@ -61,7 +61,8 @@ def suggest(
 
     # More threads make the small matrices of the Gaussian process slower, many times so on a busy machine.
     torch.set_num_threads(1)
-    seed = seed * 1000 + len(observations) + len(running)
+    # Ax takes seeds of 32 bits.
+    seed = (seed * 1000 + len(observations) + len(running)) % 2**32
     torch.manual_seed(seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

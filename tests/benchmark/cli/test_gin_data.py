@@ -113,7 +113,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "DataConfig.pretrain_corpora": st.lists(TEXT, min_size=1, max_size=1) | st.tuples(TEXT),
     "LatencyConfig.reference_name": TEXT,
     "LatencyConfig.sequence_lengths": st.lists(st.integers(2, 512), min_size=1, max_size=60, unique=True),
-    "FinetuneConfig.seeds": st.lists(st.integers(0, 10**20), min_size=1, max_size=40, unique=True).map(tuple),
+    "FinetuneConfig.seeds": st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=40, unique=True).map(tuple),
     "SearchConfig.storage_url": TEXT,
 }
 OBJECTS = [

@@ -139,6 +139,12 @@ def test_files_are_found_from_any_directory(run_file: Path, tmp_path: Path, monk
     assert str(away) in message
 
 
+def test_names_that_are_no_files_and_folders_that_cannot_be_looked_at(run_file: Path, tmp_path: Path) -> None:
+    assert refused([str(tmp_path)]) == f"--gin_file={tmp_path}: {tmp_path} is a folder; expected a file"
+    assert refused(["/dev/null"]) == "--gin_file=/dev/null: /dev/null is no regular file; expected a file"
+    assert "no such file" in refused(["none.gin"], search_paths=("a" * 300,))
+
+
 def test_repository_files_are_found_from_any_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("benchmark.cli.gin_loader.REPOSITORY", tmp_path / "repository")

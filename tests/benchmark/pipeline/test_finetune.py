@@ -16,7 +16,8 @@ from benchmark.evaluation.predict import predict
 from benchmark.models.heads import SequenceModel
 from benchmark.pipeline import finetune as finetuning
 from benchmark.pipeline import record
-from benchmark.pipeline.run_context import Run
+from benchmark.pipeline.run_context import Run, refuse_damage
+from benchmark.pipeline.workdir import RunError
 from benchmark.training import checkpoints, finetune
 from benchmark.training.batches import TaskData
 from benchmark.training.initial import init_tree
@@ -117,3 +118,14 @@ def test_parameters_of_the_first_seed_are_kept_when_asked_for(tmp_path: Path, tr
 def test_a_task_without_its_model_is_refused_before_anything_starts() -> None:
     with pytest.raises(ValueError, match="DataConfig.tasks = .*'glue_mnli_matched_v1' too, as its model predicts"):
         load_run_config([str(TINY)], [f"DataConfig.tasks = ('{AX}',)"])
+
+
+def test_damaged_parameters_name_place_and_cure(tmp_path: Path) -> None:
+    params, marker = tmp_path / "params", tmp_path / "stage.json"
+    with pytest.raises(RunError, match=r"params: damaged \(missing\); remove .*stage.json and run its stage again"):
+        refuse_damage(params, marker)
+    checkpoints.save(params, {"a": np.zeros(3)})
+    refuse_damage(params, marker)
+    (params / "manifest.ocdbt").write_text("junk")
+    with pytest.raises(RunError, match="manifest.ocdbt is not what was written"):
+        refuse_damage(params, marker)

@@ -14,6 +14,7 @@ from benchmark.pipeline.workdir import (
     RunError,
     finished,
     locked,
+    read_entry,
     read_json,
     run_stage_once,
     write_json,
@@ -83,6 +84,29 @@ def test_a_marker_without_fingerprint_counts_for_nothing(tmp_path: Path, content
     path = tmp_path / "stage.json"
     path.write_text(content)
     assert finished(path, "a") is None
+
+
+def test_work_whose_marker_lost_its_result_is_done_again(tmp_path: Path) -> None:
+    work, path = Work(), tmp_path / "stage.json"
+    work.do(path, "a")
+    write_json(path, {"fingerprint": "a", "seconds": 1.0})
+    assert work.do(path, "a")["result"] == {"value": 2}
+
+
+def test_a_missing_entry_names_file_entry_and_cure(tmp_path: Path) -> None:
+    path = tmp_path / "stage.json"
+    write_json(path, {"fingerprint": "a", "result": {}})
+    assert read_entry(path, "fingerprint") == "a"
+    for names in (("seconds",), ("result", "found"), ("fingerprint", "found")):
+        with pytest.raises(RunError, match=f"stage.json: damaged .without {'.'.join(names)}.; remove it"):
+            read_entry(path, *names)
+
+
+def test_a_folder_that_cannot_be_made_names_the_flag(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for workdir in (tmp_path / "file" / "deep", Path("/proc/none")):
+        with pytest.raises(RunError, match=f"^--workdir={workdir}: cannot be written: "), locked(workdir):
+            pass
 
 
 def test_only_finite_numbers_are_written(tmp_path: Path) -> None:

@@ -93,6 +93,17 @@ def test_conditions_that_are_no_relations_are_refused(text: str) -> None:
     assert "SearchSpace.conditions" in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_a_space_without_architectures_is_refused() -> None:
+    for changes, part in (
+        ({"num_attention_heads": (3,), "intra_bottleneck_size": (8, 16)}, "SearchSpace.num_attention_heads = (3,)"),
+        ({"hidden_size": (1,)}, "SearchSpace.hidden_size = (1,)"),
+        ({"conditions": ("hidden_size == 1 // (hidden_size - 32)",)}, "SearchSpace.conditions"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            dataclasses.replace(SPACE, **changes)
+        assert part in str(caught.value)
+
+
 @given(a=st.integers(-9, 9), b=st.integers(-9, 9))
 def test_conditions_compute_as_python_does(a: int, b: int) -> None:
     for text in ("a + 2 * b < 3 <= b", "a // b == 1", "a % b != 0", "a - b - 1 >= 0", "a * (b + 1) > b"):
