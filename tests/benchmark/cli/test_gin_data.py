@@ -47,7 +47,8 @@ def built_by_gin(text: str) -> RunConfig:
     return run
 
 
-def same(text: str, run: RunConfig) -> None:
+def assert_same_run(text: str, run: RunConfig) -> None:
+    """Our reader and gin make the same run of a text."""
     read = read_gin_text(text, "record")
     assert type(read) is RunConfig
     assert read == run == built_by_gin(text)
@@ -77,13 +78,13 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize("bindings", [(), ("RunConfig.seed=7", "OptimizerConfig.epsilon=1e-9")], ids=["", "overrides"])
 def test_every_run_of_the_repository(path: Path, bindings: tuple[str, ...]) -> None:
     loaded = load([str(path)], bindings)
-    same(loaded.text, loaded.config)
+    assert_same_run(loaded.text, loaded.config)
 
 
 def test_a_search_space_added_to_a_run() -> None:
     for name in ("mobilebert_576", "mobilebert_large", "mobilebert_layers"):
         loaded = load(["gin/tracks/paper.gin", f"gin/search/{name}.gin"])
-        same(loaded.text, loaded.config)
+        assert_same_run(loaded.text, loaded.config)
 
 
 def test_there_are_records() -> None:
@@ -93,7 +94,7 @@ def test_there_are_records() -> None:
 @pytest.mark.parametrize("path", RECORDS, ids=lambda p: p.name)
 def test_the_text_of_every_record(path: Path) -> None:
     text = json.loads(path.read_text(encoding="utf-8"))["provenance"]["gin_text"]
-    same(text, built_by_gin(text))
+    assert_same_run(text, built_by_gin(text))
 
 
 NAMES = ("", "teacher/", "deep/", "wide/", "transfer/", "finetune/", "ENCODER/", "a/b/", "a/", "a/b/c/")
@@ -162,7 +163,7 @@ def test_any_run_is_read_as_gin_builds_it(added: str, tmp_path_factory: pytest.T
         loaded = load([str(path)])
     except GinError:
         hypothesis.reject()
-    same(loaded.text, loaded.config)
+    assert_same_run(loaded.text, loaded.config)
 
 
 @given(
@@ -195,7 +196,7 @@ def test_comments_spaces_and_numbers(plain: str) -> None:
     changed = plain.replace("SEED = 3", "# One\n\n  SEED\t=   3  # three")
     assert changed != plain
     changed += "DataConfig.microworld_scale = \\\n  5.e-1  # half\nDataConfig.tasks = [ # one\n\n'glue_' 'cola_v1',\n]"
-    same(changed, read_gin_text(changed, "record"))
+    assert_same_run(changed, read_gin_text(changed, "record"))
     data = read_gin_text(changed, "record").data
     assert (data.microworld_scale, data.tasks) == (0.5, ("glue_cola_v1",))
 
