@@ -20,7 +20,7 @@ from tasks.system.repository import REPOSITORY
 EXAMPLES = """\
 examples:
   python -m benchmark.commands.evaluate models/minilm --tasks=glue_mrpc_v1,glue_rte_v1
-  python -m benchmark.commands.evaluate models/minilm --tasks=glue_sst2_v1 --seeds=0 --gin.FinetuneConfig.epochs="(2.0,)"
+  python -m benchmark.commands.evaluate models/minilm --seeds=0,1,2,3,4 --gin.FinetuneConfig.epochs="(2.0,)"
 
 It prints the command of run_benchmark.py that it stands for, and becomes that command: flags, exit codes and resuming
 are those of run_benchmark.py.
