@@ -36,7 +36,7 @@ def run_config(models: Path, *bindings: str) -> Any:
 
 
 def test_architectures_vocabulary_and_digests_come_from_the_directories(models: Path) -> None:
-    config = completed(run_config(models))
+    config: Any = completed(run_config(models))
     values = json.loads((models / "subject" / "config.json").read_text())
     for baseline in config.baselines[:2]:
         assert (baseline.encoder.hidden_size, baseline.encoder.num_hidden_layers) == (12, values["num_hidden_layers"])
@@ -89,7 +89,8 @@ def test_refused(models: Path, binding: str, message: str) -> None:
 
 def test_a_spelt_out_architecture_must_agree(models: Path) -> None:
     config = run_config(models)
-    right = completed(config).teacher.architecture
+    complete: Any = completed(config)
+    right = complete.teacher.architecture
     wrong = dataclasses.replace(right, num_attention_heads=2)
     for encoder, refused in ((right, False), (wrong, True)):
         teacher = dataclasses.replace(config.teacher, encoder=encoder)
@@ -98,7 +99,8 @@ def test_a_spelt_out_architecture_must_agree(models: Path) -> None:
             with pytest.raises(ConfigError, match=r"num_attention_heads 2 \(3\)"):
                 completed(changed)
         else:
-            assert completed(changed).teacher.architecture == right
+            complete = completed(changed)
+            assert complete.teacher.architecture == right
 
 
 def test_different_vocabularies_are_refused(models: Path, tmp_path: Path) -> None:
