@@ -107,16 +107,15 @@ class RunConfig(Checked):
             self.finetune.refuse("epochs", f"one number, or one for each of the {len(self.data.tasks)} tasks")
         if self.finetune.distill is not None:
             self._check_task_distillation(self.finetune.distill)
-        limit = min(self.teacher.encoder.max_position_embeddings, self.search.space.base.max_position_embeddings)
+        shortest = min(self.teacher.encoder, self.search.space.base, key=lambda encoder: encoder.max_length)
         for name in ("pretrain_length", "task_length", "span_length"):
-            if getattr(self.data, name) > limit:
-                self.data.refuse(name, f"at most max_position_embeddings = {limit}")
+            if getattr(self.data, name) > shortest.max_length:
+                self.data.refuse(name, f"at most {shortest.max_length_text}")
         measured = {"the teacher": self.teacher.encoder, "SearchSpace.base": self.search.space.base}
         measured |= {f"baseline {b.name!r}": b.encoder for b in self.baselines}
         for name, encoder in measured.items():
-            if max(self.latency.sequence_lengths) > encoder.max_position_embeddings:
-                accepted = f"at most max_position_embeddings = {encoder.max_position_embeddings} of {name}"
-                self.latency.refuse("sequence_lengths", accepted)
+            if max(self.latency.sequence_lengths) > encoder.max_length:
+                self.latency.refuse("sequence_lengths", f"at most {encoder.max_length_text} of {name}")
 
     def _check_task_distillation(self, distill: TaskDistillConfig) -> None:
         """Refuses lists that have neither one number nor one for each task."""
