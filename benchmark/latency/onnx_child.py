@@ -16,6 +16,7 @@ from benchmark.export import checkpoint_files
 from benchmark.export.onnx_export import export_graph
 from benchmark.latency.runtimes import random_params
 from benchmark.models.hugging_face import CheckpointError
+from benchmark.models.hugging_face_layouts import LAYOUTS
 
 
 def export(encoder: EncoderConfig, target: Path) -> None:
@@ -27,10 +28,10 @@ def export(encoder: EncoderConfig, target: Path) -> None:
     import transformers
 
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        checkpoint_files.write(Path(folder) / "model", encoder, {"encoder": random_params(encoder)})
-        model = transformers.AutoModel.from_pretrained(
-            Path(folder) / "model", attn_implementation="eager", add_pooling_layer=False
-        )
+        config = checkpoint_files.write(Path(folder) / "model", encoder, {"encoder": random_params(encoder)})
+        # Classes of types without pooler in the encoder do not know the option.
+        options = {"add_pooling_layer": False} if LAYOUTS[config["model_type"]].base_pooler else {}
+        model = transformers.AutoModel.from_pretrained(Path(folder) / "model", attn_implementation="eager", **options)
         made = Path(folder) / target.name
         export_graph(model.eval(), made, ("last_hidden_state",))
         # Weights beyond protobuf's limit of 2 GiB would be in further files; no encoder of this family is that large.
