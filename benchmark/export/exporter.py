@@ -17,7 +17,7 @@ from benchmark.models.hugging_face_config import export_type
 from benchmark.records.record import Record, RecordError, read
 from benchmark.training import checkpoints
 from benchmark.training.initial import init_tree
-from tasks.catalogue import TaskInfo, get_task
+from tasks.catalogue import OwnFile, OwnTask, TaskInfo, get_task, own_task_info
 from tasks.system.errors import nearest_match_hint
 
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ def fine_tuned(record: Record, path: Path, task: str) -> tuple[dict[str, Any], F
     known = [scored.task for scored in record.tasks] + [unscored.task for unscored in record.unscored]
     if task not in known:
         raise RecordError(f"{path}: has no task {task!r}: {nearest_match_hint(task, known)}")
-    trained = get_task(get_task(task).trained_on or task)
+    info = _task(record, task)
+    trained = get_task(info.trained_on) if info.trained_on else info
     directory = workdir / "evaluation" / record.system.name / trained.name
     marker = directory / "parameters.json"
     if not marker.is_file():
@@ -104,6 +105,28 @@ def fine_tuned(record: Record, path: Path, task: str) -> tuple[dict[str, Any], F
     encoder = encoder_of(record, path)
     model = SpanModel(encoder) if trained.kind == "span" else SequenceModel(encoder, trained.num_labels)
     return _restore(directory / "parameters", model, encoder, 3, path), FineTuned(trained, seed)
+
+
+def _task(record: Record, name: str) -> TaskInfo:
+    """Looks up a task, in the record where it is an own one."""
+    definition = next((scored.definition for scored in record.tasks if scored.task == name), None)
+    if definition is None:
+        return get_task(name)
+    own = OwnTask(
+        name=name,
+        title=definition.title,
+        kind=definition.kind,
+        files=tuple(OwnFile(split=s, path=f.name, format=f.format) for s, f in definition.files.items()),
+        validation_fraction=definition.validation_fraction or 0.0,
+        split_seed=definition.split_seed or 0,
+        text_columns=tuple(definition.text_columns),
+        label_column=definition.label_column,
+        label_names=tuple(definition.label_names),
+        label_range=tuple(definition.label_range),
+        unanswerable=definition.unanswerable,
+        metrics=tuple(definition.metrics),
+    )
+    return own_task_info(own)
 
 
 def _restore(source: Path, model: nn.Module, encoder: EncoderConfig, num_inputs: int, path: Path) -> dict[str, Any]:
