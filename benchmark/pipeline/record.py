@@ -107,7 +107,7 @@ def _record(context: run_context.Run, system: run_context.SystemPlan, provenance
     trained = read_entry(system.directory / "stage.json", "result")
     length = config.latency.sequence_lengths[0]
     splits = {task: finetune.evaluation_split(context, task) for task in config.data.tasks}
-    task_scores = [_task_score(context, system.name, t) for t, split in splits.items() if split == "validation"]
+    task_scores = [task_score(context, system.name, t) for t, split in splits.items() if split == "validation"]
     by_task = {t.task: {m: s.value for m, s in t.metrics.items()} for t in task_scores}
     masked_lm = trained["masked_lm"]
     return Record(
@@ -162,7 +162,8 @@ def _search_excerpt(context: run_context.Run, system: run_context.SystemPlan) ->
     return SearchExcerpt(trials=[shortened(trial) for trial in trials])
 
 
-def _task_score(context: run_context.Run, system: str, task_name: str) -> TaskScore:
+def task_score(context: run_context.Run, system: str, task_name: str) -> TaskScore:
+    """Scores the predictions of a system on a task."""
     task, seeds = context.tasks[task_name], context.config.finetune.seeds
     paths = [finetune.prediction_path(context, system, task_name, seed) for seed in seeds]
     references = score.load_references(task, context.rows("tasks", task_name, "validation"))
