@@ -227,6 +227,8 @@ def _row(
     record: Record, scores: Mapping[str, ScoreEstimate], references: Mapping[LatencyGroup, str | None]
 ) -> dict[str, Any]:
     value = record.model_dump(mode="json", include={"id", "trust", "tasks", "training", "provenance"})
+    for task in value["tasks"]:
+        task["definition"] = _printable(task["definition"])
     system = record.system.model_dump(mode="json")
     blocks = latency_blocks(record)
     return value | {
@@ -234,6 +236,15 @@ def _row(
         "scores": {key: [estimate.value, *(estimate.interval or (None, None))] for key, estimate in scores.items()},
         "latency": {group.key: _latency(block, references[group]) for group, block in blocks.items()},
     }
+
+
+def _printable(value: Any) -> Any:
+    """Makes every text of a definition printable: labels, columns and names of files come from contributors."""
+    if isinstance(value, dict):
+        return {printable(name): _printable(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_printable(item) for item in value]
+    return printable(value) if isinstance(value, str) else value
 
 
 def _latency(block: LatencyBlock, reference: str | None) -> dict[str, Any]:
