@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.config.checkpoint import CheckpointConfig
 from benchmark.config.checks import LARGEST_SEED, Checked, setting
+from benchmark.config.task import TaskConfig
 
 if TYPE_CHECKING:
     from tasks.materialize.request import MaterializeRequest
@@ -61,7 +62,10 @@ class DataConfig(Checked):
     pretrain_seed: int = setting(0, at_least=0, at_most=LARGEST_SEED)
     # At most as many as `pretrain_validation` gives, 0 for all of them.
     validation_rows: int = setting(512, at_least=0)
+    # Names of the catalogue, whose files the source gives, and of own tasks.
     tasks: tuple[str, ...] = setting(("glue_sst2_v1",))
+    # Tasks on files of your own, whatever the source of the others.
+    own_tasks: tuple[TaskConfig, ...] = setting(())
     # A row of a classification or regression task.
     task_length: int = setting(48, at_least=8)
     # A window of a span task, and how far each window starts after the one before it.
@@ -93,6 +97,12 @@ class DataConfig(Checked):
             self.refuse("tasks", "at least one task name")
         if len(set(self.tasks)) != len(self.tasks):
             self.refuse("tasks", "no task twice")
+        own = [task.name for task in self.own_tasks]
+        for task in self.own_tasks:
+            if own.count(task.name) > 1:
+                task.refuse("name", "another name for each own task")
+            if task.name not in self.tasks:
+                self.refuse("tasks", f"{task.name!r} too, which DataConfig.own_tasks defines")
         # [CLS] question [SEP] context [SEP], with at least one token of context.
         if self.max_query_length + 3 >= self.span_length:
             room = self.span_length - 3
@@ -128,6 +138,11 @@ class DataConfig(Checked):
         # TensorFlow Datasets downloads what is missing.
         elif self.source != "tfds" and not _answer(root.is_dir):
             self.refuse("directory", f"the folder of the data; there is none at {root}")
+        for task in self.own_tasks:
+            for field in (field for field, path in task.paths.items() if path):
+                file = task.path_of(field, root)
+                if not _answer(file.is_file):
+                    task.refuse(field, f"a file, absolute or below DataConfig.directory; there is none at {file}")
         path = self.vocabulary_path()
         # A path below the microworld's folder is looked at when that is generated.
         known = self.source != "microworld" or Path(self.vocabulary).is_absolute()
@@ -153,6 +168,8 @@ class DataConfig(Checked):
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         del values["checkpoint"]
         values["directory"] = self.expanded_directory()
+        root = Path(values["directory"])
+        values["own_tasks"] = tuple(task.request(root) for task in self.own_tasks)
         if self.vocabulary == "checkpoint":
             values["vocabulary"] = str(self.vocabulary_path())
         return MaterializeRequest(**values)

@@ -19,7 +19,7 @@ from benchmark.records.record import Record, RecordError, read
 from benchmark.training import checkpoints
 from benchmark.training.initial import shapes
 from benchmark.training.pretrain import load_params
-from tasks.catalogue import TaskInfo, get_task
+from tasks.catalogue import OwnFile, OwnTask, TaskInfo, get_task, own_task_info
 from tasks.system.errors import nearest_match_hint
 
 
@@ -88,7 +88,8 @@ def fine_tuned(record: Record, path: Path, task: str) -> tuple[dict[str, Any], F
     known = [scored.task for scored in record.tasks] + [unscored.task for unscored in record.unscored]
     if task not in known:
         raise RecordError(f"{path}: has no task {task!r}: {nearest_match_hint(task, known)}")
-    trained = get_task(get_task(task).trained_on or task)
+    info = _task(record, task)
+    trained = get_task(info.trained_on) if info.trained_on else info
     directory = workdir / "evaluation" / record.system.name / trained.name
     marker = directory / "parameters.json"
     if not marker.is_file():
@@ -103,6 +104,28 @@ def fine_tuned(record: Record, path: Path, task: str) -> tuple[dict[str, Any], F
     model = SpanModel(encoder) if trained.kind == "span" else SequenceModel(encoder, trained.num_labels)
     kept = directory / "parameters"
     return _restored(kept, path, lambda: checkpoints.restore(kept, shapes(model, 3))), FineTuned(trained, seed)
+
+
+def _task(record: Record, name: str) -> TaskInfo:
+    """Looks up a task, in the record where it is an own one."""
+    definition = next((scored.definition for scored in record.tasks if scored.task == name), None)
+    if definition is None:
+        return get_task(name)
+    own = OwnTask(
+        name=name,
+        title=definition.title,
+        kind=definition.kind,
+        files=tuple(OwnFile(split=s, path=f.name, format=f.format) for s, f in definition.files.items()),
+        validation_fraction=definition.validation_fraction or 0.0,
+        split_seed=definition.split_seed or 0,
+        text_columns=tuple(definition.text_columns),
+        label_column=definition.label_column,
+        label_names=tuple(definition.label_names),
+        label_range=tuple(definition.label_range),
+        unanswerable=definition.unanswerable,
+        metrics=tuple(definition.metrics),
+    )
+    return own_task_info(own)
 
 
 def _restored(source: Path, path: Path, restore: Callable[[], dict[str, Any]]) -> dict[str, Any]:

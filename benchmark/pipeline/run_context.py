@@ -22,11 +22,13 @@ from benchmark.training.metrics import peak_flops
 from benchmark.training.partitioning import make_mesh
 from benchmark.training.tree_digest import tree_digest
 from tasks.arrays import token_arrays
+from tasks.catalogue import OwnTask, find_tasks
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
 
     from benchmark.models.trees import Params
+    from tasks.catalogue import TaskInfo
     from tasks.system.progress import Show
 
 
@@ -85,6 +87,12 @@ class Run:
         if not path.exists():
             raise RunError(f"{path}: missing; run the stage 'data' first")
         return read_json(path)
+
+    @cached_property
+    def tasks(self) -> dict[str, TaskInfo]:
+        """The tasks of the run by name; own ones with the labels that the data stage found."""
+        own = [OwnTask.from_dict(values) for values in self.data.get("own_tasks", {}).values()]
+        return find_tasks(self.config.data.tasks, own)
 
     @cached_property
     def data_fingerprint(self) -> str:

@@ -23,6 +23,7 @@ def test_data_json_names_everything(made, root):
         "tasks",
         "task_sources",
         "warnings",
+        "own_tasks",
         "source_files",
         "request",
         "seconds",
