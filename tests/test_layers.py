@@ -35,6 +35,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "baselines",
         "benchmark.config",
         "benchmark.export",
+        "benchmark.hardware",
+        "benchmark.latency",
         "benchmark.models",
         "benchmark.records",
         "benchmark.training",

@@ -6,6 +6,7 @@ that transformers has no class for.
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 import tempfile
@@ -28,9 +29,11 @@ def export(encoder: EncoderConfig, target: Path) -> None:
 
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         checkpoint_files.write(Path(folder) / "model", encoder, {"encoder": random_params(encoder)})
-        model = transformers.AutoModel.from_pretrained(
-            Path(folder) / "model", attn_implementation="eager", add_pooling_layer=False
-        )
+        config = transformers.AutoConfig.from_pretrained(Path(folder) / "model")
+        taken = inspect.signature(transformers.MODEL_MAPPING[type(config)].__init__).parameters
+        # Some classes never have a pooler, and no such argument.
+        without = {"add_pooling_layer": False} if "add_pooling_layer" in taken else {}
+        model = transformers.AutoModel.from_pretrained(Path(folder) / "model", attn_implementation="eager", **without)
         made = Path(folder) / target.name
         export_graph(model.eval(), made, ("last_hidden_state",))
         # Weights beyond protobuf's limit of 2 GiB would be in further files; no encoder of this family is that large.
