@@ -30,6 +30,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "benchmark.records",
         "benchmark.search.pareto",
         "tasks.catalogue",
+        "tasks.scoring.averages",
     ),
     "baselines": (
         "baselines",
