@@ -214,6 +214,10 @@ def run(arguments: list[str], command: str) -> int:
     from benchmark.cli.gin_loader import load
 
     config, gin_text = load(flags.gin_file, bindings, flags.gin_search_paths)
+    if stages != ("publish",):
+        from benchmark.export.start import completed
+
+        config = completed(config)
     workdir = choose_workdir(flags.workdir, config, writes=not flags.dry_run)
     # A run that has its arrays already no longer needs the files of the sources.
     if "data" in stages and not (workdir / "data" / "data.json").exists():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmark.cli.gin_data import read_gin_text
 from benchmark.config import ExecutorConfig, RunConfig
+from benchmark.export.start import completed
 from benchmark.records.record import Record, RecordError, read
 
 
@@ -46,6 +47,7 @@ def read_request(path: Path, search: bool) -> Request:
     Raises:
         RecordError: the file is no record, is newer than this program, or holds nothing to run again.
         GinError: its gin text gives no settings.
+        ConfigError: a checkpoint of its run is not here.
     """
     record = read(path)
     if record.provenance is None:
@@ -56,5 +58,7 @@ def read_request(path: Path, search: bool) -> Request:
         )
     config = read_gin_text(record.provenance.gin_text, f"{path}: provenance.gin_text")
     # A record of somebody else's may name a database or a cluster; neither changes a result.
-    local = dataclasses.replace(config.search, storage_url="", executor=ExecutorConfig())
-    return Request(path, record, dataclasses.replace(config, search=local), search)
+    if config.search is not None:
+        local = dataclasses.replace(config.search, storage_url="", executor=ExecutorConfig())
+        config = dataclasses.replace(config, search=local)
+    return Request(path, record, completed(config), search)

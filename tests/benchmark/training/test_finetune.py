@@ -56,7 +56,7 @@ def toy_rows(kind: str, count: int, seed: int) -> TokenArrays:
 
 @pytest.fixture(scope="module")
 def pretrained() -> Any:
-    return init_params(ENCODER, 0)["encoder"]
+    return init_params(ENCODER, 0)
 
 
 def tuned(pretrained: Any, task: Any, seed: int = 0, epochs: float = 8.0) -> Any:
