@@ -35,7 +35,8 @@ def _measure(options: argparse.Namespace, words: Sequence[str]) -> int:
     """Measures the published architectures here, and writes a record of each with its published scores."""
     check_output_folder("--to", options.to)
     # Imported late: a mistyped flag is answered at once.
-    from baselines.measure import Request, choose, choose_reference, latency_config, measure_published
+    from baselines.measure import choose, choose_reference, latency_config, measure_published
+    from baselines.measured_latency import Request
 
     if not options.catalogue.is_dir():
         raise InputError(f"--catalogue={options.catalogue}: expected a folder with one folder for each baseline")

@@ -1,11 +1,7 @@
 """Latencies of published architectures here, beside their published scores: `python -m baselines measure --to=DIR`.
 
-Systems are measured in groups: a group shares the processes that load the reference, and large models are spread over
-the groups. What a group found is kept in one file for each system, so that a killed command continues with the systems
-that are not finished. Architectures that run the same program are measured once.
-
 ```
-latency/NAME.json    latencies of a system, and their circumstances
+latency/NAME.json    measured latencies of a system, and their circumstances
 latency/group/       samples of the group in progress; removed with it
 estimates/           figures of the TPU's compiler
 results/NAME.json    the records, of kind `reported`
@@ -14,72 +10,21 @@ results/NAME.json    the records, of kind `reported`
 
 from __future__ import annotations
 
-import dataclasses
-import datetime
-import importlib.metadata
-import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from baselines.compiled_latency import compiled_latencies
+from baselines.measured_latency import Request, inputs, measured_latencies, served
 from baselines.reported import record
-from benchmark.config import ChipConfig, ConfigError, EncoderConfig, LatencyConfig, fingerprint, to_dict
+from benchmark.config import EncoderConfig, LatencyConfig
 from benchmark.hardware.chips import refuse_impossible, shipped
-from benchmark.hardware.compiled import versions as compiler_versions
-from benchmark.hardware.estimates import LatencyFailure, known_latency
-from benchmark.latency.inputs import embedded_rows
-from benchmark.latency.measure import PROTOCOL_VERSION, measure
-from benchmark.latency.onnx_graphs import graph_file
-from benchmark.latency.results import blocks
-from benchmark.models.formulas import num_parameters
-from benchmark.records import manifest
-from benchmark.records.record import LatencyBlock, Measurement, Numerics, RecordError, read, write
-from benchmark.records.strict_schema import StrictModel, strict_json, validated
-from tasks.system.atomic_write import write_text
-from tasks.system.errors import InputError, StageError, nearest_match_hint
+from benchmark.records.record import read, write
+from tasks.system.errors import InputError, nearest_match_hint
 from tasks.system.file_lock import builder_lock
 
 if TYPE_CHECKING:
     from baselines.catalogue import Baseline
-
-# Systems that share the loading of the reference; a killed command repeats at most the processes of one group.
-GROUP = 6
-# Packages on whose versions a measured latency depends.
-_MEASURED = ("jax", "jaxlib", "onnxruntime")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What `measure_published` is asked for.
-
-    Attributes:
-        latency: reference, runtimes, shape and duration of the measurement.
-        chips: names of chips to compile for.
-        folder: receives everything.
-        command: the command line, for the records.
-    """
-
-    latency: LatencyConfig
-    chips: tuple[str, ...]
-    folder: Path
-    command: str
-
-
-class Finished(StrictModel):
-    """The file of one system: its latencies, how they came about, and the fingerprint of what decides them."""
-
-    identity: str
-    blocks: list[LatencyBlock]
-    measurement: Measurement
-
-
-@dataclass(frozen=True)
-class _Target:
-    chip: ChipConfig
-    batch_size: int
-    sequence_length: int
-    latency_methods: tuple[str, ...] = ("compiled",)
 
 
 def latency_config(
@@ -182,15 +127,15 @@ def measure_published(
         The records' files.
 
     Raises:
-        InputError: see `check_request`.
+        InputError: see `check_request`; or an architecture cannot take inputs of this length.
         StageError: a measurement failed; the same command continues.
     """
     check_request(request)
     encoders = {name: served(b.encoder) for name, b in baselines.items() if b.encoder is not None}
-    refuse_short(encoders, request.latency)
     with builder_lock(request.folder, lambda: progress(f"waiting for another command in {request.folder}")):
-        found = _measured(encoders, request, progress)
-        compiled, absent = _compiled(encoders, request, progress)
+        rows = inputs(encoders, request.latency)
+        found = measured_latencies(encoders, rows, request, progress)
+        compiled, absent = compiled_latencies(encoders, request, progress)
         paths = []
         for name, baseline in baselines.items():
             own = found.get(name)
@@ -204,173 +149,3 @@ def measure_published(
             paths.append(request.folder / "results" / f"{name}.json")
             write(paths[-1], made)
     return paths
-
-
-def served(encoder: EncoderConfig) -> EncoderConfig:
-    """Returns the architecture with the fields that its serving program does not depend on at fixed values."""
-    return dataclasses.replace(encoder, initializer_range=0.02, position_initializer="normal", pooler="none")
-
-
-def refuse_short(encoders: Mapping[str, EncoderConfig], latency: LatencyConfig) -> None:
-    """Refuses a length that an architecture cannot take, before anything is measured.
-
-    Raises:
-        InputError: names the system and its limit.
-    """
-    length = latency.sequence_lengths[0]
-    for name, encoder in encoders.items():
-        if length > encoder.max_position_embeddings:
-            limit = f"max_position_embeddings = {encoder.max_position_embeddings}"
-            raise InputError(f"--sequence_length={length}: at most {limit} of {name} is expected")
-
-
-def groups(encoders: Mapping[str, EncoderConfig]) -> list[list[str]]:
-    """Divides systems into groups of at most `GROUP`, so that those with many parameters are in different ones."""
-    ordered = sorted(encoders, key=lambda name: (-num_parameters(encoders[name]), name))
-    count = -(-len(ordered) // GROUP)
-    return [ordered[first::count] for first in range(count)]
-
-
-def _identity(encoder: EncoderConfig, latency: LatencyConfig) -> str:
-    """Computes the fingerprint of all that a measured latency depends on: settings, machine and versions."""
-    here = manifest.machine()
-    found = {name: _version(name) for name in _MEASURED}
-    machine = {name: here[name] for name in ("cpu_model", "cpu_usable")}
-    return fingerprint(PROTOCOL_VERSION, latency, to_dict(encoder), found, machine)
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
-
-
-def _finished(path: Path, identity: str) -> Finished | None:
-    """Reads the file of a system; None where there is none, or it is damaged or of other settings."""
-    try:
-        found = validated(Finished, strict_json(path.read_text(encoding="utf-8")), str(path), RecordError)
-    except (OSError, ValueError):
-        return None
-    return found if found.identity == identity else None
-
-
-def _measured(
-    encoders: Mapping[str, EncoderConfig], request: Request, progress: Callable[[str], None]
-) -> dict[str, Finished]:
-    """Measures the systems that are not finished, and returns the latencies of all."""
-    latency, folder = request.latency, request.folder / "latency"
-    found: dict[str, Finished] = {}
-    # Distillations often share an architecture; the first name stands for all of them.
-    first = {encoder: name for name, encoder in reversed(list(encoders.items()))}
-    distinct = {name: encoder for encoder, name in first.items()}
-    for name, encoder in distinct.items():
-        done = _finished(folder / f"{name}.json", _identity(encoder, latency))
-        if done is not None:
-            found[name] = done
-    if found:
-        progress(f"measured before, and not again: {', '.join(sorted(found))}")
-    waiting = [group for group in groups(distinct) if not set(group) <= found.keys()]
-    if waiting:
-        rows = embedded_rows(
-            latency.sequence_lengths, min(e.vocab_size for e in encoders.values()), latency.seed, folder / "group"
-        )
-    for number, group in enumerate(waiting, 1):
-        names = [name for name in group if name not in found]
-        progress(f"group {number} of {len(waiting)}: {', '.join(names)}")
-        # The reference is always timed against itself, which is its own measurement.
-        candidates = {name: distinct[name] for name in names if distinct[name] != latency.reference}
-        results = measure(candidates, latency, progress, rows=rows, folder=folder / "group", graphs=folder / "graphs")
-        for name in names:
-            made = blocks(results, name if name in candidates else "", latency)
-            reasons = {what: why for what, why in results.absent.items() if what.partition("/")[2] in ("", name)}
-            absent = {what.partition("/")[0]: why for what, why in reasons.items()}
-            found[name] = Finished(
-                identity=_identity(distinct[name], latency),
-                blocks=made,
-                measurement=_measurement(request, made, absent),
-            )
-            write_text(folder / f"{name}.json", found[name].model_dump_json() + "\n")
-        shutil.rmtree(folder / "group", ignore_errors=True)
-        _remove_graphs(folder / "graphs", keep=latency.reference if number < len(waiting) else None)
-    return {name: _shared(found[first[encoder]], first[encoder], name) for name, encoder in encoders.items()}
-
-
-def _remove_graphs(folder: Path, keep: EncoderConfig | None) -> None:
-    """Removes exported graphs, which are as large as their models, except that of the reference."""
-    if keep is None:
-        shutil.rmtree(folder, ignore_errors=True)
-        return
-    kept = graph_file(folder, keep)
-    for path in folder.glob("*"):
-        if path != kept:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _shared(found: Finished, owner: str, name: str) -> Finished:
-    """Returns the latencies of a system that another one was measured for; each block says so."""
-    if owner == name:
-        return found
-    same = [b.model_copy(update={"details": b.details | {"measured_as": owner}}) for b in found.blocks]
-    return found.model_copy(update={"blocks": same})
-
-
-def _measurement(request: Request, made: Sequence[LatencyBlock], absent: dict[str, str]) -> Measurement:
-    commit, dirty = manifest.git_state()
-    here = manifest.machine()
-    versions = {name: version for name in _MEASURED if (version := _version(name))}
-    return Measurement(
-        command=request.command,
-        settings=to_dict(request.latency),
-        git_commit=commit,
-        git_dirty=dirty,
-        versions={"python": manifest.versions()["python"], **versions},
-        device={
-            "cpu_model": here["cpu_model"],
-            "cpu_usable": here["cpu_usable"],
-            "memory_bytes": here["memory_bytes"],
-            "system": here["platform"],
-            "chip": made[0].chip if made else None,
-        },
-        # Measuring processes never run with portable numerics.
-        numerics=Numerics(mode="native"),
-        finished_utc=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        absent=absent,
-    )
-
-
-def _compiled(
-    encoders: Mapping[str, EncoderConfig], request: Request, progress: Callable[[str], None]
-) -> tuple[dict[str, list[LatencyBlock]], dict[str, dict[str, str]]]:
-    """Compiles the architectures for each chip; returns blocks, and reasons why there are none, by system."""
-    made: dict[str, list[LatencyBlock]] = {name: [] for name in encoders}
-    absent: dict[str, dict[str, str]] = {name: {} for name in encoders}
-    for chip in (shipped()[name] for name in request.chips):
-        try:
-            if not compiler_versions()["libtpu"]:
-                raise StageError("libtpu is not installed; pip install -e '.[tpu]', then run the same command again")
-            target = _Target(chip, request.latency.batch_sizes[0], request.latency.sequence_lengths[0])
-            progress(f"compiling {len(set(encoders.values()))} architectures for {chip.name}")
-            known = known_latency(target, request.folder / "estimates", lambda _: None)
-            estimates = known.exact(list(encoders.values()))
-        except (ConfigError, StageError) as error:
-            progress(f"not compiled for {chip.name}: {error}")
-            absent = {name: reasons | {chip.name: str(error)} for name, reasons in absent.items()}
-            continue
-        for name, estimate in zip(encoders, estimates, strict=True):
-            if isinstance(estimate, LatencyFailure):
-                absent[name][chip.name] = estimate.reason
-                progress(f"{name}: {estimate.reason}")
-                continue
-            made[name].append(
-                LatencyBlock(
-                    method="compiled",
-                    chip=chip.name,
-                    batch_size=target.batch_size,
-                    sequence_length=target.sequence_length,
-                    dtype=chip.dtype,
-                    latency_s=estimate.latency_s,
-                    details=dict(estimate.details),
-                )
-            )
-    return made, absent
