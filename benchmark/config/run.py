@@ -66,6 +66,9 @@ class FinetuneConfig(Checked):
     # Rows are cut to the longest of their split, rounded up to a multiple of so many columns. A small multiple computes
     # less padding, a large one shares compiled programs between tasks.
     length_multiple: int = setting(16, at_least=1)
+    # Batches have rows of similar length, and each is cut to its own longest row, rounded up as above: little padding
+    # is computed, and each of the few lengths compiles a program. It pays where steps take longer than compiling.
+    group_by_length: bool = setting(False)
     batch_size: int = setting(32, at_least=1)
     optimizer: OptimizerConfig = setting()
     # Adds the other good answers of every SQuAD question, with scores, to the prediction files.
@@ -146,6 +149,8 @@ class RunConfig(Checked):
             self.trainer.refuse(
                 "gradient_accumulation_steps", f"a divisor of every batch_size: {', '.join(map(str, sorted(sizes)))}"
             )
+        if self.finetune.group_by_length and self.trainer.steps_per_dispatch > 1:
+            self.finetune.refuse("group_by_length", "False where TrainerConfig.steps_per_dispatch is above 1")
         if len(self.finetune.epochs) not in (1, len(self.data.tasks)):
             self.finetune.refuse("epochs", f"one number, or one for each of the {len(self.data.tasks)} tasks")
         if self.finetune.distill is not None:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from benchmark.cli.gin_data import read_gin_text
 from benchmark.config import ExecutorConfig, RunConfig
-from benchmark.export.start import completed
 from benchmark.records.record import Record, RecordError, read
 
 
@@ -47,7 +46,6 @@ def read_request(path: Path, search: bool) -> Request:
     Raises:
         RecordError: the file is no record, is newer than this program, or holds nothing to run again.
         GinError: its gin text gives no settings.
-        ConfigError: a checkpoint of its run is not here.
     """
     record = read(path)
     if record.provenance is None:
@@ -61,4 +59,4 @@ def read_request(path: Path, search: bool) -> Request:
     if config.search is not None:
         local = dataclasses.replace(config.search, storage_url="", executor=ExecutorConfig())
         config = dataclasses.replace(config, search=local)
-    return Request(path, record, completed(config), search)
+    return Request(path, record, config, search)

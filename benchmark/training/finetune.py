@@ -15,7 +15,7 @@ import optax
 
 from benchmark.models.heads import SequenceModel, SpanModel
 from benchmark.training import checkpoints
-from benchmark.training.batches import TaskData, describe_rows, make_batch
+from benchmark.training.batches import GroupedOrder, TaskData, describe_indices, make_batch, row_lengths
 from benchmark.training.fit import Steps, fit
 from benchmark.training.initial import init_tree
 from benchmark.training.optimizers import learning_rate, make_optimizer
@@ -168,13 +168,22 @@ def finetune(
     params = initial_params(encoder, start, task, job.seed)
     total = finetune_steps(config, epochs, rows.num_rows)
     settings: Settings = {"label_bias": label_bias(task)} if task.kind == "classification" else {}
+    lengths = row_lengths(rows, data.pad_id) if config.group_by_length else None
+    grouped = None if lengths is None else GroupedOrder(lengths, size, total, job.seed)
+
+    def chosen(number: int) -> tuple[np.ndarray, int]:
+        if lengths is None or grouped is None:
+            return token_arrays.batch_indices(rows.num_rows, size, number, job.seed), data.length
+        indices = grouped.indices(number)
+        longest = math.ceil(int(lengths[indices].max()) / config.length_multiple) * config.length_multiple
+        return indices, min(data.length, longest)
 
     def inputs(number: int) -> StepInputs:
-        indices = token_arrays.batch_indices(rows.num_rows, size, number, job.seed)
+        indices, length = chosen(number)
         rate = np.float32(learning_rate(config.optimizer, number, total))
-        return make_batch(rows, indices, data.length, data.pad_id), rate, settings
+        return make_batch(rows, indices, length, data.pad_id), rate, settings
 
-    steps = Steps(step, inputs, total, describe_batch=lambda number: describe_rows(rows, size, number, job.seed))
+    steps = Steps(step, inputs, total, describe_batch=lambda number: describe_indices(number, chosen(number)[0]))
     # A log waits for the device, and the many short runs of a stage have no use for one.
     job = dataclasses.replace(job, trainer=dataclasses.replace(job.trainer, log_every=total))
     state, _ = fit(init_state(params, optimizer), steps, job)
