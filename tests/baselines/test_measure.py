@@ -108,11 +108,11 @@ def test_a_finished_system_is_not_measured_again(
 
 
 def test_a_killed_command_continues_with_the_systems_that_are_left(tmp_path: Path) -> None:
-    systems = {f"deep_{n:02}": deeper(n) for n in range(1, GROUP + 1)}
-    catalogue = write_catalogue(tmp_path / "catalogue", {"bert_base": deeper(8), **systems})
+    systems = {"bert_base": SHAPE} | {f"wide_{n}": deeper(1, intermediate_size=24 + n) for n in range(GROUP)}
+    catalogue = write_catalogue(tmp_path / "catalogue", dict(systems))
     words = [f"--to={tmp_path / 'out'}", f"--catalogue={catalogue}", *SETTINGS]
     command = [sys.executable, "-m", "baselines", "measure", *words]
-    (first, second) = groups({"bert_base": deeper(8), **systems})
+    first, second = groups(systems)
     with subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         assert child.stderr is not None
         for line in child.stderr:
