@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from benchmark.records.csv_text import Cell
     from benchmark.records.record import LatencyBlock
 
+AXES = ("latency", "speedup")
 _FAMILIES = ("average", "task", "masked_lm")
 _METRICS = {"f1": "F1", "exact_match": "exact match", "matthews": "Matthews correlation"}
 # Above this share of a core, other programs make a latency doubtful.
@@ -80,7 +81,10 @@ def published_data(records: Sequence[Record], title: str) -> dict[str, Any]:
         "qualities": qualities,
         "costs": [_cost(group, records) for group in groups],
         "rows": rows,
-        "fronts": {group.key: {q["key"]: _front(rows, group.key, q["key"]) for q in qualities} for group in here},
+        "fronts": {
+            axis: {group.key: {q["key"]: _front(rows, axis, group.key, q["key"]) for q in qualities} for group in here}
+            for axis in AXES
+        },
         "machines": _lines(_machine(record) for record in records),
         "protocols": _lines(_protocol(record) for record in records),
         "commits": _lines(_commit(record) for record in records),
@@ -147,6 +151,8 @@ def _disturbed(records: Sequence[Record]) -> list[str]:
         busiest = max((share for share in shares if isinstance(share, int | float)), default=0.0)
         if busiest > _QUIET:
             found[record.system.title] = busiest
+    if len(found) > 1 and len(found) == sum(record.measurement is not None for record in records):
+        return [f"every system (up to {max(found.values()):.1f} cores)"]
     return [printable(f"{title} ({cores:.1f} cores)") for title, cores in sorted(found.items())]
 
 
@@ -162,9 +168,9 @@ def _quality(key: str, score: ReportedScore) -> dict[str, Any]:
     metric = _METRICS.get(score.metric or "", score.metric or "")
     split = "unknown split" if score.split == "unknown" else score.split
     if score.family == "average":
-        label, about = f"GLUE average {score.name}", "its definition is not stated"
+        label, about = "GLUE average, unknown definition", "its definition is not stated"
         if score.name in AVERAGES:
-            about = AVERAGES[score.name].description
+            label, about = f"GLUE average {score.name}", AVERAGES[score.name].description
     elif score.family == "task":
         title = TASKS[score.name].title if score.name in TASKS else score.name
         label, about = f"{title} {metric}", score.name
@@ -224,7 +230,10 @@ def _row(record: Record, records: Sequence[Record], groups: Sequence[LatencyGrou
 
 
 def _speedup(block: LatencyBlock, group: LatencyGroup, records: Sequence[Record]) -> float | None:
-    """Returns the speed-up over the reference; where it was not timed in turn, the ratio of the two latencies."""
+    """Returns the speed-up over the reference; where it was not timed in turn, the ratio of the two latencies.
+
+    That of the reference itself is 1, and not the ratio of its two series.
+    """
     if block.method == "reported":
         return None
     blocks = _blocks(records, group)
@@ -236,27 +245,29 @@ def _speedup(block: LatencyBlock, group: LatencyGroup, records: Sequence[Record]
 
 
 def _latency(record: Record, block: LatencyBlock, speedup: float | None) -> dict[str, Any]:
+    is_reference = block.reference == record.system.name
     source = block.details.get("source")
     owner = block.details.get("measured_as")
     return {
         "latency_s": block.latency_s,
-        "is_reference": block.reference == record.system.name,
-        "speedup": speedup,
-        "speedup_interval": block.speedup_interval if speedup == block.speedup else None,
+        "is_reference": is_reference,
+        "speedup": 1.0 if is_reference else speedup,
+        "speedup_interval": block.speedup_interval if speedup == block.speedup and not is_reference else None,
         "measured_as": printable(str(owner)) if owner else None,
         "source": printable(str(source)) if source else None,
     }
 
 
-def _front(rows: Sequence[Mapping[str, Any]], cost: str, quality: str) -> list[str]:
+def _front(rows: Sequence[Mapping[str, Any]], axis: str, cost: str, quality: str) -> list[str]:
     """Computes the front of the systems that have both numbers; of several sources the first counts."""
-    return pareto_front(
-        {
-            row["id"]: (row["latency"][cost]["latency_s"], row["scores"][quality][0]["value"])
-            for row in rows
-            if cost in row["latency"] and quality in row["scores"]
-        }
-    )
+    points = {}
+    for row in rows:
+        if cost in row["latency"] and quality in row["scores"]:
+            latency = row["latency"][cost]
+            speedup = latency["speedup"]
+            value = latency["latency_s"] if axis == "latency" else None if speedup is None else -speedup
+            points[row["id"]] = (value, row["scores"][quality][0]["value"])
+    return pareto_front(points)
 
 
 def scores_csv(records: Sequence[Record]) -> str:

@@ -2,18 +2,20 @@
 
 import { byId, element, format, isNumber, markPath, plural, range, shape, significant, tooltip } from "./dom.js";
 import { axisX, axisY, canvas, chartBox, drawResponsive, frontPath, frontRects, labelNodes, linearScale, logScale, placeLabels } from "./chart.js";
-import { COSTS, COSTS_HERE, DATA, latencyOf, QUALITIES, ROWS, scoresOf, sourceName, store, valueOf } from "./published_state.js";
+import {
+  costOf, COSTS, COSTS_HERE, DATA, latencyOf, QUALITIES, ROWS, scoresOf, sourceName, store, valueOf,
+} from "./published_state.js";
 
-const frontOf = (state) => new Set(DATA.fronts[state.x]?.[state.y] || []);
+const frontOf = (state) => new Set(DATA.fronts[state.axis][state.x]?.[state.y] || []);
 
 function pointsOf(state) {
   const front = frontOf(state);
   return DATA.rows
-    .filter((row) => valueOf(row, state.y) !== null && latencyOf(row, state.x))
+    .filter((row) => valueOf(row, state.y) !== null && costOf(row, state) !== null)
     .map((row) => ({
       row,
       score: valueOf(row, state.y),
-      cost: latencyOf(row, state.x).latency_s * 1e3,
+      cost: costOf(row, state),
       onFront: front.has(row.id),
       label: row.title,
     }));
@@ -62,11 +64,18 @@ function showHints(points, state) {
       + `${plural(points.length, "system")}; filled marks: the front (${front}).`
     : "";
   const unscored = DATA.rows.filter((row) => valueOf(row, state.y) === null);
-  const untimed = DATA.rows.filter((row) => valueOf(row, state.y) !== null && !latencyOf(row, state.x));
+  const untimed = DATA.rows.filter((row) => valueOf(row, state.y) !== null && costOf(row, state) === null);
   byId("plot-missing").textContent = [
     unscored.length && quality ? `No reported ${quality.label}: ${names(unscored)}.` : "",
     untimed.length && cost ? `Reported, but no latency here: ${names(untimed)}.` : "",
   ].filter(Boolean).join(" ");
+}
+
+function axisTitle(cost, lowerIsLeft, narrow) {
+  if (narrow) return lowerIsLeft ? `${cost.label}, ms, ${cost.whose}` : `${cost.label}, speed-up, ${cost.whose}`;
+  return lowerIsLeft
+    ? `Latency by ${cost.label} in ms, ${cost.whose} (log axis), better to the left`
+    : `Speed-up over ${cost.reference} by ${cost.label}, ${cost.whose} (log axis), better to the right`;
 }
 
 function draw(state) {
@@ -86,15 +95,16 @@ function draw(state) {
   };
   for (const point of points) Object.assign(point, { x: scales.x.at(point.cost), y: scales.y.at(point.score) });
   const front = points.filter((point) => point.onFront);
+  const lowerIsLeft = state.axis === "latency";
   // Marks are reached by the tab key from left to right; front members get their labels first.
   points.sort((a, b) => a.x - b.x);
   const labelled = [...points].sort((a, b) => b.onFront - a.onFront || b.score - a.score);
-  container.replaceChildren(canvas(box, `Reported ${quality.label} against latency ${cost.whose}, ${plural(points.length, "system")}`,
-    axisX(box, scales.x, narrow ? `${cost.label}, ms, ${cost.whose}` : `Latency by ${cost.label} in ms, ${cost.whose} (log axis), better to the left`),
+  container.replaceChildren(canvas(box, `Reported ${quality.label} against ${lowerIsLeft ? "latency" : "speed-up"} ${cost.whose}, ${plural(points.length, "system")}`,
+    axisX(box, scales.x, axisTitle(cost, lowerIsLeft, narrow)),
     axisY(box, scales.y, `${quality.name}, ${quality.split}, reported`),
-    shape("path", { d: frontPath(front, box, true), class: "front" }),
+    shape("path", { d: frontPath(front, box, lowerIsLeft), class: "front" }),
     ...points.map((point) => pointNode(point, scales, state)),
-    ...labelNodes(placeLabels(labelled, box, frontRects(front, box, true)))));
+    ...labelNodes(placeLabels(labelled, box, frontRects(front, box, lowerIsLeft)))));
 }
 
 function connect(container) {
@@ -122,7 +132,7 @@ function connect(container) {
 const FAMILIES = [["average", "Averages"], ["task", "Single tasks"], ["masked_lm", "Before fine-tuning"]];
 
 export function setUpPlot() {
-  const [quality, cost] = [byId("quality"), byId("cost")];
+  const [quality, cost, axis] = ["quality", "cost", "axis"].map(byId);
   const option = (value, text, title) => element("option", { value, text, title });
   quality.replaceChildren(...FAMILIES.map(([family, label]) => {
     const members = DATA.qualities.filter((one) => one.family === family);
@@ -131,14 +141,17 @@ export function setUpPlot() {
       : null;
   }).filter(Boolean));
   cost.replaceChildren(...COSTS_HERE.map((one) => option(one.key, `${one.label}, ${one.whose}`, one.description)));
+  axis.replaceChildren(option("latency", "time in ms"), option("speedup", "speed-up"));
+  axis.onchange = () => store.set({ axis: axis.value });
   quality.onchange = () => store.set({ y: quality.value });
   cost.onchange = () => store.set({ x: cost.value });
   const sync = (state) => {
     quality.value = state.y;
     cost.value = state.x;
+    axis.value = state.axis;
   };
   store.listen((state, before) => {
-    if (state.x === before.x && state.y === before.y) return;
+    if (["x", "y", "axis"].every((name) => state[name] === before[name])) return;
     tooltip.hide();
     sync(state);
     draw(state);

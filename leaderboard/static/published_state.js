@@ -15,6 +15,7 @@ const mostReported = DATA.qualities.reduce((best, quality) => (!best || quality.
 
 const DEFAULTS = Object.freeze({
   y: mostReported ? mostReported.key : "",
+  axis: "latency",
   x: COSTS_HERE.length ? COSTS_HERE[0].key : "",
   sort: "",
   system: "",
@@ -24,6 +25,7 @@ const DEFAULTS = Object.freeze({
 
 export const store = createStore(DEFAULTS, {
   y: (value) => QUALITIES.has(value),
+  axis: (value) => value === "latency" || value === "speedup",
   x: (value) => COSTS_HERE.some((cost) => cost.key === value),
   system: (value) => value === "" || ROWS.has(value),
   open: (value) => value === "" || ROWS.has(value),
@@ -35,6 +37,13 @@ export const scoresOf = (row, key) => row.scores[key] || [];
 export const valueOf = (row, key) => scoresOf(row, key)[0]?.value ?? null;
 
 export const latencyOf = (row, key) => row.latency[key] || null;
+
+// The place on the axis of cost: milliseconds, or the speed-up over the reference; null where there is none.
+export function costOf(row, state) {
+  const latency = latencyOf(row, state.x);
+  if (!latency) return null;
+  return state.axis === "latency" ? latency.latency_s * 1e3 : latency.speedup;
+}
 
 const ADDRESS = /https:\/\/[^\s<>"']+/;
 

@@ -62,7 +62,12 @@ def test_only_systems_with_both_numbers_are_drawn_and_the_others_named(published
     # Equal latency on the TPU: the better score alone is on the front.
     assert solid == ["published-tinybert6"]
     assert "compiled here" in page.inner_text("#plot-hint")
+    page.select_option("#axis", "speedup")
+    assert "Speed-up over BERT_BASE by TPU v4 core, compiled here" in page.text_content("#plot")
+    solid = page.eval_on_selector_all("#plot .point:has(.solid)", "nodes => nodes.map(n => n.dataset.id)")
+    assert solid == ["published-tinybert6"]
     page.reload()
+    assert page.input_value("#axis") == "speedup"
     assert (page.input_value("#quality"), page.input_value("#cost")) == (MNLI, TPU)
 
 

@@ -51,8 +51,10 @@ def test_fronts_are_those_of_the_drawn_points() -> None:
                     for t, s in points.values()
                 )
             }
-            assert set(DATA["fronts"][cost][quality]) == front, (cost, quality)
-    assert not any(key.startswith("reported.") for key in DATA["fronts"])
+            # Here all speed-ups are ratios of the latencies.
+            for axis in ("latency", "speedup"):
+                assert set(DATA["fronts"][axis][cost][quality]) == front, (axis, cost, quality)
+    assert not any(key.startswith("reported.") for key in DATA["fronts"]["latency"])
 
 
 def test_every_column_says_whose_it_is() -> None:
@@ -67,6 +69,7 @@ def test_speed_ups_are_measured_or_ratios_of_compiled_latencies() -> None:
     assert rows["published-minilm"]["latency"][XLA]["speedup"] == pytest.approx(3.75)
     assert rows["published-minilm"]["latency"][TPU]["speedup"] == pytest.approx(4.0)
     assert rows["published-minilm"]["latency"][TPU]["speedup_interval"] is None
+    assert rows["published-bert_base"]["latency"][XLA]["speedup"] == 1.0
     pixel = rows["published-bert_base"]["latency"]["reported.Pixel 4.b1.l128.not stated"]
     assert pixel["speedup"] is None and "arxiv.org" in pixel["source"]
     # Another reference in the same group is not comparable.
@@ -79,6 +82,9 @@ def test_speed_ups_are_measured_or_ratios_of_compiled_latencies() -> None:
 def test_the_state_of_the_machine_is_told() -> None:
     assert DATA["machines"] == ["two_cores, 2 cores, 8 GiB; python 3.11, jax 0.10"]
     assert DATA["disturbed"] == ["MiniLM (0.8 cores)"]
+    noisy = [block.model_copy(update={"details": {"other_cores": 1.2}}) for block in RECORDS[0].latency]
+    both = [make_published("bert_base", latency=noisy), make_published("minilm"), make_published("unknown")]
+    assert published_data(both, "Published")["disturbed"] == ["every system (up to 1.2 cores)"]
     assert DATA["absent"] == ["No latency by tpu_v6e of any system: libtpu is not installed"]
 
 
