@@ -6,6 +6,8 @@ metric are the same, latencies inside one group (`leaderboard.rank.LatencyGroup`
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -28,13 +30,26 @@ if TYPE_CHECKING:
 AXES = ("latency", "speedup")
 _FAMILIES = ("average", "task", "masked_lm")
 _METRICS = {"f1": "F1", "exact_match": "exact match", "matthews": "Matthews correlation"}
+# The address at the end of a source.
+_ADDRESS = re.compile(r",?\s*https://\S+$")
 # Above this share of a core, other programs make a latency doubtful.
 _QUIET = 0.25
 
 
 def score_key(score: ReportedScore) -> str:
-    """Returns the text that names what a reported score measures, in addresses and files."""
-    return ".".join(part for part in (score.family, score.name, score.split, score.metric) if part)
+    """Returns the text that names what a reported score measures, in addresses and files.
+
+    Scores of one key are comparable. Averages of unknown definition, and masked-LM accuracies, which are of texts of
+    their own, are so inside one source only: its digest is part of the key.
+    """
+    parts = [score.family, score.name, score.split, score.metric]
+    if _of_one_source(score):
+        parts.append(hashlib.sha256(score.source.encode()).hexdigest()[:8])
+    return ".".join(part for part in parts if part)
+
+
+def _of_one_source(score: ReportedScore) -> bool:
+    return score.family == "masked_lm" or (score.family == "average" and score.name not in AVERAGES)
 
 
 def build_published(records: Sequence[Record], out: Path, *, title: str) -> Path:
@@ -166,19 +181,23 @@ def _qualities(records: Sequence[Record], measured: set[str]) -> list[dict[str, 
 
 def _quality(key: str, score: ReportedScore) -> dict[str, Any]:
     metric = _METRICS.get(score.metric or "", score.metric or "")
-    split = "unknown split" if score.split == "unknown" else score.split
-    if score.family == "average":
-        label, about = "GLUE average, unknown definition", "its definition is not stated"
-        if score.name in AVERAGES:
-            label, about = f"GLUE average {score.name}", AVERAGES[score.name].description
+    split = "split not stated" if score.split == "unknown" else score.split
+    source = _ADDRESS.sub("", score.source)
+    if score.family == "average" and score.name in AVERAGES:
+        label, about = f"GLUE average {score.name}", AVERAGES[score.name].description
+    elif score.family == "average":
+        label, about = f"GLUE average of unknown definition ({source})", "its definition is not stated"
     elif score.family == "task":
         title = TASKS[score.name].title if score.name in TASKS else score.name
         label, about = f"{title} {metric}", score.name
     else:
-        label, about = f"Masked-LM {metric}", "share of masked tokens predicted correctly"
+        label, about = (
+            f"Masked-LM {metric} ({source})",
+            "share of masked tokens predicted correctly, on a text of its own",
+        )
     return {
         "key": key,
-        "family": score.family,
+        "family": "one_source" if _of_one_source(score) else score.family,
         "label": printable(f"{label}, {split}"),
         "name": printable(label),
         "split": split,

@@ -129,7 +129,7 @@ function connect(container) {
   });
 }
 
-const FAMILIES = [["average", "Averages"], ["task", "Single tasks"], ["masked_lm", "Before fine-tuning"]];
+const FAMILIES = [["average", "Averages"], ["task", "Single tasks"], ["one_source", "Comparable inside one source"]];
 
 export function setUpPlot() {
   const [quality, cost, axis] = ["quality", "cost", "axis"].map(byId);

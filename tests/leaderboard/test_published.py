@@ -7,12 +7,13 @@ import io
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from benchmark.records.record import RecordError, write
+from benchmark.records.record import RecordError, ReportedScore, write
 from leaderboard.__main__ import main
-from leaderboard.published import build_published, latencies_csv, published_data, scores_csv
+from leaderboard.published import build_published, latencies_csv, published_data, score_key, scores_csv
 from tests.helpers.board_records import make_record, make_task
 from tests.helpers.published_records import SCORES, TIMES, make_published
 
@@ -33,6 +34,21 @@ def test_splits_and_averages_never_share_a_quality() -> None:
     assert labels[SQUAD] == "SQuAD v1.1 F1, validation"
     assert labels["average.col9.test"] == "GLUE average col9, test"
     assert len(set(labels.values())) == len(labels)
+
+
+def test_undefined_averages_and_masked_lm_accuracies_are_comparable_inside_one_source_only() -> None:
+    def score(family: Any, name: str, source: str) -> ReportedScore:
+        return ReportedScore(family=family, name=name, split="test", metric=None, value=80.0, source=source)
+
+    for family, name in (("average", "unknown"), ("masked_lm", "masked_lm")):
+        one, two, three = (score(family, name, f"{who}, https://a.org/{who}") for who in ("One", "Two", "One"))
+        assert score_key(one) == score_key(three) != score_key(two)
+        data = published_data(
+            [make_published("minilm", reported=[one]), make_published("bert_base", reported=[two])], "Published"
+        )
+        assert [(quality["family"], quality["count"]) for quality in data["qualities"]] == [("one_source", 1)] * 2
+        assert {quality["label"].count("(One), test") for quality in data["qualities"]} == {0, 1}
+    assert score_key(score("average", "col9", "One")) == score_key(score("average", "col9", "Two"))
 
 
 def test_fronts_are_those_of_the_drawn_points() -> None:
