@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 ESLINT := .ci/javascript/node_modules/.bin/eslint
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart small test check bench site clean
+.PHONY: help setup quickstart published small test check bench site clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,10 @@ $(STAMP): requirements.lock
 
 quickstart: setup  ## run the micro track on embedded data (2 CPU cores, about 10 minutes)
 	$(BIN)/python run_benchmark.py --gin_file=gin/quickstart.gin --workdir=runs/quickstart
+
+published: setup  ## latency of published models here, beside their reported scores (2 CPU cores, 15 minutes)
+	$(BIN)/python -m baselines measure --to=runs/published
+	@$(BIN)/python -m leaderboard published --results=runs/published --out=runs/published/site
 
 small: setup  ## run the scaled-down real-data track on CPU (needs AUTODISTILL_DATA)
 	@test -n "$$AUTODISTILL_DATA" || \

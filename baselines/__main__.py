@@ -1,14 +1,15 @@
-"""Command line of the baselines: `python -m baselines list | import NAME --checkpoint=DIR | export RECORD --to=DIR`."""
+"""Command line of the baselines: `python -m baselines list | measure | import | export`."""
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from baselines.catalogue import baselines
-from tasks.system.command_line import OneLineParser, check_output_folder
+from baselines.catalogue import FOLDER, baselines
+from tasks.system.command_line import OneLineParser, at_least, check_output_folder
 from tasks.system.errors import InputError, named_files, nearest_match_hint, run_command
 
 
@@ -27,6 +28,35 @@ def _list() -> int:
         checkpoint = baseline.checkpoint.name if baseline.checkpoint else "-"
         print(row(name, *shape, published, counted, glue, baseline.licence or "-", checkpoint))
     print("GLUE averages are as printed by their sources, on the split named there; see each baseline.json.")
+    return 0
+
+
+def _measure(options: argparse.Namespace, words: Sequence[str]) -> int:
+    """Measures the published architectures here, and writes a record of each with its published scores."""
+    check_output_folder("--to", options.to)
+    # Imported late: a mistyped flag is answered at once.
+    from baselines.measure import choose, choose_reference, latency_config, measure_published
+    from baselines.measured_latency import Request
+
+    if not options.catalogue.is_dir():
+        raise InputError(f"--catalogue={options.catalogue}: expected a folder with one folder for each baseline")
+    known = baselines(options.catalogue)
+    if not known:
+        raise InputError(f"--catalogue={options.catalogue}: expected folders with a baseline.json, found none")
+    chosen = choose(known, options.systems)
+    latency = latency_config(
+        options.reference,
+        choose_reference(known, options.reference),
+        runtimes=options.runtimes,
+        batch_size=options.batch_size,
+        sequence_length=options.sequence_length,
+        processes=options.processes,
+        seconds=options.seconds,
+    )
+    command = shlex.join(["python", "-m", "baselines", *words])
+    request = Request(latency=latency, chips=options.chips, folder=options.to, command=command)
+    paths = measure_published(chosen, request, lambda line: print(line, file=sys.stderr, flush=True))
+    print(f"{len(paths)} records -> {options.to / 'results'}")
     return 0
 
 
@@ -67,6 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("list", help="print every baseline")
     imports = commands.add_parser("import", help="read a Hugging Face checkpoint of a baseline")
     imports.add_argument("name", metavar="NAME")
+    _add_measure(commands.add_parser("measure", help="measure and compile every architecture here, without training"))
     files = "holds config.json and model.safetensors"
     imports.add_argument("--checkpoint", type=Path, required=True, metavar="DIR", help=files)
     imports.add_argument("--to", type=Path, metavar="DIR", help="default: checkpoints/NAME")
@@ -76,13 +107,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     exports.add_argument("--to", type=Path, required=True, metavar="DIR", help="the folder to write")
     exports.add_argument("--task", default="", metavar="TASK", help="the model fine-tuned on it, with its head")
     exports.add_argument("--no_onnx", action="store_true", help="leave out model.onnx")
-    return run_command(lambda: _run(parser.parse_args(arguments)))
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    return run_command(
+        lambda: _run(parser.parse_args(words), words), interrupted="interrupted; the same command continues"
+    )
 
 
-def _run(options: argparse.Namespace) -> int:
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def _add_measure(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--to", type=Path, required=True, metavar="DIR", help="receives the records; the same command continues in it")
+    add("--systems", type=_names, default=(), metavar="NAMES", help="baselines, with commas (default: all)")
+    add("--reference", default="bert_base", metavar="NAME", help="what speed-ups are over (default: bert_base)")
+    add("--runtimes", type=_names, default=("xla", "onnxruntime"), metavar="NAMES", help="default: xla,onnxruntime")
+    chips = "TPUs to compile for, where libtpu is installed; '' for none (default: tpu_v4_core)"
+    add("--chips", type=_names, default=("tpu_v4_core",), metavar="NAMES", help=chips)
+    add("--batch_size", type=at_least(1), default=1, metavar="N", help="sequences of a call (default: 1)")
+    add("--sequence_length", type=at_least(2), default=128, metavar="N", help="tokens of a sequence (default: 128)")
+    add("--processes", type=at_least(1), default=2, metavar="N", help="fresh processes for each group (default: 2)")
+    seconds = "time of a system in each process, next to the reference (default: 1.5)"
+    add("--seconds", type=float, default=1.5, metavar="S", help=seconds)
+    add("--catalogue", type=Path, default=FOLDER, metavar="DIR", help="the baselines (default: those of this checkout)")
+
+
+def _run(options: argparse.Namespace, words: Sequence[str]) -> int:
     with named_files():
         if options.command == "list":
             return _list()
+        if options.command == "measure":
+            return _measure(options, words)
         if options.command == "import":
             return _import(options.name, options.checkpoint, options.to, options.allow_pickle)
         return _export(options.record, options.to, options.task, not options.no_onnx)

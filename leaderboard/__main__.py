@@ -1,4 +1,4 @@
-"""Command line of the leaderboard: `python -m leaderboard build --results=DIR --out=DIR`."""
+"""Command line of the leaderboard: `python -m leaderboard build | published --results=DIR --out=DIR`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     build.add_argument("--history", type=Path, metavar="FILE", help="search history (JSON) to show below the table")
     build.add_argument("--title", default="AutoDistill-Bench leaderboard", help="heading of the page")
+    published = commands.add_parser("published", help="write the page of the records of `python -m baselines measure`")
+    published.add_argument("--results", type=Path, required=True, metavar="DIR", help="folder with results/*.json")
+    published.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    published.add_argument("--title", default="Published models on this machine", help="heading of the page")
     return parser
 
 
@@ -31,7 +35,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 when the page is written, 2 for bad input, with one line on standard error.
     """
-    return run_command(lambda: _build(_parser().parse_args(arguments)))
+    return run_command(lambda: _run(_parser().parse_args(arguments)))
+
+
+def _run(options: argparse.Namespace) -> int:
+    return _published(options) if options.command == "published" else _build(options)
+
+
+def _published(options: argparse.Namespace) -> int:
+    check_output_folder("--out", options.out)
+    # Imported late, as below.
+    from leaderboard.load import load_records
+    from leaderboard.published import build_published
+
+    with named_files():
+        records = load_records(options.results)
+        page = build_published(records, options.out, title=options.title)
+    print(f"{len(records)} published systems -> {page}")
+    return 0
 
 
 def _build(options: argparse.Namespace) -> int:

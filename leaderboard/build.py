@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from markupsafe import Markup
 from benchmark.records.history import parse_history
 from benchmark.records.history_tables import tables
 from leaderboard.board import board_data
-from leaderboard.export import island_json, records_csv
+from leaderboard.export import island_json, records_csv, records_json
 from leaderboard.scripts import join
 from tasks.system.atomic_write import write_text
 
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
     from benchmark.records.record import Record
 
 _HERE = Path(__file__).parent
+# The scripts that pages start with.
+ENTRIES = ("main.js", "published.js")
 
 
 def _inline(text: str) -> tuple[Markup, str]:
@@ -33,17 +34,21 @@ def _inline(text: str) -> tuple[Markup, str]:
     return Markup(text), f"'sha256-{digest}'"  # our own files, checked above
 
 
-def render(data: Mapping[str, Any]) -> str:
-    """Renders the page.
+def render(data: Mapping[str, Any], template: str = "index.html", entry: str = "main.js") -> str:
+    """Renders a page.
 
     Args:
-        data: the result of `leaderboard.board.board_data`.
+        data: the result of `leaderboard.board.board_data`, or what another template shows.
+        template: file name under `templates`.
+        entry: file name of the page's script under `static`, one of `ENTRIES`.
 
     Returns:
         HTML that needs no other file and no network; its policy allows its style sheet and its script alone.
     """
     style, style_hash = _inline((_HERE / "static" / "page.css").read_text(encoding="utf-8"))
-    script, script_hash = _inline(join(_HERE / "static" / "main.js"))
+    script, script_hash = _inline(
+        join(_HERE / "static" / entry, [_HERE / "static" / other for other in ENTRIES if other != entry])
+    )
     policy = "; ".join(
         (
             "default-src 'none'",
@@ -62,7 +67,7 @@ def render(data: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template("index.html").render(
+    return environment.get_template(template).render(
         data=data,
         policy=policy,
         style=style,
@@ -93,9 +98,7 @@ def build(records: Sequence[Record], out: Path, *, title: str, history: Mapping[
     records = sorted(records, key=lambda record: record.id)
     page = out / "index.html"
     write_text(out / "records.csv", records_csv(records))
-    # One record a line: a change of one record is a change of one line.
-    lines = [json.dumps(record.model_dump(mode="json"), ensure_ascii=False, allow_nan=False) for record in records]
-    write_text(out / "records.json", "[\n" + ",\n".join(lines) + "\n]\n")
+    write_text(out / "records.json", records_json(records))
     for name, text in tables(checked).items() if checked else ():
         write_text(out / "search" / name, text)
     write_text(page, render(data))

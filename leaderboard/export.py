@@ -52,6 +52,12 @@ def island_json(value: Any) -> str:
     return text
 
 
+def records_json(records: Sequence[Record]) -> str:
+    """Writes records as one JSON list, one record a line: a change of one record is a change of one line."""
+    lines = [json.dumps(record.model_dump(mode="json"), ensure_ascii=False, allow_nan=False) for record in records]
+    return "[\n" + ",\n".join(lines) + "\n]\n"
+
+
 def _with_interval(estimate: ScoreEstimate | None) -> list[Cell]:
     if estimate is None:
         return [None, None, None]

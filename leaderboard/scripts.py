@@ -6,6 +6,7 @@ A page that is opened from a file cannot load modules. Imports give the order an
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 _IMPORT = re.compile(r'^import \{([^}]+)\} from "\./(\w+)\.js";\n', re.MULTILINE)
@@ -14,11 +15,12 @@ _TOP_LEVEL = re.compile(r"^(?:const|let|class|(?:async )?function) (\w+)", re.MU
 _LEFT = re.compile(r"^(?:import|export)\b.*", re.MULTILINE)
 
 
-def join(entry: Path) -> str:
+def join(entry: Path, others: Sequence[Path] = ()) -> str:
     """Joins a script and all that it imports into a single strict function scope, so that nothing becomes global.
 
     Args:
         entry: the script to start from; the modules it imports lie in its folder.
+        others: scripts of other pages, whose imports count as uses of an export.
 
     Raises:
         ValueError: one line, for a missing module, a cycle, an import that nothing exports, an export that nothing
@@ -56,7 +58,19 @@ def join(entry: Path) -> str:
         texts[name] = text
 
     add(entry.stem, ())
-    unused = sorted({(name, export) for name in exports for export in exports[name]} - imported)
+    used = imported.union(*(_imports(other, set()) for other in others))
+    unused = sorted({(name, export) for name in exports for export in exports[name]} - used)
     if unused:
         raise ValueError(f"{unused[0][0]}.js: {unused[0][1]!r} is exported and imported nowhere")
     return '(() => {\n"use strict";\n' + "\n".join(texts.values()) + "})();\n"
+
+
+def _imports(path: Path, seen: set[Path]) -> set[tuple[str, str]]:
+    """Collects what a script, and all that it imports, imports: pairs of module and name."""
+    seen.add(path)
+    found = set()
+    for names, source in _IMPORT.findall(path.read_text(encoding="utf-8")):
+        found |= {(source, name) for name in names.replace(",", " ").split()}
+        if (other := path.with_name(f"{source}.js")) not in seen:
+            found |= _imports(other, seen)
+    return found

@@ -35,6 +35,7 @@ def measure(
     *,
     rows: Mapping[int, Rows] | None = None,
     folder: Path | None = None,
+    graphs: Path | None = None,
 ) -> Results:
     """Measures candidates against the reference in fresh processes, as many as `config` asks for.
 
@@ -45,6 +46,7 @@ def measure(
         rows: inputs for each of `config.sequence_lengths`; None takes the embedded data.
         folder: holds inputs, graphs and the files of the processes; those of the same settings are reused. None takes a
             temporary one.
+        graphs: folder of the ONNX graphs, which several measurements may share; None takes one inside `folder`.
 
     Returns:
         All samples and circumstances.
@@ -55,7 +57,7 @@ def measure(
     """
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="latency-") as temporary:
-            return measure(candidates, config, progress, rows=rows, folder=Path(temporary))
+            return measure(candidates, config, progress, rows=rows, folder=Path(temporary), graphs=graphs)
     encoders = {"": config.reference, **candidates}
     if rows is None:
         size = min(encoder.vocab_size for encoder in encoders.values())
@@ -67,7 +69,7 @@ def measure(
     absent: dict[str, str] = {}
     requests: dict[str, dict[str, Any]] = {}
     for runtime in config.runtimes:
-        request = _request(runtime, encoders, config, folder, absent)
+        request = _request(runtime, encoders, config, folder, graphs or folder / "graphs", absent)
         if request is not None:
             requests[runtime], files[runtime] = request | {"fingerprint": identity}, []
     for name, reason in absent.items():
@@ -112,7 +114,12 @@ def check_inputs(encoders: Mapping[str, EncoderConfig], config: LatencyConfig, r
 
 
 def _request(
-    runtime: str, encoders: dict[str, EncoderConfig], config: LatencyConfig, folder: Path, absent: dict[str, str]
+    runtime: str,
+    encoders: dict[str, EncoderConfig],
+    config: LatencyConfig,
+    folder: Path,
+    graphs_folder: Path,
+    absent: dict[str, str],
 ) -> dict[str, Any] | None:
     """Builds the request to a runtime's processes; None where it cannot be measured, with the reason in `absent`."""
     request: dict[str, Any] = {
@@ -126,7 +133,7 @@ def _request(
         if (package := onnx_graphs.missing_package()) is not None:
             absent[runtime] = f"{package} is not installed"
             return None
-        graphs = onnx_graphs.export_graphs(encoders, folder / "graphs", config.timeout_s)
+        graphs = onnx_graphs.export_graphs(encoders, graphs_folder, config.timeout_s)
         if "" in graphs.refused:
             absent[runtime] = f"the reference {config.reference_name} cannot be exported: {graphs.refused['']}"
             return None

@@ -32,6 +32,11 @@ def missing_package() -> str | None:
     return next((name for name in _NEEDED if importlib.util.find_spec(name) is None), None)
 
 
+def graph_file(folder: Path, encoder: EncoderConfig) -> Path:
+    """Returns the file of an encoder's graph."""
+    return folder / f"{fingerprint(encoder)[:16]}.onnx"
+
+
 def export_graphs(encoders: Mapping[str, EncoderConfig], folder: Path, timeout_s: float) -> Graphs:
     """Exports encoders, except those whose graph exists already.
 
@@ -44,7 +49,7 @@ def export_graphs(encoders: Mapping[str, EncoderConfig], folder: Path, timeout_s
         LatencyError: the child died or took too long.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    files = {name: folder / f"{fingerprint(encoder)[:16]}.onnx" for name, encoder in encoders.items()}
+    files = {name: graph_file(folder, encoder) for name, encoder in encoders.items()}
     missing = {name: path for name, path in files.items() if not path.exists()}
     refused: dict[str, str] = {}
     if missing:

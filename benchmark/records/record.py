@@ -37,8 +37,8 @@ class System(StrictModel):
     """The measured system: architecture, size and cost.
 
     `encoder` holds the fields of `EncoderConfig` (null only for reported systems outside the family). `parameters`
-    counts the encoder with embeddings and without task heads; `flops` the matrix products of one forward pass at
-    `flops_sequence_length`.
+    counts the encoder with embeddings and without task heads, and is the published number where `encoder` is null;
+    `flops` counts the matrix products of one forward pass at `flops_sequence_length`.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,79}$")
@@ -260,8 +260,42 @@ class Provenance(StrictModel):
         return bool(_EMBEDDED_SOURCE.search(self.gin_text))
 
 
+class ReportedScore(StrictModel):
+    """A score as a publication prints it, in percent (correlations times 100), with its source.
+
+    `name` is a task of the catalogue, the id of an average (`unknown` where its definition was not stated), or
+    `masked_lm`. `metric` is null for an average.
+    """
+
+    family: Literal["task", "average", "masked_lm"]
+    name: str = Field(min_length=1, max_length=60)
+    split: Literal["validation", "test", "unknown"]
+    metric: str | None
+    value: Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
+    source: str = Field(min_length=1, max_length=400)
+    note: str = Field(default="", max_length=400)
+
+
+class Measurement(StrictModel):
+    """Where, when and how the latencies of a reported system were obtained; its scores are not from there.
+
+    `settings` is the LatencyConfig, in the form of `to_dict`. The parameters are random ones. `absent` says why a
+    runtime or a chip gave no latency.
+    """
+
+    command: str
+    settings: dict[str, Any]
+    git_commit: str
+    git_dirty: bool
+    versions: dict[str, str]
+    device: dict[str, str | int | float | bool | None]
+    numerics: Numerics
+    finished_utc: str
+    absent: dict[str, str] = Field(default_factory=dict)
+
+
 class Record(StrictModel):
-    """One system in one track."""
+    """One system in one track; `reported` and `measurement` are those of a system of kind `reported`."""
 
     schema_version: Literal[3] = 3
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,159}$")
@@ -276,11 +310,17 @@ class Record(StrictModel):
     training: Training | None
     search: SearchExcerpt | None = None
     provenance: Provenance | None
+    reported: list[ReportedScore] = Field(default_factory=list)
+    measurement: Measurement | None = None
 
     @model_validator(mode="after")
     def _reproducible(self) -> Record:
-        if self.system.kind != "reported" and (self.provenance is None or self.training is None):
+        if self.system.kind == "reported":
+            return self
+        if self.provenance is None or self.training is None:
             raise ValueError("training and provenance are required unless system.kind is 'reported'")
+        if self.reported or self.measurement is not None:
+            raise ValueError("reported and measurement are expected only where system.kind is 'reported'")
         return self
 
 
@@ -332,7 +372,7 @@ def comparable(record: Record) -> dict[str, Any]:
 
     Left out are measured latencies, times, the command line, the commit and the machine.
     """
-    value = record.model_dump(mode="json")
+    value = record.model_dump(mode="json", exclude={"measurement"})
     value["latency"] = [block for block in value["latency"] if block["method"] != "measured"]
     if value["provenance"]:
         value["provenance"] = {k: v for k, v in value["provenance"].items() if k not in _CIRCUMSTANCES}

@@ -55,8 +55,11 @@ def init_tree(model: nn.Module, encoder: EncoderConfig, seed: int, num_inputs: i
         values = np.random.default_rng((seed, stream)).standard_normal(leaf.shape, np.float32)
         # Truncation: values beyond two standard deviations are drawn again until none is left.
         rng = np.random.default_rng((seed, stream, 1))
-        while (outside := np.abs(values) > 2.0).any():
-            values[outside] = rng.standard_normal(int(outside.sum()), np.float32)
+        flat = values.reshape(-1)
+        outside = np.flatnonzero(np.abs(flat) > 2.0)
+        while outside.size:
+            flat[outside] = drawn = rng.standard_normal(outside.size, np.float32)
+            outside = outside[np.abs(drawn) > 2.0]
         return values * np.float32(encoder.initializer_range)
 
     return dict(jax.tree.map_with_path(draw, shapes(model, num_inputs)))

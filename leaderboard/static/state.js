@@ -1,5 +1,6 @@
-// The reader's choices, kept in the address after '#', so that a link or a reload shows the same view.
+// The page's data, and the reader's choices.
 
+import { createStore } from "./address.js";
 import { byId, plural } from "./dom.js";
 
 export const DATA = JSON.parse(byId("data").textContent);
@@ -41,36 +42,7 @@ const ACCEPTED = {
   with: (value) => ROWS.has(value),
 };
 
-export function readAddress() {
-  const given = new URLSearchParams(location.hash.slice(1));
-  const state = { ...DEFAULTS };
-  for (const name of Object.keys(DEFAULTS)) {
-    const value = given.get(name);
-    if (value !== null && (!ACCEPTED[name] || ACCEPTED[name](value))) state[name] = value;
-  }
-  return state;
-}
-
-function writeAddress(state) {
-  const changed = Object.entries(state).filter(([name, value]) => value !== DEFAULTS[name]);
-  const text = new URLSearchParams(changed).toString();
-  const target = location.pathname + location.search + (text ? "#" + text : "");
-  if (location.hash.slice(1) !== text) history.replaceState(null, "", target);
-}
-
-export const store = {
-  state: readAddress(),
-  listeners: [],
-  listen(listener) {
-    this.listeners.push(listener);
-  },
-  set(patch) {
-    const before = this.state;
-    this.state = { ...before, ...patch };
-    writeAddress(this.state);
-    for (const listener of this.listeners) listener(this.state, before);
-  },
-};
+export const store = createStore(DEFAULTS, ACCEPTED);
 
 export const splitList = (text) => new Set(text ? text.split(",") : []);
 

@@ -1,5 +1,6 @@
 // A sortable table. A column is {key, label, title, numeric, first, value(row), cell(row)}:
-// value returns the sort key, cell the content of the cell; first is the direction of the first click.
+// value returns the sort key, cell the content of the cell; first is the direction of the first click;
+// whose, if given, stands above the label.
 
 import { element, format, isNumber } from "./dom.js";
 
@@ -40,7 +41,7 @@ export function sortRows(rows, column, falling, tieBreak) {
 function headCell(column, onSort) {
   const arrow = element("span", { class: "arrow", "aria-hidden": "true" });
   const button = element("button", { type: "button", title: column.title, onclick: () => onSort(column) },
-    element("span", { text: column.label }), arrow);
+    element("span", {}, column.whose ? element("small", { text: column.whose }) : null, column.label), arrow);
   return element("th", { scope: "col", "data-key": column.key, class: column.numeric ? "number" : null }, button);
 }
 
