@@ -14,6 +14,8 @@ from benchmark.config.checks import LARGEST_SEED, Checked, setting
 if TYPE_CHECKING:
     from tasks.materialize.request import MaterializeRequest
 
+_VOCABULARIES = "'train' or the path of a vocab.txt or of a folder with tokenizer files"
+
 
 def _answer(test: Callable[[], bool]) -> bool:
     """Asks a question about a path; False where the path cannot be looked at."""
@@ -38,7 +40,8 @@ class DataConfig(Checked):
     microworld_seed: int = setting(0, at_least=0, at_most=LARGEST_SEED)
     # Size relative to the usual one.
     microworld_scale: float = setting(1.0, at_least=0.001, at_most=1.0)
-    # `train`, or the path of a vocab.txt, absolute or below `directory`.
+    # `train`, or the path of a vocab.txt or of a folder with the files of a Hugging Face tokenizer, absolute or below
+    # `directory`. Environment variables are expanded as those of `directory`.
     vocabulary: str = setting("train")
     vocabulary_size: int = setting(1024, at_least=64)
     # Paths below `directory`, `hf:DIR` or `tfds:NAME`, whatever the source of the tasks.
@@ -71,7 +74,7 @@ class DataConfig(Checked):
     def check(self) -> None:
         """Refuses lists and lengths that do not go together, and files without a folder."""
         if not self.vocabulary:
-            self.refuse("vocabulary", "'train' or the path of a vocab.txt")
+            self.refuse("vocabulary", _VOCABULARIES)
         if not self.pretrain_corpora or len(set(self.pretrain_corpora)) != len(self.pretrain_corpora):
             self.refuse("pretrain_corpora", "at least one path, and no path twice")
         if len(self.pretrain_rates) != len(self.pretrain_corpora):
@@ -102,6 +105,13 @@ class DataConfig(Checked):
             self.refuse("directory", "a folder; the environment variable in it is not set")
         return directory
 
+    def expanded_vocabulary(self) -> str:
+        """Expands the environment variables in `vocabulary`; raises as `expanded_directory` does."""
+        vocabulary = os.path.expandvars(self.vocabulary)
+        if "$" in vocabulary:
+            self.refuse("vocabulary", f"{_VOCABULARIES}; the environment variable in it is not set")
+        return vocabulary
+
     def check_files(self, *, may_be_elsewhere: bool = False) -> None:
         """Refuses a folder or a vocabulary that is not there.
 
@@ -112,7 +122,7 @@ class DataConfig(Checked):
         Raises:
             ConfigError: names the field.
         """
-        if may_be_elsewhere and "$" in os.path.expandvars(self.directory):
+        if may_be_elsewhere and "$" in os.path.expandvars(self.directory + self.vocabulary):
             return
         root = Path(self.expanded_directory())
         if self.source == "microworld":
@@ -121,15 +131,16 @@ class DataConfig(Checked):
         # TensorFlow Datasets downloads what is missing.
         elif self.source != "tfds" and not _answer(root.is_dir):
             self.refuse("directory", f"the folder of the data; there is none at {root}")
-        path = root / self.vocabulary
+        path = root / self.expanded_vocabulary()
         # A path below the microworld's folder is looked at when that is generated.
-        known = self.source != "microworld" or Path(self.vocabulary).is_absolute()
-        if self.vocabulary != "train" and known and not _answer(path.is_file):
-            self.refuse("vocabulary", f"'train' or the path of a vocab.txt; there is no file {path}")
+        known = self.source != "microworld" or Path(self.expanded_vocabulary()).is_absolute()
+        if self.vocabulary != "train" and known and not _answer(path.exists):
+            self.refuse("vocabulary", f"{_VOCABULARIES}; there is no {path}")
 
     def request(self) -> MaterializeRequest:
         """Makes the request of the data stage; raises as `expanded_directory` does."""
         from tasks.materialize.request import MaterializeRequest
 
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return MaterializeRequest(**values | {"directory": self.expanded_directory()})
+        paths = {"directory": self.expanded_directory(), "vocabulary": self.expanded_vocabulary()}
+        return MaterializeRequest(**values | paths)

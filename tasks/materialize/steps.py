@@ -20,7 +20,7 @@ from tasks.arrays.write import atomic_directory
 from tasks.catalogue import get_task
 from tasks.files import source_notes
 from tasks.files.text_files import sha256_file
-from tasks.materialize import start_child, upkeep
+from tasks.materialize import start_child, unknown_tokens, upkeep
 from tasks.materialize.build import Build, BuildNeededError, digest
 from tasks.materialize.build_pretraining import build_pretraining, build_vocabulary
 from tasks.materialize.build_tasks import build_task
@@ -51,7 +51,8 @@ def materialize(
     Returns:
         The content of `output/data.json`, which is written last: `vocabulary`, `pretrain_task`, `pretrain`, `tasks`,
         `task_sources` (notes on the official files, see `tasks.files.source_notes`), `warnings` (their differences from
-        known ones), `source_files`, `request`, `seconds` (time per step). Its paths are relative to
+        known ones, and many unknown tokens), `unknown_tokens` (see `tasks.materialize.unknown_tokens`), `source_files`,
+        `request`, `seconds` (time per step). Its paths are relative to
         `output`.
 
     Raises:
@@ -100,7 +101,8 @@ def _materialize(build: Build) -> dict[str, Any]:
     pretrain = build_pretraining(build, vocab)
     tasks = {name: build_task(build, get_task(name), vocab) for name in request.tasks}
     notes = source_notes.load(output, tasks)
-    warnings = source_notes.warnings(notes)
+    unknown = unknown_tokens.count(output, {"pretrain": pretrain, **tasks}, vocab)
+    warnings = source_notes.warnings(notes) + unknown_tokens.warnings(unknown, request.vocabulary, vocab)
     if build.seconds:
         for warning in warnings:
             build.progress(f"warning: {warning}")
@@ -114,6 +116,7 @@ def _materialize(build: Build) -> dict[str, Any]:
         "tasks": tasks,
         "task_sources": notes,
         "warnings": warnings,
+        "unknown_tokens": unknown,
         "source_files": build.source_files,
         "request": dataclasses.asdict(request),
         "seconds": build.seconds,
