@@ -99,9 +99,8 @@ def _numbered(directory: Path, files: Mapping[str, dict[str, Any]]) -> Iterator[
         for number, value in sorted(config.items(), key=lambda entry: int(entry[0])):
             yield CONFIG, int(number), Added(**value)
         for content, number in sorted(files.get("added_tokens.json", {}).items(), key=lambda entry: entry[1]):
-            if str(number) not in config:
-                special = content in {str(value) for value in files.get(CONFIG, {}).values()}
-                yield "added_tokens.json", number, Added(content=content, special=special, normalized=not special)
+            special = content in {str(value) for value in files.get(CONFIG, {}).values()}
+            yield "added_tokens.json", number, Added(content=content, special=special, normalized=not special)
     except (AttributeError, TypeError, ValueError) as error:
         raise DataError(
             f"{directory}: the added tokens cannot be read ({error}); id and flags of each are expected"
@@ -132,8 +131,8 @@ def _named(directory: Path, files: Mapping[str, dict[str, Any]], special: Specia
 
 def _token(path: Path, member: str, value: Any) -> Added:
     """Reads a token, written as its name or with its flags."""
-    if isinstance(value, str):
-        return Added(content=value)
-    if isinstance(value, dict) and isinstance(value.get("content"), str):
-        return Added(content=value["content"], **{name: bool(value[name]) for name in _FLAGS & set(value)})
-    raise DataError(f"{path}: {member} is {value!r}; a token is expected")
+    content = {"content": value} if isinstance(value, str) else value
+    try:
+        return Added(content=content["content"], **{name: content[name] for name in _FLAGS & set(content)})
+    except (KeyError, TypeError):
+        raise DataError(f"{path}: {member} is {value!r}; a token is expected") from None

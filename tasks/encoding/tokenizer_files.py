@@ -110,12 +110,24 @@ def read_directory(directory: Path) -> TokenizerSettings:
     else:
         found, stated = _from_lists(directory, config, family), {}
     found = added_tokens.complete(directory, files, found, stated)
-    if found.algorithm == BYTE_LEVEL_BPE:
-        from tokenizers.pre_tokenizers import ByteLevel
-
-        if missing := sorted(set(ByteLevel.alphabet()) - set(found.tokens)):
-            raise DataError(f"vocabulary {directory}: {len(missing)} of 256 bytes have no token; all are expected")
+    _refuse_incomplete(directory, found)
     return found
+
+
+def _refuse_incomplete(directory: Path, found: TokenizerSettings) -> None:
+    """Refuses a vocabulary without the tokens that its algorithm falls back on."""
+    known = set(found.tokens[: found.num_model_tokens])
+    if found.algorithm == WORDPIECE:
+        if found.special.unk not in known:
+            raise DataError(f"vocabulary {directory}: unk_token '{found.special.unk}' is expected among its own tokens")
+        return
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    if missing := sorted(set(ByteLevel.alphabet()) - known):
+        raise DataError(f"vocabulary {directory}: {len(missing)} of 256 bytes have no token; all are expected")
+    for first, second in found.merges:
+        if not {first, second, first + second} <= known:
+            raise DataError(f"vocabulary {directory}: merge '{first} {second}' is of tokens that it does not have")
 
 
 def _json(path: Path) -> dict[str, Any]:

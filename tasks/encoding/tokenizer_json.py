@@ -58,7 +58,7 @@ def parse(path: Path, content: Mapping[str, Any], defaults: SpecialNames) -> tup
             added.append(token)
         names = {"unk": model["unk_token"]} if model.get("unk_token") else {}
         separators, second_type, roles = _pair(path, content.get("post_processor"), defaults)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, IndexError, StopIteration) as error:
         raise DataError(f"{path}: is no file of tokenizers ({type(error).__name__}: {error})") from None
     stated = names | roles
     settings = TokenizerSettings(

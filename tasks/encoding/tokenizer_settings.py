@@ -56,6 +56,14 @@ class Added:
     rstrip: bool = False
     normalized: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuses what is no token, as a call with the wrong members is refused."""
+        if not isinstance(self.content, str) or not self.content:
+            raise TypeError(f"content of an added token is {self.content!r}")
+        flags = {name: value for name, value in vars(self).items() if name != "content"}
+        if wrong := [name for name, value in flags.items() if not isinstance(value, bool)]:
+            raise TypeError(f"{wrong[0]} of '{self.content}' is {flags[wrong[0]]!r}")
+
     def token(self) -> AddedToken:
         """Makes the token of `tokenizers`."""
         from tokenizers import AddedToken
