@@ -131,7 +131,7 @@ def _named(directory: Path, files: Mapping[str, dict[str, Any]], special: Specia
 
 def _token(path: Path, member: str, value: Any) -> Added:
     """Reads a token, written as its name or with its flags."""
-    content = {"content": value} if isinstance(value, str) else value
+    content: Any = {"content": value} if isinstance(value, str) else value
     try:
         return Added(content=content["content"], **{name: content[name] for name in _FLAGS & set(content)})
     except (KeyError, TypeError):

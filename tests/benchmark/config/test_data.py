@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,3 +55,15 @@ def test_the_request_has_the_settings_and_the_folder_of_the_environment(monkeypa
     monkeypatch.setenv("SOME_DATA", "/data")
     expected = dataclasses.replace(settings, directory="/data/v1")
     assert to_dict(settings.request()) == to_dict(expected)
+    words = dataclasses.replace(expected, vocabulary="$SOME_MODEL/tokenizer")
+    with pytest.raises(ConfigError, match=r"DataConfig\.vocabulary = '\$SOME_MODEL/tokenizer'.*not set"):
+        words.request()
+    monkeypatch.setenv("SOME_MODEL", "/models")
+    assert words.request().vocabulary == "/models/tokenizer"
+
+
+def test_a_vocabulary_is_a_file_or_a_folder_that_is_there(tmp_path: Path) -> None:
+    (tmp_path / "words").mkdir()
+    DataConfig(**{**FILES, "directory": str(tmp_path), "vocabulary": "words"}).check_files()
+    with pytest.raises(ConfigError, match=r"a folder with tokenizer files; there is no .*/none"):
+        DataConfig(**{**FILES, "directory": str(tmp_path), "vocabulary": "none"}).check_files()
