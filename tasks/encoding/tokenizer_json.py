@@ -85,6 +85,12 @@ def _require(path: Path, holder: str, values: Mapping[str, Any], expected: Mappi
             refuse(path, f"{holder}.{name}", repr(values[name]), " or ".join(map(repr, accepted)))
 
 
+def _flag(path: Path, name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        refuse(path, name, repr(value), "true or false")
+    return value
+
+
 def _wordpiece(path: Path, content: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
     """Reads the settings of WordPiece."""
     _require(path, "model", model, {"type": ("WordPiece",), "continuing_subword_prefix": ("##",)})
@@ -94,12 +100,14 @@ def _wordpiece(path: Path, content: Mapping[str, Any], model: Mapping[str, Any])
         found = f"{normalizer.get('type')} and {splitter.get('type')}"
         refuse(path, "normalizer and pre_tokenizer", found, "BertNormalizer and BertPreTokenizer")
     _require(path, "normalizer", normalizer, {"clean_text": (True,)})
-    lower, strip = bool(normalizer["lowercase"]), normalizer.get("strip_accents")
+    lower, chinese = (_flag(path, name, normalizer[name]) for name in ("lowercase", "handle_chinese_chars"))
+    strip = normalizer.get("strip_accents")
+    strip = None if strip is None else _flag(path, "strip_accents", strip)
     return {
         "algorithm": WORDPIECE,
         "do_lower_case": lower,
         "strip_accents": None if strip == lower else strip,
-        "tokenize_chinese_chars": bool(normalizer["handle_chinese_chars"]),
+        "tokenize_chinese_chars": chinese,
     }
 
 
@@ -118,7 +126,7 @@ def _byte_level(path: Path, content: Mapping[str, Any], model: Mapping[str, Any]
         "merges": parse_merges(path, pairs),
         "do_lower_case": False,
         "tokenize_chinese_chars": False,
-        "add_prefix_space": bool(splitter["add_prefix_space"]),
+        "add_prefix_space": _flag(path, "add_prefix_space", splitter["add_prefix_space"]),
     }
 
 
