@@ -20,6 +20,7 @@ from benchmark.training import checkpoints
 from benchmark.training.initial import shapes
 from benchmark.training.pretrain import load_params
 from tasks.catalogue import OwnFile, OwnTask, TaskInfo, get_task, own_task_info
+from tasks.encoding import tokenizer_files, vocabulary
 from tasks.system.errors import nearest_match_hint
 
 
@@ -151,17 +152,20 @@ def encoder_of(record: Record, path: Path) -> EncoderConfig:
     return encoder_from_dict(record.system.encoder)
 
 
-def write_tokenizer(vocabulary: Path, max_length: int, directory: Path) -> None:
-    """Writes `vocab.txt`, `tokenizer.json` and `tokenizer_config.json`, as `AutoTokenizer` reads them.
+def write_tokenizer(kept: Path, max_length: int, directory: Path) -> None:
+    """Writes the files of the tokenizer, as `AutoTokenizer` reads them.
 
     Args:
-        vocabulary: one token per line.
+        kept: the file or folder that the data stage keeps.
         max_length: tokens that the model can take.
         directory: an existing folder.
     """
+    if kept.is_dir():
+        tokenizer_files.write(tokenizer_files.read(kept), directory, model_max_length=max_length)
+        return
     from transformers import BertTokenizerFast
 
-    shutil.copyfile(vocabulary, directory / "vocab.txt")
+    shutil.copyfile(kept, directory / "vocab.txt")
     BertTokenizerFast(
         vocab=str(directory / "vocab.txt"), do_lower_case=True, model_max_length=max_length
     ).save_pretrained(directory)
@@ -190,11 +194,10 @@ def export_record(path: Path, directory: Path, *, onnx: bool = True, task: str =
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise CheckpointError(f"{directory}: holds files already; choose an empty folder")
     workdir = folder_of_run(record, path)
-    vocabulary = _vocabulary(workdir, record)
-    pad_id: int = _read(workdir / "data" / "data.json", "vocabulary", "pad_id")
-    extra = _head_settings(tuned.task) if tuned else {}
-    checkpoint_files.write(directory, encoder, params, pad_token_id=pad_id, **extra)
-    write_tokenizer(vocabulary, encoder.max_length, directory)
+    kept, pad_id = _vocabulary(workdir, record)
+    head = _head_settings(tuned.task) if tuned else {}
+    checkpoint_files.write(directory, encoder, params, pad_token_id=pad_id, **head)
+    write_tokenizer(kept, encoder.max_length, directory)
     (directory / "README.md").write_text(model_card(record, kind, tuned), encoding="utf-8")
     what = f"fine-tuned on {tuned.task.title} with seed {tuned.seed}" if tuned else "with masked-LM head"
     lines = [f"{record.system.title}: {kind} {what}, {record.system.parameters:,} parameters, in {directory}"]
@@ -211,11 +214,11 @@ def _head_settings(task: TaskInfo) -> dict[str, Any]:
     return {"problem_type": "regression"} if task.kind == "regression" else {}
 
 
-def _vocabulary(workdir: Path, record: Record) -> Path:
-    """Returns the vocabulary file of a run, checked against the record."""
+def _vocabulary(workdir: Path, record: Record) -> tuple[Path, int]:
+    """Returns the kept vocabulary of a run, checked against the record, and its id of padding."""
     index = workdir / "data" / "data.json"
     path = workdir / "data" / str(_read(index, "vocabulary", "path"))
     assert record.provenance is not None
     if _read(index, "vocabulary", "digest") != record.provenance.vocabulary_digest:
         raise RecordError(f"{path}: is not the vocabulary that the record was made with")
-    return path
+    return path, vocabulary.load(path).pad_id

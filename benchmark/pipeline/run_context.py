@@ -104,7 +104,8 @@ class Run:
     def special(self) -> SpecialTokens:
         """Special token ids."""
         v = self.data["vocabulary"]
-        return SpecialTokens(v["size"], v["pad_id"], v["cls_id"], v["sep_id"], v["mask_id"])
+        ranges = tuple((start, end) for start, end in v.get("text_ranges", ()))
+        return SpecialTokens(v["size"], v["pad_id"], v["cls_id"], v["sep_id"], v["mask_id"], v.get("unk_id"), ranges)
 
     @cached_property
     def mesh(self) -> Mesh | None:

@@ -20,7 +20,7 @@ from tasks.arrays.write import atomic_directory
 from tasks.catalogue import find_tasks
 from tasks.files import source_notes
 from tasks.files.text_files import sha256_file
-from tasks.materialize import start_child, upkeep
+from tasks.materialize import start_child, unknown_tokens, upkeep
 from tasks.materialize.build import Build, BuildNeededError, digest
 from tasks.materialize.build_pretraining import build_pretraining, build_vocabulary
 from tasks.materialize.build_tasks import build_task
@@ -52,8 +52,9 @@ def materialize(
     Returns:
         The content of `output/data.json`, which is written last: `vocabulary`, `pretrain_task`, `pretrain`, `tasks`,
         `own_tasks` (definitions with all labels, see `tasks.own_task`), `task_sources` (notes on the files of tasks,
-        see `tasks.files.source_notes`), `warnings` (their differences from known ones), `source_files`, `request`,
-        `seconds` (time per step). Its paths are relative to `output`.
+        see `tasks.files.source_notes`), `warnings` (their differences from known ones, and many unknown tokens),
+        `unknown_tokens` (see `tasks.materialize.unknown_tokens`), `source_files`, `request`, `seconds` (time per step).
+        Its paths are relative to `output`.
 
     Raises:
         DataError: if a file is missing or cannot be used.
@@ -104,7 +105,8 @@ def _materialize(build: Build) -> dict[str, Any]:
     tasks = {name: build_task(build, info, vocab) for name, info in infos.items()}
     own.refuse_equal_files(request.own_tasks, build.source_files)
     notes = source_notes.load(output, tasks)
-    warnings = source_notes.warnings(notes)
+    unknown = unknown_tokens.count(output, {"pretrain": pretrain, **tasks}, vocab)
+    warnings = source_notes.warnings(notes) + unknown_tokens.warnings(unknown, request.vocabulary, vocab)
     if build.seconds:
         for warning in warnings:
             build.progress(f"warning: {warning}")
@@ -119,6 +121,7 @@ def _materialize(build: Build) -> dict[str, Any]:
         "own_tasks": {name: dataclasses.asdict(info.own) for name, info in infos.items() if info.own is not None},
         "task_sources": notes,
         "warnings": warnings,
+        "unknown_tokens": unknown,
         "source_files": build.source_files,
         "request": dataclasses.asdict(request),
         "seconds": build.seconds,
