@@ -59,6 +59,8 @@ def load(path: Path | str) -> Vocabulary:
         DataError: if the file is missing, is no UTF-8 text, repeats a token or lacks a special one.
     """
     path = Path(path)
+    if path.is_dir():
+        path = path / "vocab.txt"
     if not path.is_file():
         raise DataError(f"vocabulary {path} is missing: a text file with one WordPiece token per line is expected")
     content = path.read_bytes()

@@ -153,7 +153,7 @@ def test_a_narrower_student_takes_over_what_fits(teacher: Teacher) -> None:
 
 def test_a_student_starts_from_the_teachers_layers(teacher: Teacher) -> None:
     twin = dataclasses.replace(teacher.encoder, num_hidden_layers=2)
-    start = start_of(twin, teacher, initialise_from_teacher=True, layer_map="skip")["student"]
+    start = start_of(twin, teacher, copy_layers=True, layer_map="skip")["student"]
     for own, source in zip(
         jax.tree.leaves(start["encoder"]["layers"]), jax.tree.leaves(teacher.params["encoder"]["layers"]), strict=True
     ):
@@ -161,7 +161,7 @@ def test_a_student_starts_from_the_teachers_layers(teacher: Teacher) -> None:
         assert np.array_equal(own[1], source[3])
     assert equal(start["masked_lm"], teacher.params["masked_lm"])
     # Without the other option embeddings stay the student's own.
-    alone = start_of(twin, teacher, initialise_from_teacher=True, copy_embeddings=False)["student"]
+    alone = start_of(twin, teacher, copy_layers=True, copy_embeddings=False)["student"]
     assert equal(alone["encoder"]["embeddings"], init_params(twin, 0)["encoder"]["embeddings"])
 
 
@@ -169,7 +169,7 @@ def test_positions_and_the_bias_by_distance_go_with_the_layers(teacher: Teacher)
     shared = dataclasses.replace(teacher.encoder, position_offset=2, relative_attention_num_buckets=8)
     source = Teacher(shared, init_params(shared, 7))
     twin = dataclasses.replace(shared, num_hidden_layers=2)
-    start = start_of(twin, source, initialise_from_teacher=True)["student"]["encoder"]
+    start = start_of(twin, source, copy_layers=True)["student"]["encoder"]
     bias = "relative_attention_bias"
     assert np.array_equal(start[bias], source.params["encoder"][bias])
     assert equal(start["embeddings"], source.params["encoder"]["embeddings"])
@@ -182,14 +182,12 @@ def test_positions_and_the_bias_by_distance_go_with_the_layers(teacher: Teacher)
     without = dataclasses.replace(twin, relative_attention_num_buckets=0)
     for build in (init_student, lambda s, t, c, _: student_shapes(s, t.encoder, c)):
         with pytest.raises(StageError, match="encoder.*relative_attention_bias.*None in the student"):
-            build(without, source, dataclasses.replace(RECIPE, initialise_from_teacher=True), 0)
+            build(without, source, dataclasses.replace(RECIPE, copy_layers=True), 0)
 
 
 def test_layers_of_other_shapes_are_refused_in_one_line(teacher: Teacher) -> None:
-    with pytest.raises(
-        StageError, match="initialise_from_teacher.*has shape.*in the student.*in the teacher"
-    ) as caught:
-        start_of(STUDENT, teacher, initialise_from_teacher=True)
+    with pytest.raises(StageError, match="copy_layers.*has shape.*in the student.*in the model") as caught:
+        start_of(STUDENT, teacher, copy_layers=True)
     assert "\n" not in str(caught.value)
 
 
