@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import shlex
 import sys
@@ -170,6 +171,7 @@ def verify_record(flags: argparse.Namespace, bindings: Sequence[str], command: s
     request = verify_request.read_request(flags.verify, flags.verify_search)
     workdir = choose_workdir(flags.workdir or Path("runs") / "verify" / request.record.id, request.config)
     enforce_record_numerics(request.config)
+    request = dataclasses.replace(request, config=with_checkpoints(request.config))
     prepare_process(request.config, workdir)
     from benchmark.pipeline import verify
 
@@ -183,6 +185,17 @@ def verify_record(flags: argparse.Namespace, bindings: Sequence[str], command: s
         verification.write(path, found)
     print(f"verification: {verification.verdict(found.fields)}; in {found.seconds:.0f} s; {path}")
     return int(found.outcome == verification.DIFFERENT)
+
+
+def with_checkpoints(config: RunConfig) -> RunConfig:
+    """Fills in what the checkpoints of a run say; numpy is imported for it, so the numerics must be in force.
+
+    Raises:
+        InputError: a checkpoint is missing or damaged, or does not go together with the run.
+    """
+    from benchmark.export.start import completed
+
+    return completed(config)
 
 
 def enforce_record_numerics(config: RunConfig) -> None:
@@ -214,6 +227,11 @@ def run(arguments: list[str], command: str) -> int:
     from benchmark.cli.gin_loader import load
 
     config, gin_text = load(flags.gin_file, bindings, flags.gin_search_paths)
+    # Publishing alone computes nothing, and reads no checkpoint.
+    if stages != ("publish",):
+        if not flags.dry_run:
+            numerics.enforce(config.numerics, config.reduction_threads)
+        config = with_checkpoints(config)
     workdir = choose_workdir(flags.workdir, config, writes=not flags.dry_run)
     # A run that has its arrays already no longer needs the files of the sources.
     if "data" in stages and not (workdir / "data" / "data.json").exists():
@@ -224,9 +242,6 @@ def run(arguments: list[str], command: str) -> int:
         for line in report.report_lines(config, workdir, stages, gin_text):
             print(line, flush=True)
         return 0
-    # Publishing alone computes nothing.
-    if stages != ("publish",):
-        numerics.enforce(config.numerics, config.reduction_threads)
     if flags.distributed:
         stages = join_processes(stages)
     return execute(config, workdir, stages, gin_text, command)

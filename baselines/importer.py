@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.config import EncoderConfig, to_dict
+from benchmark.config import to_dict
 from benchmark.export import checkpoint_files
+from benchmark.export.start import differences
 from benchmark.training import checkpoints
 from tasks.system.errors import InputError
 
 if TYPE_CHECKING:
     from baselines.catalogue import Baseline
-
-# Start values do not change the outputs of a trained model, and the pooler belongs to a head.
-_IRRELEVANT = ("initializer_range", "position_initializer", "pooler")
-
-
-def differences(found: EncoderConfig, expected: EncoderConfig) -> list[str]:
-    """Lists the fields that make two architectures compute different results, as `name found (expected)`."""
-    return [
-        f"{field.name} {getattr(found, field.name)} ({getattr(expected, field.name)})"
-        for field in dataclasses.fields(EncoderConfig)
-        if field.name not in _IRRELEVANT and getattr(found, field.name) != getattr(expected, field.name)
-    ]
 
 
 def import_checkpoint(baseline: Baseline, directory: Path, target: Path, *, allow_pickle: bool = False) -> str:

@@ -196,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _calibrate(options: argparse.Namespace, bindings: list[str]) -> int:
     check_output_folder("--cache", options.cache)
-    config = load(options.gin_file, bindings, options.gin_search_paths).config.search
+    config = load(options.gin_file, bindings, options.gin_search_paths).config.required_search()
     chip, fields, found = calibrate(
         config, options.architectures, options.cache, lambda line: print(line, file=sys.stderr, flush=True)
     )

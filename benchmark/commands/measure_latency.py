@@ -124,7 +124,8 @@ def choose_system(config: RunConfig, wanted: str | None, workdir: Path | None) -
     from benchmark.config import ConfigError, encoder_from_dict
     from benchmark.pipeline.workdir import RunError, read_json
 
-    known = {baseline.name: baseline.encoder for baseline in config.baselines} | {"teacher": config.teacher.encoder}
+    known = {baseline.name: baseline.architecture for baseline in config.baselines}
+    known |= {"teacher": config.teacher.architecture} if config.teacher is not None else {}
     found = workdir / "search" / "stage.json" if workdir else None
     if found is not None and found.is_file():
         marker = read_json(found)
@@ -184,7 +185,7 @@ def estimates(config: RunConfig, encoder: EncoderConfig) -> Iterator[str]:
     """Yields lines of estimates for the search's chip, which are never part of the table of measurements."""
     from benchmark.hardware.estimates import LatencyFailure, known_latency
 
-    search = config.search
+    search = config.required_search()
     latency = known_latency(search, None, _print_progress)
     found = (
         [latency.quick(encoder)]

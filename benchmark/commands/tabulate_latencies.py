@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _tabulate(options: argparse.Namespace, bindings: list[str]) -> int:
     check_output_file("--out", options.out)
     check_output_folder("--cache", options.cache)
-    config = load(options.gin_file, bindings, options.gin_search_paths).config.search
+    config = load(options.gin_file, bindings, options.gin_search_paths).config.required_search()
     from benchmark.search.space import decode, enumerate_points
     from tasks.system.atomic_write import write_text
 

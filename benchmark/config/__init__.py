@@ -5,6 +5,7 @@ alone, so that the command line can refuse bad input before anything heavy is lo
 common base of the classes. A comment above a field describes it.
 """
 
+from benchmark.config.checkpoint import CheckpointConfig
 from benchmark.config.checks import ConfigError, canonical_json, fingerprint, to_dict
 from benchmark.config.chips import ChipConfig
 from benchmark.config.data import DataConfig
@@ -28,6 +29,7 @@ __all__ = [
     "STAGES",
     "AugmentationConfig",
     "BaselineConfig",
+    "CheckpointConfig",
     "ChipConfig",
     "ConfigError",
     "DataConfig",

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmark.config.checkpoint import CheckpointConfig
 from benchmark.config.checks import LARGEST_SEED, Checked, setting
 
 if TYPE_CHECKING:
     from tasks.materialize.request import MaterializeRequest
 
-_VOCABULARIES = "'train' or the path of a vocab.txt or of a folder with tokenizer files"
+_VOCABULARIES = "'train', 'checkpoint' or the path of a vocab.txt or of a folder with tokenizer files"
 
 
 def _answer(test: Callable[[], bool]) -> bool:
@@ -40,11 +41,15 @@ class DataConfig(Checked):
     microworld_seed: int = setting(0, at_least=0, at_most=LARGEST_SEED)
     # Size relative to the usual one.
     microworld_scale: float = setting(1.0, at_least=0.001, at_most=1.0)
-    # `train`, or the path of a vocab.txt or of a folder with the files of a Hugging Face tokenizer, absolute or below
-    # `directory`. Environment variables are expanded as those of `directory`.
+    # `train`, the path of a vocab.txt or of a folder with the files of a Hugging Face tokenizer, absolute or below
+    # `directory`, or `checkpoint`: that of the checkpoint below. Environment variables are expanded as those of
+    # `directory`.
     vocabulary: str = setting("train")
+    # The tokenizer of the run where the vocabulary is `checkpoint`; None takes the run's first checkpoint.
+    checkpoint: CheckpointConfig | None = setting(None)
     vocabulary_size: int = setting(1024, at_least=64)
-    # Paths below `directory`, `hf:DIR` or `tfds:NAME`, whatever the source of the tasks.
+    # Paths below `directory`, `hf:DIR` or `tfds:NAME`, whatever the source of the tasks. () where nothing is trained on
+    # text; the masked-LM accuracy is not measured then.
     pretrain_corpora: tuple[str, ...] = setting(("pretrain/microworld/corpus.wikiextractor.txt",))
     # How often rows are drawn from each corpus, relative to each other.
     pretrain_rates: tuple[float, ...] = setting((1.0,))
@@ -75,13 +80,15 @@ class DataConfig(Checked):
         """Refuses lists and lengths that do not go together, and files without a folder."""
         if not self.vocabulary:
             self.refuse("vocabulary", _VOCABULARIES)
-        if not self.pretrain_corpora or len(set(self.pretrain_corpora)) != len(self.pretrain_corpora):
-            self.refuse("pretrain_corpora", "at least one path, and no path twice")
+        if len(set(self.pretrain_corpora)) != len(self.pretrain_corpora):
+            self.refuse("pretrain_corpora", "no path twice")
+        if not self.pretrain_corpora and self.vocabulary == "train":
+            self.refuse("pretrain_corpora", "at least one path to train the vocabulary on, or another vocabulary")
         if len(self.pretrain_rates) != len(self.pretrain_corpora):
             self.refuse("pretrain_rates", f"one rate for each of the {len(self.pretrain_corpora)} pretrain_corpora")
-        if min(self.pretrain_rates) <= 0:
+        if min(self.pretrain_rates, default=1.0) <= 0:
             self.refuse("pretrain_rates", "numbers above 0")
-        if not self.validation_rows and not self.pretrain_validation:
+        if self.pretrain_corpora and not self.validation_rows and not self.pretrain_validation:
             self.refuse("validation_rows", "an integer >= 1; 0 (all rows) needs a file as pretrain_validation")
         if self.source != "microworld" and not self.directory:
             self.refuse("directory", f"the folder of the data when source = '{self.source}'")
@@ -131,16 +138,31 @@ class DataConfig(Checked):
         # TensorFlow Datasets downloads what is missing.
         elif self.source != "tfds" and not _answer(root.is_dir):
             self.refuse("directory", f"the folder of the data; there is none at {root}")
-        path = root / self.expanded_vocabulary()
+        path = self.vocabulary_path()
         # A path below the microworld's folder is looked at when that is generated.
         known = self.source != "microworld" or Path(self.expanded_vocabulary()).is_absolute()
-        if self.vocabulary != "train" and known and not _answer(path.exists):
+        if self.vocabulary not in ("train", "checkpoint") and known and not _answer(path.exists):
             self.refuse("vocabulary", f"{_VOCABULARIES}; there is no {path}")
 
+    def vocabulary_path(self) -> Path:
+        """Path of the vocabulary that is not trained: a file, or the folder of a tokenizer.
+
+        Raises:
+            ConfigError: an environment variable in it is not set, or the checkpoint's folder is missing.
+        """
+        if self.vocabulary == "checkpoint":
+            # Filled in by `benchmark.export.start`, which refuses a run without checkpoint.
+            assert self.checkpoint is not None
+            return self.checkpoint.path().absolute()
+        return Path(self.expanded_directory()) / self.expanded_vocabulary()
+
     def request(self) -> MaterializeRequest:
-        """Makes the request of the data stage; raises as `expanded_directory` does."""
+        """Makes the request of the data stage; raises as `expanded_directory` and `vocabulary_path` do."""
         from tasks.materialize.request import MaterializeRequest
 
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        paths = {"directory": self.expanded_directory(), "vocabulary": self.expanded_vocabulary()}
-        return MaterializeRequest(**values | paths)
+        del values["checkpoint"]
+        values["directory"] = self.expanded_directory()
+        known = self.vocabulary == "checkpoint"
+        values["vocabulary"] = str(self.vocabulary_path()) if known else self.expanded_vocabulary()
+        return MaterializeRequest(**values)

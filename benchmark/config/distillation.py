@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from benchmark.config.checkpoint import CheckpointConfig
 from benchmark.config.checks import Checked, ConfigError, setting
 from benchmark.config.losses import LOSSES, sort_losses
 from benchmark.config.training import OptimizerConfig
@@ -84,7 +85,9 @@ class DistillConfig(Checked):
     # The student's embedding parameters start as copies of the teacher's wherever the shapes agree.
     copy_embeddings: bool = setting(True)
     # Its layers (by `layer_map`) and masked-LM head start as copies of the teacher's; the shapes must agree.
-    initialise_from_teacher: bool = setting(False)
+    copy_layers: bool = setting(False)
+    # The model whose parts are copied instead of the teacher's; a head that it lacks is not copied.
+    start_checkpoint: CheckpointConfig | None = setting(None)
     # Compiles all phases into one program, which also computes terms of weight 0. It pays where compiling takes longer
     # than training, as in a search over tiny students.
     one_program: bool = setting(False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from benchmark.config.checkpoint import CheckpointConfig
 from benchmark.config.checks import LARGEST_SEED, Checked, setting
 from benchmark.config.data import DataConfig
 from benchmark.config.distillation import DistillConfig
@@ -20,11 +21,36 @@ NAME = r"[a-z0-9][a-z0-9_.-]{0,59}"
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineConfig(Checked):
-    """A baseline that goes through the same recipe, data and budget as the found students."""
+    """A baseline: an architecture that goes through the recipe of the found students, or a published checkpoint."""
 
     name: str = setting(pattern=NAME)
     title: str = setting()
-    encoder: EncoderConfig = setting()
+    # None takes that of the checkpoint's `config.json`; with a checkpoint both must agree.
+    encoder: EncoderConfig | None = setting(None)
+    # Without `start` it is evaluated and measured as it is, and not distilled.
+    checkpoint: CheckpointConfig | None = setting(None)
+    # `checkpoint`: the checkpoint is where the distillation starts.
+    start: str = setting("", choices=("", "checkpoint"))
+
+    @property
+    def architecture(self) -> EncoderConfig:
+        """The encoder; that of a checkpoint is known once `benchmark.export.start` has read it."""
+        if self.encoder is None:
+            self.refuse("encoder", "an @EncoderConfig(), or a BaselineConfig.checkpoint whose config.json has one")
+        return self.encoder
+
+    @property
+    def is_distilled(self) -> bool:
+        """False for a published checkpoint that is taken as it is."""
+        return self.checkpoint is None or self.start == "checkpoint"
+
+    def check(self) -> None:
+        """Refuses a baseline of nothing."""
+        if self.checkpoint is None:
+            # Raises where there is no architecture either.
+            assert self.architecture
+            if self.start:
+                self.refuse("start", "'' without a BaselineConfig.checkpoint")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +66,9 @@ class FinetuneConfig(Checked):
     # Rows are cut to the longest of their split, rounded up to a multiple of so many columns. A small multiple computes
     # less padding, a large one shares compiled programs between tasks.
     length_multiple: int = setting(16, at_least=1)
+    # Batches have rows of similar length, and each is cut to its own longest row, rounded up as above: little padding
+    # is computed, and each of the few lengths compiles a program. It pays where steps take longer than compiling.
+    group_by_length: bool = setting(False)
     batch_size: int = setting(32, at_least=1)
     optimizer: OptimizerConfig = setting()
     # Adds the other good answers of every SQuAD question, with scores, to the prediction files.
@@ -72,9 +101,11 @@ class RunConfig(Checked):
     # Threads among which portable numerics divide sums, whatever the machine has; native ones ignore it.
     reduction_threads: int = setting(2, at_least=1, at_most=64)
     data: DataConfig = setting()
-    teacher: TeacherConfig = setting()
-    search: SearchConfig = setting()
-    distill: DistillConfig = setting()
+    # A run that only evaluates published checkpoints has no teacher, no search and no recipe.
+    teacher: TeacherConfig | None = setting(None)
+    # None: the baselines are the only students.
+    search: SearchConfig | None = setting(None)
+    distill: DistillConfig | None = setting(None)
     finetune: FinetuneConfig = setting()
     latency: LatencyConfig = setting()
     trainer: TrainerConfig = setting(TrainerConfig())
@@ -85,38 +116,82 @@ class RunConfig(Checked):
     # Systems that are distilled or fine-tuned at the same time, in threads: small models leave cores idle.
     parallel_systems: int = setting(1, at_least=1)
 
+    @property
+    def encoders(self) -> dict[str, EncoderConfig]:
+        """The architectures that are known before the search, by a description of their place.
+
+        Those of checkpoints that have not been read yet are missing.
+        """
+        found = {} if self.teacher is None else {"the teacher": self.teacher.encoder}
+        found |= {} if self.search is None else {"SearchSpace.base": self.search.space.base}
+        found |= {f"baseline {b.name!r}": b.encoder for b in self.baselines}
+        return {place: encoder for place, encoder in found.items() if encoder is not None}
+
+    @property
+    def distilled_baselines(self) -> tuple[BaselineConfig, ...]:
+        """The baselines that are distilled."""
+        return tuple(baseline for baseline in self.baselines if baseline.is_distilled)
+
     def check(self) -> None:
-        """Refuses names, batches and lengths that do not go together, and students that a search could not rank."""
+        """Refuses names, batches and lengths that do not go together, and students that nothing could train or rank."""
         names = [b.name for b in self.baselines]
         if len(set(names)) != len(names) or {"teacher", "untrained"} & set(names):
             self.refuse("baselines", "distinct names other than 'teacher' and 'untrained'")
-        if self.untrained_control not in ("", "found", *names):
-            self.refuse("untrained_control", "'', 'found' or the name of a baseline: " + ", ".join(names))
-        if not any(phase.trains_masked_lm for phase in self.distill.phases):
-            heads = " or ".join(name for name, loss in LOSSES.items() if loss.reads == "logits")
-            accepted = f"a recipe with a weight above 0 of {heads} in a phase with steps"
-            self.distill.refuse("recipe", f"{accepted}: the search ranks by masked-LM accuracy")
+        if self.untrained_control not in ("", *(["found"] if self.search else []), *names):
+            found = "'', 'found' or" if self.search else "'' or"
+            self.refuse("untrained_control", f"{found} the name of a baseline: {', '.join(names)}")
+        self._check_parts()
         parts = self.trainer.gradient_accumulation_steps
-        trained = (self.teacher.pretrain, self.distill, self.finetune, self.finetune.distill)
+        pretrain = None if self.teacher is None else self.teacher.pretrain
+        trained = (pretrain, self.distill, self.finetune, self.finetune.distill)
         sizes = {settings.batch_size for settings in trained if settings is not None}
         if any(size % parts for size in sizes):
             self.trainer.refuse(
                 "gradient_accumulation_steps", f"a divisor of every batch_size: {', '.join(map(str, sorted(sizes)))}"
             )
+        if self.finetune.group_by_length and self.trainer.steps_per_dispatch > 1:
+            self.finetune.refuse("group_by_length", "False where TrainerConfig.steps_per_dispatch is above 1")
         if len(self.finetune.epochs) not in (1, len(self.data.tasks)):
             self.finetune.refuse("epochs", f"one number, or one for each of the {len(self.data.tasks)} tasks")
         if self.finetune.distill is not None:
             self._check_task_distillation(self.finetune.distill)
-        limit = min(self.teacher.encoder.max_position_embeddings, self.search.space.base.max_position_embeddings)
-        for name in ("pretrain_length", "task_length", "span_length"):
-            if getattr(self.data, name) > limit:
-                self.data.refuse(name, f"at most max_position_embeddings = {limit}")
-        measured = {"the teacher": self.teacher.encoder, "SearchSpace.base": self.search.space.base}
-        measured |= {f"baseline {b.name!r}": b.encoder for b in self.baselines}
-        for name, encoder in measured.items():
+        for place, encoder in self.encoders.items():
+            accepted = f"at most max_position_embeddings = {encoder.max_position_embeddings} of {place}"
+            for name in ("pretrain_length", "task_length", "span_length"):
+                if getattr(self.data, name) > encoder.max_position_embeddings:
+                    self.data.refuse(name, accepted)
             if max(self.latency.sequence_lengths) > encoder.max_position_embeddings:
-                accepted = f"at most max_position_embeddings = {encoder.max_position_embeddings} of {name}"
                 self.latency.refuse("sequence_lengths", accepted)
+
+    def required_search(self) -> SearchConfig:
+        """Gives the search's settings to a command that needs them.
+
+        Raises:
+            ConfigError: the run has no search.
+        """
+        if self.search is None:
+            self.refuse("search", "a @SearchConfig(), whose space or chip this command reads")
+        return self.search
+
+    def _check_parts(self) -> None:
+        """Refuses a run without systems, and students without teacher, recipe or text."""
+        students = self.search is not None or bool(self.distilled_baselines)
+        if self.teacher is None and not self.baselines:
+            self.refuse("baselines", "at least one baseline in a run without teacher")
+        if students and self.teacher is None:
+            self.refuse("teacher", "a @TeacherConfig(): the run has students to distil")
+        if students and self.distill is None:
+            self.refuse("distill", "a @DistillConfig(): the run has students to distil")
+        if self.finetune.distill is not None and self.teacher is None:
+            self.refuse("teacher", "a @TeacherConfig(), as FinetuneConfig.distill learns from it")
+        if not self.data.pretrain_corpora and (self.teacher is not None and self.teacher.pretrain.steps or students):
+            self.data.refuse("pretrain_corpora", "at least one path, as the run trains on text")
+        if self.search is None or self.distill is None:
+            return
+        if not any(phase.trains_masked_lm for phase in self.distill.phases):
+            heads = " or ".join(name for name, loss in LOSSES.items() if loss.reads == "logits")
+            accepted = f"a recipe with a weight above 0 of {heads} in a phase with steps"
+            self.distill.refuse("recipe", f"{accepted}: the search ranks by masked-LM accuracy")
 
     def _check_task_distillation(self, distill: TaskDistillConfig) -> None:
         """Refuses lists that have neither one number nor one for each task."""

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from benchmark.config.checkpoint import CheckpointConfig
 from benchmark.config.checks import Checked, setting
 from benchmark.config.chips import TOPOLOGY, ChipConfig
 from benchmark.config.encoder import EncoderConfig
@@ -43,21 +44,46 @@ class OptimizerConfig(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig(Checked):
-    """Masked-LM training from scratch: dynamic masking, a fixed number of predictions for each sequence."""
+    """Masked-LM training, from scratch or from a checkpoint: dynamic masking, equally many predictions in each row."""
 
-    steps: int = setting(1000, at_least=1)
+    # 0 takes a checkpoint as it is.
+    steps: int = setting(1000, at_least=0)
+    # The encoder of a checkpoint stays as it is during the first so many steps, while its new head learns.
+    frozen_encoder_steps: int = setting(0, at_least=0)
     batch_size: int = setting(32, at_least=1)
     mask_rate: float = setting(0.15, at_least=0.01, at_most=0.9)
-    optimizer: OptimizerConfig = setting()
+    optimizer: OptimizerConfig = setting(OptimizerConfig())
     checkpoint_every: int = setting(500, at_least=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherConfig(Checked):
-    """The teacher: its architecture and its own pretraining."""
+    """The teacher: an architecture that is pretrained from scratch, or a checkpoint that may be trained on."""
 
-    encoder: EncoderConfig = setting()
-    pretrain: PretrainConfig = setting()
+    # None takes that of the checkpoint's `config.json`; with a checkpoint both must agree.
+    encoder: EncoderConfig | None = setting(None)
+    checkpoint: CheckpointConfig | None = setting(None)
+    # With a checkpoint: its adaptation to masked LM on the text of the run.
+    pretrain: PretrainConfig = setting(PretrainConfig(steps=0))
+
+    @property
+    def architecture(self) -> EncoderConfig:
+        """The encoder; that of a checkpoint is known once `benchmark.export.start` has read it."""
+        if self.encoder is None:
+            self.refuse("encoder", "an @EncoderConfig(), or a TeacherConfig.checkpoint whose config.json has one")
+        return self.encoder
+
+    def check(self) -> None:
+        """Refuses a teacher that starts from nothing and does not learn, and steps of a head that do not exist."""
+        if self.checkpoint is None:
+            # Raises where there is neither.
+            assert self.architecture
+            if not self.pretrain.steps:
+                self.pretrain.refuse("steps", "an integer >= 1 where the teacher has no checkpoint")
+            if self.pretrain.frozen_encoder_steps:
+                self.pretrain.refuse("frozen_encoder_steps", "0 where the teacher has no checkpoint")
+        if self.pretrain.frozen_encoder_steps > self.pretrain.steps:
+            self.pretrain.refuse("frozen_encoder_steps", f"at most steps = {self.pretrain.steps}")
 
 
 @dataclass(frozen=True, kw_only=True)

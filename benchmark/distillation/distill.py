@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import jax
 
-from benchmark.distillation.initial import init_student
+from benchmark.distillation.initial import Start, init_student
 from benchmark.distillation.layer_maps import layer_map
 from benchmark.distillation.objectives import PhaseObjective, loss_function
 from benchmark.distillation.outputs import BATCH_AXES, Outputs, outputs, teacher_outputs
@@ -146,9 +146,10 @@ def distill(
     special: SpecialTokens,
     job: TrainingJob,
     *,
+    start: Start | None = None,
     stop_after: int | None = None,
 ) -> tuple[Params, int]:
-    """Distils a student from scratch.
+    """Distils a student.
 
     The batches and masks depend on the job's seed and the step alone: all students of a search see the same ones.
 
@@ -159,6 +160,7 @@ def distill(
         rows: materialised `input_ids`, `[rows, length]`; of sentence pairs also those that `take_rows` reads.
         special: ids of the vocabulary.
         job: its seed seeds initial values, data order and masking; results of phases go to its directory.
+        start: the model that the student starts from, in part or as a whole; None for the teacher.
         stop_after: steps to stop after, counted over all phases; a later call with the same directory continues from
             there, to the same end as one that never stopped. None runs the whole recipe.
 
@@ -175,7 +177,7 @@ def distill(
     program = cache(partial(phase_program, student, teacher.encoder, config, trainer=job.trainer, mesh=job.mesh))
     size, depth, length = config.batch_size, student.num_hidden_layers, rows.features["input_ids"].shape[1]
     flops = training_flops(student, size, length, num_predictions(length, config.mask_rate), teacher.encoder)
-    params = init_student(student, teacher, config, job.seed)
+    params = init_student(student, teacher, config, job.seed, start)
     done = 0
     for settings in (phase for phase in config.phases if phase.steps):
         steps = settings.total_steps(depth)

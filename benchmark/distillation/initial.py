@@ -1,7 +1,8 @@
-"""Initial parameters of a student: random values, copies of the teacher's, and maps between widths."""
+"""Initial parameters of a student: random values, copies of another model's, and maps between widths."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import jax
@@ -22,14 +23,32 @@ if TYPE_CHECKING:
 _STREAMS = {"projection": 2, "embedding_projection": 4}
 
 
-def init_student(student: EncoderConfig, teacher: Teacher, config: DistillConfig, seed: int) -> Params:
+@dataclass(frozen=True)
+class Start:
+    """A model other than the teacher that a student starts from.
+
+    Attributes:
+        encoder: architecture.
+        params: tree with `encoder` and any heads.
+        whole: True takes all of it, as the student's architecture is the same; False the parts that the recipe names.
+    """
+
+    encoder: EncoderConfig
+    params: Params
+    whole: bool = False
+
+
+def init_student(
+    student: EncoderConfig, teacher: Teacher, config: DistillConfig, seed: int, start: Start | None = None
+) -> Params:
     """Makes the initial parameters of a distillation.
 
     Args:
         student: architecture.
         teacher: the teacher.
-        config: the parts to copy from the teacher, and the losses that compare states.
+        config: the parts to copy, and the losses that compare states.
         seed: seeds the random values.
+        start: the model to copy from; None for the teacher.
 
     Returns:
         `student`: parameters with masked-LM head, and next-sentence head if a phase trains it. Where the widths differ
@@ -37,21 +56,25 @@ def init_student(student: EncoderConfig, teacher: Teacher, config: DistillConfig
         losses on hidden states and on embeddings, each if a phase has such a loss; they are dropped after distillation.
 
     Raises:
-        StageError: layers or head to copy have other shapes in the teacher.
+        StageError: layers or head to copy have other shapes in that model.
     """
     params = init_params(student, seed, next_sentence=any("next_sentence" in phase.terms for phase in config.phases))
-    if config.copy_embeddings:
-        own, source = params["encoder"]["embeddings"], teacher.params["encoder"]["embeddings"]
+    given = start or Start(teacher.encoder, teacher.params)
+    if given.whole:
+        params |= {name: _copy_tree(given.params[name], params[name], name) for name in params if name in given.params}
+    elif config.copy_embeddings:
+        own, source = params["encoder"]["embeddings"], given.params["encoder"]["embeddings"]
         params["encoder"]["embeddings"] = jax.tree.map_with_path(
             lambda path, leaf: _copy_where_shapes_agree(source, path, leaf),
             own,
             is_leaf=lambda x: not isinstance(x, dict),
         )
-    if config.initialise_from_teacher:
-        chosen = np.asarray(layer_map(config.layer_map, student.num_hidden_layers, teacher.encoder.num_hidden_layers))
-        layers = jax.tree.map(lambda leaf: leaf[chosen], teacher.params["encoder"]["layers"])
+    if config.copy_layers and not given.whole:
+        chosen = np.asarray(layer_map(config.layer_map, student.num_hidden_layers, given.encoder.num_hidden_layers))
+        layers = jax.tree.map(lambda leaf: leaf[chosen], given.params["encoder"]["layers"])
         params["encoder"]["layers"] = _copy_tree(layers, params["encoder"]["layers"], "layers")
-        params["masked_lm"] = _copy_tree(teacher.params["masked_lm"], params["masked_lm"], "masked_lm")
+        if "masked_lm" in given.params:
+            params["masked_lm"] = _copy_tree(given.params["masked_lm"], params["masked_lm"], "masked_lm")
     return {"student": params} | init_projections(
         student, teacher.encoder, PhaseObjective.from_phases(config.phases), seed
     )
@@ -75,10 +98,10 @@ def student_shapes(student: EncoderConfig, teacher: EncoderConfig, config: Disti
     """Evaluates the shapes of the parameters that `init_student` makes.
 
     Raises:
-        StageError: layers or head to copy have other shapes in the teacher.
+        StageError: layers or head to copy have other shapes in the teacher; a checkpoint is not looked at.
     """
     own = param_shapes(student, next_sentence=any("next_sentence" in phase.terms for phase in config.phases))
-    if config.initialise_from_teacher:
+    if config.copy_layers and config.start_checkpoint is None:
         given, count = param_shapes(teacher), student.num_hidden_layers
         layers = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape[1:]), leaf.dtype), given["encoder"]["layers"]
@@ -113,7 +136,7 @@ def _check_same_shapes(source: Params, own: Params, name: str) -> None:
     for path in sorted(theirs.keys() | ours.keys()):
         if theirs.get(path) != ours.get(path):
             raise StageError(
-                f"DistillConfig.initialise_from_teacher = True: {name}{path} has shape {ours.get(path)} in the student "
-                f"and {theirs.get(path)} in the teacher; accepted: a student whose layers and head have the teacher's "
-                "shapes, or False"
+                f"DistillConfig.copy_layers = True: {name}{path} has shape {ours.get(path)} in the student "
+                f"and {theirs.get(path)} in the model to copy; accepted: a student whose layers and head have that "
+                "model's shapes, or False"
             )

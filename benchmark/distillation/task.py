@@ -155,7 +155,7 @@ def phase_steps(phase: TaskPhaseConfig, epochs: float, num_rows: int, batch_size
 
 def distill_task(
     student: EncoderConfig,
-    encoder_params: Params,
+    start: Params,
     teacher: Teacher,
     config: TaskDistillConfig,
     data: TaskData,
@@ -166,7 +166,7 @@ def distill_task(
 
     Args:
         student: architecture.
-        encoder_params: parameters of the student's encoder; they are not changed.
+        start: parameters of the student, as for `finetune.initial_params`; they are not changed.
         teacher: the teacher, its parameters those of encoder and task head as `finetune` gives them.
         config: phases, batch size and layer map.
         data: the task with its rows.
@@ -182,7 +182,7 @@ def distill_task(
     """
     head, depth = task_head(data.task), student.num_hidden_layers
     layers = layer_map(config.layer_map, depth, teacher.encoder.num_hidden_layers)
-    params: Params = {"student": initial_params(student, encoder_params, data.task, job.seed)}
+    params: Params = {"student": initial_params(student, start, data.task, job.seed)}
     params |= init_projections(student, teacher.encoder, PhaseObjective.from_phases(config.phases), job.seed)
     for settings, passes in zip(config.phases, epochs, strict=True):
         objective, rows = PhaseObjective.from_phases([settings]), data.chosen(settings)

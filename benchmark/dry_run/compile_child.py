@@ -20,6 +20,7 @@ import jax
 from benchmark.cli.gin_loader import load
 from benchmark.dry_run import train_steps
 from benchmark.dry_run.report import ProgramFigures
+from benchmark.export.start import completed
 from benchmark.hardware import tpu_compiler
 from benchmark.hardware.hlo_cycles import estimated_cycles
 from benchmark.training import partitioning
@@ -69,13 +70,14 @@ def compile_run(config: RunConfig) -> Iterator[ProgramFigures]:
     mesh = partitioning.make_mesh(config.trainer.mesh, tpu_compiler.devices(target.topology))
     if mesh is None:
         raise StageError("MeshConfig.data = 1, MeshConfig.model = 1: expected a mesh of several devices for a target")
-    step = train_steps.teacher_step(config, mesh)
-    yield _figures("teacher", "step", step, step.arguments[0], mesh)[0]
-    if not config.baselines:
+    if config.teacher is not None and config.teacher.pretrain.steps:
+        step = train_steps.teacher_step(config, mesh)
+        yield _figures("teacher", "step", step, step.arguments[0], mesh)[0]
+    if not config.distilled_baselines or config.distill is None:
         return
-    student = config.baselines[0]
+    student = config.distilled_baselines[0]
     for phase in (phase for phase in config.distill.phases if phase.steps):
-        distillation = train_steps.distillation_step(config, student.encoder, student.name, phase, mesh)
+        distillation = train_steps.distillation_step(config, student.architecture, student.name, phase, mesh)
         teacher = distillation.teacher
         name = f"{student.name}, phase {phase.name}"
         if distillation.constants is not None:
@@ -98,7 +100,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.gin"
         path.write_text(sys.stdin.read(), encoding="utf-8")
-        config = load([str(path)]).config
+        config = completed(load([str(path)]).config)
 
     def write_answer(values: dict[str, Any]) -> None:
         sys.stdout.write(json.dumps(values) + "\n")

@@ -119,10 +119,10 @@ def shape_lines(config: RunConfig, stages: tuple[str, ...]) -> Iterator[str]:
     from benchmark.dry_run import train_steps
     from benchmark.training.finetune import task_head
 
-    if "teacher" in stages:
+    if "teacher" in stages and config.teacher is not None and config.teacher.pretrain.steps:
         yield _line(train_steps.teacher_step(config))
     students = _students(config)
-    if {"search", "distill"} & set(stages):
+    if {"search", "distill"} & set(stages) and config.distill is not None:
         for number, (name, student) in enumerate(students.items()):
             for phase in (phase for phase in config.distill.phases if phase.steps):
                 step = train_steps.distillation_step(config, student, name, phase)
@@ -133,18 +133,23 @@ def shape_lines(config: RunConfig, stages: tuple[str, ...]) -> Iterator[str]:
                     terms, _ = _evaluated(step.name, partial(step.terms, read))
                     yield f"{step.name}: {_size(step.state.params)}; loss {', '.join(sorted(terms))}"
     if "finetune" in stages:
-        name, encoder = next(iter(students.items()))
+        published = {b.name: b.architecture for b in config.baselines if not b.is_distilled}
+        teachers = {} if config.teacher is None else {"teacher": config.teacher.architecture}
+        name, encoder = next(iter((students | published | teachers).items()))
         # One task of each head: those with a head share their program.
         for task in {task_head(get_task(task)): get_task(task) for task in config.data.tasks}.values():
             yield _line(train_steps.finetuning_step(config, encoder, name, task))
 
 
 def _students(config: RunConfig) -> dict[str, EncoderConfig]:
-    """Lists the baselines, and the smallest and the largest student that a search could find, by name."""
+    """Lists the students by name: baselines, and the smallest and the largest that a search could find."""
+    known = {baseline.name: baseline.architecture for baseline in config.distilled_baselines}
+    if config.search is None:
+        return known
     space = config.search.space
     points = sorted((decode(space, point) for point in enumerate_points(space)), key=num_parameters)
     ends = {"smallest of the space": points[0], "largest of the space": points[-1]}
-    return {baseline.name: baseline.encoder for baseline in config.baselines} | ends
+    return known | ends
 
 
 def _evaluated(name: str, evaluate: Callable[[], Result]) -> Result:
@@ -293,9 +298,12 @@ def least_seconds(config: RunConfig, is_teacher: bool, devices: int) -> float:
 
     target, length = config.trainer.target, config.data.pretrain_length
     assert target is not None
+    assert config.teacher is not None
     settings = config.teacher.pretrain if is_teacher else config.distill
-    student = config.teacher.encoder if is_teacher else config.baselines[0].encoder
+    assert settings is not None
+    teacher = config.teacher.architecture
+    student = teacher if is_teacher else config.distilled_baselines[0].architecture
     predictions = num_predictions(length, settings.mask_rate)
-    other = None if is_teacher else config.teacher.encoder
+    other = None if is_teacher else teacher
     flops = training_flops(student, settings.batch_size, length, predictions, other)
     return flops / (devices * target.chip.peak_flops)

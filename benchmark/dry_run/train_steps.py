@@ -108,13 +108,15 @@ def _state(params: Params, optimizer: optax.GradientTransformation, mesh: Mesh |
 def teacher_step(config: RunConfig, mesh: Mesh | None = None) -> Program:
     """Makes a step of the teacher's pretraining."""
     teacher, pairs = config.teacher, config.data.sentence_pairs
+    assert teacher is not None
+    encoder = teacher.architecture
     partitioning.check_batch(mesh, "PretrainConfig.batch_size", teacher.pretrain.batch_size)
     step, optimizer = pretrain.pretrain_program(
-        teacher.encoder, teacher.pretrain, next_sentence=pairs, trainer=config.trainer, mesh=mesh
+        encoder, teacher.pretrain, next_sentence=pairs, trainer=config.trainer, mesh=mesh
     )
-    state = _state(pretrain.param_shapes(teacher.encoder, next_sentence=pairs), optimizer, mesh)
+    state = _state(pretrain.param_shapes(encoder, next_sentence=pairs), optimizer, mesh)
     size, rate = teacher.pretrain.batch_size, teacher.pretrain.mask_rate
-    batch = masked_batch(config.data, teacher.encoder.vocab_size, size, rate, mesh)
+    batch = masked_batch(config.data, encoder.vocab_size, size, rate, mesh)
     return Program("teacher", step, (state, batch, _RATE, {}))
 
 
@@ -126,7 +128,9 @@ def distillation_step(
     Raises:
         StageError: recipe, student, teacher, data and mesh do not go together.
     """
-    recipe, teacher, trainer = config.distill, config.teacher.encoder, config.trainer
+    assert config.distill is not None
+    assert config.teacher is not None
+    recipe, teacher, trainer = config.distill, config.teacher.architecture, config.trainer
     distill.check_rows(recipe, config.data.sentence_pairs)
     partitioning.check_batch(mesh, "DistillConfig.batch_size", recipe.batch_size)
     objective = distill.phase_objective(recipe, phase)

@@ -66,17 +66,7 @@ def read(directory: Path, *, allow_pickle: bool = False) -> Checkpoint:
         CheckpointError: a file is missing or damaged, the architecture is outside the family, or a tensor is unknown,
             missing, or has another shape or type.
     """
-    path = directory / "config.json"
-    if not path.is_file():
-        raise CheckpointError(f"{path}: missing; a Hugging Face directory with config.json and {SINGLE} is expected")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(values, dict):
-            raise CheckpointError("not an object")
-        encoder, model_type = encoder_from_json(values)
-    # A CheckpointError is a ValueError, as are the errors of the JSON reader.
-    except ValueError as error:
-        raise CheckpointError(f"{path}: {error}") from None
+    encoder, model_type = read_config(directory)
     state = _read_tensors(directory, allow_pickle)
     try:
         heads = heads_of(plain_names(state, model_type), model_type)
@@ -84,6 +74,25 @@ def read(directory: Path, *, allow_pickle: bool = False) -> Checkpoint:
     except CheckpointError as error:
         raise CheckpointError(f"{directory}: {error}") from None
     return Checkpoint(encoder, model_type, heads, params, len(state))
+
+
+def read_config(directory: Path) -> tuple[EncoderConfig, str]:
+    """Reads the architecture and the model type in the `config.json` of a directory.
+
+    Raises:
+        CheckpointError: it is missing or damaged, or the architecture is outside the family.
+    """
+    path = directory / "config.json"
+    if not path.is_file():
+        raise CheckpointError(f"{path}: missing; a Hugging Face directory with config.json and {SINGLE} is expected")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise CheckpointError("not an object")
+        return encoder_from_json(values)
+    # A CheckpointError is a ValueError, as are the errors of the JSON reader.
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from None
 
 
 def parameter_shapes(encoder: EncoderConfig, heads: tuple[str, ...], state: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -154,15 +163,30 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     return {name: np.asarray(tensor) for name, tensor in tensors.items()}
 
 
-def _read_shards(directory: Path) -> dict[str, np.ndarray]:
+def _shard_index(directory: Path) -> dict[str, str]:
+    """Reads the index of shards: name of a tensor -> name of its file."""
     path = directory / INDEX
     try:
         places: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
-        shards = sorted(set(places.values()))
+        sorted(places.values())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: not an index of shards: {error!r}") from None
+    return places
+
+
+def shard_names(directory: Path) -> list[str]:
+    """Names the files that the index of shards lists.
+
+    Raises:
+        CheckpointError: the index is damaged.
+    """
+    return sorted(set(_shard_index(directory).values()))
+
+
+def _read_shards(directory: Path) -> dict[str, np.ndarray]:
+    path, places = directory / INDEX, _shard_index(directory)
     state: dict[str, np.ndarray] = {}
-    for name in shards:
+    for name in shard_names(directory):
         if Path(name).name != name or not (directory / name).is_file():
             raise CheckpointError(f"{path}: shard {name!r} is missing; expected in the folder of the index")
         state |= _read_safetensors(directory / name)

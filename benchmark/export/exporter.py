@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmark.config import EncoderConfig, encoder_from_dict
 from benchmark.export import checkpoint_files
 from benchmark.export.model_card import FineTuned, model_card
 from benchmark.export.onnx_export import export_onnx
-from benchmark.models.heads import MaskedLM, SequenceModel, SpanModel
+from benchmark.models.heads import SequenceModel, SpanModel
 from benchmark.models.hugging_face import CheckpointError
 from benchmark.models.hugging_face_config import export_type
 from benchmark.records.record import Record, RecordError, read
 from benchmark.training import checkpoints
-from benchmark.training.initial import init_tree
+from benchmark.training.initial import shapes
+from benchmark.training.pretrain import load_params
 from tasks.catalogue import TaskInfo, get_task
 from tasks.encoding import tokenizer_files, vocabulary
 from tasks.system.errors import nearest_match_hint
-
-if TYPE_CHECKING:
-    from flax import linen as nn
 
 
 def folder_of_run(record: Record, path: Path) -> Path:
@@ -69,8 +68,7 @@ def pretrained(record: Record, path: Path) -> dict[str, Any]:
     workdir, name = folder_of_run(record, path), record.system.name
     directory = workdir / "teacher" if record.system.kind == "teacher" else workdir / "students" / name
     encoder, source = encoder_of(record, path), directory / "params"
-    pairs = source.is_dir() and "next_sentence" in checkpoints.names(source)
-    return _restore(source, MaskedLM(encoder, next_sentence=pairs), encoder, 4, path)
+    return _restored(source, path, lambda: load_params(source, encoder))
 
 
 def fine_tuned(record: Record, path: Path, task: str) -> tuple[dict[str, Any], FineTuned]:
@@ -104,15 +102,16 @@ def fine_tuned(record: Record, path: Path, task: str) -> tuple[dict[str, Any], F
         raise RecordError(f"{path}: the parameters at {directory / 'parameters'} are not those of its predictions")
     encoder = encoder_of(record, path)
     model = SpanModel(encoder) if trained.kind == "span" else SequenceModel(encoder, trained.num_labels)
-    return _restore(directory / "parameters", model, encoder, 3, path), FineTuned(trained, seed)
+    kept = directory / "parameters"
+    return _restored(kept, path, lambda: checkpoints.restore(kept, shapes(model, 3))), FineTuned(trained, seed)
 
 
-def _restore(source: Path, model: nn.Module, encoder: EncoderConfig, num_inputs: int, path: Path) -> dict[str, Any]:
-    """Reads the parameters of a model, whose call takes `num_inputs` arrays; errors are one line."""
+def _restored(source: Path, path: Path, restore: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Reads parameters; errors are one line."""
     if not source.is_dir():
         raise RecordError(f"{path}: no parameters at {source}; export from the folder of the run")
     try:
-        params: dict[str, Any] = checkpoints.restore(source, init_tree(model, encoder, 0, num_inputs=num_inputs))
+        params = restore()
     except ValueError as error:
         reason = str(error).splitlines()[0].removeprefix(f"{source}: ")
         raise RecordError(f"{path}: the parameters at {source} are of another architecture: {reason}") from None

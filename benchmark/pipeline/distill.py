@@ -1,12 +1,14 @@
-"""The stage that distils the chosen students and the baselines, and the distillation of one student."""
+"""The stage that makes the students (distilled, published, untrained), and the distillation of one student."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from benchmark.config import DistillConfig, EncoderConfig, fingerprint, to_dict
+from benchmark.config import DistillConfig, EncoderConfig, PretrainConfig, fingerprint, to_dict
 from benchmark.distillation.distill import distill
+from benchmark.distillation.initial import Start
 from benchmark.evaluation.masked_lm import evaluate_masked_lm
+from benchmark.export.start import read_start
 from benchmark.pipeline.run_context import Run, SystemPlan, parameters_digest, plan, sum_markers, tokens_seen
 from benchmark.pipeline.teacher import load_teacher
 from benchmark.pipeline.threads import map_threads
@@ -15,9 +17,14 @@ from benchmark.training import checkpoints, distributed
 from benchmark.training.pretrain import init_params
 
 if TYPE_CHECKING:
+    from benchmark.config import CheckpointConfig
     from benchmark.distillation.teacher_cache import Teacher
     from benchmark.models.trees import Params
     from benchmark.training.job import TrainingJob
+
+
+# The recipe of a checkpoint that is taken as it is. No name of a `DistillConfig` has a space.
+PUBLISHED = "published checkpoint"
 
 
 def distil_student(
@@ -27,44 +34,73 @@ def distil_student(
     recipe: DistillConfig,
     job: TrainingJob,
     *,
+    start: Start | None = None,
     stop_after: int | None = None,
 ) -> tuple[Params, dict[str, Any]]:
     """Distils one student, up to `stop_after` steps or to the end; returns its parameters, scores and steps."""
     train, validation = run.rows("pretrain", "train"), run.rows("pretrain", "validation")
-    params, steps = distill(encoder, teacher, recipe, train, run.special, job, stop_after=stop_after)
+    params, steps = distill(encoder, teacher, recipe, train, run.special, job, start=start, stop_after=stop_after)
     scores = evaluate_masked_lm(encoder, params, validation, run.special, recipe.mask_rate, mesh=run.mesh)
     return params, {"masked_lm": scores, "steps": steps}
 
 
+def recipe_start(run: Run) -> Start | None:
+    """Reads the checkpoint that the recipe's students start from; None where they start from the teacher."""
+    checkpoint = run.config.distill.start_checkpoint if run.config.distill is not None else None
+    if checkpoint is None:
+        return None
+    read = read_start(checkpoint)
+    return Start(read.encoder, read.params)
+
+
 def distill_stage(run: Run) -> dict[str, Any]:
-    """Distils the found students and the baselines in full, all with one recipe, budget and order of batches."""
-    search_fingerprint = read_entry(run.workdir / "search" / "stage.json", "fingerprint")
+    """Distils the found students and the baselines in full, all with one recipe, budget and order of batches.
+
+    Published checkpoints are taken as they are.
+    """
+    stages = [run.workdir / name / "stage.json" for name in ("search", "teacher")]
+    upstream = next((read_entry(path, "fingerprint") for path in stages if path.exists()), run.data_fingerprint)
     recipe = run.config.distill
+    baselines = {baseline.name: baseline for baseline in run.config.baselines}
     students = [system for system in plan(run) if system.kind != "teacher"]
-    fingerprints = {s.name: fingerprint(search_fingerprint, recipe, s.encoder, s.kind) for s in students}
-    taught = [s for s in students if s.kind != "control"]
+    published = {s.name for s in students if s.kind == "baseline" and not baselines[s.name].is_distilled}
+    fingerprints = {s.name: fingerprint(upstream, recipe, s.encoder, s.kind, baselines.get(s.name)) for s in students}
+    taught = [s for s in students if s.kind != "control" and s.name not in published]
     done = distributed.broadcast(all(finished(s.directory / "stage.json", fingerprints[s.name]) for s in taught))
     teacher = None if done else load_teacher(run)
+    shared_start = None if done else recipe_start(run)
 
     def distill_system(system: SystemPlan) -> dict[str, Any]:
         def work() -> dict[str, Any]:
-            encoder = run.encoder(system.encoder)
+            baseline = baselines.get(system.name)
+            checkpoint = baseline.checkpoint if baseline is not None else None
+            encoder = run.encoder(system.encoder, of_checkpoint=checkpoint is not None)
             if system.kind == "control":
                 params, result = _untrained(run, encoder)
+            elif checkpoint is not None and system.name in published:
+                params, result = _published(run, checkpoint)
+                result["start"] = system.name
             else:
                 assert teacher is not None
+                assert recipe is not None
+                start, source = shared_start, "students" if shared_start is not None else None
+                if checkpoint is not None:
+                    start, source = Start(encoder, read_start(checkpoint).params, whole=True), system.name
                 job = run.job(system.name, system.directory)
-                params, result = distil_student(run, teacher, encoder, recipe, job)
+                params, result = distil_student(run, teacher, encoder, recipe, job, start=start)
+                result["start"] = source
                 result |= {
                     "recipe": recipe.recipe,
                     "tokens": tokens_seen(run, result["steps"], recipe.batch_size, run.config.seed),
                 }
             checkpoints.save(system.directory / "params", params)
-            run.progress(f"{system.name}: masked-LM accuracy {result['masked_lm']['accuracy']:.2f} %")
+            if result["masked_lm"] is not None:
+                run.progress(f"{system.name}: masked-LM accuracy {result['masked_lm']['accuracy']:.2f} %")
             digest = parameters_digest(system.directory, encoder)
             return {**result, "encoder": to_dict(encoder), "parameters_sha256": digest}
 
-        marker, name = system.directory / "stage.json", f"distill {system.name}"
+        name = f"{'checkpoint' if system.name in published else 'distill'} {system.name}"
+        marker = system.directory / "stage.json"
         return run_stage_once(
             marker, fingerprints[system.name], work, run.progress, name, directory=system.directory, all_processes=True
         )
@@ -80,7 +116,20 @@ def distill_stage(run: Run) -> dict[str, Any]:
 def _untrained(run: Run, encoder: EncoderConfig) -> tuple[Params, dict[str, Any]]:
     """Makes the control: random parameters, which only fine-tuning trains."""
     params = init_params(encoder, run.config.seed)
-    validation = run.rows("pretrain", "validation")
-    mask_rate = run.config.distill.mask_rate
-    scores = evaluate_masked_lm(encoder, params, validation, run.special, mask_rate, mesh=run.mesh)
-    return params, {"masked_lm": scores, "steps": 0, "tokens": 0, "recipe": "none"}
+    return params, {"masked_lm": _masked_lm(run, encoder, params), "steps": 0, "tokens": 0, "recipe": "none"}
+
+
+def _published(run: Run, checkpoint: CheckpointConfig) -> tuple[Params, dict[str, Any]]:
+    """Reads a checkpoint: its encoder, its pooler, and the masked-LM head where it has one."""
+    read = read_start(checkpoint)
+    params = {name: tree for name, tree in read.params.items() if name in ("encoder", "pooler", "masked_lm")}
+    scores = _masked_lm(run, read.encoder, params) if "masked_lm" in params else None
+    return params, {"masked_lm": scores, "steps": 0, "tokens": 0, "recipe": PUBLISHED}
+
+
+def _masked_lm(run: Run, encoder: EncoderConfig, params: Params) -> dict[str, float] | None:
+    """Evaluates masked LM with the masks of the recipe, or else of the settings' default; None without text."""
+    if not run.has_text:
+        return None
+    rate = run.config.distill.mask_rate if run.config.distill is not None else PretrainConfig().mask_rate
+    return evaluate_masked_lm(encoder, params, run.rows("pretrain", "validation"), run.special, rate, mesh=run.mesh)

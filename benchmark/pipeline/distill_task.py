@@ -97,21 +97,23 @@ def _augmented(run: Run, target: Path, config: AugmentationConfig, task_name: st
 
 
 def distill_system(
-    run: Run, system: SystemPlan, encoder_params: Params, task_name: str, length: int, teachers: Path, job: TrainingJob
+    run: Run, system: SystemPlan, start: Params, task_name: str, length: int, teachers: Path, job: TrainingJob
 ) -> Params:
     """Trains a student on a task with the teacher; gives its parameters.
 
     Args:
         run: the run.
         system: the student.
-        encoder_params: parameters of its encoder.
+        start: its parameters before the task.
         task_name: a task with training data.
         length: columns to use.
         teachers: the teacher's evaluation folder of the task.
         job: with the fine-tuning seed.
     """
-    config, task, encoder = run.config.finetune.distill, get_task(task_name), run.config.teacher.encoder
+    config, task = run.config.finetune.distill, get_task(task_name)
     assert config is not None
+    assert run.config.teacher is not None
+    encoder = run.config.teacher.architecture
     refuse_damage(teachers / "parameters", teachers / "parameters.json")
     params = finetune.restore_params(teachers / "parameters", encoder, task)
     augmented = None
@@ -121,7 +123,7 @@ def distill_system(
     place = run.config.data.tasks.index(task_name)
     epochs = tuple(number_for_task(phase.epochs, place) for phase in config.phases)
     teacher = Teacher(encoder, partitioning.place(None, params))
-    return task_distillation.distill_task(system.encoder, encoder_params, teacher, config, data, epochs, job)
+    return task_distillation.distill_task(system.encoder, start, teacher, config, data, epochs, job)
 
 
 def remove_checkpoints(run: Run, folder: Path) -> None:

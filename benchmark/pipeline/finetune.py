@@ -76,14 +76,14 @@ def finetuned_system(run: Run, system: SystemPlan) -> dict[str, Any]:
     kept: list[dict[str, Any]] = []
 
     @cache
-    def encoder_params() -> Params:
-        return load_params(system.directory, system.encoder)["encoder"]
+    def start() -> Params:
+        return load_params(system.directory, system.encoder)
 
     for trained in tasks:
         if not get_task(trained).trained_on:
             group = [trained, *(task for task in tasks if get_task(task).trained_on == trained)]
             for seed in seeds:
-                predicted, parameters = _evaluated(run, system, encoder_params, group, seed)
+                predicted, parameters = _evaluated(run, system, start, group, seed)
                 markers |= predicted
                 kept += parameters
             if distill_task.needs_parameters(run, system):
@@ -99,7 +99,7 @@ def _score_line(task: str, scores: dict[str, float]) -> str:
 
 
 def _evaluated(
-    run: Run, system: SystemPlan, encoder_params: Callable[[], Params], group: list[str], seed: int
+    run: Run, system: SystemPlan, start: Callable[[], Params], group: list[str], seed: int
 ) -> tuple[dict[tuple[str, int], dict[str, Any]], list[dict[str, Any]]]:
     """Fine-tunes on the first task of a group and predicts all of them, except the predictions that exist already.
 
@@ -118,7 +118,7 @@ def _evaluated(
     def model() -> tuple[Params, int]:
         if distilled:
             start_folder(folder, fingerprint_of(group[0]))
-        return _trained(run, system, encoder_params(), group, seed, folder)
+        return _trained(run, system, start(), group, seed, folder)
 
     def run_once(path: Path, task: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return run_stage_once(path, fingerprint_of(task), work, lambda _: None, path.stem)
@@ -145,7 +145,7 @@ def _save_parameters(path: Path, model: Callable[[], tuple[Params, int]], task_n
 
 
 def _trained(
-    run: Run, system: SystemPlan, encoder_params: Params, group: list[str], seed: int, folder: Path
+    run: Run, system: SystemPlan, start: Params, group: list[str], seed: int, folder: Path
 ) -> tuple[Params, int]:
     """Fine-tunes on the first task of a group; gives the parameters and a row length that suffices for all tasks."""
     trained, pad_id = group[0], run.special.pad_id
@@ -159,11 +159,11 @@ def _trained(
         teachers = parameters_path(run, "teacher", trained).parent
         # A system is trained on one device.
         job = dataclasses.replace(run.job(name, folder, seed=seed), mesh=None)
-        return distill_task.distill_system(run, system, encoder_params, trained, length, teachers, job), length
+        return distill_task.distill_system(run, system, start, trained, length, teachers, job), length
     data = TaskData(get_task(trained), train, length, pad_id)
     # Plain fine-tuning is short: nothing of it is kept or shown.
     job = TrainingJob(name, seed=seed, trainer=run.config.trainer)
-    return finetune.finetune(system.encoder, encoder_params, data, run.config.finetune, epochs, job), length
+    return finetune.finetune(system.encoder, start, data, run.config.finetune, epochs, job), length
 
 
 def _predicted(run: Run, system: SystemPlan, model: Callable[[], tuple[Params, int]], task_name: str) -> dict[str, Any]:

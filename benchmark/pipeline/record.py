@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.config import STAGES, fingerprint, to_dict
 from benchmark.evaluation import score
+from benchmark.export import start
 from benchmark.hardware.chips import refuse_impossible
 from benchmark.hardware.estimates import LatencyFailure, known_latency
 from benchmark.latency.results import blocks, file_name, read_results
 from benchmark.models.formulas import forward_flops, num_parameters
 from benchmark.pipeline import distill_task, finetune, run_context
+from benchmark.pipeline.distill import PUBLISHED
 from benchmark.pipeline.workdir import read_entry, read_json
 from benchmark.process import numerics
 from benchmark.records import verification
 from benchmark.records.record import (
+    CheckpointSource,
     LatencyBlock,
     Numerics,
     Provenance,
@@ -70,6 +73,7 @@ def _provenance(context: run_context.Run) -> Provenance:
         numerics=current_numerics(str(device["platform"])),
         data_digests={name: entry["sha256"] for name, entry in context.data["source_files"].items()},
         vocabulary_digest=context.data["vocabulary"]["digest"],
+        checkpoints={name: CheckpointSource(**values) for name, values in start.provenance(context.config).items()},
         data_warnings=context.data["warnings"],
         skipped_rows=skipped_rows(context.data["task_sources"]),
         timing={**{f"{name}_seconds": value for name, value in seconds.items()}, "started_utc": written["started_utc"]},
@@ -108,7 +112,7 @@ def _record(context: run_context.Run, system: run_context.SystemPlan, provenance
     splits = {task: finetune.evaluation_split(context, task) for task in config.data.tasks}
     task_scores = [_task_score(context, system.name, t) for t, split in splits.items() if split == "validation"]
     by_task = {t.task: {m: s.value for m, s in t.metrics.items()} for t in task_scores}
-    masked_lm = trained["masked_lm"]
+    masked_lm = trained["masked_lm"] or {}
     return Record(
         id=f"{config.track}-{system.name}-{fingerprint(config)[:12]}",
         track=config.track,
@@ -130,12 +134,14 @@ def _record(context: run_context.Run, system: run_context.SystemPlan, provenance
         training=Training(
             recipe=trained["recipe"],
             task_recipe=distill_task.recipe(context, system),
-            teacher=None if system.kind in ("teacher", "control") else "teacher",
+            teacher=None if system.kind in ("teacher", "control") or trained["recipe"] == PUBLISHED else "teacher",
             steps=trained["steps"],
             tokens=trained["tokens"],
-            masked_lm_accuracy=masked_lm["accuracy"],
-            masked_lm_predictions=masked_lm["predictions"],
-            masked_lm_loss=masked_lm["loss"],
+            start=trained.get("start"),
+            masked_lm_accuracy=masked_lm.get("accuracy"),
+            masked_lm_accuracy_before=(trained.get("masked_lm_before") or {}).get("accuracy"),
+            masked_lm_predictions=masked_lm.get("predictions"),
+            masked_lm_loss=masked_lm.get("loss"),
             parameters_sha256=trained["parameters_sha256"],
         ),
         search=_search_excerpt(context, system),
@@ -197,6 +203,8 @@ def _latency_blocks(context: run_context.Run, system: run_context.SystemPlan) ->
 def _estimated_blocks(context: run_context.Run, system: run_context.SystemPlan) -> list[LatencyBlock]:
     """Estimates latency by the roofline of the search's chip, and by its compiler where the search used that."""
     search = context.config.search
+    if search is None:
+        return []
     latency = known_latency(search, context.workdir / "estimates", lambda _: None)
     found = [latency.quick(system.encoder)]
     if latency.method != "roofline":

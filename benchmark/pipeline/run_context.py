@@ -66,13 +66,14 @@ class Run:
     @cached_property
     def monitor(self) -> Monitor:
         """Monitor of the training runs."""
-        trainer, chip = self.config.trainer, self.config.search.chip
+        trainer, search = self.config.trainer, self.config.search
         tensorboard = self.workdir / "tensorboard" if trainer.tensorboard else None
         if tensorboard is not None and importlib.util.find_spec("tensorboardX") is None:
             self.progress(f"tensorboardX is not installed, so nothing is written to {tensorboard}")
             tensorboard = None
         # The search's chip has the peak of this host only where it is of the same kind.
-        peak = peak_flops(trainer.compute_dtype, chip.peak_flops if chip.name.startswith("cpu") else None)
+        of_host = search is not None and search.chip.name.startswith("cpu")
+        peak = peak_flops(trainer.compute_dtype, search.chip.peak_flops if search is not None and of_host else None)
         # No process has all of the parameters that are spread over several.
         digests = trainer.log_digests and distributed.process_count() == 1
         return Monitor(tensorboard, peak, self.show, digests)
@@ -135,10 +136,15 @@ class Run:
             entry = entry[name]
         return token_arrays.load(self.workdir / "data" / entry)
 
-    def encoder(self, encoder: EncoderConfig) -> EncoderConfig:
-        """Checks that an architecture fits the vocabulary of the run."""
+    @property
+    def has_text(self) -> bool:
+        """True where the run has rows of text, on which masked LM is trained or measured."""
+        return bool(self.data["pretrain"])
+
+    def encoder(self, encoder: EncoderConfig, *, of_checkpoint: bool = False) -> EncoderConfig:
+        """Checks that an architecture fits the vocabulary of the run; the table of a checkpoint may have empty rows."""
         size = self.data["vocabulary"]["size"]
-        if encoder.vocab_size != size:
+        if encoder.vocab_size != size and not (of_checkpoint and encoder.vocab_size > size):
             raise RunError(
                 f"EncoderConfig.vocab_size = {encoder.vocab_size}: the vocabulary of this run has {size} tokens"
             )
@@ -184,13 +190,19 @@ def parameters_digest(directory: Path, encoder: EncoderConfig) -> str:
 def plan(run: Run) -> list[SystemPlan]:
     """Lists the systems of the run in the order of the page: teacher, found students, baselines, control."""
     students = run.workdir / "students"
-    path = run.workdir / "search" / "stage.json"
-    if not path.exists():
-        raise RunError(f"{path}: missing; run the stage 'search' first")
-    found = {name: encoder_from_dict(e) for name, e in read_entry(path, "result", "found").items()}
-    systems = [SystemPlan("teacher", "Teacher", "teacher", run.config.teacher.encoder, run.workdir / "teacher")]
-    systems += [SystemPlan(n, f"Found {n.removeprefix('found-')}", "found", e, students / n) for n, e in found.items()]
-    systems += [SystemPlan(b.name, b.title, "baseline", b.encoder, students / b.name) for b in run.config.baselines]
+    systems = []
+    if run.config.teacher is not None:
+        encoder = run.config.teacher.architecture
+        systems.append(SystemPlan("teacher", "Teacher", "teacher", encoder, run.workdir / "teacher"))
+    if run.config.search is not None:
+        path = run.workdir / "search" / "stage.json"
+        if not path.exists():
+            raise RunError(f"{path}: missing; run the stage 'search' first")
+        for name, values in read_entry(path, "result", "found").items():
+            title = f"Found {name.removeprefix('found-')}"
+            systems.append(SystemPlan(name, title, "found", encoder_from_dict(values), students / name))
+    for b in run.config.baselines:
+        systems.append(SystemPlan(b.name, b.title, "baseline", b.architecture, students / b.name))
     if run.config.untrained_control:
         encoder = next(s.encoder for s in systems if run.config.untrained_control in (s.name, s.kind))
         systems.append(SystemPlan("untrained", "Untrained control", "control", encoder, students / "untrained"))

@@ -38,19 +38,21 @@ class Stage:
     Attributes:
         name: its name in `benchmark.config.STAGES`.
         work: does it, unless it was done with the same settings; the result has `reused` = True then.
+        applies: False for settings that have no such stage.
         leader_only: True where process 0 of a distributed run does it alone, while the others wait.
     """
 
     name: str
     work: Work
     leader_only: bool = False
+    applies: Callable[[RunConfig], bool] = lambda _: True
 
 
 # In their order. The last stage, `publish`, reads the records that these write, and is handed in.
 TABLE = (
     Stage("data", data_stage, leader_only=True),
-    Stage("teacher", teacher_stage),
-    Stage("search", search.search_stage),
+    Stage("teacher", teacher_stage, applies=lambda config: config.teacher is not None),
+    Stage("search", search.search_stage, applies=lambda config: config.search is not None),
     Stage("distill", distill_stage),
     Stage("finetune", finetune.finetune_stage),
     Stage("latency", latency_stage, leader_only=True),
@@ -97,7 +99,7 @@ def run(
         context = dataclasses.replace(request, progress=progress, show=show if leader else None)
         timing: dict[str, float] = {}
         reused: list[str] = []
-        for stage in (stage for stage in TABLE if stage.name in wanted):
+        for stage in (stage for stage in TABLE if stage.name in wanted and stage.applies(config)):
             stage_started = time.perf_counter()
             if leader or not stage.leader_only:
                 work = (replacements or {}).get(stage.name, stage.work)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.config import RunConfig, encoder_from_dict, fingerprint, to_dict
 from benchmark.hardware.estimates import known_latency
-from benchmark.pipeline.distill import distil_student
+from benchmark.pipeline.distill import distil_student, recipe_start
 from benchmark.pipeline.run_context import Run
 from benchmark.pipeline.teacher import load_teacher
 from benchmark.pipeline.workdir import read_entry, run_stage_once, write_json
@@ -27,6 +27,7 @@ from benchmark.training import distributed
 from tasks.system.atomic_write import write_text
 
 if TYPE_CHECKING:
+    from benchmark.distillation.initial import Start
     from benchmark.distillation.teacher_cache import Teacher
     from benchmark.search.problem import Problem
 
@@ -50,6 +51,11 @@ class FlashDistillation:
         """The run's teacher."""
         return load_teacher(self.run)
 
+    @cached_property
+    def start(self) -> Start | None:
+        """The checkpoint that the students start from, if there is one."""
+        return recipe_start(self.run)
+
     def __call__(self, job: dict[str, Any]) -> dict[str, float]:
         """Distils the student `job["encoder"]` of trial `job["number"]`, up to `job["fraction"]` of its steps.
 
@@ -63,6 +69,8 @@ class FlashDistillation:
             StageError: training diverged, or the architecture does not fit the run.
         """
         config = self.run.config
+        assert config.search is not None
+        assert config.distill is not None
         encoder = self.run.encoder(encoder_from_dict(job["encoder"]))
         recipe = config.distill.scaled(config.search.flash_fraction)
         total = sum(phase.total_steps(encoder.num_hidden_layers) for phase in recipe.phases)
@@ -70,7 +78,9 @@ class FlashDistillation:
         kept = trial_folder(self.run.workdir, job["number"]) if config.search.rungs else None
         with setup.compile_seconds() as compiling:
             training = self.run.job(f"trial {job['number']}", kept, quiet=True)
-            _, result = distil_student(self.run, self.teacher, encoder, recipe, training, stop_after=stop)
+            _, result = distil_student(
+                self.run, self.teacher, encoder, recipe, training, start=self.start, stop_after=stop
+            )
         if kept is not None and stop is None and distributed.is_leader():
             shutil.rmtree(kept, ignore_errors=True)
         scores = {name: result["masked_lm"][name] for name in ("accuracy", "accuracy_stderr", "loss")}
@@ -94,6 +104,7 @@ def _store(run: Run, search: str, problem: Problem) -> Any:
     """Opens the database of the search; gives the function that updates it."""
     from benchmark.search.ax_storage import AxStorage
 
+    assert run.config.search is not None
     url = run.config.search.storage_url or f"sqlite:///{run.workdir.absolute() / 'search' / 'experiment.db'}"
     # One database may hold many searches: equal settings on equal data have equal names.
     return AxStorage(url, f"{run.config.track} {search[:16]}", problem, run.config.seed).update
@@ -102,6 +113,7 @@ def _store(run: Run, search: str, problem: Problem) -> Any:
 def search_stage(run: Run) -> dict[str, Any]:
     """Searches student architectures; every trial is a flash distillation with the same batches."""
     config, directory = run.config.search, run.workdir / "search"
+    assert config is not None
     teacher_fingerprint = read_entry(run.workdir / "teacher" / "stage.json", "fingerprint")
     stage_fingerprint = fingerprint(teacher_fingerprint, config, run.config.distill, run.config.seed)
 

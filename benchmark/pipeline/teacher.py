@@ -1,39 +1,45 @@
-"""The stage that pretrains the teacher, and its loading for later stages."""
+"""The stage that makes the teacher: pretrained from scratch, or a checkpoint, as it is or trained on."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.config import fingerprint, to_dict
 from benchmark.distillation.teacher_cache import Teacher
 from benchmark.evaluation.masked_lm import evaluate_masked_lm
+from benchmark.export.start import read_start
 from benchmark.pipeline.run_context import Run, load_params, parameters_digest, tokens_seen
 from benchmark.pipeline.workdir import run_stage_once
 from benchmark.training import checkpoints
 from benchmark.training.partitioning import place
-from benchmark.training.pretrain import pretrain
+from benchmark.training.pretrain import adapt, pretrain, with_masked_lm_head
+
+if TYPE_CHECKING:
+    from benchmark.config import TeacherConfig
+    from benchmark.models.trees import Params
 
 
 def teacher_stage(run: Run) -> dict[str, Any]:
-    """Pretrains the teacher and measures its masked-LM accuracy."""
+    """Makes the teacher and measures its masked-LM accuracy."""
     config = run.config.teacher
-    encoder = run.encoder(config.encoder)
+    assert config is not None
+    encoder = run.encoder(config.architecture, of_checkpoint=config.checkpoint is not None)
     directory = run.workdir / "teacher"
 
     def work() -> dict[str, Any]:
-        train, job = run.rows("pretrain", "train"), run.job("teacher", directory)
-        params, _ = pretrain(encoder, config.pretrain, train, run.special, job)
-        validation, mask_rate = run.rows("pretrain", "validation"), config.pretrain.mask_rate
-        scores = evaluate_masked_lm(encoder, params, validation, run.special, mask_rate, mesh=run.mesh)
+        params, extra = _trained(run, config) if config.checkpoint is None else _from_checkpoint(run, config)
+        scores = masked_lm_scores(run, config, params)
         checkpoints.save(directory / "params", params)
-        run.progress(f"teacher: masked-LM accuracy {scores['accuracy']:.2f} %")
+        if scores is not None:
+            run.progress(f"teacher: masked-LM accuracy {scores['accuracy']:.2f} %")
+        steps, size = config.pretrain.steps, config.pretrain.batch_size
         return {
             "masked_lm": scores,
             "parameters_sha256": parameters_digest(directory, encoder),
-            "steps": config.pretrain.steps,
-            "tokens": tokens_seen(run, config.pretrain.steps, config.pretrain.batch_size, run.config.seed),
+            "steps": steps,
+            "tokens": tokens_seen(run, steps, size, run.config.seed) if steps else 0,
             "encoder": to_dict(encoder),
-            "recipe": "masked_lm",
+            **extra,
         }
 
     stage_fingerprint = fingerprint(run.data_fingerprint, config, run.config.trainer, run.config.seed)
@@ -43,9 +49,44 @@ def teacher_stage(run: Run) -> dict[str, Any]:
     )
 
 
+def masked_lm_scores(run: Run, config: TeacherConfig, params: Params) -> dict[str, float] | None:
+    """Evaluates masked LM with the teacher's masks; None in a run without text."""
+    if not run.has_text:
+        return None
+    validation, mask_rate = run.rows("pretrain", "validation"), config.pretrain.mask_rate
+    return evaluate_masked_lm(config.architecture, params, validation, run.special, mask_rate, mesh=run.mesh)
+
+
+def _trained(run: Run, config: TeacherConfig) -> tuple[Params, dict[str, Any]]:
+    """Pretrains the teacher from scratch."""
+    train, job = run.rows("pretrain", "train"), run.job("teacher", run.workdir / "teacher")
+    params, _ = pretrain(config.architecture, config.pretrain, train, run.special, job)
+    return params, {"recipe": "masked_lm"}
+
+
+def _from_checkpoint(run: Run, config: TeacherConfig) -> tuple[Params, dict[str, Any]]:
+    """Reads the teacher, adds a masked-LM head where it has none, and trains it on as the settings say."""
+    assert config.checkpoint is not None
+    read = read_start(config.checkpoint)
+    start = with_masked_lm_head(config.architecture, read.params)
+    if not config.pretrain.steps:
+        return start, {"recipe": "published checkpoint", "start": "teacher"}
+    before = masked_lm_scores(run, config, start)
+    if before is not None:
+        head = "its own" if "masked_lm" in read.heads else "a new"
+        accuracy = f"{before['accuracy']:.2f} %"
+        run.progress(f"teacher: masked-LM accuracy {accuracy} before its adaptation, with {head} head")
+    train, job = run.rows("pretrain", "train"), run.job("teacher", run.workdir / "teacher")
+    params, _ = adapt(config.architecture, start, config.pretrain, train, run.special, job)
+    return params, {"recipe": "adapted checkpoint", "start": "teacher", "masked_lm_before": before}
+
+
 def load_teacher(run: Run) -> Teacher:
     """Loads the teacher, its parameters on the device or the mesh, with the run's cache of its outputs."""
-    encoder = run.config.teacher.encoder
+    assert run.config.teacher is not None
+    encoder = run.config.teacher.architecture
     params = load_params(run.workdir / "teacher", encoder)
+    # The pooler of a checkpoint is for fine-tuning alone.
+    params.pop("pooler", None)
     # Host arrays would be copied to the device at every call.
     return Teacher(encoder, place(run.mesh, params), run.teacher_cache)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from benchmark.config import encoder_from_dict, fingerprint, to_dict
+from benchmark.export import start
 from benchmark.pipeline import runner
 from benchmark.pipeline.data import data_stage
 from benchmark.pipeline.record import current_numerics
@@ -50,6 +51,10 @@ def contradictions(request: Request) -> list[Compared]:
     assert record.provenance is not None
     settings = fingerprint(config)
     fields = [same("provenance.config_fingerprint", record.provenance.config_fingerprint, settings)]
+    checkpoints = {name: dict(values) for name, values in start.provenance(config).items()}
+    for name, source in record.provenance.checkpoints.items():
+        found = checkpoints.get(name, {"files": {}})["files"]
+        fields += same_values(f"provenance.checkpoints.{name}.files", source.files, found)
     fields.append(same("id", record.id, f"{config.track}-{record.system.name}-{settings[:12]}"))
     expected = _encoder(request)
     if isinstance(expected, Compared):
@@ -63,14 +68,16 @@ def _encoder(request: Request) -> dict[str, Any] | Compared:
     """Derives the architecture of the system from settings and trials, or the reason why there is none."""
     record, config = request.record, request.config
     if record.system.kind == "teacher":
-        return dict(to_dict(config.teacher.encoder))
+        if config.teacher is None:
+            return same("system.kind", "teacher", "a run without teacher")
+        return dict(to_dict(config.teacher.architecture))
     if record.system.kind == "found":
         names = _found(request)
         if record.system.name in names:
             return dict(names[record.system.name])
         return same("search.choice", record.system.name, ", ".join(names) or "no trial that completed")
     name = config.untrained_control if record.system.kind == "control" else record.system.name
-    baselines: dict[str, Any] = {baseline.name: to_dict(baseline.encoder) for baseline in config.baselines}
+    baselines: dict[str, Any] = {baseline.name: to_dict(baseline.architecture) for baseline in config.baselines}
     if record.system.kind == "control" and name == "found":
         # Only the search says which; its own record can be verified.
         return dict(record.system.encoder or {})
@@ -82,7 +89,7 @@ def _encoder(request: Request) -> dict[str, Any] | Compared:
 def _found(request: Request) -> dict[str, Any]:
     """Chooses architectures among the trials of the record, by name; none where no trial completed."""
     search = request.record.search
-    if search is None:
+    if search is None or request.config.search is None:
         return {}
     try:
         return {name: to_dict(encoder) for name, encoder in found_systems(request.config.search, _trials(search))}

@@ -56,5 +56,7 @@ def read_request(path: Path, search: bool) -> Request:
         )
     config = read_gin_text(record.provenance.gin_text, f"{path}: provenance.gin_text")
     # A record of somebody else's may name a database or a cluster; neither changes a result.
-    local = dataclasses.replace(config.search, storage_url="", executor=ExecutorConfig())
-    return Request(path, record, dataclasses.replace(config, search=local), search)
+    if config.search is not None:
+        local = dataclasses.replace(config.search, storage_url="", executor=ExecutorConfig())
+        config = dataclasses.replace(config, search=local)
+    return Request(path, record, config, search)

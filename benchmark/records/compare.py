@@ -115,7 +115,7 @@ def _identity(recorded: Record, found: Record) -> Iterator[Compared]:
 def _training(recorded: Record, found: Record, expected: Expectation) -> Iterator[Compared]:
     one, two = recorded.training, found.training
     assert one is not None and two is not None
-    for name in ("recipe", "task_recipe", "teacher", "steps", "tokens", "masked_lm_predictions"):
+    for name in ("recipe", "task_recipe", "teacher", "start", "steps", "tokens", "masked_lm_predictions"):
         yield same(f"training.{name}", getattr(one, name), getattr(two, name))
     share, tolerance = (one.masked_lm_accuracy or 0.0) / 100.0, None
     if not expected.exact and one.masked_lm_predictions:
@@ -123,6 +123,9 @@ def _training(recorded: Record, found: Record, expected: Expectation) -> Iterato
         tolerance = 100.0 * 1.96 * math.sqrt(2.0 * share * (1.0 - share) / one.masked_lm_predictions)
     why = expected.reason if expected.exact else f"1.96 standard errors of a difference, as {expected.reason}"
     yield _number("training.masked_lm_accuracy", one.masked_lm_accuracy, two.masked_lm_accuracy, tolerance, why)
+    yield from _bits(
+        "training.masked_lm_accuracy_before", one.masked_lm_accuracy_before, two.masked_lm_accuracy_before, expected
+    )
     yield from _bits("training.masked_lm_loss", one.masked_lm_loss, two.masked_lm_loss, expected)
     yield from _bits("training.parameters_sha256", one.parameters_sha256, two.parameters_sha256, expected)
 

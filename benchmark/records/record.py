@@ -146,16 +146,21 @@ class LatencyBlock(StrictModel):
 class Training(StrictModel):
     """The training of the system before fine-tuning; `tokens` counts tokens that are not padding.
 
-    `task_recipe` names the task-specific distillation that replaced fine-tuning; null where there was none.
+    `task_recipe` names the task-specific distillation that replaced fine-tuning; null where there was none. `start`
+    names the checkpoint, in `Provenance.checkpoints`, that the system is or started from as a whole or in part; null
+    where it started from random values or the teacher. `masked_lm_accuracy_before` is that of a teacher's checkpoint
+    before its adaptation.
     `parameters_sha256` is the digest of the parameters before fine-tuning (`benchmark.commands.digests`).
     """
 
     recipe: str
     task_recipe: str | None = None
     teacher: str | None
+    start: str | None = None
     steps: int = Field(ge=0)
     tokens: int = Field(ge=0)
     masked_lm_accuracy: float | None = Field(default=None, ge=0, le=100, allow_inf_nan=False)
+    masked_lm_accuracy_before: float | None = Field(default=None, ge=0, le=100, allow_inf_nan=False)
     masked_lm_predictions: int | None = Field(default=None, ge=1)
     masked_lm_loss: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     parameters_sha256: Digest | None = None
@@ -211,6 +216,19 @@ class SkippedRows(StrictModel):
     reasons: list[str]
 
 
+class CheckpointSource(StrictModel):
+    """A published checkpoint that a run started from.
+
+    `directory` is the name of its folder, `revision` the name that the settings give it, `sha256` the digest of
+    `CheckpointConfig`, and `files` has the SHA-256 of each file that was read.
+    """
+
+    directory: str
+    revision: str
+    sha256: Digest
+    files: dict[str, Digest]
+
+
 class Provenance(StrictModel):
     """The settings, code and data to run it again, and the machine that it ran on.
 
@@ -228,6 +246,7 @@ class Provenance(StrictModel):
     numerics: Numerics
     data_digests: dict[str, str]
     vocabulary_digest: str
+    checkpoints: dict[str, CheckpointSource] = Field(default_factory=dict)
     data_warnings: list[str] = Field(default_factory=list)
     skipped_rows: dict[str, SkippedRows] = Field(default_factory=dict)
     timing: dict[str, str | int | float] = Field(default_factory=dict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -66,8 +67,12 @@ def count_tokens(batch: MaskedBatch) -> jax.Array:
 
 def describe_rows(rows: token_arrays.TokenArrays, batch_size: int, step: int, seed: int, shown: int = 16) -> str:
     """Describes the batch of a step: its number and its rows, as `take_rows` takes them."""
-    indices = token_arrays.batch_indices(rows.num_rows, batch_size, step, seed)
-    more = f" and {batch_size - shown} more" if batch_size > shown else ""
+    return describe_indices(step, token_arrays.batch_indices(rows.num_rows, batch_size, step, seed), shown)
+
+
+def describe_indices(step: int, indices: np.ndarray, shown: int = 16) -> str:
+    """Describes a batch by its number and its rows."""
+    more = f" and {len(indices) - shown} more" if len(indices) > shown else ""
     return f"batch {step} (rows {', '.join(map(str, indices[:shown]))}{more})"
 
 
@@ -98,6 +103,48 @@ def used_length(rows: token_arrays.TokenArrays, pad_id: int, multiple: int) -> i
     used = np.flatnonzero((np.asarray(rows.features["input_ids"]) != pad_id).any(axis=0))
     longest = int(used[-1]) + 1 if used.size else 1
     return min(rows.features["input_ids"].shape[1], math.ceil(longest / multiple) * multiple)
+
+
+def row_lengths(rows: token_arrays.TokenArrays, pad_id: int) -> np.ndarray:
+    """Counts the columns of each row up to its last token, `[rows]`, int32."""
+    real = np.asarray(rows.features["input_ids"]) != pad_id
+    return np.where(real.any(1), real.shape[1] - np.argmax(real[:, ::-1], axis=1), 0).astype(np.int32)
+
+
+class GroupedOrder:
+    """An order of training rows in which the rows of a batch have similar lengths.
+
+    The rows of `GROUP` batches of the usual order are sorted by length and divided again, and these batches are
+    shuffled: every epoch still visits every row once. The step alone decides the rows, as in `token_arrays`.
+    """
+
+    GROUP = 16
+
+    def __init__(self, lengths: np.ndarray, batch_size: int, steps: int, seed: int) -> None:
+        """Describes the order of a training run.
+
+        Args:
+            lengths: length of each row, `[rows]`.
+            batch_size: rows of a batch.
+            steps: batches of the whole run.
+            seed: decides the order.
+        """
+        self._lengths, self._batch_size, self._steps, self._seed = lengths, batch_size, steps, seed
+        # The loop asks for one step after the other, and may ask for the last one again.
+        self._group = lru_cache(maxsize=2)(self._sorted)
+
+    def indices(self, step: int) -> np.ndarray:
+        """Chooses the rows of a batch, int64 `[batch_size]`."""
+        group, place = divmod(step, self.GROUP)
+        chosen: np.ndarray = self._group(group)[place]
+        return chosen
+
+    def _sorted(self, group: int) -> np.ndarray:
+        first, last = group * self.GROUP, min((group + 1) * self.GROUP, self._steps)
+        size, count = self._batch_size, len(self._lengths)
+        rows = np.concatenate([token_arrays.batch_indices(count, size, n, self._seed) for n in range(first, last)])
+        batches = rows[np.argsort(self._lengths[rows], kind="stable")].reshape(last - first, size)
+        return batches[np.random.default_rng((self._seed, group)).permutation(last - first)]
 
 
 def make_batch(rows: token_arrays.TokenArrays, indices: np.ndarray, length: int, pad_id: int) -> dict[str, np.ndarray]:

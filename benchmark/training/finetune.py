@@ -15,7 +15,7 @@ import optax
 
 from benchmark.models.heads import SequenceModel, SpanModel
 from benchmark.training import checkpoints
-from benchmark.training.batches import TaskData, describe_rows, make_batch
+from benchmark.training.batches import GroupedOrder, TaskData, describe_indices, make_batch, row_lengths
 from benchmark.training.fit import Steps, fit
 from benchmark.training.initial import init_tree
 from benchmark.training.optimizers import learning_rate, make_optimizer
@@ -76,10 +76,18 @@ def without_unused_outputs(params: Params, task: TaskInfo) -> Params:
     return params | {"classifier": {name: values[..., : task.num_labels] for name, values in head.items()}}
 
 
-def initial_params(encoder: EncoderConfig, encoder_params: Params, task: TaskInfo, seed: int) -> Params:
-    """Copies an encoder's parameters, so that a train step may take them over, and adds a fresh head."""
+def initial_params(encoder: EncoderConfig, start: Params, task: TaskInfo, seed: int) -> Params:
+    """Copies an encoder and its pooler, so that a train step may take them over, and adds what else the task needs.
+
+    Args:
+        encoder: architecture.
+        start: tree with `encoder`, and `pooler` where a checkpoint has one; other heads are not used.
+        task: the task.
+        seed: seeds the fresh head.
+    """
     params = init_tree(task_model(encoder, task_head(task)), encoder, seed, num_inputs=3)
-    return params | {"encoder": jax.tree.map(jnp.array, encoder_params)}
+    kept = {name: start[name] for name in ("encoder", "pooler") if name in start and name in params}
+    return params | jax.tree.map(jnp.array, kept)
 
 
 def restore_params(path: Path, encoder: EncoderConfig, task: TaskInfo) -> Params:
@@ -135,7 +143,7 @@ def finetune_steps(config: FinetuneConfig, epochs: float, num_rows: int) -> int:
 
 def finetune(
     encoder: EncoderConfig,
-    encoder_params: Params,
+    start: Params,
     data: TaskData,
     config: FinetuneConfig,
     epochs: float,
@@ -145,7 +153,7 @@ def finetune(
 
     Args:
         encoder: architecture.
-        encoder_params: pretrained parameters of the encoder; they are not changed.
+        start: pretrained parameters, as for `initial_params`; they are not changed.
         data: the task with its training rows.
         config: batch size, optimizer, limit of steps.
         epochs: passes over the rows.
@@ -157,16 +165,25 @@ def finetune(
     task, rows, size = data.task, data.rows, config.batch_size
     step, optimizer = train_step(encoder, task_head(task), config, job.trainer)
     # A copy: the train step donates its state, and the caller's parameters serve other seeds and tasks.
-    params = initial_params(encoder, encoder_params, task, job.seed)
+    params = initial_params(encoder, start, task, job.seed)
     total = finetune_steps(config, epochs, rows.num_rows)
     settings: Settings = {"label_bias": label_bias(task)} if task.kind == "classification" else {}
+    lengths = row_lengths(rows, data.pad_id) if config.group_by_length else None
+    grouped = None if lengths is None else GroupedOrder(lengths, size, total, job.seed)
+
+    def chosen(number: int) -> tuple[np.ndarray, int]:
+        if lengths is None or grouped is None:
+            return token_arrays.batch_indices(rows.num_rows, size, number, job.seed), data.length
+        indices = grouped.indices(number)
+        longest = math.ceil(int(lengths[indices].max()) / config.length_multiple) * config.length_multiple
+        return indices, min(data.length, longest)
 
     def inputs(number: int) -> StepInputs:
-        indices = token_arrays.batch_indices(rows.num_rows, size, number, job.seed)
+        indices, length = chosen(number)
         rate = np.float32(learning_rate(config.optimizer, number, total))
-        return make_batch(rows, indices, data.length, data.pad_id), rate, settings
+        return make_batch(rows, indices, length, data.pad_id), rate, settings
 
-    steps = Steps(step, inputs, total, describe_batch=lambda number: describe_rows(rows, size, number, job.seed))
+    steps = Steps(step, inputs, total, describe_batch=lambda number: describe_indices(number, chosen(number)[0]))
     # A log waits for the device, and the many short runs of a stage have no use for one.
     job = dataclasses.replace(job, trainer=dataclasses.replace(job.trainer, log_every=total))
     state, _ = fit(init_state(params, optimizer), steps, job)

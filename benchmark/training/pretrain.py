@@ -1,4 +1,4 @@
-"""Pretraining from scratch: masked LM, and next sentence where rows are pairs."""
+"""Pretraining: masked LM, and next sentence where rows are pairs; from scratch, or from a checkpoint (adaptation)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from benchmark.models.heads import MaskedLM
+from benchmark.models.heads import MaskedLM, SequenceModel
 from benchmark.training import checkpoints, partitioning
 from benchmark.training.batches import count_tokens, describe_rows, take_rows
 from benchmark.training.fit import FitReport, Steps, fit
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from jax.sharding import Mesh
 
     from benchmark.config import EncoderConfig, PretrainConfig, TrainerConfig
-    from benchmark.models.trees import Params
+    from benchmark.models.trees import Params, PyTree
     from benchmark.training.fit import StepInputs
     from benchmark.training.job import TrainingJob
     from benchmark.training.state import TrainStep
@@ -42,7 +43,7 @@ def param_shapes(encoder: EncoderConfig, *, next_sentence: bool = False) -> Para
 
 
 def load_params(path: Path, encoder: EncoderConfig) -> Params:
-    """Reads the parameters of a pretraining or a distillation, with the heads that they have.
+    """Reads the parameters of a pretraining, a distillation or a checkpoint, with the heads that they have.
 
     Args:
         path: a checkpoint.
@@ -52,8 +53,31 @@ def load_params(path: Path, encoder: EncoderConfig) -> Params:
         ValueError: the checkpoint is of another architecture.
         FileNotFoundError: there is no checkpoint at `path`.
     """
-    pairs = "next_sentence" in checkpoints.names(path)
-    return checkpoints.restore(path, init_params(encoder, 0, next_sentence=pairs))
+    names = checkpoints.names(path)
+    like = param_shapes(encoder, next_sentence="next_sentence" in names)
+    if "pooler" in names:
+        like |= {"pooler": shapes(SequenceModel(encoder, 1), num_inputs=3)["pooler"]}
+    params: Params = checkpoints.restore(path, {name: tree for name, tree in like.items() if name in names})
+    return params
+
+
+def with_masked_lm_head(encoder: EncoderConfig, params: Params) -> Params:
+    """Adds a masked-LM head to parameters that have none.
+
+    It is the identity up to its activation and its norm, so that the word table alone decides: a state near a word's
+    embedding predicts that word. Its output weights are the word table, as in every head of this project.
+
+    Args:
+        encoder: architecture.
+        params: tree with `encoder` and any heads; it is not changed.
+    """
+    if "masked_lm" in params:
+        return params
+    like = param_shapes(encoder)["masked_lm"]
+    head = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), like)
+    head["transform"]["kernel"] = np.eye(*like["transform"]["kernel"].shape, dtype=np.float32)
+    head["norm"]["scale"] = np.ones(like["norm"]["scale"].shape, np.float32)
+    return params | {"masked_lm": head}
 
 
 def pretrain_program(
@@ -96,10 +120,62 @@ def pretrain(
     Returns:
         Parameters (encoder, masked-LM head and, where rows are pairs, next-sentence head) and the fit report.
     """
+    start = init_params(encoder, job.seed, next_sentence="next_sentence_label" in rows.features)
+    return _train(encoder, start, config, rows, special, job)
+
+
+def adapt(
+    encoder: EncoderConfig,
+    start: Params,
+    config: PretrainConfig,
+    rows: token_arrays.TokenArrays,
+    special: SpecialTokens,
+    job: TrainingJob,
+) -> tuple[Params, FitReport]:
+    """Trains a checkpoint on; arguments and results are those of `pretrain`, with one more.
+
+    Args:
+        encoder: architecture.
+        start: tree with `encoder` and `masked_lm`; it is not changed. Other heads come back as they are, but for
+            `next_sentence`, which pairs train, from random values where the checkpoint lacks it.
+        config: with the number of steps in which the encoder stands still.
+        rows: as for `pretrain`.
+        special: as for `pretrain`.
+        job: as for `pretrain`.
+    """
+    pairs = "next_sentence_label" in rows.features
+    fresh = init_params(encoder, job.seed, next_sentence=pairs)
+    # A copy: the train step takes its state over.
+    own = {name: jax.tree.map(jnp.array, start.get(name, tree)) for name, tree in fresh.items()}
+    params, report = _train(encoder, own, config, rows, special, job)
+    return start | params, report
+
+
+def _rate(params: Params, config: PretrainConfig, number: int) -> PyTree:
+    """Learning rate of a step: one for all parameters, or a tree where the encoder has another one for some steps."""
+    rate = np.float32(learning_rate(config.optimizer, number, config.steps))
+    if not config.frozen_encoder_steps:
+        return rate
+    moves = np.float32(number >= config.frozen_encoder_steps)
+    return {name: jax.tree.map(lambda _: rate * moves, tree) for name, tree in params.items() if name == "encoder"} | {
+        name: jax.tree.map(lambda _: rate, tree) for name, tree in params.items() if name != "encoder"
+    }
+
+
+def _train(
+    encoder: EncoderConfig,
+    start: Params,
+    config: PretrainConfig,
+    rows: token_arrays.TokenArrays,
+    special: SpecialTokens,
+    job: TrainingJob,
+) -> tuple[Params, FitReport]:
+    """Trains from given parameters, which the train step takes over."""
     partitioning.check_batch(job.mesh, "PretrainConfig.batch_size", config.batch_size)
     seed, size = job.seed, config.batch_size
     key = jax.random.key(seed)
     pairs = "next_sentence_label" in rows.features
+    like = jax.eval_shape(lambda: start)
     step, optimizer = pretrain_program(encoder, config, next_sentence=pairs, trainer=job.trainer, mesh=job.mesh)
     length = rows.features["input_ids"].shape[1]
 
@@ -107,7 +183,7 @@ def pretrain(
         ids, types, labels = take_rows(rows, size, number, seed, job.mesh)
         batch = mask_tokens(jax.random.fold_in(key, number), ids, special, config.mask_rate, types, labels)
         batch = partitioning.divide_rows(job.mesh, batch)
-        return batch, np.float32(learning_rate(config.optimizer, number, config.steps)), {}
+        return batch, _rate(like, config, number), {}
 
     steps = Steps(
         step,
@@ -116,6 +192,6 @@ def pretrain(
         describe_batch=lambda number: describe_rows(rows, size, number, seed),
         flops=training_flops(encoder, size, length, num_predictions(length, config.mask_rate)),
     )
-    state = init_state(init_params(encoder, seed, next_sentence=pairs), optimizer)
+    state = init_state(start, optimizer)
     state, report = fit(state, steps, job, checkpoint_every=config.checkpoint_every)
     return state.params, report

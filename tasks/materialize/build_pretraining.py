@@ -82,12 +82,14 @@ def build_pretraining(build: Build, vocab: vocabulary.Vocabulary) -> dict[str, s
     """Builds the pretraining rows of both splits.
 
     Returns:
-        Split -> name of the folder of its arrays.
+        Split -> name of the folder of its arrays; nothing where no text is asked for.
 
     Raises:
         DataError: if a corpus is missing or gives too few rows.
     """
     request = build.request
+    if not request.pretrain_corpora:
+        return {}
     held_out = request.validation_rows
     name = pretraining_task(request.sentence_pairs).name
     corpora_digests = [build.source(build.corpus(corpus)) for corpus in request.pretrain_corpora]

@@ -109,7 +109,8 @@ def spearman(references: np.ndarray, predictions: np.ndarray) -> float:
 
 def _ranks(values: np.ndarray) -> np.ndarray:
     """Ranks values from 1; equal values get the mean of their ranks."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    # With `return_index` numpy sorts stably, by the same instructions on every processor.
+    _, _, inverse, counts = np.unique(values, return_index=True, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return (last - (counts - 1) / 2)[inverse]
 

@@ -1,5 +1,7 @@
 """Small models whose files tests write and read in the form of `transformers`."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -48,3 +50,27 @@ def random_parameters(config: EncoderConfig, head: str, seed: int = 0) -> dict[s
         return (rng.standard_normal(leaf.shape) * (0.1 if scale else 0.2) + scale).astype(np.float32)
 
     return dict(jax.tree.map_with_path(draw, shapes))
+
+
+def write_vocabulary(directory: Path, *, lower_case: bool = True) -> int:
+    """Writes the tokenizer of a small WordPiece vocabulary: special tokens, letters and unused ones.
+
+    Returns:
+        Its size, 64.
+    """
+    letters = [chr(ord("a") + number) for number in range(26)]
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", *letters, *(f"##{letter}" for letter in letters)]
+    tokens += [f"[unused{number}]" for number in range(64 - len(tokens))]
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "vocab.txt").write_text("".join(f"{token}\n" for token in tokens), encoding="utf-8")
+    settings = {"do_lower_case": lower_case, "tokenizer_class": "BertTokenizer"}
+    (directory / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    return len(tokens)
+
+
+def write_model(directory: Path, head: str = "", seed: int = 0, **values: Any) -> EncoderConfig:
+    """Writes a whole Hugging Face directory of a small BERT of 64 tokens, with its tokenizer."""
+    config = plain(**({"vocab_size": write_vocabulary(directory), "max_position_embeddings": 64} | values))
+    params = random_parameters(config, head, seed)
+    checkpoint_files.write(directory, config, params)
+    return config

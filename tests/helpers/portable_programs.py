@@ -225,7 +225,7 @@ def tuned(task_name: str) -> dict[str, str]:
     config = FinetuneConfig(seeds=(0,), batch_size=16, optimizer=OptimizerConfig(learning_rate=0.01))
     rows = task_rows(task.kind)
     data = TaskData(task, rows, 16, 0)
-    params = finetune(encoder, init_params(encoder, 0)["encoder"], data, config, 2.0, TrainingJob("toy"))
+    params = finetune(encoder, init_params(encoder, 0), data, config, 2.0, TrainingJob("toy"))
     outputs = predict(encoder, params, task, rows, 16, 0, batch_size=32)
     return {"parameters": tree_digest(params), "outputs": tree_digest({"outputs": outputs})}
 
@@ -287,7 +287,7 @@ def distill_task() -> dict[str, str]:
         params = task.distill_task(
             student,
             init_params(student, 0)["encoder"],
-            Teacher(teacher, initial_params(teacher, pretrained_teacher["encoder"], sst2, 8)),
+            Teacher(teacher, initial_params(teacher, pretrained_teacher, sst2, 8)),
             config,
             TaskData(sst2, rows, 16, 0, made),
             (1.0, 1.0),

@@ -141,7 +141,7 @@ def micro_step(kind: str) -> Callable[[int], float]:
     from benchmark.training.pretrain import init_params, pretrain_program
     from benchmark.training.state import init_state
 
-    config = load_run_config(["gin/quickstart.gin"])
+    config: Any = load_run_config(["gin/quickstart.gin"])
     teacher, student = config.teacher.encoder, config.baselines[0].encoder
     special = SpecialTokens(teacher.vocab_size, pad_id=0, cls_id=2, sep_id=3, mask_id=4)
     size, length = config.distill.batch_size, config.data.pretrain_length

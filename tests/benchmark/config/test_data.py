@@ -25,7 +25,7 @@ FILES: dict[str, Any] = {
     [
         ({"source": "web"}, "source = 'web': expected str in {microworld, files"),
         ({"directory": ""}, "directory"),
-        ({"vocabulary": ""}, "'train' or the path of a vocab.txt"),
+        ({"vocabulary": ""}, "'train', 'checkpoint' or the path of a vocab.txt or of a folder"),
         ({"pretrain_corpora": (), "pretrain_rates": ()}, "at least one path"),
         ({"pretrain_rates": (1.0,)}, "pretrain_rates"),
         ({"pretrain_rates": (1.0, 0.0)}, "pretrain_rates"),
@@ -54,7 +54,8 @@ def test_the_request_has_the_settings_and_the_folder_of_the_environment(monkeypa
         settings.request()
     monkeypatch.setenv("SOME_DATA", "/data")
     expected = dataclasses.replace(settings, directory="/data/v1")
-    assert to_dict(settings.request()) == to_dict(expected)
+    # The request has the path of a checkpoint's vocabulary, and not the checkpoint.
+    assert to_dict(settings.request()) | {"checkpoint": None} == to_dict(expected)
     words = dataclasses.replace(expected, vocabulary="$SOME_MODEL/tokenizer")
     with pytest.raises(ConfigError, match=r"DataConfig\.vocabulary = '\$SOME_MODEL/tokenizer'.*not set"):
         words.request()

@@ -153,7 +153,7 @@ def test_a_narrower_student_takes_over_what_fits(teacher: Teacher) -> None:
 
 def test_a_student_starts_from_the_teachers_layers(teacher: Teacher) -> None:
     twin = dataclasses.replace(teacher.encoder, num_hidden_layers=2)
-    start = start_of(twin, teacher, initialise_from_teacher=True, layer_map="skip")["student"]
+    start = start_of(twin, teacher, copy_layers=True, layer_map="skip")["student"]
     for own, source in zip(
         jax.tree.leaves(start["encoder"]["layers"]), jax.tree.leaves(teacher.params["encoder"]["layers"]), strict=True
     ):
@@ -161,15 +161,13 @@ def test_a_student_starts_from_the_teachers_layers(teacher: Teacher) -> None:
         assert np.array_equal(own[1], source[3])
     assert equal(start["masked_lm"], teacher.params["masked_lm"])
     # Without the other option embeddings stay the student's own.
-    alone = start_of(twin, teacher, initialise_from_teacher=True, copy_embeddings=False)["student"]
+    alone = start_of(twin, teacher, copy_layers=True, copy_embeddings=False)["student"]
     assert equal(alone["encoder"]["embeddings"], init_params(twin, 0)["encoder"]["embeddings"])
 
 
 def test_layers_of_other_shapes_are_refused_in_one_line(teacher: Teacher) -> None:
-    with pytest.raises(
-        StageError, match="initialise_from_teacher.*has shape.*in the student.*in the teacher"
-    ) as caught:
-        start_of(STUDENT, teacher, initialise_from_teacher=True)
+    with pytest.raises(StageError, match="copy_layers.*has shape.*in the student.*in the model") as caught:
+        start_of(STUDENT, teacher, copy_layers=True)
     assert "\n" not in str(caught.value)
 
 

@@ -6,7 +6,7 @@ The numbers are written out here a second time, from the sources that the gin fi
 import dataclasses
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -74,7 +74,7 @@ PUBLISHED = {
         recipe="distilbert",
         batch_size=4096,
         layer_map="skip",
-        initialise_from_teacher=True,
+        copy_layers=True,
         phases=(
             PhaseConfig(
                 name="triple",
@@ -135,11 +135,11 @@ def load_recipe(name: str, directory: Path) -> DistillConfig:
         text += PROBE + f"DistillConfig.phases = (@{ONLY_PHASE[name]}/PhaseConfig(), @probe/PhaseConfig())\n"
     file = directory / "run.gin"
     file.write_text(text, encoding="utf-8")
-    recipe = load_run_config([str(file)], []).distill
+    recipe: Any = load_run_config([str(file)], []).distill
     if name in ONLY_PHASE:
         assert recipe.phases[1].frozen == ("embeddings", "layers")
         recipe = dataclasses.replace(recipe, phases=recipe.phases[:1])
-    return recipe
+    return cast(DistillConfig, recipe)
 
 
 def test_every_shipped_recipe_is_tested() -> None:

@@ -19,7 +19,6 @@ from benchmark.config import (
     AugmentationConfig,
     ConfigError,
     OptimizerConfig,
-    RunConfig,
     TaskDistillConfig,
     TaskPhaseConfig,
 )
@@ -78,14 +77,14 @@ def quick_compiles() -> Iterator[None]:
 
 def teacher_of(task: Any) -> Teacher:
     """A random teacher with answers far from even: those of a fresh head hardly differ from a fresh student's."""
-    params = initial_params(TEACHER, init_params(TEACHER, 7)["encoder"], task, 8)
+    params = initial_params(TEACHER, init_params(TEACHER, 7), task, 8)
     name = "span" if task.kind == "span" else "classifier"
     return Teacher(TEACHER, params | {name: params[name] | {"kernel": 10.0 * params[name]["kernel"]}})
 
 
 def learned(task: Any, directory: Path | None = None, config: TaskDistillConfig = CONFIG) -> Any:
     data = TaskData(task, toy_rows(task.kind, 48, 0), LENGTH, 0)
-    encoder, epochs = init_params(STUDENT, 0)["encoder"], tuple(phase.epochs[0] for phase in config.phases)
+    encoder, epochs = init_params(STUDENT, 0), tuple(phase.epochs[0] for phase in config.phases)
     return distill_task(STUDENT, encoder, teacher_of(task), config, data, epochs, TrainingJob("toy", directory))
 
 
@@ -126,7 +125,7 @@ def test_every_kind_of_task_is_learned(task: Any, tmp_path: Path) -> None:
     longer = dataclasses.replace(PREDICTION, epochs=(40.0,))
     config = dataclasses.replace(CONFIG, phases=(LAYERS, longer) if task is SST2 else (longer,))
     params = learned(task, tmp_path, config)
-    start = initial_params(STUDENT, init_params(STUDENT, 0)["encoder"], task, 0)
+    start = initial_params(STUDENT, init_params(STUDENT, 0), task, 0)
     assert jax.tree.map(np.shape, params) == jax.tree.map(np.shape, start)
     for phase in config.phases:
         assert metrics_of(tmp_path, phase.name)[-1]["step"] == 3 * phase.epochs[0]
@@ -154,7 +153,7 @@ def test_layers_come_first_and_leave_the_head_alone(tmp_path: Path, monkeypatch:
         return original(state, steps, job, **options)
 
     monkeypatch.setattr(phase_module, "fit", recorded)
-    pretrained = init_params(STUDENT, 0)["encoder"]
+    pretrained = init_params(STUDENT, 0)
     learned(SST2, tmp_path, dataclasses.replace(CONFIG, checkpoint_every=3))
     lines = metrics_of(tmp_path, "intermediate")
     assert lines[-1]["loss"] < 0.9 * lines[0]["loss"]
@@ -215,7 +214,7 @@ def test_kept_parameters_are_read_back(tmp_path: Path) -> None:
 HALVES = ("RunConfig.trainer = @TrainerConfig()", "TrainerConfig.gradient_accumulation_steps = 2")
 
 
-def tiny_with(*bindings: str) -> RunConfig:
+def tiny_with(*bindings: str) -> Any:
     return load_run_config([str(TINY), "gin/distill/tinybert_task.gin"], list(bindings))
 
 
@@ -239,7 +238,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
         dataclasses.replace(phase, epochs=(3.0,), augmented=("classification",)) for phase in (LAYERS, PREDICTION)
     )
     distill = dataclasses.replace(CONFIG, phases=phases, augmentation=AugmentationConfig(copies=(1,), candidates=3))
-    config = context.config
+    config: Any = context.config
     config = dataclasses.replace(
         config,
         teacher=dataclasses.replace(config.teacher, encoder=TEACHER),

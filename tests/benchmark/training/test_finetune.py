@@ -14,6 +14,7 @@ from benchmark.config import FinetuneConfig, OptimizerConfig
 from benchmark.evaluation.predict import predict
 from benchmark.models.heads import SequenceModel
 from benchmark.training import checkpoints
+from benchmark.training import finetune as training_module
 from benchmark.training.batches import TaskData, make_batch, used_length
 from benchmark.training.finetune import (
     SMALLEST_CLASS_HEAD,
@@ -56,7 +57,7 @@ def toy_rows(kind: str, count: int, seed: int) -> TokenArrays:
 
 @pytest.fixture(scope="module")
 def pretrained() -> Any:
-    return init_params(ENCODER, 0)["encoder"]
+    return init_params(ENCODER, 0)
 
 
 def tuned(pretrained: Any, task: Any, seed: int = 0, epochs: float = 8.0) -> Any:
@@ -174,3 +175,27 @@ def test_regression_and_spans_learn(pretrained: Any) -> None:
         assert (logits[..., side].argmax(axis=1) == spans.features[name]).mean() > 0.95
     # Padding is never an answer.
     assert (logits[:, LENGTH - 1] < -1e8).all()
+
+
+def test_rows_of_similar_length_share_a_batch_and_teach_the_same(
+    pretrained: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = toy_rows("classification", 256, 0)
+    ids = rows.features["input_ids"]
+    lengths = np.random.default_rng(1).integers(3, LENGTH, 256)
+    ids[np.arange(24) >= lengths[:, None]] = 0
+    widths: list[int] = []
+    real = make_batch
+
+    def noted(rows: TokenArrays, indices: np.ndarray, length: int, pad_id: int) -> Any:
+        widths.append(length)
+        assert lengths[indices].max() <= length < lengths[indices].max() + 8
+        return real(rows, indices, length, pad_id)
+
+    monkeypatch.setattr(training_module, "make_batch", noted)
+    config = dataclasses.replace(CONFIG, group_by_length=True, length_multiple=8)
+    data = TaskData(SST2, rows, LENGTH, 0)
+    params = finetune(ENCODER, pretrained, data, config, 8.0, TrainingJob("toy"))
+    assert set(widths) == {8, 16} and len(widths) == 8 * 256 // 16
+    outputs = predict(ENCODER, params, SST2, rows, LENGTH, 0)
+    assert (outputs.argmax(axis=1) == rows.features["label"]).mean() > 0.95
