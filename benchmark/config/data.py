@@ -16,7 +16,7 @@ from benchmark.config.task import TaskConfig
 if TYPE_CHECKING:
     from tasks.materialize.request import MaterializeRequest
 
-_VOCABULARIES = "'train' or the path of a vocab.txt or of a folder with tokenizer files"
+_VOCABULARIES = "'train', 'checkpoint' or the path of a vocab.txt or of a folder with tokenizer files"
 
 
 def _answer(test: Callable[[], bool]) -> bool:

@@ -25,7 +25,7 @@ FILES: dict[str, Any] = {
     [
         ({"source": "web"}, "source = 'web': expected str in {microworld, files"),
         ({"directory": ""}, "directory"),
-        ({"vocabulary": ""}, "'train' or the path of a vocab.txt"),
+        ({"vocabulary": ""}, "'train', 'checkpoint' or the path of a vocab.txt or of a folder"),
         ({"pretrain_corpora": (), "pretrain_rates": ()}, "at least one path"),
         ({"pretrain_rates": (1.0,)}, "pretrain_rates"),
         ({"pretrain_rates": (1.0, 0.0)}, "pretrain_rates"),
