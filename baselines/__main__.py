@@ -17,7 +17,7 @@ def _list() -> int:
     """Prints one line for each baseline."""
     from benchmark.models.formulas import num_parameters
 
-    row = "{:20} {:>6} {:>6} {:>5} {:>10} {:>8}  {:>16}  {:10}  {}".format
+    row = "{:21} {:>6} {:>6} {:>5} {:>10} {:>8}  {:>16}  {:10}  {}".format
     print(row("name", "layers", "hidden", "intra", "published", "counted", "GLUE", "licence", "checkpoint"))
     for name, baseline in baselines().items():
         e = baseline.encoder

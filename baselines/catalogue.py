@@ -81,6 +81,14 @@ class PublishedAverage(StrictModel):
         return self
 
 
+class MaskedLMAccuracy(StrictModel):
+    """A published accuracy of masked-LM predictions, in percent; `note` says on which text and at which places."""
+
+    value: float = Field(ge=0, le=100, allow_inf_nan=False)
+    source: Text
+    note: str = Field(max_length=400)
+
+
 class Latency(StrictModel):
     """A published latency in seconds."""
 
@@ -96,6 +104,7 @@ class Baseline(StrictModel):
     """One published system.
 
     `architecture` holds fields of `EncoderConfig`, null where the system is outside the family or unknown.
+    `masked_lm_accuracy` may be left out: few publications print it, and on texts of their own.
     """
 
     schema_version: Literal[1]
@@ -111,6 +120,7 @@ class Baseline(StrictModel):
     averages: list[PublishedAverage]
     latency: list[Latency]
     notes: list[Text]
+    masked_lm_accuracy: MaskedLMAccuracy | None = None
 
     @property
     def encoder(self) -> EncoderConfig | None:

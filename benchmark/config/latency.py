@@ -61,9 +61,8 @@ class LatencyConfig(Checked):
             self.refuse("max_seconds", f"at least min_seconds = {self.min_seconds:g}")
         if self.max_processes < self.processes:
             self.refuse("max_processes", f"at least processes = {self.processes}")
-        limit = self.reference.max_position_embeddings
-        if max(self.sequence_lengths) > limit:
-            self.refuse("sequence_lengths", f"at most max_position_embeddings = {limit} of the reference")
+        if max(self.sequence_lengths) > self.reference.max_length:
+            self.refuse("sequence_lengths", f"at most {self.reference.max_length_text} of the reference")
 
 
 def latency_from_dict(values: Mapping[str, Any]) -> LatencyConfig:

@@ -156,11 +156,11 @@ class RunConfig(Checked):
         if self.finetune.distill is not None:
             self._check_task_distillation(self.finetune.distill)
         for place, encoder in self.encoders.items():
-            accepted = f"at most max_position_embeddings = {encoder.max_position_embeddings} of {place}"
+            accepted = f"at most {encoder.max_length_text} of {place}"
             for name in ("pretrain_length", "task_length", "span_length"):
-                if getattr(self.data, name) > encoder.max_position_embeddings:
+                if getattr(self.data, name) > encoder.max_length:
                     self.data.refuse(name, accepted)
-            if max(self.latency.sequence_lengths) > encoder.max_position_embeddings:
+            if max(self.latency.sequence_lengths) > encoder.max_length:
                 self.latency.refuse("sequence_lengths", accepted)
 
     def required_search(self) -> SearchConfig:

@@ -64,6 +64,9 @@ def init_student(
         params |= {name: _copy_tree(given.params[name], params[name], name) for name in params if name in given.params}
     elif config.copy_embeddings:
         own, source = params["encoder"]["embeddings"], given.params["encoder"]["embeddings"]
+        if student.position_offset != given.encoder.position_offset:
+            # A row stands for another position there.
+            source = {name: values for name, values in source.items() if name != "position_embeddings"}
         params["encoder"]["embeddings"] = jax.tree.map_with_path(
             lambda path, leaf: _copy_where_shapes_agree(source, path, leaf),
             own,
@@ -73,6 +76,8 @@ def init_student(
         chosen = np.asarray(layer_map(config.layer_map, student.num_hidden_layers, given.encoder.num_hidden_layers))
         layers = jax.tree.map(lambda leaf: leaf[chosen], given.params["encoder"]["layers"])
         params["encoder"]["layers"] = _copy_tree(layers, params["encoder"]["layers"], "layers")
+        # The bias of attention by distance is a part of all layers.
+        params["encoder"] |= _copy_tree(_shared(given.params["encoder"]), _shared(params["encoder"]), "encoder")
         if "masked_lm" in given.params:
             params["masked_lm"] = _copy_tree(given.params["masked_lm"], params["masked_lm"], "masked_lm")
     return {"student": params} | init_projections(
@@ -107,10 +112,16 @@ def student_shapes(student: EncoderConfig, teacher: EncoderConfig, config: Disti
             lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape[1:]), leaf.dtype), given["encoder"]["layers"]
         )
         _check_same_shapes(layers, own["encoder"]["layers"], "layers")
+        _check_same_shapes(_shared(given["encoder"]), _shared(own["encoder"]), "encoder")
         _check_same_shapes(given["masked_lm"], own["masked_lm"], "masked_lm")
     widths = (student.hidden_size, teacher.hidden_size)
     names = PhaseObjective.from_phases(config.phases).projections if widths[0] != widths[1] else ()
     return {"student": own} | {name: {"kernel": jax.ShapeDtypeStruct(widths, np.float32)} for name in names}
+
+
+def _shared(encoder: Params) -> Params:
+    """Returns the parameters that belong to all layers together: the relative position bias, where there is one."""
+    return {name: leaf for name, leaf in encoder.items() if name == "relative_attention_bias"}
 
 
 def _copy_where_shapes_agree(

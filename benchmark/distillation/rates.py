@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from benchmark.models.trees import Params
 
 
+# Parameters of the group `position_embeddings`: the position table, and the bias of attention by distance.
+_POSITIONS = ("position_embeddings", "relative_attention_bias")
+
+
 def group_of(path: tuple[str, ...]) -> str:
     """Finds the group, as `PhaseConfig.frozen` names it, of a parameter of the student with its head.
 
@@ -21,7 +25,7 @@ def group_of(path: tuple[str, ...]) -> str:
     if path[:2] == ("encoder", "layers"):
         return "layers"
     if path[:1] == ("encoder",):
-        return "position_embeddings" if path[-1] == "position_embeddings" else "embeddings"
+        return "position_embeddings" if path[-1] in _POSITIONS else "embeddings"
     return "heads"
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmark.models.hugging_face import CheckpointError, heads_of, plain_names, to_parameters, to_state
-from benchmark.models.hugging_face_config import encoder_from_json, encoder_to_json, export_type
+from benchmark.models.hugging_face_config import encoder_from_json, encoder_to_json, export_type, head_problem
+from benchmark.models.hugging_face_layouts import LAYOUTS
 
 if TYPE_CHECKING:
     from flax import linen as nn
@@ -28,12 +29,10 @@ _CLASSES: dict[frozenset[str], str] = {
     frozenset({"masked_lm"}): "ForMaskedLM",
     frozenset({"masked_lm", "next_sentence"}): "ForPreTraining",
     frozenset({"next_sentence"}): "ForNextSentencePrediction",
+    frozenset({"discriminator"}): "ForPreTraining",
     frozenset({"classifier"}): "ForSequenceClassification",
     frozenset({"span"}): "ForQuestionAnswering",
 }
-# Poolers that transformers computes before a head on the first token; it cannot compute others.
-_POOLERS = {"bert": ("tanh",), "distilbert": ("relu",), "mobilebert": ("tanh", "none")}
-_FAMILIES = {"bert": "Bert", "distilbert": "DistilBert", "mobilebert": "MobileBert"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Checkpoint:
 
     Attributes:
         encoder: architecture.
-        model_type: `bert`, `distilbert` or `mobilebert`.
+        model_type: one of `benchmark.models.hugging_face.MODEL_TYPES`.
         heads: names in `benchmark.models.hugging_face.HEADS` that the file holds.
         params: tree with `encoder` and the heads, float32.
         num_tensors: number of tensors in the file.
@@ -70,6 +69,8 @@ def read(directory: Path, *, allow_pickle: bool = False) -> Checkpoint:
     state = _read_tensors(directory, allow_pickle)
     try:
         heads = heads_of(plain_names(state, model_type), model_type)
+        if problem := head_problem(encoder, model_type, heads):
+            raise CheckpointError(problem)
         params = to_parameters(state, parameter_shapes(encoder, heads, state), encoder, model_type)
     except CheckpointError as error:
         raise CheckpointError(f"{directory}: {error}") from None
@@ -107,13 +108,15 @@ def parameter_shapes(encoder: EncoderConfig, heads: tuple[str, ...], state: Mapp
     import jax.numpy as jnp
 
     from benchmark.models.encoder import Encoder
-    from benchmark.models.heads import MaskedLM, SequenceModel, SpanModel
+    from benchmark.models.heads import Discriminator, MaskedLM, SequenceModel, SpanModel
 
     ids = jnp.zeros((1, 2), jnp.int32)
-    labels = state["classifier.bias"].shape[0] if "classifier.bias" in state else 2
+    biases = [state[name] for name in ("classifier.bias", "classifier.out_proj.bias") if name in state]
+    labels = biases[0].shape[0] if biases else 2
     models: dict[str, tuple[nn.Module, int]] = {
         "masked_lm": (MaskedLM(encoder), 4),
         "next_sentence": (SequenceModel(encoder, 2, head="next_sentence"), 3),
+        "discriminator": (Discriminator(encoder), 3),
         "classifier": (SequenceModel(encoder, labels), 3),
         "span": (SpanModel(encoder), 3),
         # Any model with a pooler serves for its shapes.
@@ -195,13 +198,21 @@ def _read_shards(directory: Path) -> dict[str, np.ndarray]:
     return state
 
 
-def write(directory: Path, encoder: EncoderConfig, params: Mapping[str, Any], **extra: Any) -> dict[str, Any]:
+def write(
+    directory: Path,
+    encoder: EncoderConfig,
+    params: Mapping[str, Any],
+    *,
+    pad_token_id: int | None = None,
+    **extra: Any,
+) -> dict[str, Any]:
     """Writes `config.json` and `model.safetensors`, loadable with `transformers.AutoModel*.from_pretrained`.
 
     Args:
         directory: destination; it is made.
         encoder: architecture.
         params: tree with `encoder` and any heads.
+        pad_token_id: see `encoder_to_json`.
         extra: further members of `config.json`.
 
     Returns:
@@ -214,17 +225,19 @@ def write(directory: Path, encoder: EncoderConfig, params: Mapping[str, Any], **
 
     model_type = export_type(encoder)
     heads = frozenset(params) - {"encoder", "pooler"}
-    if heads not in _CLASSES or (model_type == "distilbert" and "next_sentence" in heads):
+    layout = LAYOUTS[model_type]
+    known = {path[0] for path in layout.heads.values()}
+    if heads not in _CLASSES or not heads <= known:
+        raise CheckpointError(f"transformers has no {layout.family} class with heads {', '.join(sorted(heads))}")
+    if heads & {"classifier", "next_sentence"} and encoder.pooler not in layout.poolers:
         raise CheckpointError(
-            f"transformers has no {_FAMILIES[model_type]} class with heads {', '.join(sorted(heads))}"
+            f"pooler is {encoder.pooler!r}; the {layout.family}{_CLASSES[heads]} of transformers has"
+            f" {' or '.join(map(repr, layout.poolers))}"
         )
-    if heads & {"classifier", "next_sentence"} and encoder.pooler not in _POOLERS[model_type]:
-        raise CheckpointError(
-            f"pooler is {encoder.pooler!r}; the {_FAMILIES[model_type]}{_CLASSES[heads]} of transformers has"
-            f" {' or '.join(map(repr, _POOLERS[model_type]))}"
-        )
-    config = encoder_to_json(encoder) | {"dtype": "float32"} | extra
-    config["architectures"] = [_FAMILIES[model_type] + _CLASSES[heads]]
+    if problem := head_problem(encoder, model_type, heads):
+        raise CheckpointError(problem)
+    config = encoder_to_json(encoder, pad_token_id) | {"dtype": "float32"} | extra
+    config["architectures"] = [layout.family + _CLASSES[heads]]
     if "classifier" in heads:
         labels = len(params["classifier"]["bias"])
         config["id2label"] = {str(i): f"LABEL_{i}" for i in range(labels)} | extra.get("id2label", {})

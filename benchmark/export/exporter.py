@@ -166,9 +166,12 @@ def export_record(path: Path, directory: Path, *, onnx: bool = True, task: str =
     params, tuned = fine_tuned(record, path, task) if task else (pretrained(record, path), None)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise CheckpointError(f"{directory}: holds files already; choose an empty folder")
-    vocabulary = _vocabulary(folder_of_run(record, path), record)
-    checkpoint_files.write(directory, encoder, params, **(_head_settings(tuned.task) if tuned else {}))
-    write_tokenizer(vocabulary, encoder.max_position_embeddings, directory)
+    workdir = folder_of_run(record, path)
+    vocabulary = _vocabulary(workdir, record)
+    pad_id: int = _read(workdir / "data" / "data.json", "vocabulary", "pad_id")
+    extra = _head_settings(tuned.task) if tuned else {}
+    checkpoint_files.write(directory, encoder, params, pad_token_id=pad_id, **extra)
+    write_tokenizer(vocabulary, encoder.max_length, directory)
     (directory / "README.md").write_text(model_card(record, kind, tuned), encoding="utf-8")
     what = f"fine-tuned on {tuned.task.title} with seed {tuned.seed}" if tuned else "with masked-LM head"
     lines = [f"{record.system.title}: {kind} {what}, {record.system.parameters:,} parameters, in {directory}"]

@@ -65,7 +65,7 @@ def export_graph(model: Any, target: Path, outputs: tuple[str, ...]) -> None:
     """
     import torch
 
-    example = _inputs(model.config, batch=2, length=min(8, model.config.max_position_embeddings))
+    example = _inputs(model.config, batch=2, length=8)
     names = list(example)
     axes = {name: {0: "batch", 1: "length"} for name in (*names, *(outputs if _per_token(model) else ()))}
     with _quiet():
@@ -82,12 +82,21 @@ def export_graph(model: Any, target: Path, outputs: tuple[str, ...]) -> None:
 
 
 def _inputs(config: Any, batch: int, length: int) -> dict[str, np.ndarray]:
-    """Draws random token ids; the last row is padded by one."""
+    """Draws random token ids, as long as the model takes them; the last row is padded by one.
+
+    A model with one token type has no input for it, as transformers' RoBERTa is used: it takes no other value than 0.
+    """
+    pad = config.pad_token_id
+    # RoBERTa and MPNet count positions from the id of padding on.
+    first = pad + 1 if config.model_type in ("roberta", "mpnet") else 0
+    length = min(length, config.max_position_embeddings - first)
     rng = np.random.default_rng(0)
     mask = np.ones((batch, length), np.int64)
     mask[-1, -1:] = 0
-    inputs = {"input_ids": rng.integers(1, config.vocab_size, (batch, length)) * mask, "attention_mask": mask}
-    if config.model_type != "distilbert":
+    ids = rng.integers(0, config.vocab_size - 1, (batch, length))
+    ids += ids >= pad
+    inputs = {"input_ids": np.where(mask > 0, ids, pad), "attention_mask": mask}
+    if getattr(config, "type_vocab_size", 0) > 1:
         inputs["token_type_ids"] = np.zeros((batch, length), np.int64)
     return inputs
 
@@ -97,7 +106,7 @@ def _difference(model: Any, path: Path, outputs: tuple[str, ...], batch: int, le
     import onnxruntime
     import torch
 
-    inputs = _inputs(model.config, batch, min(length, model.config.max_position_embeddings))
+    inputs = _inputs(model.config, batch, length)
     with torch.no_grad():
         answer = model(**{name: torch.from_numpy(value) for name, value in inputs.items()})
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

@@ -21,7 +21,7 @@ from benchmark.config import ConfigError, EncoderConfig, encoder_from_dict
 from benchmark.hardware import tpu_compiler
 from benchmark.hardware.hlo_copies import copies
 from benchmark.hardware.hlo_cycles import estimated_cycles
-from benchmark.models.encoder import NEGATIVE, Embeddings, Encoder, EncoderLayer
+from benchmark.models.encoder import NEGATIVE, Embeddings, Encoder, EncoderLayer, relative_bias
 from benchmark.training.initial import shapes
 from tasks.system.errors import StageError
 
@@ -48,16 +48,18 @@ def serving_program(
     embeddings = Embeddings(encoder, _DTYPE)
     layer = EncoderLayer(encoder, batch_size, length, False, False, False, accelerated=True)
     # One layer is traced and lowered once, however many there are.
-    apply_layer = jax.jit(lambda params, hidden, bias: layer.apply({"params": params}, hidden, bias)[0])
+    apply_layer = jax.jit(lambda params, hidden, *biases: layer.apply({"params": params}, hidden, *biases)[0])
 
     def run(
         params: dict[str, Any], input_ids: jax.Array, attention_mask: jax.Array, token_type_ids: jax.Array
     ) -> jax.Array:
         x = embeddings.apply({"params": params["embeddings"]}, input_ids, token_type_ids)
-        bias = jnp.where(attention_mask[:, None, None, :] > 0, 0.0, NEGATIVE)
+        biases = [jnp.where(attention_mask[:, None, None, :] > 0, 0.0, NEGATIVE)]
+        if encoder.relative_attention_num_buckets:
+            biases.append(relative_bias(params["relative_attention_bias"], length))
         hidden = x.reshape(batch_size * length, -1)
         for one in params["layers"]:
-            hidden = apply_layer(one, hidden, bias)
+            hidden = apply_layer(one, hidden, *biases)
         return hidden.reshape(batch_size, length, -1)
 
     def stored(path: tuple[DictKey, ...], leaf: jax.ShapeDtypeStruct, skip: int) -> jax.ShapeDtypeStruct:
@@ -66,11 +68,9 @@ def serving_program(
 
     tree = shapes(Encoder(encoder), num_inputs=3)
     one = jax.tree.map_with_path(lambda path, leaf: stored(path, leaf, 1), tree["layers"])
-    parameters = {
-        "embeddings": jax.tree.map_with_path(lambda path, leaf: stored(path, leaf, 0), tree["embeddings"]),
-        "layers": [one] * encoder.num_hidden_layers,
-    }
-    return run, parameters
+    outside = {name: values for name, values in tree.items() if name != "layers"}
+    parameters = jax.tree.map_with_path(lambda path, leaf: stored(path, leaf, 0), outside)
+    return run, parameters | {"layers": [one] * encoder.num_hidden_layers}
 
 
 def compiled_text(encoder: EncoderConfig, batch_size: int, length: int, sharding: Sharding) -> str:

@@ -81,14 +81,11 @@ class KnownLatency:
             return [self.quick(encoder) for encoder in encoders]
         limit = self._target.sequence_length
         results: list[Estimate | LatencyFailure] = []
-        fitting = [e for e in encoders if e.max_position_embeddings >= limit]
+        fitting = [e for e in encoders if e.max_length >= limit]
         found = dict(zip(fitting, self._compiler.figures(fitting), strict=True))
         for encoder in encoders:
             if encoder not in found:
-                reason = (
-                    f"max_position_embeddings = {encoder.max_position_embeddings}: expected at least {limit} tokens"
-                )
-                results.append(LatencyFailure(reason))
+                results.append(LatencyFailure(f"{encoder.max_length_text}: expected at least {limit} tokens"))
             else:
                 results.append(self._compiled_estimate(encoder, found[encoder], self._compiler))
         return results

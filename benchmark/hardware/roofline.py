@@ -77,7 +77,8 @@ def _padded(size: int, tile: int) -> int:
 def _elementwise(product: MatrixProduct, c: EncoderConfig) -> int:
     """Counts the operations on each value of a product's result: bias, activation, norm, residual, softmax."""
     if product.name in ("scores", "context"):
-        return _SOFTMAX if product.name == "scores" else 0
+        bias = 1 if c.relative_attention_num_buckets else 0
+        return _SOFTMAX + bias if product.name == "scores" else 0
     norm = _NORM[c.normalization_type]
     extra = {
         "intermediate": _ACTIVATION[c.hidden_act],
@@ -108,11 +109,13 @@ def operations(c: EncoderConfig, chip: ChipConfig, batch_size: int, sequence_len
         # A matrix unit as deep as a tile takes that many rows to fill, once for each product.
         rows = m + chip.tile - 1
         inner = 2.0 * rows * inputs * k if waiting else 0.0
+        # The relative position bias is read for each score.
+        biases = m * n if product.name == "scores" and c.relative_attention_num_buckets else 0
         yield Operation(
             count=count,
             flops=each * (2.0 * rows * k * n + inner),
             vector_flops=float(each * m * n * _elementwise(product, c)),
-            activations=float(each * (m * inputs + m * n + (0 if product.weights else k * n))),
+            activations=float(each * (m * inputs + m * n + biases + (0 if product.weights else k * n))),
             weights=float((k * n + (inputs * k if waiting else 0)) if product.weights else 0),
         )
         waiting = None

@@ -102,8 +102,8 @@ def check_inputs(encoders: Mapping[str, EncoderConfig], config: LatencyConfig, r
     for name, encoder in encoders.items():
         who = f"latency: {name or config.reference_name}"
         longest = max(config.sequence_lengths)
-        if longest > encoder.max_position_embeddings:
-            limit = f"max_position_embeddings = {encoder.max_position_embeddings}"
+        if longest > encoder.max_length:
+            limit = encoder.max_length_text
             raise LatencyError(f"{who}: LatencyConfig.sequence_lengths: {longest} is more than its {limit}")
         for length in config.sequence_lengths:
             if (largest := rows[length].largest_id) >= encoder.vocab_size:

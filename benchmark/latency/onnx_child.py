@@ -6,7 +6,6 @@ that transformers has no class for.
 
 from __future__ import annotations
 
-import inspect
 import json
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from benchmark.export import checkpoint_files
 from benchmark.export.onnx_export import export_graph
 from benchmark.latency.runtimes import random_params
 from benchmark.models.hugging_face import CheckpointError
+from benchmark.models.hugging_face_layouts import LAYOUTS
 
 
 def export(encoder: EncoderConfig, target: Path) -> None:
@@ -28,12 +28,10 @@ def export(encoder: EncoderConfig, target: Path) -> None:
     import transformers
 
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        checkpoint_files.write(Path(folder) / "model", encoder, {"encoder": random_params(encoder)})
-        config = transformers.AutoConfig.from_pretrained(Path(folder) / "model")
-        taken = inspect.signature(transformers.MODEL_MAPPING[type(config)].__init__).parameters
-        # Some classes never have a pooler, and no such argument.
-        without = {"add_pooling_layer": False} if "add_pooling_layer" in taken else {}
-        model = transformers.AutoModel.from_pretrained(Path(folder) / "model", attn_implementation="eager", **without)
+        config = checkpoint_files.write(Path(folder) / "model", encoder, {"encoder": random_params(encoder)})
+        # Classes of types without pooler in the encoder do not know the option.
+        options = {"add_pooling_layer": False} if LAYOUTS[config["model_type"]].base_pooler else {}
+        model = transformers.AutoModel.from_pretrained(Path(folder) / "model", attn_implementation="eager", **options)
         made = Path(folder) / target.name
         export_graph(model.eval(), made, ("last_hidden_state",))
         # Weights beyond protobuf's limit of 2 GiB would be in further files; no encoder of this family is that large.

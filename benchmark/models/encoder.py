@@ -1,6 +1,8 @@
-"""One Flax encoder for BERT, DistilBERT, TinyBERT, MiniLM, MobileBERT, IB-BERT and every searched student.
+"""One Flax encoder for BERT and its relatives.
 
-The wiring follows BERT (arXiv 1810.04805) and MobileBERT's released layer (arXiv 2004.02984, figure 1 and table 1).
+These are DistilBERT, TinyBERT, MiniLM, ELECTRA, RoBERTa, MPNet, MobileBERT, IB-BERT and every searched student. The
+wiring follows BERT (arXiv 1810.04805) and MobileBERT's released layer (arXiv 2004.02984, figure 1 and table 1); the
+embedding projection is ELECTRA's (arXiv 2003.10555), the relative position bias MPNet's (arXiv 2004.09297).
 Layers run under one `nn.scan`, so that compile time does not grow with depth and the parameters of a layer kind are one
 array with a leading layer axis. Inside a layer activations are two-dimensional, `[batch * length, width]`, which is the
 shape that matrix products like best on every backend.
@@ -17,13 +19,16 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 
 from benchmark.config import EncoderConfig
-from benchmark.models.gradients import attention, gelu
+from benchmark.models.gradients import attention, gelu, relative_attention
 
 # Added to the score of a padded key: large enough to vanish in the softmax, small enough to stay finite.
 NEGATIVE = -1e9
+# Distance from which on all tokens share the last bucket of the relative position bias, as MPNet fixes it.
+MAX_DISTANCE = 128
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": jax.nn.relu,
@@ -111,14 +116,46 @@ class Embeddings(nn.Module):
             following = jnp.pad(x[:, 1:], ((0, 0), (0, 1), (0, 0)))
             previous = jnp.pad(x[:, :-1], ((0, 0), (1, 0), (0, 0)))
             x = jnp.concatenate([following, x, previous], axis=-1)
-        if c.trigram_input or c.embedding_size != c.hidden_size:
-            x = Dense(c.hidden_size, c, name="transformation")(x)
-        positions = self.param("position_embeddings", init, (c.max_position_embeddings, c.hidden_size))
-        x = x + positions[None, : input_ids.shape[1]].astype(self.dtype)
+        width, first = c.embedding_layer_size, c.position_offset
+        if c.trigram_input or c.embedding_size != width:
+            x = Dense(width, c, name="transformation")(x)
+        positions = self.param("position_embeddings", init, (c.max_position_embeddings, width))
+        x = x + positions[None, first : first + input_ids.shape[1]].astype(self.dtype)
         if c.type_vocab_size:
-            types = self.param("token_type_embeddings", init, (c.type_vocab_size, c.hidden_size))
+            # A table of one row serves every type: the index is cut to the last row.
+            types = self.param("token_type_embeddings", init, (c.type_vocab_size, width))
             x = x + types[token_type_ids].astype(self.dtype)
-        return Norm(c.normalization_type, c.layer_norm_eps, name="norm")(x)
+        x = Norm(c.normalization_type, c.layer_norm_eps, name="norm")(x)
+        return Dense(c.hidden_size, c, name="projection")(x) if c.embedding_projection else x
+
+
+def relative_buckets(length: int, num_buckets: int) -> np.ndarray:
+    """Bucket of the distance between each two positions, `[length, length]`: queries by keys.
+
+    Half of the buckets are for keys after the query. In each half the first half is for one distance each, the rest for
+    ranges that grow by a constant factor up to `MAX_DISTANCE` (arXiv 1910.10683, section 2.1).
+    """
+    half = num_buckets // 2
+    exact = half // 2
+    distance = np.arange(length)[None, :] - np.arange(length)[:, None]
+    # float32 as in transformers, whose rounding decides at the ends of ranges.
+    ratio = np.maximum(np.abs(distance), 1).astype(np.float32) / np.float32(exact)
+    far = exact + (np.log(ratio) / np.float32(np.log(MAX_DISTANCE / exact)) * np.float32(half - exact)).astype(np.int64)
+    bucket = np.where(np.abs(distance) < exact, np.abs(distance), np.minimum(far, half - 1))
+    return bucket + half * (distance > 0)
+
+
+def relative_bias(table: jax.Array, length: int) -> jax.Array:
+    """Looks up the bias of the scores by distance.
+
+    Args:
+        table: `[buckets, heads]`.
+        length: tokens of a sequence.
+
+    Returns:
+        `[1, heads, length, length]`, float32.
+    """
+    return table.astype(jnp.float32)[relative_buckets(length, len(table))].transpose(2, 0, 1)[None]
 
 
 class EncoderLayer(nn.Module):
@@ -138,13 +175,14 @@ class EncoderLayer(nn.Module):
 
     @nn.compact
     def __call__(
-        self, hidden: jax.Array, bias: jax.Array
+        self, hidden: jax.Array, bias: jax.Array, relative: jax.Array | None = None
     ) -> tuple[jax.Array, tuple[jax.Array | None, jax.Array | None, jax.Array | None]]:
         """Applies the layer.
 
         Args:
             hidden: `[batch * length, hidden]`.
             bias: 0 for real keys and about -1e9 for padding, `[batch, 1, 1, length]`.
+            relative: bias by distance, `[1, heads, length, length]`, or None.
 
         Returns:
             The new carry, and those that were asked for of hidden state `[batch, length, hidden]`, scores
@@ -180,11 +218,14 @@ class EncoderLayer(nn.Module):
         key = heads(dense(c.intra_size, "key")(query_key))
         values = heads(dense(c.intra_size, "value")(value))
         accelerated = jax.default_backend() != "cpu" if self.accelerated is None else self.accelerated
-        if self.output_attentions or not accelerated:
+        if accelerated and not self.output_attentions:
+            # Accelerators may have special kernels for it.
+            both = bias if relative is None else bias + relative
+            scores, context = None, jax.nn.dot_product_attention(query, key, values, both)
+        elif relative is None:
             scores, context = attention(query, key, values, bias)
         else:
-            # Accelerators may have special kernels for it.
-            scores, context = None, jax.nn.dot_product_attention(query, key, values, bias)
+            scores, context = relative_attention(query, key, values, bias, relative)
         # Output of attention, added to the residual of the inner width: `[batch * length, intra]`.
         context = context.reshape(self.batch * self.length, c.intra_size)
         x = norm("attention_norm")(dense(c.intra_size, "attention_output")(context) + residual)
@@ -248,5 +289,9 @@ class Encoder(nn.Module):
             length=c.num_hidden_layers,
             unroll=min(self.unroll, c.num_hidden_layers),
         )(c, batch, length, output_hidden_states, output_attentions, output_values, name="layers")
-        last, (states, scores, values) = layers(embeddings.reshape(batch * length, -1), bias)
+        shared = []
+        if c.relative_attention_num_buckets:
+            shape = (c.relative_attention_num_buckets, c.num_attention_heads)
+            shared = [relative_bias(self.param("relative_attention_bias", initializer(c), shape), length)]
+        last, (states, scores, values) = layers(embeddings.reshape(batch * length, -1), bias, *shared)
         return EncoderOutput(last.reshape(batch, length, -1), embeddings, states, scores, values)

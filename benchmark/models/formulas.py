@@ -47,15 +47,19 @@ def _embedding_inputs(c: EncoderConfig) -> int:
     """Number of inputs of the embedding transformation, 0 where there is none."""
     if c.trigram_input:
         return 3 * c.embedding_size
-    return c.embedding_size if c.embedding_size != c.hidden_size else 0
+    return c.embedding_size if c.embedding_size != c.embedding_layer_size else 0
 
 
 def num_parameters(c: EncoderConfig) -> int:
     """Counts the parameters of the encoder: embeddings and layers, no pooler, no task head."""
-    total = c.vocab_size * c.embedding_size + (c.max_position_embeddings + c.type_vocab_size) * c.hidden_size
+    width = c.embedding_layer_size
+    total = c.vocab_size * c.embedding_size + (c.max_position_embeddings + c.type_vocab_size) * width
     if _embedding_inputs(c):
-        total += (_embedding_inputs(c) + 1) * c.hidden_size
-    total += 2 * c.hidden_size
+        total += (_embedding_inputs(c) + 1) * width
+    total += 2 * width
+    if c.embedding_projection:
+        total += (width + 1) * c.hidden_size
+    total += c.relative_attention_num_buckets * c.num_attention_heads
     layer = sum((inputs + 1) * outputs + (2 * outputs if norm else 0) for _, inputs, outputs, norm in _dense_shapes(c))
     return total + c.num_hidden_layers * layer
 
@@ -66,11 +70,11 @@ def parameter_counts(c: EncoderConfig) -> dict[str, int]:
     Returns:
         `encoder`: embeddings and layers, as records give it; `encoder_and_pooler`: with a dense map of the first token,
         as BERT's 109,482,240; `encoder_and_masked_lm_head`: with the head, whose output embeddings are the word table
-        and count once; `layers`: the encoder without its embedding layer.
+        and count once; `layers`: the layers alone, without embeddings and relative position bias.
     """
-    encoder, hidden = num_parameters(c), c.hidden_size
+    encoder, hidden, width = num_parameters(c), c.hidden_size, c.embedding_layer_size
     layer = sum((inputs + 1) * outputs + (2 * outputs if norm else 0) for _, inputs, outputs, norm in _dense_shapes(c))
-    head = (hidden + 1) * hidden + 2 * hidden + c.vocab_size * (1 + hidden - c.embedding_size)
+    head = (hidden + 1) * width + 2 * width + c.vocab_size * (1 + width - c.embedding_size)
     return {
         "encoder": encoder,
         "encoder_and_pooler": encoder + (hidden + 1) * hidden,
@@ -85,6 +89,8 @@ def matrix_products(c: EncoderConfig, batch_size: int, sequence_length: int) -> 
     products = []
     if _embedding_inputs(c):
         products.append(MatrixProduct("transformation", 1, tokens, _embedding_inputs(c), c.hidden_size, True))
+    if c.embedding_projection:
+        products.append(MatrixProduct("projection", 1, tokens, c.embedding_size, c.hidden_size, True))
     products += [MatrixProduct(name, layers, tokens, k, n, True) for name, k, n, _ in _dense_shapes(c)]
     heads = layers * batch_size * c.num_attention_heads
     products.append(MatrixProduct("scores", heads, sequence_length, c.head_size, sequence_length, False))
@@ -99,4 +105,4 @@ def forward_flops(c: EncoderConfig, batch_size: int, sequence_length: int) -> in
 
 def masked_lm_head_flops(c: EncoderConfig, predictions: int) -> int:
     """FLOPs of the masked-LM head's matrix products: the dense map and the vocabulary, at `predictions` places."""
-    return 2 * predictions * c.hidden_size * (c.hidden_size + c.vocab_size)
+    return 2 * predictions * c.embedding_layer_size * (c.hidden_size + c.vocab_size)

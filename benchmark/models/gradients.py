@@ -74,6 +74,11 @@ def _attention_forward(query: jax.Array, key: jax.Array, value: jax.Array, bias:
 
 
 def _attention_backward(kept: tuple, gradients: tuple) -> tuple:
+    return (*_attention_gradients(kept, gradients)[0], None)
+
+
+def _attention_gradients(kept: tuple, gradients: tuple) -> tuple[tuple, jax.Array]:
+    """Computes the gradients of query, key and value, and that of the scores, `[batch, heads, length, length]`."""
     query, key, value, bias, logarithm, context = kept
     to_scores, to_context = gradients
     to_context = to_context.transpose(0, 2, 1, 3)
@@ -85,10 +90,43 @@ def _attention_backward(kept: tuple, gradients: tuple) -> tuple:
     to_scores = to_scores + probabilities * (to_probabilities - inner)
     scaled = (to_scores * query.shape[-1] ** -0.5).astype(query.dtype)
     to_query, to_key = scaled @ key, scaled.swapaxes(2, 3) @ query
-    return (*(x.transpose(0, 2, 1, 3) for x in (to_query, to_key, to_value)), None)
+    return tuple(x.transpose(0, 2, 1, 3) for x in (to_query, to_key, to_value)), to_scores
 
 
 attention.defvjp(_attention_forward, _attention_backward)
+
+
+@jax.custom_vjp
+def relative_attention(
+    query: jax.Array, key: jax.Array, value: jax.Array, bias: jax.Array, relative: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Returns what `attention` does, with one more bias of the scores that is learned.
+
+    Args:
+        query: `[batch, length, heads, head_size]`.
+        key: as `query`.
+        value: as `query`.
+        bias: as of `attention`.
+        relative: added to the scores, float32, `[1, heads, length, length]`; it has a gradient.
+    """
+    return _attention_forward(query, key, value, bias + relative)[0]
+
+
+def _relative_forward(
+    query: jax.Array, key: jax.Array, value: jax.Array, bias: jax.Array, relative: jax.Array
+) -> tuple[tuple, tuple]:
+    outputs, (*vectors, _, logarithm, context) = _attention_forward(query, key, value, bias + relative)
+    # The sum of the two is an array of pairs for each row; it is made again.
+    return outputs, (*vectors, bias, relative, logarithm, context)
+
+
+def _relative_backward(kept: tuple, gradients: tuple) -> tuple:
+    *vectors, bias, relative, logarithm, context = kept
+    to_vectors, to_scores = _attention_gradients((*vectors, bias + relative, logarithm, context), gradients)
+    return (*to_vectors, None, to_scores.sum(axis=0, keepdims=True))
+
+
+relative_attention.defvjp(_relative_forward, _relative_backward)
 
 
 @jax.custom_vjp

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -11,14 +12,16 @@ from jax.typing import DTypeLike
 
 from benchmark.config import EncoderConfig
 from benchmark.models.encoder import ACTIVATIONS, Dense, Encoder, EncoderOutput, Norm, initializer
+from benchmark.models.gradients import gelu
 
-POOLER_ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
+POOLER_ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {"tanh": jnp.tanh, "relu": jax.nn.relu, "gelu": gelu}
 
 
 class MaskedLMHead(nn.Module):
     """Dense, activation, layer norm, then logits over the vocabulary with the word table as weights.
 
     Where `embedding_size < hidden_size` the weights are the word table and an extra trained block, as in MobileBERT.
+    With `embedding_projection` the dense map leads to `embedding_size` instead, as in ELECTRA's generator.
     """
 
     config: EncoderConfig
@@ -27,11 +30,12 @@ class MaskedLMHead(nn.Module):
     def __call__(self, hidden: jax.Array, word_embeddings: jax.Array) -> jax.Array:
         """Maps `[..., hidden]` to logits `[..., vocab]`."""
         c = self.config
-        x = ACTIVATIONS[c.hidden_act](Dense(c.hidden_size, c, name="transform")(hidden))
+        width = c.embedding_layer_size
+        x = ACTIVATIONS[c.hidden_act](Dense(width, c, name="transform")(hidden))
         x = Norm("layer_norm", c.layer_norm_eps, name="norm")(x)
         logits = x[..., : c.embedding_size] @ word_embeddings.T.astype(x.dtype)
-        if c.embedding_size < c.hidden_size:
-            extra = self.param("decoder", initializer(c), (c.hidden_size - c.embedding_size, c.vocab_size))
+        if c.embedding_size < width:
+            extra = self.param("decoder", initializer(c), (width - c.embedding_size, c.vocab_size))
             logits = logits + x[..., c.embedding_size :] @ extra.astype(x.dtype)
         return logits.astype(jnp.float32) + self.param("bias", nn.initializers.zeros, (c.vocab_size,))
 
@@ -107,6 +111,36 @@ class MaskedLM(nn.Module):
         logits = MaskedLMHead(self.config, name="masked_lm")(chosen, words)
         pairs = pooled_logits(self.config, output.last_hidden_state, 2, "next_sentence") if self.next_sentence else None
         return PretrainingOutput(logits, pairs, output)
+
+
+class Discriminator(nn.Module):
+    """Encoder with ELECTRA's pretraining head: a logit for each token, above 0 for one that was replaced.
+
+    Source: arXiv 2003.10555, section 2. No stage of a run trains it; it is part of published checkpoints.
+    """
+
+    config: EncoderConfig
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, input_ids: jax.Array, attention_mask: jax.Array, token_type_ids: jax.Array) -> jax.Array:
+        """Returns `[batch, length]`, float32."""
+        c = self.config
+        output = Encoder(c, dtype=self.dtype, name="encoder")(input_ids, attention_mask, token_type_ids)
+        return DiscriminatorHead(c, name="discriminator")(output.last_hidden_state)
+
+
+class DiscriminatorHead(nn.Module):
+    """Dense map, activation, and a linear map to one number: `[..., hidden] -> [...]`."""
+
+    config: EncoderConfig
+
+    @nn.compact
+    def __call__(self, hidden: jax.Array) -> jax.Array:
+        """Applies the head."""
+        c = self.config
+        x = ACTIVATIONS[c.hidden_act](Dense(c.hidden_size, c, name="dense")(hidden))
+        return Dense(1, c, name="prediction")(x)[..., 0].astype(jnp.float32)
 
 
 class TaskOutput(NamedTuple):

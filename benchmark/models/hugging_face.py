@@ -1,8 +1,9 @@
 """Maps between the tensors of Hugging Face checkpoints and our parameters, in both directions.
 
-The names are those of transformers' BERT, DistilBERT and MobileBERT classes; BERT-shaped TinyBERT and MiniLM are of
-type `bert`. PyTorch keeps the weight of a linear map as `[outputs, inputs]`, ours is `[inputs, outputs]`, and
-ours stacks the layers; both are changes of layout, so that a round trip gives back the same bits.
+The names are those of transformers' BERT, DistilBERT, ELECTRA, MobileBERT, MPNet and RoBERTa classes
+(`benchmark.models.hugging_face_layouts`); BERT-shaped TinyBERT and MiniLM are of type `bert`. PyTorch keeps the weight
+of a linear map as `[outputs, inputs]`, ours is `[inputs, outputs]`, and ours stacks the layers; both are changes of
+layout, so that a round trip gives back the same bits.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from benchmark.models.hugging_face_layouts import LAYOUTS
 from tasks.system.errors import InputError
 
 if TYPE_CHECKING:
     from benchmark.config import EncoderConfig
     from benchmark.models.trees import Params, PyTree
 
-MODEL_TYPES = ("bert", "distilbert", "mobilebert")
-HEADS = ("pooler", "masked_lm", "next_sentence", "classifier", "span")
+MODEL_TYPES = tuple(LAYOUTS)
+HEADS = ("pooler", "masked_lm", "next_sentence", "discriminator", "classifier", "span")
 
 # Non-trained buffers that older versions of transformers saved.
 BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
@@ -47,61 +49,9 @@ class Tensor(NamedTuple):
     layer: int | None = None
 
 
-# Modules of one layer: Hugging Face's name -> ours. Names of norms end in `norm`.
-_BERT_LAYER = {
-    "attention.self.query": "query",
-    "attention.self.key": "key",
-    "attention.self.value": "value",
-    "attention.output.dense": "attention_output",
-    "attention.output.LayerNorm": "attention_norm",
-    "intermediate.dense": "intermediate_0",
-    "output.dense": "output_0",
-    "output.LayerNorm": "output_norm_0",
-}
-_DISTILBERT_LAYER = {
-    "attention.q_lin": "query",
-    "attention.k_lin": "key",
-    "attention.v_lin": "value",
-    "attention.out_lin": "attention_output",
-    "sa_layer_norm": "attention_norm",
-    "ffn.lin1": "intermediate_0",
-    "ffn.lin2": "output_0",
-    "output_layer_norm": "output_norm_0",
-}
-# Modules outside the encoder: Hugging Face's name -> head and our module.
-_HEAD_MODULES: dict[str, dict[str, tuple[str, ...]]] = {
-    "bert": {
-        "pooler.dense": ("pooler",),
-        "cls.predictions.transform.dense": ("masked_lm", "transform"),
-        "cls.predictions.transform.LayerNorm": ("masked_lm", "norm"),
-        "cls.seq_relationship": ("next_sentence",),
-        "classifier": ("classifier",),
-        "qa_outputs": ("span",),
-    },
-    "distilbert": {
-        "pre_classifier": ("pooler",),
-        "vocab_transform": ("masked_lm", "transform"),
-        "vocab_layer_norm": ("masked_lm", "norm"),
-        "classifier": ("classifier",),
-        "qa_outputs": ("span",),
-    },
-}
-_HEAD_MODULES["mobilebert"] = _HEAD_MODULES["bert"]
-# Bias of the masked-LM head, and tensors that repeat another one: name -> name of the other one.
-_LM_BIAS = {"bert": "cls.predictions.bias", "mobilebert": "cls.predictions.bias", "distilbert": "vocab_projector.bias"}
-_TIED = {
-    "bert": {
-        "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
-        "cls.predictions.decoder.bias": "cls.predictions.bias",
-    },
-    "distilbert": {"vocab_projector.weight": "embeddings.word_embeddings.weight"},
-}
-_TIED["mobilebert"] = _TIED["bert"]
-
-
 def _mobilebert_layer(config: EncoderConfig) -> dict[str, str]:
     """Modules of a MobileBERT layer; of several feed-forward networks the last stands outside the list `ffn`."""
-    names = dict(_BERT_LAYER)
+    names = dict(LAYOUTS["mobilebert"].layer)
     last = config.num_feedforward_networks - 1
     for theirs in ("intermediate.dense", "output.dense", "output.LayerNorm"):
         ours = names[theirs].removesuffix("_0")
@@ -138,14 +88,15 @@ def encoder_tensors(config: EncoderConfig, model_type: str) -> list[Tensor]:
     result += _module("embeddings.LayerNorm", ("encoder", "embeddings", "norm"))
     if model_type == "mobilebert":
         result += _module("embeddings.embedding_transformation", ("encoder", "embeddings", "transformation"))
-    stem = "transformer.layer" if model_type == "distilbert" else "encoder.layer"
-    if model_type == "mobilebert":
-        modules = _mobilebert_layer(config)
-    else:
-        modules = _DISTILBERT_LAYER if model_type == "distilbert" else _BERT_LAYER
+    if config.embedding_projection:
+        result += _module("embeddings_project", ("encoder", "embeddings", "projection"))
+    if config.relative_attention_num_buckets:
+        result.append(Tensor("encoder.relative_attention_bias.weight", ("encoder", "relative_attention_bias")))
+    layout = LAYOUTS[model_type]
+    modules = _mobilebert_layer(config) if model_type == "mobilebert" else layout.layer
     for layer in range(config.num_hidden_layers):
         for theirs, ours in modules.items():
-            result += _module(f"{stem}.{layer}.{theirs}", ("encoder", "layers", ours), layer)
+            result += _module(f"{layout.stem}.{layer}.{theirs}", ("encoder", "layers", ours), layer)
     return result
 
 
@@ -157,13 +108,15 @@ def head_tensors(config: EncoderConfig, model_type: str, heads: Iterable[str]) -
         model_type: one of `MODEL_TYPES`.
         heads: names in `HEADS`.
     """
-    wanted = set(heads)
+    wanted, layout = set(heads), LAYOUTS[model_type]
     result: list[Tensor] = []
-    for theirs, path in _HEAD_MODULES[model_type].items():
+    if "pooler" in wanted:
+        result += _module(layout.pooler(with_classifier="classifier" in wanted), ("pooler",))
+    for theirs, path in layout.heads.items():
         if path[0] in wanted:
             result += _module(theirs, path)
     if "masked_lm" in wanted:
-        result.append(Tensor(_LM_BIAS[model_type], ("masked_lm", "bias")))
+        result.append(Tensor(layout.masked_lm_bias, ("masked_lm", "bias")))
         if model_type == "mobilebert" and config.embedding_size < config.hidden_size:
             result.append(Tensor("cls.predictions.dense.weight", ("masked_lm", "decoder")))
     return result
@@ -176,10 +129,11 @@ def heads_of(names: Iterable[str], model_type: str) -> tuple[str, ...]:
         names: tensor names as `plain_names` gives them.
         model_type: one of `MODEL_TYPES`.
     """
-    found = {
-        path[0] for name in names for theirs, path in _HEAD_MODULES[model_type].items() if name.startswith(f"{theirs}.")
-    }
-    found |= {"masked_lm"} if _LM_BIAS[model_type] in set(names) else set()
+    layout = LAYOUTS[model_type]
+    modules = {theirs: path[0] for theirs, path in layout.heads.items()}
+    modules |= {name: "pooler" for name in (layout.base_pooler, layout.classifier_pooler) if name}
+    found = {head for name in names for theirs, head in modules.items() if name.startswith(f"{theirs}.")}
+    found |= {"masked_lm"} if layout.masked_lm_bias in set(names) else set()
     return tuple(head for head in HEADS if head in found)
 
 
@@ -229,8 +183,9 @@ def to_parameters(state: Mapping[str, np.ndarray], shapes: Params, config: Encod
     plain = plain_names(state, model_type)
     heads = heads_of(plain, model_type)
     wanted = encoder_tensors(config, model_type) + head_tensors(config, model_type, heads)
-    known = {tensor.name for tensor in wanted} | set(BUFFERS) | {name for name in plain if _is_unused(name, config)}
-    tied = {name: source for name, source in _TIED[model_type].items() if name in plain}
+    known = {tensor.name for tensor in wanted} | set(BUFFERS)
+    known |= {name for name in plain if _is_unused(name, config, model_type, heads)}
+    tied = {name: source for name, source in LAYOUTS[model_type].tied.items() if name in plain}
     problems = []
     # MobileBERT's extra block of output embeddings is there, and empty, where the word table needs none.
     empty = {name for name, value in plain.items() if 0 in value.shape}
@@ -249,8 +204,15 @@ def to_parameters(state: Mapping[str, np.ndarray], shapes: Params, config: Encod
     return _assemble(wanted, plain)
 
 
-def _is_unused(name: str, config: EncoderConfig) -> bool:
-    """Returns True for a tensor that transformers never reads: the shared bottleneck with bottleneck attention."""
+def _is_unused(name: str, config: EncoderConfig, model_type: str, heads: tuple[str, ...]) -> bool:
+    """Returns True for a tensor that transformers does not read.
+
+    These are the shared bottleneck with bottleneck attention, and the encoder's pooler next to a classifier with a
+    dense map of its own.
+    """
+    base, own = LAYOUTS[model_type].base_pooler, LAYOUTS[model_type].classifier_pooler
+    if base and own and "classifier" in heads and name.startswith(f"{base}."):
+        return True
     return config.use_bottleneck_attention and ".bottleneck.attention." in name
 
 
@@ -297,8 +259,8 @@ def to_state(params: Mapping[str, PyTree], config: EncoderConfig, model_type: st
         for key in tensor.path:
             leaf = leaf[key]
         value = np.asarray(leaf if tensor.layer is None else leaf[tensor.layer], np.float32)
-        # BERT's pooler is part of its encoder, DistilBERT's of its classifier.
-        of_encoder = tensor.name in inside or (tensor.path[0] == "pooler" and model_type != "distilbert")
+        # A pooler is part of the encoder, as in BERT, or of the classifier, as in DistilBERT.
+        of_encoder = tensor.name in inside or tensor.name.startswith("pooler.")
         name = f"{model_type}.{tensor.name}" if prefixed and of_encoder else tensor.name
         state[name] = np.ascontiguousarray(value.T if tensor.transposed else value)
     if model_type == "mobilebert" and "masked_lm" in heads and config.embedding_size == config.hidden_size:

@@ -32,6 +32,7 @@ PARAMETER_AXES: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"embeddings/position_embeddings", ("position", "embed")),
     (r"embeddings/token_type_embeddings", ("type", "embed")),
     (r"embeddings/transformation/kernel", ("trigram", "embed")),
+    (r"encoder/relative_attention_bias", ("bucket", "heads")),
     (r"layers/(query|key|value)/kernel", ("layer", "embed", "heads")),
     (r"layers/(query|key|value)/bias", ("layer", "heads")),
     (r"layers/attention_output/kernel", ("layer", "heads", "embed")),

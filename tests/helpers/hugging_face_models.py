@@ -34,11 +34,27 @@ def plain(**values: Any) -> EncoderConfig:
     return EncoderConfig(**(small | values))
 
 
+def electra(**values: Any) -> EncoderConfig:
+    """Makes the configuration of a small ELECTRA, with embedding projection."""
+    return plain(**({"embedding_size": 10, "embedding_projection": True, "pooler": "gelu"} | values))
+
+
+def roberta(**values: Any) -> EncoderConfig:
+    """Makes the configuration of a small RoBERTa."""
+    return plain(**({"type_vocab_size": 1, "position_offset": 2, "layer_norm_eps": 1e-5} | values))
+
+
+def mpnet(**values: Any) -> EncoderConfig:
+    """Makes the configuration of a small MPNet."""
+    own = {"type_vocab_size": 0, "position_offset": 2, "relative_attention_num_buckets": 32, "layer_norm_eps": 1e-5}
+    return plain(**(own | values))
+
+
 def random_parameters(config: EncoderConfig, head: str, seed: int = 0) -> dict[str, Any]:
     """Draws parameters large enough to make every part matter; norms near 1."""
     heads = [head] if head else []
-    # DistilBERT's pooler belongs to its classifier, BERT's and MobileBERT's to the encoder.
-    pooled = ("classifier",) if config.pooler == "relu" else ("", "classifier", "next_sentence")
+    # The pooler of DistilBERT and ELECTRA belongs to the classifier, that of the others to the encoder.
+    pooled = ("classifier",) if config.pooler in ("relu", "gelu") else ("", "classifier", "next_sentence")
     if config.pooler != "none" and head in pooled:
         heads.append("pooler")
     state = {"classifier.bias": np.zeros(LABELS)}

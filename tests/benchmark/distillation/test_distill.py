@@ -13,7 +13,7 @@ import pytest
 
 from benchmark.config import DistillConfig, EncoderConfig, OptimizerConfig, PhaseConfig, TrainerConfig
 from benchmark.distillation.distill import distill
-from benchmark.distillation.initial import init_student
+from benchmark.distillation.initial import init_student, student_shapes
 from benchmark.distillation.objectives import PhaseObjective
 from benchmark.distillation.phases import run_phase
 from benchmark.distillation.teacher_cache import Teacher, TeacherCache
@@ -163,6 +163,26 @@ def test_a_student_starts_from_the_teachers_layers(teacher: Teacher) -> None:
     # Without the other option embeddings stay the student's own.
     alone = start_of(twin, teacher, copy_layers=True, copy_embeddings=False)["student"]
     assert equal(alone["encoder"]["embeddings"], init_params(twin, 0)["encoder"]["embeddings"])
+
+
+def test_positions_and_the_bias_by_distance_go_with_the_layers(teacher: Teacher) -> None:
+    shared = dataclasses.replace(teacher.encoder, position_offset=2, relative_attention_num_buckets=8)
+    source = Teacher(shared, init_params(shared, 7))
+    twin = dataclasses.replace(shared, num_hidden_layers=2)
+    start = start_of(twin, source, copy_layers=True)["student"]["encoder"]
+    bias = "relative_attention_bias"
+    assert np.array_equal(start[bias], source.params["encoder"][bias])
+    assert equal(start["embeddings"], source.params["encoder"]["embeddings"])
+    # Without the layers the bias is the student's own; with another offset so are the positions.
+    other = dataclasses.replace(twin, position_offset=0)
+    own, alone = init_params(other, 0)["encoder"], start_of(other, source)["student"]["encoder"]
+    assert np.array_equal(alone[bias], own[bias])
+    changed = {name for name in own["embeddings"] if not equal(own["embeddings"][name], alone["embeddings"][name])}
+    assert changed == {"word_embeddings", "token_type_embeddings", "transformation"}
+    without = dataclasses.replace(twin, relative_attention_num_buckets=0)
+    for build in (init_student, lambda s, t, c, _: student_shapes(s, t.encoder, c)):
+        with pytest.raises(StageError, match="encoder.*relative_attention_bias.*None in the student"):
+            build(without, source, dataclasses.replace(RECIPE, copy_layers=True), 0)
 
 
 def test_layers_of_other_shapes_are_refused_in_one_line(teacher: Teacher) -> None:

@@ -53,6 +53,14 @@ def values(phase: PhaseConfig, stage: int = 0) -> dict[str, float]:
     return found
 
 
+def test_the_bias_by_distance_moves_with_the_positions() -> None:
+    config = dataclasses.replace(STUDENT, relative_attention_num_buckets=4)
+    params: dict[str, Any] = {"student": init_params(config, 0)}
+    for frozen, moves in ((("position_embeddings",), 0.0), (("embeddings",), 0.0), (("layers",), 1.0)):
+        rates = rate_factors(params, dataclasses.replace(PHASE, frozen=frozen), 0, 3)["student"]["encoder"]
+        assert float(rates["relative_attention_bias"].max()) == moves
+
+
 ALL = ("embeddings", "position_embeddings", "heads", "map", "layer 0", "layer 1", "layer 2")
 
 

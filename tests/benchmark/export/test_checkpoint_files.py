@@ -89,7 +89,10 @@ def test_every_tensor_is_accounted_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model_type": "roberta"}, "model_type is 'roberta'; accepted: bert"),
+        (
+            {"model_type": "albert"},
+            "model_type is 'albert'; accepted: bert, distilbert, electra, mobilebert, mpnet, roberta",
+        ),
         ({"hidden_act": "swish"}, "hidden_act is 'swish'; accepted: relu"),
         ({"position_embedding_type": "relative_key"}, "accepted: absolute"),
         ({"num_attention_heads": 5}, "num_attention_heads"),

@@ -44,7 +44,9 @@ def run(tmp_path: Path) -> Path:
     words.parent.mkdir(parents=True)
     vocabulary.write([*vocabulary.SPECIAL_TOKENS, *WORDS], words)
     digest = vocabulary.load(words).digest
-    (words.parent / "data.json").write_text(json.dumps({"vocabulary": {"path": words.name, "digest": digest}}))
+    (words.parent / "data.json").write_text(
+        json.dumps({"vocabulary": {"path": words.name, "digest": digest, "pad_id": 0}})
+    )
     (workdir / "config.json").write_text(json.dumps({"fingerprint": "f"}))
     checkpoints.save(workdir / "students" / "found-x" / "params", parameters())
     record = make_record("found-x", make_task(71.25), latency=(make_block(1.5e-3),))

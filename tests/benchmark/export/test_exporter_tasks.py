@@ -48,7 +48,7 @@ def write_record(workdir: Path, encoder: EncoderConfig, *tasks: str, unscored: s
     digest = vocabulary.load(words).digest
     index = words.with_name("data.json")
     values = json.loads(index.read_text()) if index.exists() else {"vocabulary": {}}
-    values["vocabulary"] |= {"path": words.name, "digest": digest}
+    values["vocabulary"] |= {"path": words.name, "digest": digest, "pad_id": 0}
     index.write_text(json.dumps(values))
     (workdir / "config.json").write_text(json.dumps({"fingerprint": "f"}))
     record = make_record("toy", *(make_task(50.0, task) for task in tasks))

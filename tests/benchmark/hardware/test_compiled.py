@@ -98,16 +98,16 @@ def test_no_program() -> None:
         {},
         {"intra_bottleneck_size": None, "num_feedforward_networks": 1, "trigram_input": False, "hidden_act": "gelu"},
         {"normalization_type": "layer_norm", "use_bottleneck_attention": True},
+        {"trigram_input": False, "embedding_projection": True, "relative_attention_num_buckets": 8},
     ],
-    ids=["mobilebert", "bert", "tiny"],
+    ids=["mobilebert", "bert", "tiny", "projection and bias"],
 )
 def test_the_serving_program_is_the_encoder(changes: dict[str, Any]) -> None:
     encoder = dataclasses.replace(TINY, intra_bottleneck_size=16, initializer_range=0.1)
     encoder = dataclasses.replace(encoder, **changes)
     run, shapes = serving_program(encoder, 2, 16)
     tree = init_tree(Encoder(encoder), encoder, 0, num_inputs=3)
-    served = {
-        "embeddings": tree["embeddings"],
+    served = tree | {
         "layers": [jax.tree.map(lambda leaf, i=i: leaf[i], tree["layers"]) for i in range(encoder.num_hidden_layers)],
     }
     served = jax.tree.map(lambda leaf, shape: jnp.asarray(leaf, shape.dtype), served, shapes)

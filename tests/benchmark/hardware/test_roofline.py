@@ -64,6 +64,21 @@ def test_vector_work_by_hand() -> None:
     assert slower.vector_s == pytest.approx(2 * (work + 3 * 8 * 14 + 2 * 3 * 4 * (6 + 2 * 2)))
 
 
+def test_a_bias_of_scores_is_read_and_added() -> None:
+    biased = dataclasses.replace(TINY, relative_attention_num_buckets=4)
+    scores = 2 * 2 * 3 * 3
+    assert estimate(biased, TRAFFIC, 1, 3).memory_s - estimate(TINY, TRAFFIC, 1, 3).memory_s == 2 * scores
+    vector = dataclasses.replace(ARITHMETIC, peak_flops=1e30, vector_flops=1.0)
+    assert estimate(biased, vector, 1, 3).vector_s - estimate(TINY, vector, 1, 3).vector_s == scores
+    assert latency_floor(biased, ARITHMETIC, 1, 3) == latency_floor(TINY, ARITHMETIC, 1, 3)
+
+
+def test_an_embedding_projection_is_one_more_product() -> None:
+    narrow = dataclasses.replace(TINY, embedding_size=2, embedding_projection=True)
+    more = estimate(narrow, ARITHMETIC, 1, 3).latency_s - estimate(TINY, ARITHMETIC, 1, 3).latency_s
+    assert more == 2 * 3 * 2 * 4
+
+
 def test_axes_are_padded_to_the_tile() -> None:
     chip = dataclasses.replace(ARITHMETIC, tile=8)
     # Every axis is at most 8, so every product costs one full tile, and seven more rows until the unit is full.

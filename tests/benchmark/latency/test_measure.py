@@ -209,6 +209,12 @@ def test_a_cell_whose_calls_are_too_long_is_left_out(tmp_path: Path) -> None:
             "latency: small: LatencyConfig.sequence_lengths: 8 is more than its max_position_embeddings = 6",
         ),
         (
+            dataclasses.replace(TINY, max_position_embeddings=9, position_offset=2),
+            20,
+            "latency: small: LatencyConfig.sequence_lengths: 8 is more than its max_position_embeddings -"
+            " position_offset = 7",
+        ),
+        (
             dataclasses.replace(TINY, vocab_size=10),
             20,
             "latency: small: token id 19 of made up: expected ids below its vocab_size = 10",

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from transformers.models.mpnet.modeling_mpnet import MPNetEncoder
+from transformers.models.t5.modeling_t5 import T5Attention
 
-from benchmark.config import EncoderConfig
-from benchmark.models.encoder import Encoder
+from benchmark.config import ConfigError, EncoderConfig
+from benchmark.models.encoder import MAX_DISTANCE, Encoder, relative_buckets
 from benchmark.models.heads import MaskedLM
 from benchmark.models.hugging_face import to_parameters
 from benchmark.models.inference import UNROLLED_LAYERS, compile_encoder
@@ -37,6 +39,7 @@ BERT = EncoderConfig(
 MOBILEBERT = EncoderConfig(**COMMON, embedding_size=12, intra_bottleneck_size=16, num_feedforward_networks=3)
 # More layers than the serving program lays out in a row.
 DEEP = dataclasses.replace(MOBILEBERT, num_hidden_layers=UNROLLED_LAYERS + 1)
+MPNET = dataclasses.replace(BERT, type_vocab_size=0, position_offset=2, relative_attention_num_buckets=32)
 
 CONFIGS = {
     "bert": BERT,
@@ -163,6 +166,53 @@ def test_parity_with_hugging_face(name: str, batch: dict[str, np.ndarray]) -> No
     close(logits, expected.logits, real)
 
 
+def test_buckets_of_distances() -> None:
+    """All distances of 600 tokens, past `MAX_DISTANCE` and over the ends of every range."""
+    distance = torch.arange(600)[None, :] - torch.arange(600)[:, None]
+    assert torch.equal(torch.tensor(relative_buckets(600, 32)), MPNetEncoder.relative_position_bucket(distance))
+    for buckets in (4, 6, 64, 256):
+        expected = T5Attention._relative_position_bucket(distance, True, buckets, MAX_DISTANCE)
+        assert torch.equal(torch.tensor(relative_buckets(600, buckets)), expected), buckets
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"embedding_projection": True}, "embedding_projection = True: expected False with trigram_input"),
+        (
+            {"embedding_projection": True, "trigram_input": False, "embedding_size": 32},
+            "embedding_projection = True: expected False where embedding_size is hidden_size = 32",
+        ),
+        ({"embedding_size": 33}, "embedding_size = 33: expected at most hidden_size = 32"),
+        ({"position_offset": 16}, "position_offset = 16: expected below max_position_embeddings = 16"),
+        ({"relative_attention_num_buckets": 2}, "relative_attention_num_buckets = 2: expected 0 or an even number"),
+        ({"relative_attention_num_buckets": 9}, "relative_attention_num_buckets = 9: expected 0 or an even number"),
+        ({"relative_attention_num_buckets": 512}, "relative_attention_num_buckets = 512: expected int >= 0 <= 256"),
+    ],
+)
+def test_settings_that_do_not_go_together(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        dataclasses.replace(MOBILEBERT, **values)
+    assert message in str(caught.value)
+
+
+def test_the_longest_sequence_leaves_out_the_first_rows() -> None:
+    shifted = dataclasses.replace(BERT, position_offset=2)
+    assert (BERT.max_length, shifted.max_length) == (16, 14)
+    assert shifted.max_length_text == "max_position_embeddings - position_offset = 14"
+
+
+def test_one_token_type_serves_all(batch: dict[str, np.ndarray]) -> None:
+    """RoBERTa has one; rows of this project say 1 in the second part of a pair."""
+    config = dataclasses.replace(BERT, type_vocab_size=1)
+    params = init_tree(MaskedLM(config), config, 0, num_inputs=4)
+    found, expected = (
+        run(config, params, {**batch, "token_type_ids": batch["token_type_ids"] * n}).logits for n in (1, 0)
+    )
+    assert batch["token_type_ids"].any()
+    np.testing.assert_array_equal(found, expected)
+
+
 @pytest.fixture(scope="module")
 def parameters() -> dict[str, Any]:
     return init_tree(MaskedLM(MOBILEBERT), MOBILEBERT, 0, num_inputs=4)
@@ -212,7 +262,7 @@ def test_logits_at_chosen_positions(parameters: dict[str, Any], batch: dict[str,
     np.testing.assert_allclose(chosen, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("config", [BERT, MOBILEBERT, DEEP])
+@pytest.mark.parametrize("config", [BERT, MOBILEBERT, DEEP, MPNET])
 def test_the_serving_program_gives_the_same_numbers(config: EncoderConfig, batch: dict[str, np.ndarray]) -> None:
     model = Encoder(config)
     params = init_tree(model, config, 0, num_inputs=3)

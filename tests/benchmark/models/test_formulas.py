@@ -49,6 +49,29 @@ IB_BERT_LARGE = dataclasses.replace(
     normalization_type="layer_norm",
     key_query_shared_bottleneck=False,
 )
+ELECTRA_SMALL = dataclasses.replace(
+    BERT_BASE,
+    embedding_size=128,
+    embedding_projection=True,
+    hidden_size=256,
+    num_attention_heads=4,
+    intermediate_size=1024,
+)
+ELECTRA_GENERATOR = dataclasses.replace(ELECTRA_SMALL, hidden_size=64, num_attention_heads=1, intermediate_size=256)
+ROBERTA_BASE = dataclasses.replace(
+    BERT_BASE, vocab_size=50265, max_position_embeddings=514, position_offset=2, type_vocab_size=1
+)
+MPNET_BASE = dataclasses.replace(
+    BERT_BASE,
+    vocab_size=30527,
+    max_position_embeddings=514,
+    position_offset=2,
+    type_vocab_size=0,
+    relative_attention_num_buckets=32,
+)
+EDGETPU_XS = dataclasses.replace(MOBILEBERT, num_hidden_layers=8, intra_bottleneck_size=256, intermediate_size=1024)
+EDGETPU_S = dataclasses.replace(EDGETPU_XS, num_hidden_layers=12)
+EDGETPU_M = dataclasses.replace(EDGETPU_S, num_feedforward_networks=6)
 MOBILEBERT_TINY = dataclasses.replace(MOBILEBERT, num_feedforward_networks=2, use_bottleneck_attention=True)
 
 
@@ -62,13 +85,18 @@ MOBILEBERT_TINY = dataclasses.replace(MOBILEBERT, num_feedforward_networks=2, us
         (dataclasses.replace(MOBILEBERT, key_query_shared_bottleneck=False), "encoder", 25_359_104),
         (IB_BERT_LARGE, "encoder", 294_205_184),
         (MOBILEBERT_TINY, "encoder", 15_485_696),
+        (EDGETPU_XS, "encoder", 27_006_720),
+        (EDGETPU_S, "encoder", 38_326_016),
+        (EDGETPU_M, "encoder", 50_951_936),
     ],
 )
 def test_published_parameters(config: EncoderConfig, convention: str, published: int) -> None:
     assert parameter_counts(config)[convention] == published
 
 
-@pytest.mark.parametrize("config", [MOBILEBERT, BERT_BASE, DISTILBERT, TINYBERT4])
+@pytest.mark.parametrize(
+    "config", [MOBILEBERT, BERT_BASE, DISTILBERT, TINYBERT4, ELECTRA_SMALL, ELECTRA_GENERATOR, ROBERTA_BASE, MPNET_BASE]
+)
 def test_conventions_equal_the_trees(config: EncoderConfig) -> None:
     ids = jnp.zeros((1, 8), jnp.int32)
 
@@ -85,7 +113,9 @@ def test_conventions_equal_the_trees(config: EncoderConfig) -> None:
     assert counts["layers"] == sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(layers))
 
 
-@pytest.mark.parametrize("config", [BERT_BASE, DISTILBERT, MOBILEBERT, MOBILEBERT_TINY, TINYBERT4])
+@pytest.mark.parametrize(
+    "config", [BERT_BASE, DISTILBERT, MOBILEBERT, MOBILEBERT_TINY, TINYBERT4, ELECTRA_SMALL, MPNET_BASE]
+)
 def test_flops_are_those_of_the_program(config: EncoderConfig) -> None:
     """Against XLA's own count, which holds norms, softmax and sums too."""
     # All layers in a row: of a loop XLA counts the body once.
@@ -114,19 +144,24 @@ def encoders(draw: st.DrawFn) -> EncoderConfig:
     heads, head_size = draw(st.integers(1, 4)), draw(st.integers(1, 8))
     bottleneck, intra = draw(st.booleans()), heads * head_size
     hidden = draw(st.integers(1, 48)) if bottleneck else intra
+    projected = draw(st.booleans())
+    embedding = draw(st.integers(1, 48)) if projected else draw(st.integers(1, hidden))
     return EncoderConfig(
         vocab_size=draw(st.integers(8, 100)),
-        embedding_size=draw(st.integers(1, hidden)),
+        embedding_size=embedding,
+        embedding_projection=projected and embedding != hidden,
+        position_offset=draw(st.integers(0, 2)) if projected else 0,
+        relative_attention_num_buckets=draw(st.sampled_from([0, 4, 32])),
         hidden_size=hidden,
         num_hidden_layers=draw(st.integers(1, 5)),
         num_attention_heads=heads,
         intra_bottleneck_size=intra if bottleneck else None,
         intermediate_size=draw(st.integers(1, 40)),
         num_feedforward_networks=draw(st.integers(1, 4)) if bottleneck else 1,
-        trigram_input=draw(st.booleans()),
+        trigram_input=not projected and draw(st.booleans()),
         key_query_shared_bottleneck=draw(st.booleans()),
         use_bottleneck_attention=draw(st.booleans()),
-        max_position_embeddings=draw(st.integers(8, 64)),
+        max_position_embeddings=draw(st.integers(10, 64)),
         type_vocab_size=draw(st.integers(1, 4)),
     )
 

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.models.encoder import NEGATIVE
-from benchmark.models.gradients import attention, cross_entropy, gelu, soft_cross_entropy
+from benchmark.models.gradients import attention, cross_entropy, gelu, relative_attention, soft_cross_entropy
 
 TOLERANCE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-5}
 
@@ -76,6 +76,40 @@ def test_attention_as_the_plain_definition(shape: tuple[int, ...], reads_scores:
         np.testing.assert_allclose(found, reference, rtol=1e-4, atol=2e-5)
 
 
+@settings(max_examples=8, deadline=None)
+@given(
+    st.tuples(st.integers(1, 3), st.integers(1, 7), st.integers(1, 3), st.integers(1, 5)),
+    st.booleans(),
+    st.integers(0, 99),
+)
+def test_attention_with_a_learned_bias(shape: tuple[int, ...], reads_scores: bool, seed: int) -> None:
+    inputs, bias = vectors(shape, seed)
+    rng = np.random.default_rng(seed + 1)
+    pairs = (shape[2], shape[1], shape[1])
+    inputs = [*inputs, jnp.asarray(rng.standard_normal((1, *pairs)), jnp.float32)]
+    to_context = jnp.asarray(rng.standard_normal(shape), jnp.float32)
+    to_scores = jnp.asarray(rng.standard_normal((shape[0], *pairs)), jnp.float32)
+
+    def value(function: Any, query: Any, key: Any, value: Any, relative: Any) -> Any:
+        scores, context = function(query, key, value, relative)
+        total = (context * to_context).sum()
+        return total + ((jnp.where(bias < 0, 0.0, scores) * to_scores).sum() if reads_scores else 0.0), context
+
+    def ours(query: Any, key: Any, value: Any, relative: Any) -> Any:
+        return relative_attention(query, key, value, bias, relative)
+
+    def plain(query: Any, key: Any, value: Any, relative: Any) -> Any:
+        return plain_attention(query, key, value, bias + relative)
+
+    (slopes, found), (expected_slopes, expected) = (
+        jax.jit(jax.grad(partial(value, function), argnums=(0, 1, 2, 3), has_aux=True))(*inputs)
+        for function in (ours, plain)
+    )
+    np.testing.assert_allclose(found, expected, **TOLERANCE)
+    for slope, reference in zip(slopes, expected_slopes, strict=True):
+        np.testing.assert_allclose(slope, reference, rtol=1e-4, atol=2e-5)
+
+
 def test_attention_as_jax_has_it_and_in_bfloat16() -> None:
     inputs, bias = vectors((2, 6, 2, 4))
     query, key, value = inputs
@@ -95,6 +129,11 @@ def test_attention_keeps_no_array_of_pairs() -> None:
     shapes = [leaf.shape for leaf in jax.tree.leaves(backward)]
     assert shapes
     assert all(shape[-2:] != (11, 11) for shape in shapes)
+    # A learned bias has such an array, but one for all rows.
+    relative = jnp.zeros((1, 3, 11, 11))
+    _, backward = jax.vjp(lambda *x: relative_attention(*x[:3], bias, x[3])[1], *inputs, relative)
+    shapes = [leaf.shape for leaf in jax.tree.leaves(backward) if leaf.shape[-2:] == (11, 11)]
+    assert set(shapes) == {(1, 3, 11, 11)}
 
 
 def test_gelu_keeps_one_array() -> None:

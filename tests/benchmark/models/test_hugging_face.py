@@ -17,22 +17,24 @@ import torch
 import transformers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
 
 from benchmark.config import EncoderConfig
 from benchmark.export import checkpoint_files
 from benchmark.models.encoder import Encoder
-from benchmark.models.heads import MaskedLM, SequenceModel, SpanModel
+from benchmark.models.heads import Discriminator, MaskedLM, SequenceModel, SpanModel
 from benchmark.models.hugging_face import CheckpointError, to_state
 from benchmark.models.hugging_face_config import encoder_from_json, encoder_to_json, export_type
 from benchmark.training.losses import masked_lm_loss
 from benchmark.training.masking import MaskedBatch
 from tests.helpers.encoders import small_encoder
-from tests.helpers.hugging_face_models import LABELS, plain, random_parameters
+from tests.helpers.hugging_face_models import LABELS, electra, mpnet, plain, random_parameters, roberta
 
 HEADS = {
     "": "AutoModel",
     "masked_lm": "AutoModelForMaskedLM",
     "next_sentence": "AutoModelForNextSentencePrediction",
+    "discriminator": "AutoModelForPreTraining",
     "classifier": "AutoModelForSequenceClassification",
     "span": "AutoModelForQuestionAnswering",
 }
@@ -40,15 +42,16 @@ HEADS = {
 
 @st.composite
 def encoders(draw: st.DrawFn) -> EncoderConfig:
-    """Any architecture that one of the three classes of `transformers` computes."""
+    """Any architecture that one of the six classes of `transformers` computes."""
     heads, width = draw(st.integers(1, 4)), draw(st.integers(1, 6))
-    intra, kind = heads * width, draw(st.sampled_from(["bert", "distilbert", "mobilebert"]))
+    kinds = ["bert", "distilbert", "electra", "mobilebert", "mpnet", "roberta"]
+    intra, kind = heads * width, draw(st.sampled_from(kinds))
     common: dict[str, Any] = {
         "vocab_size": draw(st.integers(8, 60)),
         "num_hidden_layers": draw(st.integers(1, 3)),
         "num_attention_heads": heads,
         "intermediate_size": draw(st.integers(1, 30)),
-        "max_position_embeddings": draw(st.integers(9, 20)),
+        "max_position_embeddings": draw(st.integers(10, 20)),
         "hidden_act": draw(st.sampled_from(["gelu", "relu", "gelu_new"])),
     }
     if kind != "mobilebert":
@@ -58,7 +61,15 @@ def encoders(draw: st.DrawFn) -> EncoderConfig:
         }
         if kind == "distilbert":
             own = {"type_vocab_size": 0, "layer_norm_eps": 1e-12, "pooler": "relu"}
-        return plain(hidden_size=intra, embedding_size=intra, **common, **own)
+        elif kind == "electra":
+            # Generators have embeddings wider than the layers.
+            embedding = draw(st.integers(1, 30))
+            own |= {"embedding_size": embedding, "embedding_projection": embedding != intra, "pooler": "gelu"}
+        elif kind == "roberta":
+            own |= {"position_offset": draw(st.integers(1, 2))}
+        elif kind == "mpnet":
+            own |= {"position_offset": 2, "relative_attention_num_buckets": 32, "type_vocab_size": 0}
+        return plain(**({"hidden_size": intra, "embedding_size": intra} | common | own))
     bottleneck = draw(st.booleans())
     hidden = draw(st.integers(2, 30)) if bottleneck else intra
     trigram = draw(st.booleans()) or hidden == 1
@@ -83,11 +94,13 @@ def encoders(draw: st.DrawFn) -> EncoderConfig:
 
 def make_batch(config: EncoderConfig, rows: int, length: int, seed: int = 0) -> dict[str, np.ndarray]:
     """Random ids, rows of different lengths, no row empty."""
-    rng = np.random.default_rng(seed)
+    rng, pad = np.random.default_rng(seed), max(0, config.position_offset - 1)
     mask = (np.arange(length) < rng.integers(1, length + 1, (rows, 1))).astype(np.int32)
     types = rng.integers(0, max(1, config.type_vocab_size), mask.shape, dtype=np.int32)
-    ids = rng.integers(1, config.vocab_size, mask.shape, dtype=np.int32) * mask
-    return {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+    # transformers' RoBERTa and MPNet count positions over all ids but that of padding.
+    ids = rng.integers(0, config.vocab_size - 1, mask.shape, dtype=np.int32)
+    ids = np.where(mask > 0, ids + (ids >= pad), pad)
+    return {"input_ids": ids.astype(np.int32), "attention_mask": mask, "token_type_ids": types}
 
 
 @partial(jax.jit, static_argnums=(0, 1, 4))
@@ -100,6 +113,8 @@ def ours(config: EncoderConfig, head: str, params: Any, batch: dict[str, np.ndar
         return MaskedLM(config, dtype).apply({"params": own}, *inputs, positions)[0]
     if head == "span":
         return SpanModel(config, dtype).apply({"params": own}, *inputs)
+    if head == "discriminator":
+        return Discriminator(config, dtype).apply({"params": own}, *inputs)
     if head:
         outputs = LABELS if head == "classifier" else 2
         return SequenceModel(config, outputs, 1, dtype, head=head).apply({"params": own}, *inputs)
@@ -115,7 +130,7 @@ def theirs(directory: Path, head: str, batch: dict[str, np.ndarray]) -> Any:
     assert not report["unexpected_keys"], report
     assert not {key for key in report["missing_keys"] if "pooler" not in key}, report
     inputs = {name: torch.from_numpy(values).long() for name, values in batch.items()}
-    if model.config.model_type == "distilbert":
+    if model.config.model_type in ("distilbert", "mpnet"):
         del inputs["token_type_ids"]
     with torch.no_grad():
         return model.eval()(**inputs, output_hidden_states=True, output_attentions=True)
@@ -129,13 +144,23 @@ def assert_close(found: Any, expected: torch.Tensor, real: np.ndarray) -> None:
     np.testing.assert_allclose(found[real], wanted[real], rtol=0, atol=1e-5 * scale)
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+def with_head(config: EncoderConfig, head: str) -> tuple[EncoderConfig, str]:
+    """The nearest architecture and head that `transformers` has a class for."""
+    kind = export_type(config)
+    if head == "next_sentence" and kind not in ("bert", "mobilebert"):
+        return config, "classifier"
+    if head == "discriminator" and kind != "electra":
+        return config, "span"
+    fixed = head == "masked_lm" and kind in ("electra", "mpnet", "roberta")
+    return (dataclasses.replace(config, hidden_act="gelu") if fixed else config), head
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 @given(config=encoders(), head=st.sampled_from(list(HEADS)), rows=st.integers(1, 3), seed=st.integers(0, 9))
 def test_exported_models_compute_the_same(
     tmp_path_factory: pytest.TempPathFactory, config: EncoderConfig, head: str, rows: int, seed: int
 ) -> None:
-    if export_type(config) == "distilbert" and head == "next_sentence":
-        head = "classifier"
+    config, head = with_head(config, head)
     directory = tmp_path_factory.mktemp("exported")
     params, batch = random_parameters(config, head, seed), make_batch(config, rows, 8, seed)
     checkpoint_files.write(directory, config, params)
@@ -152,11 +177,68 @@ def test_exported_models_compute_the_same(
         assert_close(found[..., 1], expected.end_logits, real)
     else:
         everything = np.ones(len(real), bool)
-        assert_close(found, expected.logits, real if head == "masked_lm" else everything)
+        assert_close(found, expected.logits, real if head in ("masked_lm", "discriminator") else everything)
     # And back: the same architecture and the same bits.
     again = checkpoint_files.read(directory)
     assert again.encoder == dataclasses.replace(config, position_initializer="normal")
     assert jax.tree.all(jax.tree.map(np.array_equal, again.params, params))
+
+
+@pytest.mark.parametrize("make", [electra, mpnet, roberta], ids=["electra", "mpnet", "roberta"])
+@pytest.mark.parametrize("head", ["", "masked_lm", "discriminator", "classifier", "span"])
+def test_what_transformers_saves_is_read(tmp_path: Path, make: Any, head: str) -> None:
+    """The other direction: a model of transformers' own, with names, defaults and padding as it writes them."""
+    if with_head(make(), head)[1] != head:
+        pytest.skip("transformers has no such class")
+    values = encoder_to_json(make())
+    known = transformers.AutoConfig.for_model(values.pop("model_type"), **values, num_labels=LABELS)
+    if head == "span":
+        known.num_labels = 2
+    torch.manual_seed(0)
+    model = getattr(transformers, HEADS[head]).from_config(known, attn_implementation="eager").eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            # A norm's weight stays near 1; padding rows, zero at the start, are drawn too.
+            parameter.normal_(1.0 if "orm.weight" in name else 0.0, 0.2)
+    model.save_pretrained(tmp_path)
+    checkpoint = checkpoint_files.read(tmp_path)
+    assert checkpoint.encoder == dataclasses.replace(make(), position_initializer="normal")
+    batch = make_batch(make(), 3, 9)
+    expected, found = theirs(tmp_path, head, batch), ours(checkpoint.encoder, head, checkpoint.params, batch)
+    real = batch["attention_mask"] > 0
+    if head == "":
+        assert_close(found.last_hidden_state, expected.last_hidden_state, real)
+        assert_close(found.embeddings, expected.hidden_states[0], real)
+        if checkpoint.encoder.pooler == "tanh":
+            pooler = checkpoint.params["pooler"]
+            pooled = np.tanh(found.last_hidden_state[:, 0] @ pooler["kernel"] + pooler["bias"])
+            assert_close(pooled, expected.pooler_output, np.ones(len(real), bool))
+    elif head == "span":
+        assert_close(found[..., 0], expected.start_logits, real)
+    else:
+        per_row = head == "classifier"
+        assert_close(found, expected.logits, np.ones(len(real), bool) if per_row else real)
+
+
+@pytest.mark.parametrize("make", [mpnet, roberta])
+def test_a_classifier_reads_its_own_dense_map(tmp_path: Path, make: Any) -> None:
+    """Older files hold the encoder's pooler beside it, which no classifier of these types reads."""
+    config = make()
+    params = random_parameters(config, "classifier")
+    checkpoint_files.write(tmp_path, config, params)
+    path, kind = tmp_path / "model.safetensors", export_type(config)
+    state = load_file(path)
+    assert "classifier.dense.weight" in state and not any("pooler" in name for name in state)
+    stray = {f"{kind}.pooler.dense.{part}": state[f"classifier.dense.{part}"] + 1 for part in ("weight", "bias")}
+    save_file(state | stray, path, metadata={"format": "pt"})
+    found = checkpoint_files.read(tmp_path)
+    assert found.heads == ("pooler", "classifier")
+    assert jax.tree.all(jax.tree.map(np.array_equal, found.params, params))
+    # Without a classifier it is the encoder's.
+    alone = {name: value for name, value in (state | stray).items() if not name.startswith("classifier")}
+    save_file(alone, path, metadata={"format": "pt"})
+    kernel = checkpoint_files.read(tmp_path).params["pooler"]["kernel"]
+    np.testing.assert_array_equal(kernel, params["pooler"]["kernel"] + 1)
 
 
 @pytest.mark.parametrize("name", ["bert", "mobilebert", "mobilebert without pooler"])
@@ -211,13 +293,15 @@ def test_both_pretraining_heads(tmp_path: Path, name: str) -> None:
 
 def test_gradients_agree(tmp_path: Path) -> None:
     config = small_encoder(embedding_size=10, num_hidden_layers=2, num_feedforward_networks=2, pooler="tanh")
-    for encoder in (config, plain()):
+    for encoder in (config, plain(), electra(), mpnet(), roberta()):
         directory = tmp_path / export_type(encoder)
         params, batch = random_parameters(encoder, "classifier"), make_batch(encoder, 3, 8)
         labels = np.array([0, 2, 1])
         checkpoint_files.write(directory, encoder, params)
         model = transformers.AutoModelForSequenceClassification.from_pretrained(directory).eval()
         inputs = {name: torch.from_numpy(values).long() for name, values in batch.items()}
+        if encoder.relative_attention_num_buckets:
+            del inputs["token_type_ids"]
         torch.nn.functional.cross_entropy(model(**inputs).logits, torch.from_numpy(labels)).backward()
 
         def loss(params: Any, encoder: EncoderConfig = encoder, batch: Any = batch, labels: Any = labels) -> Any:
@@ -234,7 +318,8 @@ def test_gradients_agree(tmp_path: Path) -> None:
         for name, gradient in found.items():
             if "word_embeddings" in name:
                 # PyTorch never gives the padding token a gradient, though its neighbours read it through trigrams.
-                gradient = np.concatenate([np.zeros_like(gradient[:1]), gradient[1:]])
+                gradient = gradient.copy()
+                gradient[model.config.pad_token_id] = 0.0
             np.testing.assert_allclose(gradient, expected[name], rtol=0, atol=1e-4, err_msg=name)
 
 
@@ -258,12 +343,50 @@ def test_what_transformers_cannot_compute_is_not_exported() -> None:
         (dataclasses.replace(bottleneck, trigram_input=False, embedding_size=512), "embedding transformation"),
         (dataclasses.replace(bottleneck, pooler="relu"), "pooler"),
         (dataclasses.replace(bottleneck, type_vocab_size=0), "type_vocab_size"),
+        (dataclasses.replace(bottleneck, pooler="gelu"), "pooler"),
+        (dataclasses.replace(bottleneck, position_offset=2), "intra_bottleneck_size is 128.*Roberta"),
+        (mpnet(relative_attention_num_buckets=16), "relative_attention_num_buckets is 16.*MPNet, which has 32"),
+        (mpnet(position_offset=0), "position_offset is 0.*MPNet, which has 2"),
+        (mpnet(type_vocab_size=1), "type_vocab_size is 1.*MPNet"),
+        (roberta(embedding_size=10, embedding_projection=True), "embedding_projection is True.*Roberta"),
+        (roberta(embedding_size=10), "embedding_size is 10.*Roberta"),
+        (roberta(type_vocab_size=0), "type_vocab_size is 0.*Roberta"),
+        (electra(type_vocab_size=0), "type_vocab_size is 0.*Electra"),
+        (electra(position_offset=2), "embedding_projection is True.*Roberta"),
     ):
         with pytest.raises(CheckpointError, match=message):
             encoder_to_json(config)
 
 
-@pytest.mark.parametrize("name", ["bert", "mobilebert", "distilbert"])
+def test_the_id_of_padding() -> None:
+    """`nn.Embedding` and the positions of RoBERTa and MPNet read it."""
+    assert [encoder_to_json(make())["pad_token_id"] for make in (plain, electra, roberta, mpnet)] == [0, 0, 1, 1]
+    assert encoder_to_json(plain(), 3)["pad_token_id"] == 3
+    assert encoder_to_json(roberta(position_offset=6), 5)["pad_token_id"] == 5
+    for config in (mpnet(), roberta()):
+        with pytest.raises(CheckpointError, match="id of padding is 0.*position_offset is 2"):
+            encoder_to_json(config, 0)
+
+
+@pytest.mark.parametrize("make", [electra, mpnet, roberta])
+def test_the_activation_of_the_masked_lm_head_is_fixed(tmp_path: Path, make: Any) -> None:
+    config = make(hidden_act="relu")
+    with pytest.raises(CheckpointError, match="hidden_act is 'relu'; the masked-LM head"):
+        checkpoint_files.write(tmp_path, config, random_parameters(config, "masked_lm"))
+    checkpoint_files.write(tmp_path, make(), random_parameters(make(), "masked_lm"))
+    values = json.loads((tmp_path / "config.json").read_text()) | {"hidden_act": "relu"}
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(CheckpointError, match="hidden_act is 'relu'; the masked-LM head"):
+        checkpoint_files.read(tmp_path)
+
+
+def test_heads_that_a_class_lacks_are_not_written(tmp_path: Path) -> None:
+    for config, head in ((roberta(), "next_sentence"), (plain(), "discriminator")):
+        with pytest.raises(CheckpointError, match=f"class with heads {head}"):
+            checkpoint_files.write(tmp_path, config, random_parameters(config, head))
+
+
+@pytest.mark.parametrize("name", ["bert", "mobilebert", "distilbert", "electra", "mpnet", "roberta"])
 def test_default_architectures_of_transformers(name: str) -> None:
     """The published sizes, shapes only: our parameters are as many as theirs."""
     theirs = transformers.AutoConfig.for_model(name)

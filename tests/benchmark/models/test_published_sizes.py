@@ -38,7 +38,7 @@ def forward(encoder: EncoderConfig, params: Any, inputs: dict[str, np.ndarray]) 
     return np.asarray(run(params, arrays))
 
 
-@pytest.mark.parametrize("name", ["bert_base", "distilbert6", "tinybert4", "mobilebert"])
+@pytest.mark.parametrize("name", ["bert_base", "distilbert6", "tinybert4", "mobilebert", "electra_small", "mpnet_base"])
 def test_published_architectures_at_their_true_size(name: str) -> None:
     encoder = baselines()[name].encoder
     assert encoder
@@ -48,7 +48,9 @@ def test_published_architectures_at_their_true_size(name: str) -> None:
     model = transformers.AutoModel.from_config(config, attn_implementation="eager").eval()
     rng = np.random.default_rng(0)
     mask = (np.arange(24) < np.array([[24], [9]])).astype(np.int64)
-    inputs = {"input_ids": rng.integers(1, encoder.vocab_size, mask.shape) * mask, "attention_mask": mask}
+    pad = config.pad_token_id
+    ids = np.where(mask > 0, rng.integers(2, encoder.vocab_size, mask.shape), pad)
+    inputs = {"input_ids": ids, "attention_mask": mask}
     with torch.no_grad():
         # Random values at a trained model's scale: with the initial ones whole layers hardly matter.
         for key, parameter in model.named_parameters():

@@ -185,7 +185,7 @@ def test_rows_of_similar_length_share_a_batch_and_teach_the_same(
     lengths = np.random.default_rng(1).integers(3, LENGTH, 256)
     ids[np.arange(24) >= lengths[:, None]] = 0
     widths: list[int] = []
-    real = training_module.make_batch
+    real = make_batch
 
     def noted(rows: TokenArrays, indices: np.ndarray, length: int, pad_id: int) -> Any:
         widths.append(length)

@@ -34,6 +34,8 @@ BERT = EncoderConfig(
     key_query_shared_bottleneck=False,
     pooler="tanh",
 )
+ELECTRA = dataclasses.replace(BERT, embedding_size=128, embedding_projection=True, pooler="gelu")
+MPNET = dataclasses.replace(BERT, position_offset=2, type_vocab_size=0, relative_attention_num_buckets=32)
 MESH: Any = AbstractMesh((4, 2), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
 
 
@@ -51,7 +53,7 @@ def specs(tree: Any) -> dict[str, PartitionSpec]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): where.spec for path, where in found}
 
 
-@pytest.mark.parametrize("encoder", [MOBILEBERT, BERT])
+@pytest.mark.parametrize("encoder", [MOBILEBERT, BERT, ELECTRA, MPNET])
 def test_every_parameter_is_in_the_table(encoder: EncoderConfig) -> None:
     for path, leaf in jax.tree.leaves_with_path(shapes(encoder)):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
