@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.records.record import LatencyBlock, Record, RecordError
 from leaderboard.columns import COLUMNS
@@ -28,6 +28,9 @@ from leaderboard.rank import (
 )
 from tasks.catalogue import TASKS
 
+if TYPE_CHECKING:
+    from benchmark.records.task_definition import TaskDefinition
+
 AXES = ("latency", "speedup")
 _BINS = 40
 # Fields of a latency block that its group has already, and samples, of which the page gets a summary.
@@ -47,6 +50,26 @@ class Quality:
 def task_label(task: str) -> str:
     """Returns the title of a task in the catalogue, or its name where the catalogue lacks it."""
     return TASKS[task].title if task in TASKS else task
+
+
+def own_titles(records: Iterable[Record]) -> dict[str, str]:
+    """Returns the titles of own tasks by name, from the definitions in records.
+
+    Raises:
+        RecordError: two records have different tasks of one name, whose scores cannot be compared.
+    """
+    found: dict[str, tuple[str, TaskDefinition]] = {}
+    scored = [(record.id, task.task, task.definition) for record in records for task in record.tasks]
+    for record_id, name, definition in scored:
+        if definition is None:
+            continue
+        other, first = found.setdefault(name, (record_id, definition))
+        if first.content() != definition.content():
+            raise RecordError(
+                f"{record_id}: tasks: {name!r} has another definition than in {other!r} (files, columns, labels or"
+                " metrics); accepted: records of one definition, or another version in the name"
+            )
+    return {name: definition.title for name, (_, definition) in found.items()}
 
 
 def board_data(records: Sequence[Record], title: str, history: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -126,12 +149,12 @@ def _device_line(device: Mapping[str, Any]) -> str:
     return ", ".join(words + [f"{name} {value}" for name, value in rest.items() if expected.get(name) != value])
 
 
-def _task_qualities(records: Iterable[Record]) -> dict[TaskKey, Quality]:
+def _task_qualities(records: Sequence[Record]) -> dict[TaskKey, Quality]:
     """Makes a quality of each task score; labels grow until they differ."""
-    keys = sorted({key for record in records for key in primary_scores(record)})
+    keys, titles = sorted({key for record in records for key in primary_scores(record)}), own_titles(records)
+    labels = {key: titles.get(key.task) or task_label(key.task) for key in keys}
     spellings = {
-        key: (task_label(key.task), f"{task_label(key.task)} {key.split}", f"{key.task} {key.split} {key.metric}")
-        for key in keys
+        key: (label, f"{label} {key.split}", f"{key.task} {key.split} {key.metric}") for key, label in labels.items()
     }
     counts = Counter(spelling for options in spellings.values() for spelling in set(options))
     qualities = {}
@@ -204,6 +227,8 @@ def _row(
     record: Record, scores: Mapping[str, ScoreEstimate], references: Mapping[LatencyGroup, str | None]
 ) -> dict[str, Any]:
     value = record.model_dump(mode="json", include={"id", "trust", "tasks", "training", "provenance"})
+    for task in value["tasks"]:
+        task["definition"] = _printable(task["definition"])
     system = record.system.model_dump(mode="json")
     blocks = latency_blocks(record)
     return value | {
@@ -211,6 +236,15 @@ def _row(
         "scores": {key: [estimate.value, *(estimate.interval or (None, None))] for key, estimate in scores.items()},
         "latency": {group.key: _latency(block, references[group]) for group, block in blocks.items()},
     }
+
+
+def _printable(value: Any) -> Any:
+    """Makes every text of a definition printable: labels, columns and names of files come from contributors."""
+    if isinstance(value, dict):
+        return {printable(name): _printable(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_printable(item) for item in value]
+    return printable(value) if isinstance(value, str) else value
 
 
 def _latency(block: LatencyBlock, reference: str | None) -> dict[str, Any]:

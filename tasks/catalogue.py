@@ -14,11 +14,12 @@ the diagnostic set, is in no average; its `validation` split is the file with la
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
+from tasks.own_task import OwnFile, OwnTask
 from tasks.system.errors import DataError, nearest_match_hint
-from tasks.task_info import GROUP_FOLDERS, METRICS, SPLITS, HubTask, Kind, MetricInfo, TaskInfo
+from tasks.task_info import GROUP_FOLDERS, METRICS, SPLITS, HubTask, Kind, MetricInfo, TaskInfo, own_task_info
 
 __all__ = [
     "GROUP_FOLDERS",
@@ -29,8 +30,12 @@ __all__ = [
     "HubTask",
     "Kind",
     "MetricInfo",
+    "OwnFile",
+    "OwnTask",
     "TaskInfo",
+    "find_tasks",
     "get_task",
+    "own_task_info",
     "text_field_names",
 ]
 
@@ -309,15 +314,30 @@ def get_task(name: str) -> TaskInfo:
     return TASKS[name]
 
 
+def find_tasks(names: Iterable[str], own: Iterable[OwnTask] = ()) -> dict[str, TaskInfo]:
+    """Looks up tasks of the catalogue and own tasks.
+
+    Returns:
+        Name -> entry, in the order of the names.
+
+    Raises:
+        DataError: as `get_task`.
+    """
+    own_tasks = {task.name: task for task in own}
+    return {name: own_task_info(own_tasks[name]) if name in own_tasks else get_task(name) for name in names}
+
+
 def text_field_names(info: TaskInfo) -> tuple[str, ...]:
     """Names the text fields of an example as `tasks.files.readers.read_examples` yields it.
 
     Returns:
         The official names where a task has its own (QNLI, QQP, SQuAD), else `sentence` or `sentence1`, `sentence2`.
     """
+    if info.kind == "span":
+        return ("question", "context")
     if len(info.text_columns) == 1:
         return ("sentence",)
-    if any(column.startswith("#") for column in info.text_columns):
-        # MRPC's columns are called `#1 String` and `#2 String`, which are awkward to type.
+    if info.own is not None or any(column.startswith("#") for column in info.text_columns):
+        # MRPC's columns are called `#1 String` and `#2 String`, which are awkward to type; own ones may be `label`.
         return ("sentence1", "sentence2")
     return info.text_columns

@@ -8,9 +8,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tasks.system.errors import DataError, nearest_match_hint
+
+if TYPE_CHECKING:
+    from tasks.own_task import OwnTask
 
 Kind = Literal["classification", "regression", "span"]
 
@@ -45,6 +48,7 @@ METRICS: Mapping[str, MetricInfo] = MappingProxyType(
         (
             _metric("accuracy", "share of examples whose predicted label is the reference label"),
             _metric("f1", "F1 of label 1; for span tasks the mean token F1 of the official SQuAD script"),
+            _metric("macro_f1", "mean over the labels of the F1 of each, of those that references or predictions have"),
             _metric("matthews", "Matthews correlation of labels and predictions, times 100", minimum=-100.0),
             _metric("pearson", "Pearson correlation of scores and predictions, times 100", minimum=-100.0),
             _metric("spearman", "Spearman rank correlation of scores and predictions, times 100", minimum=-100.0),
@@ -133,6 +137,8 @@ class TaskInfo:
     hub: HubTask | None = None
     # A validation file of one row to describe the task with ("": the embedded data has the task).
     made_up_file: str = ""
+    # The files of a task that is not in the catalogue (None: it is).
+    own: OwnTask | None = None
     # The source of the task.
     citation: str
     # The address of its files.
@@ -144,6 +150,7 @@ class TaskInfo:
         "in_averages",
         "hub",
         "made_up_file",
+        "own",
         "citation",
         "download",
     )
@@ -156,7 +163,7 @@ class TaskInfo:
             raise DataError(f"task {self.name}: unknown metrics {sorted(unknown)}")
         if not set(self.split_stems) <= set(SPLITS):
             raise DataError(f"task {self.name}: splits {sorted(self.split_stems)} are not among {SPLITS}")
-        if (group := self.directory.partition("/")[0]) not in GROUP_FOLDERS:
+        if self.own is None and (group := self.directory.partition("/")[0]) not in GROUP_FOLDERS:
             raise DataError(
                 f"task {self.name}: directory '{self.directory}': the group folder '{group}' is not in GROUP_FOLDERS;"
                 f" {nearest_match_hint(group, GROUP_FOLDERS)}"
@@ -197,3 +204,25 @@ class TaskInfo:
         values["metrics"] = [dataclasses.asdict(METRICS[name]) for name in self.metrics]
         text = json.dumps(values, sort_keys=True, default=dict)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def own_task_info(own: OwnTask) -> TaskInfo:
+    """Makes the entry of an own task; without label names, before the data stage has found them, it has no labels."""
+    low_high = own.label_range
+    return TaskInfo(
+        name=own.name,
+        title=own.title,
+        kind=own.kind,
+        directory="",
+        split_stems={split: own.file(split).name for split in own.splits},
+        optional_splits=(),
+        text_columns=own.text_columns,
+        label_column=own.label_column,
+        label_names=own.label_names,
+        label_range=(low_high[0], low_high[1]) if low_high else None,
+        metrics=own.metrics,
+        split_sizes={},
+        own=own,
+        citation="",
+        download="",
+    )

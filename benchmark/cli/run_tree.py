@@ -30,6 +30,7 @@ from benchmark.cli.gin_statements import (
 )
 from benchmark.config import ConfigError, DataConfig, RunConfig
 from tasks.catalogue import TASKS
+from tasks.pretraining import PRETRAINING_TASKS
 from tasks.system.errors import nearest, nearest_match_hint, shown
 
 MAX_VALUES = 20_000
@@ -265,10 +266,17 @@ def build(plan: Plan) -> RunConfig:
 
 
 def _check_tasks(data: DataConfig) -> None:
-    """Refuses tasks that the catalogue does not have, which the settings alone cannot know."""
+    """Refuses tasks that neither the catalogue nor the run defines, which the settings alone cannot know."""
+    own = [task.name for task in data.own_tasks]
     for name in data.tasks:
+        if name in own and (name in TASKS or name in PRETRAINING_TASKS):
+            accepted = f"another TaskConfig.name than {name!r}, which the catalogue has"
+            raise ConfigError("DataConfig.tasks", data.tasks, accepted)
+        if name in own:
+            continue
         if name not in TASKS:
-            accepted = f"names of the task catalogue; {name!r} is not there, {nearest_match_hint(name, TASKS)}"
+            known = [*TASKS, *own]
+            accepted = f"names of the task catalogue; {name!r} is not there, {nearest_match_hint(name, known)}"
             raise ConfigError("DataConfig.tasks", data.tasks, accepted)
         if (trained_on := TASKS[name].trained_on) and trained_on not in data.tasks:
             raise ConfigError("DataConfig.tasks", data.tasks, f"{trained_on!r} too, as its model predicts {name!r}")

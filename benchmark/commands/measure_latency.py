@@ -41,7 +41,12 @@ def make_parser() -> argparse.ArgumentParser:
     add("--system", metavar="NAME", help="baseline, teacher, or found student of --workdir (default: first baseline)")
     add("--workdir", type=Path, metavar="DIR", help="folder of a run, whose data are the inputs")
     add("--text", type=Path, metavar="FILE", help="text file whose lines are the inputs (default: the embedded data)")
-    add("--vocabulary", type=Path, metavar="FILE", help="WordPiece vocabulary for --text (default: one is trained)")
+    add(
+        "--vocabulary",
+        type=Path,
+        metavar="PATH",
+        help="vocab.txt or tokenizer folder for --text (default: one is trained)",
+    )
     add("--keep", type=Path, metavar="DIR", help="folder for samples; an interrupted measurement resumes from it")
     add("--out", type=Path, metavar="FILE", help="write the latency blocks of a record, as JSON")
     return parser

@@ -15,6 +15,7 @@ from benchmark.config.executor import ExecutorConfig
 from benchmark.config.latency import LatencyConfig, latency_from_dict
 from benchmark.config.run import BaselineConfig, FinetuneConfig, RunConfig
 from benchmark.config.search import SearchConfig, SearchSpace
+from benchmark.config.task import TaskConfig
 from benchmark.config.task_distillation import AugmentationConfig, TaskDistillConfig, TaskPhaseConfig
 from benchmark.config.training import (
     MeshConfig,
@@ -46,6 +47,7 @@ __all__ = [
     "SearchConfig",
     "SearchSpace",
     "TargetConfig",
+    "TaskConfig",
     "TaskDistillConfig",
     "TaskPhaseConfig",
     "TeacherConfig",

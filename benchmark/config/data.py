@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 
 from benchmark.config.checkpoint import CheckpointConfig
 from benchmark.config.checks import LARGEST_SEED, Checked, setting
+from benchmark.config.task import TaskConfig
 
 if TYPE_CHECKING:
     from tasks.materialize.request import MaterializeRequest
+
+_VOCABULARIES = "'train' or the path of a vocab.txt or of a folder with tokenizer files"
 
 
 def _answer(test: Callable[[], bool]) -> bool:
@@ -39,8 +42,8 @@ class DataConfig(Checked):
     microworld_seed: int = setting(0, at_least=0, at_most=LARGEST_SEED)
     # Size relative to the usual one.
     microworld_scale: float = setting(1.0, at_least=0.001, at_most=1.0)
-    # `train`, the path of a vocab.txt or of a tokenizer's folder, absolute or below `directory`, or `checkpoint`: that
-    # of the checkpoint below.
+    # `train`, the path of a vocab.txt or of a folder with the files of a Hugging Face tokenizer, absolute or below
+    # `directory`, or `checkpoint`: that of the checkpoint below. Environment variables are expanded as in `directory`.
     vocabulary: str = setting("train")
     # The tokenizer of the run where the vocabulary is `checkpoint`; None takes the run's first checkpoint.
     checkpoint: CheckpointConfig | None = setting(None)
@@ -61,7 +64,10 @@ class DataConfig(Checked):
     pretrain_seed: int = setting(0, at_least=0, at_most=LARGEST_SEED)
     # At most as many as `pretrain_validation` gives, 0 for all of them.
     validation_rows: int = setting(512, at_least=0)
+    # Names of the catalogue, whose files the source gives, and of own tasks.
     tasks: tuple[str, ...] = setting(("glue_sst2_v1",))
+    # Tasks on files of your own, whatever the source of the others.
+    own_tasks: tuple[TaskConfig, ...] = setting(())
     # A row of a classification or regression task.
     task_length: int = setting(48, at_least=8)
     # A window of a span task, and how far each window starts after the one before it.
@@ -76,7 +82,7 @@ class DataConfig(Checked):
     def check(self) -> None:
         """Refuses lists and lengths that do not go together, and files without a folder."""
         if not self.vocabulary:
-            self.refuse("vocabulary", "'train' or the path of a vocab.txt")
+            self.refuse("vocabulary", _VOCABULARIES)
         if len(set(self.pretrain_corpora)) != len(self.pretrain_corpora):
             self.refuse("pretrain_corpora", "no path twice")
         if not self.pretrain_corpora and self.vocabulary == "train":
@@ -93,6 +99,12 @@ class DataConfig(Checked):
             self.refuse("tasks", "at least one task name")
         if len(set(self.tasks)) != len(self.tasks):
             self.refuse("tasks", "no task twice")
+        own = [task.name for task in self.own_tasks]
+        for task in self.own_tasks:
+            if own.count(task.name) > 1:
+                task.refuse("name", "another name for each own task")
+            if task.name not in self.tasks:
+                self.refuse("tasks", f"{task.name!r} too, which DataConfig.own_tasks defines")
         # [CLS] question [SEP] context [SEP], with at least one token of context.
         if self.max_query_length + 3 >= self.span_length:
             room = self.span_length - 3
@@ -109,6 +121,13 @@ class DataConfig(Checked):
             self.refuse("directory", "a folder; the environment variable in it is not set")
         return directory
 
+    def expanded_vocabulary(self) -> str:
+        """Expands the environment variables in `vocabulary`; raises as `expanded_directory` does."""
+        vocabulary = os.path.expandvars(self.vocabulary)
+        if "$" in vocabulary:
+            self.refuse("vocabulary", f"{_VOCABULARIES}; the environment variable in it is not set")
+        return vocabulary
+
     def check_files(self, *, may_be_elsewhere: bool = False) -> None:
         """Refuses a folder or a vocabulary that is not there.
 
@@ -119,7 +138,7 @@ class DataConfig(Checked):
         Raises:
             ConfigError: names the field.
         """
-        if may_be_elsewhere and "$" in os.path.expandvars(self.directory):
+        if may_be_elsewhere and "$" in os.path.expandvars(self.directory + self.vocabulary):
             return
         root = Path(self.expanded_directory())
         if self.source == "microworld":
@@ -128,11 +147,18 @@ class DataConfig(Checked):
         # TensorFlow Datasets downloads what is missing.
         elif self.source != "tfds" and not _answer(root.is_dir):
             self.refuse("directory", f"the folder of the data; there is none at {root}")
+        for task in self.own_tasks:
+            for field in (field for field, path in task.paths.items() if path):
+                file = task.path_of(field, root)
+                if not _answer(file.is_file):
+                    task.refuse(field, f"a file, absolute or below DataConfig.directory; there is none at {file}")
+        if self.vocabulary in ("train", "checkpoint"):
+            return
         path = self.vocabulary_path()
         # A path below the microworld's folder is looked at when that is generated.
-        known = self.source != "microworld" or Path(self.vocabulary).is_absolute()
-        if self.vocabulary not in ("train", "checkpoint") and known and not _answer(path.is_file):
-            self.refuse("vocabulary", f"'train' or the path of a vocab.txt; there is no file {path}")
+        known = self.source != "microworld" or Path(self.expanded_vocabulary()).is_absolute()
+        if known and not _answer(path.exists):
+            self.refuse("vocabulary", f"{_VOCABULARIES}; there is no {path}")
 
     def vocabulary_path(self) -> Path:
         """Path of the vocabulary that is not trained: a file, or the folder of a tokenizer.
@@ -144,7 +170,7 @@ class DataConfig(Checked):
             # Filled in by `benchmark.export.start`, which refuses a run without checkpoint.
             assert self.checkpoint is not None
             return self.checkpoint.path().absolute()
-        return Path(self.expanded_directory()) / self.vocabulary
+        return Path(self.expanded_directory()) / self.expanded_vocabulary()
 
     def request(self) -> MaterializeRequest:
         """Makes the request of the data stage; raises as `expanded_directory` and `vocabulary_path` do."""
@@ -153,6 +179,9 @@ class DataConfig(Checked):
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         del values["checkpoint"]
         values["directory"] = self.expanded_directory()
+        values["vocabulary"] = self.expanded_vocabulary()
         if self.vocabulary == "checkpoint":
             values["vocabulary"] = str(self.vocabulary_path())
+        root = Path(values["directory"])
+        values["own_tasks"] = tuple(task.request(root) for task in self.own_tasks)
         return MaterializeRequest(**values)

@@ -28,6 +28,7 @@ from benchmark.models.heads import MaskedLM
 from tasks.arrays import token_arrays
 from tasks.arrays.write import array_directory, atomic_directory
 from tasks.encoding import vocabulary
+from tasks.encoding.tokenizer_settings import BYTE_LEVEL_BPE, SPACE_MARK
 
 if TYPE_CHECKING:
     from benchmark.config import EncoderConfig
@@ -75,17 +76,28 @@ class Words:
 
 
 def read_words(path: Path) -> Words:
-    """Reads a WordPiece vocabulary.
+    """Reads a vocabulary.
+
+    In byte-level BPE a word begins with a space, which its first token holds, so that the first word of a text, which
+    has none, stays; a token without space that begins with a letter continues a word.
 
     Raises:
-        DataError: the file is missing or is no vocabulary.
+        DataError: a file is missing or is no vocabulary.
     """
-    tokens = vocabulary.read_tokens(path)
-    inner = np.array([token.startswith("##") for token in tokens])
-    special = np.array([token.startswith("[") and token.endswith("]") and len(token) > 2 for token in tokens])
-    letters = np.array([token.isascii() and token.isalpha() for token in tokens])
-    stops = np.array([token.lower() in STOP_WORDS for token in tokens])
-    return Words(inner, letters & ~stops, ~inner & ~special)
+    tokens, read = vocabulary.read_tokens(path), vocabulary.load(path)
+    text = np.zeros(len(tokens), bool)
+    for start, end in read.text_ranges:
+        text[start:end] = True
+    if read.algorithm == BYTE_LEVEL_BPE:
+        first = np.array([token.startswith(SPACE_MARK) for token in tokens])
+        inner = ~first & np.array([token[:1].isalpha() for token in tokens]) & text
+        words = [token.removeprefix(SPACE_MARK) for token in tokens]
+    else:
+        inner = np.array([token.startswith("##") for token in tokens])
+        first, words = ~inner, tokens
+    letters = first & np.array([word.isascii() and word.isalpha() for word in words])
+    stops = np.array([word.lower() in STOP_WORDS for word in words])
+    return Words(inner, letters & ~stops & text, first & text)
 
 
 def places(ids: np.ndarray, words: Words) -> np.ndarray:

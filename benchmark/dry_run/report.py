@@ -22,7 +22,7 @@ from benchmark.hardware.tpu_compiler import ENVIRONMENT, Memory, first_line
 from benchmark.models.formulas import num_parameters
 from benchmark.process import numerics
 from benchmark.search.space import decode, enumerate_points
-from tasks.catalogue import get_task
+from tasks.catalogue import find_tasks
 from tasks.system.child_process import ChildProcess, child_environment, module_command
 from tasks.system.errors import StageError
 
@@ -137,7 +137,12 @@ def shape_lines(config: RunConfig, stages: tuple[str, ...]) -> Iterator[str]:
         teachers = {} if config.teacher is None else {"teacher": config.teacher.architecture}
         name, encoder = next(iter((students | published | teachers).items()))
         # One task of each head: those with a head share their program.
-        for task in {task_head(get_task(task)): get_task(task) for task in config.data.tasks}.values():
+        tasks = find_tasks(config.data.tasks, (task.request(None) for task in config.data.own_tasks))
+        unknown = [task.name for task in tasks.values() if not task.num_labels]
+        if unknown:
+            names = ", ".join(unknown)
+            yield f"{names}: as many labels as the training file has; TaskConfig.label_names gives them before"
+        for task in {task_head(task): task for task in tasks.values() if task.num_labels}.values():
             yield _line(train_steps.finetuning_step(config, encoder, name, task))
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tasks.catalogue import TaskInfo
 
 # No shape depends on the ids; these are those of BERT's vocabulary.
-_SPECIAL_IDS = {"pad_id": 0, "cls_id": 101, "sep_id": 102, "mask_id": 103}
+_SPECIAL_IDS = (0, 101, 102, 103)
 _RATE = jax.ShapeDtypeStruct((), np.float32)
 
 
@@ -93,7 +93,7 @@ def masked_batch(
     found = masking.mask_tokens.eval_shape(
         jax.eval_shape(jax.random.key, 0),
         jax.ShapeDtypeStruct(rows, np.int32),
-        masking.SpecialTokens(vocab_size, **_SPECIAL_IDS),
+        masking.SpecialTokens(vocab_size, *_SPECIAL_IDS),
         mask_rate,
         *(pairs if data.sentence_pairs else (None, None)),
     )

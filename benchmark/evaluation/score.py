@@ -97,7 +97,7 @@ def bootstrap_intervals(
     """
     rng = np.random.default_rng(0)
     if task.kind == "span":
-        values = metrics.per_example_scores(task.name, predictions, references)
+        values = metrics.per_example_scores(task, predictions, references)
         _, groups = np.unique([example["context"] for example in references], return_inverse=True)
         sizes = np.bincount(groups)
         counts = rng.multinomial(len(sizes), np.full(len(sizes), 1.0 / len(sizes)), BOOTSTRAP_DRAWS)
@@ -107,7 +107,7 @@ def bootstrap_intervals(
         scores = []
         for _ in range(BOOTSTRAP_DRAWS):
             chosen = rng.integers(len(expected), size=len(expected))
-            scores.append(metrics.score(task.name, predicted[chosen], expected[chosen]))
+            scores.append(metrics.score(task, predicted[chosen], expected[chosen]))
         draws = {m: np.asarray([s[m] for s in scores]) for m in task.metrics}
     return {m: (float(np.quantile(v, 0.025)), float(np.quantile(v, 0.975))) for m, v in draws.items()}
 
@@ -136,7 +136,7 @@ def task_score(
         Every metric: median over seeds, all seeds' values, and the interval of the run that is the (lower) median, with
         the details of that run.
     """
-    scores = [metrics.score(task.name, p, references) for p in predictions]
+    scores = [metrics.score(task, p, references) for p in predictions]
     primary = [s[task.primary_metric] for s in scores]
     median_run = sorted(range(len(primary)), key=lambda i: (primary[i], i))[(len(primary) - 1) // 2]
     intervals = bootstrap_intervals(task, predictions[median_run], references)

@@ -19,7 +19,8 @@ from benchmark.records.record import Record, RecordError, read
 from benchmark.training import checkpoints
 from benchmark.training.initial import shapes
 from benchmark.training.pretrain import load_params
-from tasks.catalogue import TaskInfo, get_task
+from tasks.catalogue import OwnFile, OwnTask, TaskInfo, get_task, own_task_info
+from tasks.encoding import tokenizer_files, vocabulary
 from tasks.system.errors import nearest_match_hint
 
 
@@ -88,7 +89,8 @@ def fine_tuned(record: Record, path: Path, task: str) -> tuple[dict[str, Any], F
     known = [scored.task for scored in record.tasks] + [unscored.task for unscored in record.unscored]
     if task not in known:
         raise RecordError(f"{path}: has no task {task!r}: {nearest_match_hint(task, known)}")
-    trained = get_task(get_task(task).trained_on or task)
+    info = _task(record, task)
+    trained = get_task(info.trained_on) if info.trained_on else info
     directory = workdir / "evaluation" / record.system.name / trained.name
     marker = directory / "parameters.json"
     if not marker.is_file():
@@ -103,6 +105,28 @@ def fine_tuned(record: Record, path: Path, task: str) -> tuple[dict[str, Any], F
     model = SpanModel(encoder) if trained.kind == "span" else SequenceModel(encoder, trained.num_labels)
     kept = directory / "parameters"
     return _restored(kept, path, lambda: checkpoints.restore(kept, shapes(model, 3))), FineTuned(trained, seed)
+
+
+def _task(record: Record, name: str) -> TaskInfo:
+    """Looks up a task, in the record where it is an own one."""
+    definition = next((scored.definition for scored in record.tasks if scored.task == name), None)
+    if definition is None:
+        return get_task(name)
+    own = OwnTask(
+        name=name,
+        title=definition.title,
+        kind=definition.kind,
+        files=tuple(OwnFile(split=s, path=f.name, format=f.format) for s, f in definition.files.items()),
+        validation_fraction=definition.validation_fraction or 0.0,
+        split_seed=definition.split_seed or 0,
+        text_columns=tuple(definition.text_columns),
+        label_column=definition.label_column,
+        label_names=tuple(definition.label_names),
+        label_range=tuple(definition.label_range),
+        unanswerable=definition.unanswerable,
+        metrics=tuple(definition.metrics),
+    )
+    return own_task_info(own)
 
 
 def _restored(source: Path, path: Path, restore: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -128,17 +152,20 @@ def encoder_of(record: Record, path: Path) -> EncoderConfig:
     return encoder_from_dict(record.system.encoder)
 
 
-def write_tokenizer(vocabulary: Path, max_length: int, directory: Path) -> None:
-    """Writes `vocab.txt`, `tokenizer.json` and `tokenizer_config.json`, as `AutoTokenizer` reads them.
+def write_tokenizer(kept: Path, max_length: int, directory: Path) -> None:
+    """Writes the files of the tokenizer, as `AutoTokenizer` reads them.
 
     Args:
-        vocabulary: one token per line.
+        kept: the file or folder that the data stage keeps.
         max_length: tokens that the model can take.
         directory: an existing folder.
     """
+    if kept.is_dir():
+        tokenizer_files.write(tokenizer_files.read(kept), directory, model_max_length=max_length)
+        return
     from transformers import BertTokenizerFast
 
-    shutil.copyfile(vocabulary, directory / "vocab.txt")
+    shutil.copyfile(kept, directory / "vocab.txt")
     BertTokenizerFast(
         vocab=str(directory / "vocab.txt"), do_lower_case=True, model_max_length=max_length
     ).save_pretrained(directory)
@@ -167,11 +194,10 @@ def export_record(path: Path, directory: Path, *, onnx: bool = True, task: str =
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise CheckpointError(f"{directory}: holds files already; choose an empty folder")
     workdir = folder_of_run(record, path)
-    vocabulary = _vocabulary(workdir, record)
-    pad_id: int = _read(workdir / "data" / "data.json", "vocabulary", "pad_id")
-    extra = _head_settings(tuned.task) if tuned else {}
-    checkpoint_files.write(directory, encoder, params, pad_token_id=pad_id, **extra)
-    write_tokenizer(vocabulary, encoder.max_length, directory)
+    kept, pad_id = _vocabulary(workdir, record)
+    head = _head_settings(tuned.task) if tuned else {}
+    checkpoint_files.write(directory, encoder, params, pad_token_id=pad_id, **head)
+    write_tokenizer(kept, encoder.max_length, directory)
     (directory / "README.md").write_text(model_card(record, kind, tuned), encoding="utf-8")
     what = f"fine-tuned on {tuned.task.title} with seed {tuned.seed}" if tuned else "with masked-LM head"
     lines = [f"{record.system.title}: {kind} {what}, {record.system.parameters:,} parameters, in {directory}"]
@@ -188,11 +214,11 @@ def _head_settings(task: TaskInfo) -> dict[str, Any]:
     return {"problem_type": "regression"} if task.kind == "regression" else {}
 
 
-def _vocabulary(workdir: Path, record: Record) -> Path:
-    """Returns the vocabulary file of a run, checked against the record."""
+def _vocabulary(workdir: Path, record: Record) -> tuple[Path, int]:
+    """Returns the kept vocabulary of a run, checked against the record, and its id of padding."""
     index = workdir / "data" / "data.json"
     path = workdir / "data" / str(_read(index, "vocabulary", "path"))
     assert record.provenance is not None
     if _read(index, "vocabulary", "digest") != record.provenance.vocabulary_digest:
         raise RecordError(f"{path}: is not the vocabulary that the record was made with")
-    return path
+    return path, vocabulary.load(path).pad_id

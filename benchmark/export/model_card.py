@@ -71,7 +71,9 @@ def model_card(record: Record, model_type: str, tuned: FineTuned | None = None) 
     lines += ["", "## Scores", "", "Development sets, fine-tuned by AutoDistill-Bench; percent.", ""]
     lines += ["| task | metric | value | seeds |", "|---|---|---|---|"]
     for task in record.tasks:
-        title = TASKS[task.task].title if task.task in TASKS else task.task
+        title = (
+            TASKS[task.task].title if task.task in TASKS else task.definition.title if task.definition else task.task
+        )
         for name, score in task.metrics.items():
             lines.append(f"| {title} ({task.task}) | {name} | {score.value:.2f} | {len(task.seeds)} |")
     lines += [

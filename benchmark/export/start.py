@@ -13,20 +13,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from benchmark.config import ConfigError, EncoderConfig
 from benchmark.export.checkpoint_files import INDEX, PICKLE, SINGLE, read, read_config, shard_names
-from tasks.encoding import vocabulary
+from tasks.encoding import tokenizer_files, vocabulary
 
 if TYPE_CHECKING:
     from benchmark.config import BaselineConfig, CheckpointConfig, DataConfig, RunConfig, TeacherConfig
     from benchmark.export.checkpoint_files import Checkpoint
 
-TOKENIZER_FILES = (
-    "vocab.txt",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "vocab.json",
-    "merges.txt",
-)
 Settings = TypeVar("Settings", "TeacherConfig", "BaselineConfig")
 
 # Start values do not change the outputs of a trained model, and the pooler belongs to a head.
@@ -62,7 +54,7 @@ def file_digests(checkpoint: CheckpointConfig) -> dict[str, str]:
     if weights == [PICKLE] and (directory / INDEX).is_file():
         weights = [INDEX, *shard_names(directory)]
     found = {}
-    for name in sorted({"config.json", *weights, *TOKENIZER_FILES}):
+    for name in sorted({"config.json", *weights, *tokenizer_files.NAMES}):
         if (directory / name).is_file():
             with (directory / name).open("rb") as file:
                 found[name] = hashlib.file_digest(file, "sha256").hexdigest()
@@ -133,7 +125,7 @@ def _with_vocabulary(config: RunConfig) -> DataConfig:
     expected = vocabulary.load(path).digest
     for name, checkpoint in checkpoints.items():
         folder = checkpoint.path()
-        if any((folder / file).is_file() for file in TOKENIZER_FILES) and vocabulary.load(folder).digest != expected:
+        if tokenizer_files.present(folder) and vocabulary.load(folder).digest != expected:
             raise ConfigError(
                 "DataConfig.vocabulary",
                 config.data.vocabulary,

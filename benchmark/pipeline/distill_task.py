@@ -22,7 +22,6 @@ from benchmark.pipeline.workdir import read_entry, run_stage_once
 from benchmark.training import finetune, partitioning
 from benchmark.training.batches import TaskData, used_length
 from tasks.arrays import token_arrays
-from tasks.catalogue import get_task
 
 if TYPE_CHECKING:
     from benchmark.models.trees import Params
@@ -48,7 +47,7 @@ def needs_parameters(run: Run, system: SystemPlan) -> bool:
 
 def _augmentation(run: Run, task_name: str) -> AugmentationConfig | None:
     """Gives the augmentation of a task, if there is one and a phase reads its rows."""
-    distill, kind = run.config.finetune.distill, get_task(task_name).kind
+    distill, kind = run.config.finetune.distill, run.tasks[task_name].kind
     wanted = distill is not None and any(kind in phase.augmented for phase in distill.phases)
     return distill.augmentation if distill is not None and wanted else None
 
@@ -110,7 +109,7 @@ def distill_system(
         teachers: the teacher's evaluation folder of the task.
         job: with the fine-tuning seed.
     """
-    config, task = run.config.finetune.distill, get_task(task_name)
+    config, task = run.config.finetune.distill, run.tasks[task_name]
     assert config is not None
     assert run.config.teacher is not None
     encoder = run.config.teacher.architecture

@@ -25,11 +25,11 @@ from benchmark.pipeline.workdir import read_entry, run_stage_once, start_folder
 from benchmark.training import checkpoints, distributed, finetune
 from benchmark.training.batches import TaskData, used_length
 from benchmark.training.job import TrainingJob
-from tasks.catalogue import get_task
 from tasks.scoring import metrics
 
 if TYPE_CHECKING:
     from benchmark.models.trees import Params
+    from tasks.catalogue import TaskInfo
 
 
 def prediction_path(run: Run, system: str, task: str, seed: int) -> Path:
@@ -80,8 +80,8 @@ def finetuned_system(run: Run, system: SystemPlan) -> dict[str, Any]:
         return load_params(system.directory, system.encoder)
 
     for trained in tasks:
-        if not get_task(trained).trained_on:
-            group = [trained, *(task for task in tasks if get_task(task).trained_on == trained)]
+        if not run.tasks[trained].trained_on:
+            group = [trained, *(task for task in tasks if run.tasks[task].trained_on == trained)]
             for seed in seeds:
                 predicted, parameters = _evaluated(run, system, start, group, seed)
                 markers |= predicted
@@ -131,17 +131,21 @@ def _evaluated(
     keeps = run.config.finetune.keep_parameters or distill_task.needs_parameters(run, system)
     if keeps and seed == run.config.finetune.seeds[0]:
         path = parameters_path(run, system.name, group[0])
-        kept = [run_once(path.with_suffix(".json"), group[0], partial(_save_parameters, path, model, group[0], seed))]
+        kept = [
+            run_once(
+                path.with_suffix(".json"), group[0], partial(_save_parameters, path, model, run.tasks[group[0]], seed)
+            )
+        ]
     if distilled:
         distill_task.remove_checkpoints(run, folder)
     return markers, kept
 
 
-def _save_parameters(path: Path, model: Callable[[], tuple[Params, int]], task_name: str, seed: int) -> dict[str, Any]:
+def _save_parameters(path: Path, model: Callable[[], tuple[Params, int]], task: TaskInfo, seed: int) -> dict[str, Any]:
     """Saves fine-tuned parameters, without the outputs that stand for no label of the task."""
     params, length = model()
-    checkpoints.save(path, finetune.without_unused_outputs(params, get_task(task_name)))
-    return {"task": task_name, "seed": seed, "length": length}
+    checkpoints.save(path, finetune.without_unused_outputs(params, task))
+    return {"task": task.name, "seed": seed, "length": length}
 
 
 def _trained(
@@ -160,7 +164,7 @@ def _trained(
         # A system is trained on one device.
         job = dataclasses.replace(run.job(name, folder, seed=seed), mesh=None)
         return distill_task.distill_system(run, system, start, trained, length, teachers, job), length
-    data = TaskData(get_task(trained), train, length, pad_id)
+    data = TaskData(run.tasks[trained], train, length, pad_id)
     # Plain fine-tuning is short: nothing of it is kept or shown.
     job = TrainingJob(name, seed=seed, trainer=run.config.trainer)
     return finetune.finetune(system.encoder, start, data, run.config.finetune, epochs, job), length
@@ -168,11 +172,11 @@ def _trained(
 
 def _predicted(run: Run, system: SystemPlan, model: Callable[[], tuple[Params, int]], task_name: str) -> dict[str, Any]:
     """Predicts a task with a fine-tuned model, and scores the predictions where the split has labels."""
-    task, split = get_task(task_name), evaluation_split(run, task_name)
+    task, split = run.tasks[task_name], evaluation_split(run, task_name)
     rows = run.rows("tasks", task_name, split)
     params, length = model()
     outputs = predict(system.encoder, params, task, rows, length, run.special.pad_id)
     references = score.load_references(task, rows)
     result = score.to_result(task, outputs, rows, references, run.config.finetune.write_nbest)
-    scores = metrics.score(task_name, result["predictions"], references) if split == "validation" else {}
+    scores = metrics.score(task, result["predictions"], references) if split == "validation" else {}
     return {"split": split, "scores": scores, **result}

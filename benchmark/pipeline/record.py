@@ -32,12 +32,13 @@ from benchmark.records.record import (
     Unscored,
     write,
 )
+from benchmark.records.task_definition import TaskDefinition, TaskFile
 from benchmark.search.journal import read_trials
-from tasks.catalogue import get_task
 from tasks.scoring import metrics
 
 if TYPE_CHECKING:
     from benchmark.search.journal import Trial
+    from tasks.catalogue import TaskInfo
 
 
 def record_stage(context: run_context.Run) -> dict[str, Any]:
@@ -110,7 +111,7 @@ def _record(context: run_context.Run, system: run_context.SystemPlan, provenance
     trained = read_entry(system.directory / "stage.json", "result")
     length = config.latency.sequence_lengths[0]
     splits = {task: finetune.evaluation_split(context, task) for task in config.data.tasks}
-    task_scores = [_task_score(context, system.name, t) for t, split in splits.items() if split == "validation"]
+    task_scores = [task_score(context, system.name, t) for t, split in splits.items() if split == "validation"]
     by_task = {t.task: {m: s.value for m, s in t.metrics.items()} for t in task_scores}
     masked_lm = trained["masked_lm"] or {}
     return Record(
@@ -167,15 +168,40 @@ def _search_excerpt(context: run_context.Run, system: run_context.SystemPlan) ->
     return SearchExcerpt(trials=[shortened(trial) for trial in trials])
 
 
-def _task_score(context: run_context.Run, system: str, task_name: str) -> TaskScore:
-    task, seeds = get_task(task_name), context.config.finetune.seeds
+def task_score(context: run_context.Run, system: str, task_name: str) -> TaskScore:
+    """Scores the predictions of a system on a task."""
+    task, seeds = context.tasks[task_name], context.config.finetune.seeds
     paths = [finetune.prediction_path(context, system, task_name, seed) for seed in seeds]
     references = score.load_references(task, context.rows("tasks", task_name, "validation"))
     results = [read_entry(path, "result") for path in paths]
     predictions = [result["predictions"] for result in results]
     files = [str(path.relative_to(context.workdir)) for path in paths]
     details = [result["details"] for result in results if "details" in result]
-    return score.task_score(task, "validation", seeds, predictions, references, files, details)
+    scored = score.task_score(task, "validation", seeds, predictions, references, files, details)
+    return scored.model_copy(update={"definition": _definition(context, task)})
+
+
+def _definition(context: run_context.Run, task: TaskInfo) -> TaskDefinition | None:
+    """Describes an own task; None for a task of the catalogue."""
+    own = task.own
+    if own is None:
+        return None
+    holds_out = own.file("validation").split == "train"
+    digests = {file.split: context.data["source_files"][own.source_name(file.split)]["sha256"] for file in own.files}
+    return TaskDefinition(
+        title=own.title,
+        kind=own.kind,
+        files={f.split: TaskFile(name=f.name, format=f.format, sha256=digests[f.split]) for f in own.files},
+        examples={split: note["examples"] for split, note in context.data["task_sources"][own.name].items()},
+        validation_fraction=own.validation_fraction if holds_out else None,
+        split_seed=own.split_seed if holds_out else None,
+        text_columns=list(own.text_columns),
+        label_column=own.label_column,
+        label_names=list(own.label_names),
+        label_range=list(own.label_range),
+        unanswerable=own.unanswerable,
+        metrics=list(own.metrics),
+    )
 
 
 def unscored(context: run_context.Run, system: str, task_name: str) -> Unscored:

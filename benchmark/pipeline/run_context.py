@@ -22,11 +22,13 @@ from benchmark.training.metrics import peak_flops
 from benchmark.training.partitioning import make_mesh
 from benchmark.training.tree_digest import tree_digest
 from tasks.arrays import token_arrays
+from tasks.catalogue import OwnTask, find_tasks
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
 
     from benchmark.models.trees import Params
+    from tasks.catalogue import TaskInfo
     from tasks.system.progress import Show
 
 
@@ -87,6 +89,12 @@ class Run:
         return read_json(path)
 
     @cached_property
+    def tasks(self) -> dict[str, TaskInfo]:
+        """The tasks of the run by name; own ones with the labels that the data stage found."""
+        own = [OwnTask.from_dict(values) for values in self.data.get("own_tasks", {}).values()]
+        return find_tasks(self.config.data.tasks, own)
+
+    @cached_property
     def data_fingerprint(self) -> str:
         """Fingerprint of the content of all source files, the vocabulary and the request, whatever their paths."""
         digests = {name: entry["sha256"] for name, entry in self.data["source_files"].items()}
@@ -96,7 +104,8 @@ class Run:
     def special(self) -> SpecialTokens:
         """Special token ids."""
         v = self.data["vocabulary"]
-        return SpecialTokens(v["size"], v["pad_id"], v["cls_id"], v["sep_id"], v["mask_id"])
+        ranges = tuple((start, end) for start, end in v.get("text_ranges", ()))
+        return SpecialTokens(v["size"], v["pad_id"], v["cls_id"], v["sep_id"], v["mask_id"], v.get("unk_id"), ranges)
 
     @cached_property
     def mesh(self) -> Mesh | None:

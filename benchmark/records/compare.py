@@ -155,6 +155,9 @@ def _tasks(recorded: Record, found: Record, expected: Expectation) -> Iterator[C
                 yield from _metric(field, task, task.metrics[metric], other.metrics[metric], expected)
             else:
                 yield same(field, metric in task.metrics, metric in other.metrics)
+        if task.definition is not None or other.definition is not None:
+            one, two = (t.definition.content() if t.definition else {} for t in (task, other))
+            yield from same_values(f"tasks.{task.task}.definition", one, two)
         yield from _bits(f"tasks.{task.task}.details", task.details, other.details, expected)
         yield from _bits(
             f"tasks.{task.task}.predictions_sha256", task.predictions_sha256, other.predictions_sha256, expected

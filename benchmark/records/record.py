@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from benchmark.records.strict_schema import Finite, StrictModel, strict_json, validated
+from benchmark.records.task_definition import TaskDefinition
 from benchmark.records.upgrades import UPGRADES
 from tasks.system.atomic_write import write_text
 from tasks.system.errors import InputError
@@ -75,7 +76,8 @@ class TaskScore(StrictModel):
     """Scores of one task; `primary_metric` names the one that averages and plots use.
 
     `details` holds further numbers of the median seed; for SQuAD v2.0 those of its script, such as `best_f1_thresh`.
-    `predictions_sha256` has the digest of each seed's predictions: equal digests mean equal bits.
+    `predictions_sha256` has the digest of each seed's predictions: equal digests mean equal bits. `definition` is that
+    of an own task; those of the catalogue have none.
     """
 
     task: str
@@ -87,6 +89,7 @@ class TaskScore(StrictModel):
     predictions: list[str] = Field(default_factory=list, description="prediction files, relative to the run's folder")
     predictions_sha256: list[Digest] = Field(default_factory=list)
     details: dict[str, Finite] = Field(default_factory=dict)
+    definition: TaskDefinition | None = None
 
     @model_validator(mode="after")
     def _primary_exists(self) -> TaskScore:

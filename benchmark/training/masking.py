@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,11 @@ class SpecialTokens:
     cls_id: int
     sep_id: int
     mask_id: int
+    # Never chosen: as a label it is no prediction. None where rows hold none.
+    unk_id: int | None = None
+    # First and past-the-end id of each run of ids that a random replacement may have, ascending; () is all behind
+    # [MASK], right where special tokens come first and no unused ones follow.
+    text_ranges: tuple[tuple[int, int], ...] = ()
 
 
 class MaskedBatch(NamedTuple):
@@ -47,6 +53,17 @@ class MaskedBatch(NamedTuple):
 def num_predictions(length: int, mask_rate: float) -> int:
     """Predictions for each sequence of `length` ids (its first and last are special)."""
     return max(1, round((length - 2) * mask_rate))
+
+
+def random_tokens(key: jax.Array, shape: tuple[int, ...], special: SpecialTokens) -> jax.Array:
+    """Draws ids of tokens that text may hold, all equally likely; int32 of the given shape."""
+    ranges = np.array(special.text_ranges or [(special.mask_id + 1, special.vocab_size)], np.int32)
+    starts, ends = ranges.T
+    past = np.cumsum(ends - starts, dtype=np.int32)
+    # A number counts the tokens of all runs; with one run this is a draw between its ends.
+    number = jax.random.randint(key, shape, 0, int(past[-1]))
+    run = jnp.searchsorted(past, number, side="right")
+    return number + jnp.asarray(ends - past)[run]
 
 
 @partial(jax.jit, static_argnums=(2, 3))
@@ -78,6 +95,8 @@ def mask_tokens(
     input_ids = input_ids.astype(jnp.int32)
     attention_mask = (input_ids != special.pad_id).astype(jnp.int32)
     eligible = (attention_mask > 0) & (input_ids != special.cls_id) & (input_ids != special.sep_id)
+    if special.unk_id is not None:
+        eligible &= input_ids != special.unk_id
     choose, kind, other = jax.random.split(key, 3)
     order = jnp.where(eligible, jax.random.uniform(choose, (batch, length)), -1.0)
     _, positions = jax.lax.top_k(order, count)
@@ -85,7 +104,7 @@ def mask_tokens(
     weights = (jnp.arange(count)[None] < wanted) & jnp.take_along_axis(eligible, positions, axis=1)
     labels = jnp.take_along_axis(input_ids, positions, axis=1)
     draw = jax.random.uniform(kind, (batch, count))
-    random_ids = jax.random.randint(other, (batch, count), special.mask_id + 1, special.vocab_size)
+    random_ids = random_tokens(other, (batch, count), special)
     replaced = jnp.where(draw < 0.8, special.mask_id, jnp.where(draw < 0.9, random_ids, labels))
     rows = jnp.arange(batch)[:, None]
     masked = input_ids.at[rows, positions].set(jnp.where(weights, replaced, labels))

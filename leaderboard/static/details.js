@@ -30,6 +30,22 @@ function scoreTable(row) {
     element("tbody", {}, ...lines)));
 }
 
+// The definition of a task that is not in the catalogue: what its scores depend on.
+function ownTask({ task, definition }) {
+  const files = Object.entries(definition.files).map(([split, file]) => [`File (${split})`, `${file.name}, ${file.format}, sha256 ${file.sha256}`]);
+  const heldOut = definition.validation_fraction;
+  return element("details", {}, element("summary", { text: `Own task ${task}: ${definition.title}` }), definitionList([
+    ["Kind", definition.kind],
+    ["Columns", [...definition.text_columns, definition.label_column].join(", ")],
+    ["Labels", definition.label_names.join(", ")],
+    ["Range", definition.label_range.join(" to ")],
+    ["Metrics", definition.metrics.join(", ")],
+    ["Examples", Object.entries(definition.examples).map(([split, count]) => `${split} ${count}`).join(", ")],
+    ["Validation", isNumber(heldOut) ? `${significant(heldOut * 100)} % of the training rows, seed ${definition.split_seed}` : null],
+    ...files,
+  ]));
+}
+
 function histogram(spread, label) {
   const [width, height] = [420, 110];
   const most = Math.max(...spread.candidate, ...(spread.reference || [0]));
@@ -144,7 +160,7 @@ function panelContent(row) {
     element("h2", { id: "details-title" }, element("bdi", { text: row.system.title })), close);
   const encoder = row.system.encoder;
   const parts = [head, headFacts(row)];
-  if (row.tasks.length) parts.push(titledSection("Scores", scoreTable(row)));
+  if (row.tasks.length) parts.push(titledSection("Scores", scoreTable(row), ...row.tasks.filter((task) => task.definition).map(ownTask)));
   const latencies = Object.entries(row.latency).sort(([a], [b]) => (b === store.state.group) - (a === store.state.group));
   if (latencies.length) parts.push(titledSection("Latency", ...latencies.map(([key, value]) => latencySection(key, value))));
   parts.push(comparisonSection(row));

@@ -1,7 +1,8 @@
 """Rows of token ids from texts: pure functions over NumPy arrays, without TensorFlow.
 
 Rows follow BERT (Devlin et al. 2018, arXiv 1810.04805): `[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`, padded at the end
-with [PAD]; `token_type_ids` is 1 on b and its [SEP], else 0.
+with [PAD]; `token_type_ids` is 1 on b and its [SEP], else 0. With a vocabulary of RoBERTa or MPNet they are
+`<s> a </s>` and `<s> a </s></s> b </s>`, and `token_type_ids` is 0.
 """
 
 from __future__ import annotations
@@ -60,6 +61,16 @@ def pair_lengths(first: int, second: int, room: int) -> tuple[int, int]:
     return half_first, half_second
 
 
+def join_pair(vocabulary: Vocabulary, first: Sequence[int], second: Sequence[int]) -> tuple[list[int], int]:
+    """Joins the tokens of a pair with special tokens.
+
+    Returns:
+        The row without padding, and the place at which the second part begins.
+    """
+    head = [vocabulary.cls_id, *first, *[vocabulary.sep_id] * vocabulary.pair_separators]
+    return [*head, *second, vocabulary.sep_id], len(head)
+
+
 def encode_rows(
     tokenizer: Tokenizer,
     vocabulary: Vocabulary,
@@ -88,10 +99,9 @@ def encode_rows(
             tokens = [vocabulary.cls_id, *ids[: length - 2], vocabulary.sep_id]
         else:
             other = second_ids[row]
-            keep, keep_other = pair_lengths(len(ids), len(other), length - 3)
-            head = [vocabulary.cls_id, *ids[:keep], vocabulary.sep_id]
-            tokens = [*head, *other[:keep_other], vocabulary.sep_id]
-            token_type_ids[row, len(head) : len(tokens)] = 1
+            keep, keep_other = pair_lengths(len(ids), len(other), length - vocabulary.pair_specials)
+            tokens, start = join_pair(vocabulary, ids[:keep], other[:keep_other])
+            token_type_ids[row, start : len(tokens)] = vocabulary.second_type_id
         input_ids[row, : len(tokens)] = tokens
     return {"input_ids": input_ids, "token_type_ids": token_type_ids}
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tasks.system.errors import DataError
+
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
@@ -141,7 +143,16 @@ def encode_examples(
         `start_position`, `end_position` int32 `[rows]`, 0 (the position of [CLS]) where the window does not hold the
         whole answer; `example_index` int32 `[rows]`; `offsets` int32 `[rows, length, 2]`, characters of the context
         from `with_dropped_marks`, -1 outside the context; `is_max_context` uint8 `[rows, length]`.
+
+    Raises:
+        DataError: if the longest question leaves no room for the context.
     """
+    room = config.length - vocabulary.pair_specials - config.max_query_length
+    if room < 1:
+        raise DataError(
+            f"max_query_length is {config.max_query_length}; less than span_length - {vocabulary.pair_specials} ="
+            f" {config.length - vocabulary.pair_specials} is expected with this vocabulary"
+        )
     # Several questions share a context; it is tokenised once.
     contexts = list(dict.fromkeys(example["context"] for example in examples))
     encodings = tokenizer.encode_batch(contexts, add_special_tokens=False)
@@ -175,8 +186,8 @@ def _windows(
 ) -> dict[str, np.ndarray]:
     """Encodes all windows of one example."""
     length = config.length
-    context_start = len(query) + 2
-    bounds = window_bounds(len(ids), length - len(query) - 3, config.stride)
+    context_start = len(query) + 1 + vocabulary.pair_separators
+    bounds = window_bounds(len(ids), length - len(query) - vocabulary.pair_specials, config.stride)
     best_window = max_context(bounds, len(ids))
     count = len(bounds)
     result: dict[str, np.ndarray] = {
@@ -189,13 +200,13 @@ def _windows(
         "is_max_context": np.zeros((count, length), np.uint8),
     }
     result["input_ids"][:, 0] = vocabulary.cls_id
-    result["input_ids"][:, 1 : context_start - 1] = query
-    result["input_ids"][:, context_start - 1] = vocabulary.sep_id
+    result["input_ids"][:, 1 : len(query) + 1] = query
+    result["input_ids"][:, len(query) + 1 : context_start] = vocabulary.sep_id
     for row, (start, end) in enumerate(bounds):
         context_end = context_start + end - start
         result["input_ids"][row, context_start:context_end] = ids[start:end]
         result["input_ids"][row, context_end] = vocabulary.sep_id
-        result["token_type_ids"][row, context_start : context_end + 1] = 1
+        result["token_type_ids"][row, context_start : context_end + 1] = vocabulary.second_type_id
         result["offsets"][row, context_start:context_end] = offsets[start:end]
         result["is_max_context"][row, context_start:context_end] = best_window[start:end] == row
         if span is not None and start <= span[0] and span[1] < end:

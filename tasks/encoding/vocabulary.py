@@ -1,12 +1,12 @@
-"""Uncased WordPiece vocabularies: training, loading, and the tokenizer that BERT uses.
+"""Vocabularies: loading, the tokenizer, and the training of an uncased WordPiece vocabulary.
 
-Tokenisation is that of BERT (Devlin et al. 2018, arXiv 1810.04805): clean, lower-case, strip accents, split CJK
-characters and punctuation, then match the longest pieces greedily. It gives the ids of transformers'
-`BertTokenizerFast`, which runs on the same library.
+A vocabulary is a `vocab.txt` of uncased BERT or a directory of a Hugging Face tokenizer (`tokenizer_files`). Ids are
+those of transformers, which runs on the same library.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks.encoding import tokenizer_files
+from tasks.encoding.tokenizer_settings import BERT_NAMES, TokenizerSettings, build, vocabulary_text
 from tasks.system.errors import DataError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+SPECIAL_TOKENS = dataclasses.astuple(BERT_NAMES)
 # Rarer characters get no token; BERT's vocabulary has 1,000 characters.
 MAX_ALPHABET = 1000
 # Raised whenever the trainer's result changes, because trained vocabularies are cached by a digest of their input.
@@ -31,84 +33,107 @@ _MIN_PAIR_COUNT = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Vocabulary:
-    """A vocabulary file, with its size, digest and special ids."""
+    """A vocabulary, with all that its rows and its masking need."""
 
-    # The file, one token per line, a token's id being its line (from 0).
+    # A `vocab.txt`, a token's id being its line (from 0), or a directory of tokenizer files.
     path: Path
     # The number of tokens.
     size: int
-    # Sha256 of the file's bytes, 64 hexadecimal digits.
+    # Covers everything that decides ids, 64 hexadecimal digits; for uncased BERT the sha256 of its `vocab.txt`.
     digest: str
     pad_id: int
     unk_id: int
     cls_id: int
     sep_id: int
     mask_id: int
+    # `wordpiece` or `byte_level_bpe`.
+    algorithm: str
+    # Settings of WordPiece; False and None in byte-level BPE, which changes no character.
+    do_lower_case: bool
+    strip_accents: bool | None
+    tokenize_chinese_chars: bool
+    # Separators between the parts of a pair, and the token type of the second part: 1 and 1 in BERT
+    # (`[CLS] a [SEP] b [SEP]`), 2 and 0 in RoBERTa and MPNet (`<s> a </s></s> b </s>`).
+    pair_separators: int
+    second_type_id: int
+    # First and past-the-end id of each run of tokens that text may hold: all but special and unused ones.
+    text_ranges: tuple[tuple[int, int], ...]
+
+    @property
+    def pair_specials(self) -> int:
+        """The number of special tokens in the row of a pair."""
+        return 2 + self.pair_separators
 
 
 def load(path: Path | str) -> Vocabulary:
-    """Reads and checks a vocabulary file.
+    """Reads and checks a vocabulary.
 
     Args:
-        path: a `vocab.txt`.
+        path: a `vocab.txt`, or a directory of a Hugging Face tokenizer.
 
     Returns:
         Its description.
 
     Raises:
-        DataError: if the file is missing, is no UTF-8 text, repeats a token or lacks a special one.
+        DataError: if a file is missing or cannot be used, or two files disagree.
     """
     path = Path(path)
-    if path.is_dir():
-        path = path / "vocab.txt"
-    if not path.is_file():
-        raise DataError(f"vocabulary {path} is missing: a text file with one WordPiece token per line is expected")
-    content = path.read_bytes()
-    tokens = _tokens(content, path)
-    ids = {token: index for index, token in enumerate(tokens)}
-    if len(ids) != len(tokens):
-        token, count = Counter(tokens).most_common(1)[0]
-        raise DataError(f"vocabulary {path}: token '{token}' occurs {count} times; every line must be a new token")
-    if missing := [token for token in SPECIAL_TOKENS if token not in ids]:
-        raise DataError(f"vocabulary {path}: no {', '.join(missing)}; {', '.join(SPECIAL_TOKENS)} are expected")
-    special_ids = {f"{token.strip('[]').lower()}_id": ids[token] for token in SPECIAL_TOKENS}
-    return Vocabulary(path=path, size=len(tokens), digest=hashlib.sha256(content).hexdigest(), **special_ids)
+    settings = tokenizer_files.read(path)
+    ids = {name: settings.tokens.index(token) for name, token in dataclasses.asdict(settings.special).items()}
+    return Vocabulary(
+        path=path,
+        size=len(settings.tokens),
+        digest=_digest(path, settings),
+        **{f"{name}_id": number for name, number in ids.items()},
+        algorithm=settings.algorithm,
+        do_lower_case=settings.do_lower_case,
+        strip_accents=settings.strip_accents,
+        tokenize_chinese_chars=settings.tokenize_chinese_chars,
+        pair_separators=settings.pair_separators,
+        second_type_id=settings.second_type_id,
+        text_ranges=settings.text_ranges(),
+    )
+
+
+def plain_content(path: Path, settings: TokenizerSettings) -> bytes | None:
+    """Returns the `vocab.txt` that alone stands for a vocabulary, or None where its settings are not uncased BERT's.
+
+    Args:
+        path: a `vocab.txt` or a directory of tokenizer files.
+        settings: what was read from it.
+    """
+    if not settings.is_plain():
+        return None
+    file = path / tokenizer_files.WORDS if path.is_dir() else path
+    return file.read_bytes() if file.is_file() else vocabulary_text(settings.tokens).encode()
+
+
+def _digest(path: Path, settings: TokenizerSettings) -> str:
+    content = plain_content(path, settings)
+    return settings.digest() if content is None else hashlib.sha256(content).hexdigest()
 
 
 def read_tokens(path: Path | str) -> list[str]:
-    """Reads the tokens of a vocabulary file.
-
-    Args:
-        path: a `vocab.txt`.
+    """Reads the tokens of a vocabulary; raises as `load`.
 
     Returns:
         The tokens, a token's id being its place.
-
-    Raises:
-        DataError: as `load`.
     """
-    path = load(path).path
-    return _tokens(path.read_bytes(), path)
+    return list(tokenizer_files.read(Path(path)).tokens)
 
 
 def tokenizer(vocabulary: Vocabulary | Path | str) -> Tokenizer:
     """Builds the tokenizer of a vocabulary.
 
     Args:
-        vocabulary: a vocabulary or the path of its file.
+        vocabulary: a vocabulary or its path.
 
     Returns:
         A `tokenizers.Tokenizer`; `encode(text, add_special_tokens=False)` gives `ids` and `offsets` (pairs of character
-        positions in the original text). The special tokens, written out in a text, are recognised as in BERT.
+        positions in the original text). The special tokens, written out in a text, are recognised as in transformers.
     """
-    from tokenizers import Tokenizer, models
-
-    path = vocabulary.path if isinstance(vocabulary, Vocabulary) else load(vocabulary).path
-    ids = {token: index for index, token in enumerate(_tokens(path.read_bytes(), path))}
-    result = Tokenizer(models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=100))
-    _set_bert_rules(result)
-    result.add_special_tokens(list(SPECIAL_TOKENS))
-    return result
+    path = vocabulary.path if isinstance(vocabulary, Vocabulary) else Path(vocabulary)
+    return build(tokenizer_files.read(path))
 
 
 def write(tokens: Iterable[str], path: Path) -> None:
@@ -118,7 +143,7 @@ def write(tokens: Iterable[str], path: Path) -> None:
         tokens: the tokens in the order of their ids.
         path: the file to write.
     """
-    path.write_bytes("".join(f"{token}\n" for token in tokens).encode())
+    path.write_bytes(vocabulary_text(list(tokens)).encode())
 
 
 def train_wordpiece(texts: Iterable[str], size: int) -> list[str]:
@@ -218,13 +243,3 @@ def _set_bert_rules(target: Tokenizer) -> None:
         clean_text=True, handle_chinese_chars=True, strip_accents=None, lowercase=True
     )
     target.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-
-
-def _tokens(content: bytes, path: Path) -> list[str]:
-    try:
-        lines = content.decode().split("\n")
-    except UnicodeDecodeError as error:
-        raise DataError(f"vocabulary {path}: byte {error.start} is not UTF-8") from error
-    if lines and not lines[-1]:
-        lines.pop()
-    return [line.rstrip("\r") for line in lines]

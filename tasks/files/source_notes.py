@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.catalogue import TaskInfo, get_task
+from tasks.catalogue import TASKS, TaskInfo
 from tasks.files import layouts, readers
 from tasks.files.known_files import KNOWN_FILES
 from tasks.files.text_files import content_digest
 
 if TYPE_CHECKING:
-    from tasks.files.bad_rows import OnBadRow
+    from tasks.files.bad_rows import OnBadRow, ReadingReport
 
 NOTE_FILE = "source.json"
 
@@ -38,9 +38,14 @@ def write(directory: Path, info: TaskInfo, root: Path, split: str, on_bad_row: O
         DataError: if the split cannot be read.
     """
     files = layouts.require(info, root, split)
-    found = readers.report(info, files, split, on_bad_row)
+    names = dict(zip(files.official_names, files.paths, strict=True))
+    write_note(directory, names, readers.report(info, files, split, on_bad_row))
+
+
+def write_note(directory: Path, files: Mapping[str, Path], found: ReadingReport) -> None:
+    """Writes the note on a split that was read: the names of its files, and what the reader found."""
     note = {
-        "files": {n: content_digest(path)[0] for n, path in zip(files.official_names, files.paths, strict=True)},
+        "files": {name: content_digest(path)[0] for name, path in files.items()},
         "examples": found.examples,
         "skipped": found.skipped,
         "reasons": list(found.reasons),
@@ -88,18 +93,20 @@ def warnings(notes: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
 
     Returns:
         One line for each file with unknown content, each wrong number of examples, and each file with skipped rows.
+        Of own tasks nothing is official.
     """
     lines = []
     for task, splits in notes.items():
         for split, note in splits.items():
             table = next(iter(note["files"]))
-            lines += [
-                f"{name}: content {digest} is not that of a known copy"
-                for name, digest in note["files"].items()
-                if digest not in KNOWN_FILES or KNOWN_FILES[digest].name != name
-            ]
-            if problem := wrong_count(get_task(task), split, note["examples"]):
-                lines.append(f"{table}: {problem}")
+            if task in TASKS:
+                lines += [
+                    f"{name}: content {digest} is not that of a known copy"
+                    for name, digest in note["files"].items()
+                    if digest not in KNOWN_FILES or KNOWN_FILES[digest].name != name
+                ]
+                if problem := wrong_count(TASKS[task], split, note["examples"]):
+                    lines.append(f"{table}: {problem}")
             if note["skipped"]:
                 lines.append(f"{table}: bad rows skipped: {note['skipped']:,}; the first: {note['reasons'][0]}")
     return list(dict.fromkeys(lines))

@@ -80,7 +80,7 @@ def content_digest(path: Path) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
-def raw_lines(path: Path) -> Iterator[bytes]:
+def raw_lines(path: Path, *, keep_ends: bool = False) -> Iterator[bytes]:
     r"""Reads a file line by line, without decoding.
 
     Lines end at `\n` only: the texts hold characters such as U+2028 that other readers break lines at. A byte-order
@@ -88,9 +88,10 @@ def raw_lines(path: Path) -> Iterator[bytes]:
 
     Args:
         path: plain, `.gz` or `.xz` file.
+        keep_ends: leaves the endings as they are.
 
     Yields:
-        The lines without their endings.
+        The lines without their endings, unless `keep_ends`.
 
     Raises:
         DataError: on a damaged archive.
@@ -101,7 +102,7 @@ def raw_lines(path: Path) -> Iterator[bytes]:
         for line in io.BufferedReader(cast("io.RawIOBase", file), 1 << 16):
             if first:
                 line, first = line.removeprefix(_BYTE_ORDER_MARK), False
-            yield line.rstrip(b"\r\n")
+            yield line if keep_ends else line.rstrip(b"\r\n")
 
 
 def not_utf8(error: UnicodeDecodeError) -> str:

@@ -63,14 +63,14 @@ class Build:
         """Digests a source file, folder or corpus, and notes it for `data.json`."""
         return self.digest_files(corpora.corpus_files(path))
 
-    def digest_files(self, files: Iterable[Path]) -> str:
-        """Digests source files, and notes them for `data.json`."""
+    def digest_files(self, files: Iterable[Path], name: str = "") -> str:
+        """Digests source files, and notes them for `data.json`: one as `name`, or each as its path below the root."""
         digests = []
         for file in files:
-            name = os.path.relpath(file, self.root)
-            if name not in self.source_files:
-                self.source_files[name] = {"sha256": sha256_file(file), "bytes": file.stat().st_size}
-            digests.append([name, self.source_files[name]["sha256"]])
+            known = name or os.path.relpath(file, self.root)
+            if known not in self.source_files:
+                self.source_files[known] = {"sha256": sha256_file(file), "bytes": file.stat().st_size}
+            digests.append([known, self.source_files[known]["sha256"]])
         return digest(digests)
 
     def corpus(self, entry: str) -> Path | HubCorpus:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from tasks.arrays.write import array_directory
-from tasks.encoding import vocabulary
+from tasks.arrays.write import array_directory, atomic_directory
+from tasks.encoding import tokenizer_files, vocabulary
 from tasks.encoding.preprocessors import token_id_dtype
 from tasks.materialize import upkeep
 from tasks.materialize.build import FORMAT_VERSION, ROWS_PER_BATCH, Build, digest
@@ -20,7 +21,11 @@ from tasks.system.errors import DataError
 
 
 def build_vocabulary(build: Build) -> vocabulary.Vocabulary:
-    """Trains or copies the vocabulary to `output/vocabulary-<digest>.txt`.
+    """Trains the vocabulary or copies the given one.
+
+    Returns:
+        The vocabulary `output/vocabulary-<digest>.txt`, or the folder `output/vocabulary-<digest>` with the tokenizer
+        files of one that is not uncased BERT's.
 
     Raises:
         DataError: if the given vocabulary is missing or has another size, or there is no text to train on.
@@ -32,10 +37,8 @@ def build_vocabulary(build: Build) -> vocabulary.Vocabulary:
             raise DataError(
                 f"vocabulary {given.path} has {given.size} tokens; vocabulary_size says {request.vocabulary_size}"
             )
-        build.source(given.path)
-        target = build.output / f"vocabulary-{given.digest[:12]}.txt"
-        write_bytes(target, given.path.read_bytes())
-        return vocabulary.load(target)
+        build.digest_files(tokenizer_files.present(given.path) if given.path.is_dir() else [given.path])
+        return _kept(build, given)
     corpora_digests = [build.source(build.corpus(corpus)) for corpus in request.pretrain_corpora]
     key = digest(vocabulary.TRAINER_VERSION, request.vocabulary_size, corpora_digests)
     target = build.output / f"vocabulary-{key}.txt"
@@ -55,6 +58,23 @@ def build_vocabulary(build: Build) -> vocabulary.Vocabulary:
             tokens = vocabulary.train_wordpiece(sentences, request.vocabulary_size)
             write_bytes(target, "".join(f"{token}\n" for token in tokens).encode())
         build.progress(f"vocabulary: {len(tokens):,} tokens trained in {build.seconds['vocabulary']:.1f} s")
+    return vocabulary.load(target)
+
+
+def _kept(build: Build, given: vocabulary.Vocabulary) -> vocabulary.Vocabulary:
+    """Writes a vocabulary into the output folder, in the one form that its digest stands for."""
+    settings = tokenizer_files.read(given.path)
+    content = vocabulary.plain_content(given.path, settings)
+    target = build.output / f"vocabulary-{given.digest[:12]}{'' if content is None else '.txt'}"
+    if content is not None:
+        write_bytes(target, content)
+    else:
+        if target.is_dir() and not upkeep.is_vocabulary(target, given.digest):
+            build.progress(f"{target}: not as it was written; writing it again")
+            shutil.rmtree(target)
+        if not target.is_dir():
+            with atomic_directory(target) as folder:
+                tokenizer_files.write(settings, folder)
     return vocabulary.load(target)
 
 

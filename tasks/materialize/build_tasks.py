@@ -19,6 +19,7 @@ from tasks.files import source_notes
 from tasks.materialize import upkeep
 from tasks.materialize.build import FORMAT_VERSION, ROWS_PER_BATCH, Build, digest
 from tasks.materialize.progress import Meter
+from tasks.sources import own
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -46,9 +47,16 @@ def build_task(build: Build, info: TaskInfo, vocabulary: Vocabulary) -> dict[str
                 continue
             files = sources.require_task_files(build.request.source, info, build.root, split)
         shape = dataclasses.asdict(config) if config else build.request.task_length
-        sources_digest = build.digest_files(files)
+        sources_digest = build.digest_files(files, info.own.source_name(split) if info.own else "")
         key = digest(
-            FORMAT_VERSION, info.name, split, sources_digest, vocabulary.digest, shape, build.request.on_bad_row
+            FORMAT_VERSION,
+            info.name,
+            split,
+            sources_digest,
+            vocabulary.digest,
+            shape,
+            build.request.on_bad_row,
+            *_own_definition(info),
         )
         target = build.output / f"{info.name}-{split}-{key}"
         if not upkeep.usable(target, build.progress):
@@ -57,6 +65,15 @@ def build_task(build: Build, info: TaskInfo, vocabulary: Vocabulary) -> dict[str
     if not directories:
         sources.require_task_files(build.request.source, info, build.root, next(iter(info.split_stems)))
     return directories
+
+
+def _own_definition(info: TaskInfo) -> list[object]:
+    """Lists what else the rows of an own task depend on: all but title, metrics and places of its files."""
+    if info.own is None:
+        return []
+    left_out = {"title": "", "metrics": ()}
+    files = [(file.split, file.format) for file in info.own.files]
+    return [{**vars(info.own), **left_out, "files": files}]
 
 
 def _build_split(
@@ -76,11 +93,11 @@ def _build_split(
     reading = {"source": build.request.source, "on_bad_row": build.request.on_bad_row}
     with build.timed(info.name):
         if config:
-            name = seqio_tasks.register_span_task(info.name, build.root, vocabulary, config, **reading)
+            name = seqio_tasks.register_span_task(info, build.root, vocabulary, config, **reading)
             dtypes |= dict.fromkeys(("start_position", "end_position", "example_index", "offsets"), np.int32)
             dtypes["is_max_context"] = np.uint8
         else:
-            name = seqio_tasks.register_task(info.name, build.root, vocabulary, build.request.task_length, **reading)
+            name = seqio_tasks.register_task(info, build.root, vocabulary, build.request.task_length, **reading)
             dtypes |= {"label": np.float32 if info.kind == "regression" else np.int32, "index": np.int32}
         with array_directory(target, dtypes) as writer:
             for batch in seqio_tasks.rows(name, split, ROWS_PER_BATCH):
@@ -88,7 +105,10 @@ def _build_split(
                 meter.update(writer.num_rows)
             if config:
                 _write_examples(writer.directory, info, build, split)
-            if build.request.source == "files":
+            if info.own is not None:
+                found = own.report(info, split, build.request.on_bad_row)
+                source_notes.write_note(writer.directory, {info.own.source_name(split): files[0]}, found)
+            elif build.request.source == "files":
                 source_notes.write(writer.directory, info, build.root, split, build.request.on_bad_row)
             rows = writer.num_rows
     build.progress(f"{info.name}: {split} {rows:,} rows in {time.perf_counter() - start:.1f} s")

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tasks.encoding.spans import SpanConfig
+from tasks.own_task import OwnFile, OwnTask
 
 if TYPE_CHECKING:
     from tasks.files.bad_rows import OnBadRow
+
+__all__ = ["MaterializeRequest", "OwnFile", "OwnTask"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,8 @@ class MaterializeRequest:
     pretrain_seed: int
     validation_rows: int
     tasks: tuple[str, ...]
+    # Definitions of the tasks that the catalogue lacks.
+    own_tasks: tuple[OwnTask, ...]
     task_length: int
     span_length: int
     span_stride: int
@@ -48,4 +53,4 @@ class MaterializeRequest:
     def from_dict(cls, values: Mapping[str, Any]) -> MaterializeRequest:
         """Makes a request of the `request` member of a `data.json`, which has lists for tuples."""
         fields: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
-        return cls(**fields)
+        return cls(**fields | {"own_tasks": tuple(OwnTask.from_dict(task) for task in values.get("own_tasks", ()))})

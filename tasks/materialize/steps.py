@@ -17,10 +17,10 @@ from typing import Any
 
 from tasks import microworld, sources
 from tasks.arrays.write import atomic_directory
-from tasks.catalogue import get_task
+from tasks.catalogue import find_tasks
 from tasks.files import source_notes
 from tasks.files.text_files import sha256_file
-from tasks.materialize import start_child, upkeep
+from tasks.materialize import start_child, unknown_tokens, upkeep
 from tasks.materialize.build import Build, BuildNeededError, digest
 from tasks.materialize.build_pretraining import build_pretraining, build_vocabulary
 from tasks.materialize.build_tasks import build_task
@@ -28,6 +28,7 @@ from tasks.materialize.progress import Progress, ShowState, State, display, line
 from tasks.materialize.request import MaterializeRequest
 from tasks.materialize.upkeep import DATA_FILE
 from tasks.pretraining import pretraining_task
+from tasks.sources import own
 from tasks.system import file_lock
 from tasks.system.atomic_write import write_text
 
@@ -50,9 +51,10 @@ def materialize(
 
     Returns:
         The content of `output/data.json`, which is written last: `vocabulary`, `pretrain_task`, `pretrain`, `tasks`,
-        `task_sources` (notes on the official files, see `tasks.files.source_notes`), `warnings` (their differences from
-        known ones), `source_files`, `request`, `seconds` (time per step). Its paths are relative to
-        `output`.
+        `own_tasks` (definitions with all labels, see `tasks.own_task`), `task_sources` (notes on the files of tasks,
+        see `tasks.files.source_notes`), `warnings` (their differences from known ones, and many unknown tokens),
+        `unknown_tokens` (see `tasks.materialize.unknown_tokens`), `source_files`, `request`, `seconds` (time per step).
+        Its paths are relative to `output`.
 
     Raises:
         DataError: if a file is missing or cannot be used.
@@ -98,9 +100,13 @@ def _materialize(build: Build) -> dict[str, Any]:
     _prepare_tfds(build)
     vocab = build_vocabulary(build)
     pretrain = build_pretraining(build, vocab)
-    tasks = {name: build_task(build, get_task(name), vocab) for name in request.tasks}
+    infos = find_tasks(request.tasks, request.own_tasks)
+    infos |= {task.name: own.resolve(task) for task in request.own_tasks}
+    tasks = {name: build_task(build, info, vocab) for name, info in infos.items()}
+    own.refuse_equal_files(request.own_tasks, build.source_files)
     notes = source_notes.load(output, tasks)
-    warnings = source_notes.warnings(notes)
+    unknown = unknown_tokens.count(output, {"pretrain": pretrain, **tasks}, vocab)
+    warnings = source_notes.warnings(notes) + unknown_tokens.warnings(unknown, request.vocabulary, vocab)
     if build.seconds:
         for warning in warnings:
             build.progress(f"warning: {warning}")
@@ -112,8 +118,10 @@ def _materialize(build: Build) -> dict[str, Any]:
         "pretrain_task": pretraining_task(request.sentence_pairs).name,
         "pretrain": pretrain,
         "tasks": tasks,
+        "own_tasks": {name: dataclasses.asdict(info.own) for name, info in infos.items() if info.own is not None},
         "task_sources": notes,
         "warnings": warnings,
+        "unknown_tokens": unknown,
         "source_files": build.source_files,
         "request": dataclasses.asdict(request),
         "seconds": build.seconds,
@@ -159,7 +167,8 @@ def _prepare_tfds(build: Build) -> None:
     """Prepares the data sets of TensorFlow Datasets that are missing."""
     request = build.request
     texts = [*request.pretrain_corpora, request.pretrain_validation]
-    for name in sources.unprepared(request.source, [get_task(task) for task in request.tasks], build.root, texts):
+    infos = list(find_tasks(request.tasks, request.own_tasks).values())
+    for name in sources.unprepared(request.source, infos, build.root, texts):
         # TensorFlow is imported before TFDS: the child imports it in a thread as well, and the two imports would clash.
         build.seqio_tasks()
         from tasks.sources import tfds

@@ -17,14 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.arrays import token_arrays
 from tasks.arrays.write import BUILDING
+from tasks.encoding import vocabulary
 from tasks.system import file_lock
+from tasks.system.errors import DataError
 
 if TYPE_CHECKING:
     from tasks.materialize.progress import Progress
 
 DATA_FILE = "data.json"
 
-_VOCABULARY = re.compile(r"vocabulary-[0-9a-f]{12}\.txt")
+_VOCABULARY = re.compile(r"vocabulary-[0-9a-f]{12}(\.txt)?")
 # Files that `write_bytes` leaves if it is killed between its two steps.
 _TEMPORARY = re.compile(r"\.(data\.json|vocabulary-[0-9a-f]{12}\.txt)-[0-9a-f]{8}")
 
@@ -83,9 +85,18 @@ def vocabulary_is_intact(output: Path, index: dict[str, Any], name: str = "") ->
     try:
         if name and name != index["vocabulary"]["path"]:
             return True
-        content = (output / index["vocabulary"]["path"]).read_bytes()
-        return hashlib.sha256(content).hexdigest() == index["vocabulary"]["digest"]
-    except (OSError, KeyError, TypeError):
+        return is_vocabulary(output / index["vocabulary"]["path"], index["vocabulary"]["digest"])
+    except (KeyError, TypeError):
+        return False
+
+
+def is_vocabulary(path: Path, digest: str) -> bool:
+    """Tells whether a kept vocabulary, a file or a folder of tokenizer files, has this digest."""
+    try:
+        if path.is_dir():
+            return vocabulary.load(path).digest == digest
+        return hashlib.sha256(path.read_bytes()).hexdigest() == digest
+    except (OSError, DataError):
         return False
 
 
@@ -119,7 +130,7 @@ def remove_leftovers(output: Path, index: dict[str, Any]) -> None:
     for entry in output.iterdir():
         if entry.name in wanted:
             continue
-        if entry.is_dir() and (entry / token_arrays.META_FILE).is_file():
+        if entry.is_dir() and ((entry / token_arrays.META_FILE).is_file() or _VOCABULARY.fullmatch(entry.name)):
             file_lock.remove_unused(entry)
         elif entry.is_file() and (_VOCABULARY.fullmatch(entry.name) or _TEMPORARY.fullmatch(entry.name)):
             with suppress(OSError):

@@ -6,7 +6,8 @@ All scores are in percent (correlations times 100). Correlations of constant pre
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ __all__ = [
     "f1",
     "f1_score",
     "has_no_answer_option",
+    "macro_f1",
     "matthews",
     "normalize_answer",
     "pearson",
@@ -61,6 +63,19 @@ def f1(references: np.ndarray, predictions: np.ndarray) -> float:
     true_positives = int(np.sum((references == 1) & predicted))
     total = int(np.sum(references == 1)) + int(np.sum(predicted))
     return 100.0 * 2 * true_positives / total if total else 0.0
+
+
+def macro_f1(references: np.ndarray, predictions: np.ndarray) -> float:
+    """Computes the mean of the F1 of each label over `[n]` and `[n]`, in percent.
+
+    Labels that neither references nor predictions have do not count, as in scikit-learn's `f1_score` with
+    `average="macro"`.
+    """
+    labels, codes = np.unique(np.concatenate([references, predictions]), return_inverse=True)
+    expected, predicted = codes[: len(references)], codes[len(references) :]
+    correct = np.bincount(expected[expected == predicted], minlength=len(labels))
+    counts = np.bincount(codes, minlength=len(labels))
+    return 100.0 * float(np.mean(2.0 * correct / counts))
 
 
 def matthews(references: np.ndarray, predictions: np.ndarray) -> float:
@@ -115,18 +130,23 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     return (last - (counts - 1) / 2)[inverse]
 
 
-def per_example_scores(task_name: str, predictions: Any, references: Any) -> dict[str, np.ndarray]:
+def _entry(task: str | TaskInfo) -> TaskInfo:
+    """Returns the entry of a task, looked up where its name is given."""
+    return get_task(task) if isinstance(task, str) else task
+
+
+def per_example_scores(task: str | TaskInfo, predictions: Any, references: Any) -> dict[str, np.ndarray]:
     """Scores every example alone, where the metric allows that.
 
     Args:
-        task_name: a name in the catalogue.
+        task: its name in the catalogue, or its entry, which an own task has alone.
         predictions: as for `score`.
         references: as for `score`.
 
     Returns:
         Classification: `accuracy`; span tasks: `exact_match` and `f1`; values 0.0 to 1.0, `[n]`. Regression: nothing.
     """
-    info = get_task(task_name)
+    info = _entry(task)
     if info.kind == "span":
         answers = _predicted_answers(info, predictions, references)
         rows = [
@@ -136,15 +156,15 @@ def per_example_scores(task_name: str, predictions: Any, references: Any) -> dic
             for answer, example in zip(answers, references, strict=True)
         ]
         return {name: np.array([row[name] for row in rows], np.float64) for name in ("exact_match", "f1")}
-    expected, predicted = _columns(task_name, predictions, references)
+    expected, predicted = _columns(info, predictions, references)
     return {} if info.kind == "regression" else {"accuracy": (expected == predicted).astype(np.float64)}
 
 
-def score(task_name: str, predictions: Any, references: Any) -> dict[str, float]:
+def score(task: str | TaskInfo, predictions: Any, references: Any) -> dict[str, float]:
     """Scores predictions with the metrics of a task.
 
     Args:
-        task_name: a name in the catalogue.
+        task: its name in the catalogue, or its entry, which an own task has alone.
         predictions: `[n]` integer labels or float scores; for span tasks a mapping example id -> answer text.
         references: `[n]` labels or scores; for span tasks the examples (`id`, `answers`).
 
@@ -155,35 +175,47 @@ def score(task_name: str, predictions: Any, references: Any) -> dict[str, float]
         DataError: if the numbers of predictions and references differ, there are none, references are missing (label
             -1) or a prediction is not finite.
     """
-    info = get_task(task_name)
+    info = _entry(task)
     if info.kind == "span":
-        rows = per_example_scores(task_name, predictions, references)
+        rows = per_example_scores(info, predictions, references)
         return {name: 100.0 * float(rows[name].mean()) for name in info.metrics}
-    expected, predicted = _columns(task_name, predictions, references)
-    functions = {"accuracy": accuracy, "f1": f1, "matthews": matthews, "pearson": pearson, "spearman": spearman}
-    return {name: functions[name](expected, predicted) for name in info.metrics}
+    expected, predicted = _columns(info, predictions, references)
+    return {name: _FUNCTIONS[name](expected, predicted) for name in info.metrics}
 
 
-def _columns(task_name: str, predictions: Any, references: Any) -> tuple[np.ndarray, np.ndarray]:
+_FUNCTIONS: Mapping[str, Callable[[np.ndarray, np.ndarray], float]] = MappingProxyType(
+    {
+        "accuracy": accuracy,
+        "f1": f1,
+        "macro_f1": macro_f1,
+        "matthews": matthews,
+        "pearson": pearson,
+        "spearman": spearman,
+    }
+)
+
+
+def _columns(info: TaskInfo, predictions: Any, references: Any) -> tuple[np.ndarray, np.ndarray]:
     """Checks the two columns of a classification or regression task."""
     expected, predicted = np.asarray(references), np.asarray(predictions)
     if expected.ndim != 1 or expected.shape != predicted.shape or not len(expected):
         raise DataError(
-            f"{task_name}: predictions of shape {predicted.shape} for references of shape {expected.shape}; two equal"
+            f"{info.name}: predictions of shape {predicted.shape} for references of shape {expected.shape}; two equal"
             " shapes [n] with n >= 1 are expected"
         )
-    if np.any(expected < 0):
+    # A label of an own regression may be any number, and its rows are labelled wherever they are scored.
+    if (info.own is None or info.kind == "classification") and np.any(expected < 0):
         raise DataError(
-            f"{task_name}: reference {int(np.argmax(expected < 0))} has no label (-1); this split is unlabelled"
+            f"{info.name}: reference {int(np.argmax(expected < 0))} has no label (-1); this split is unlabelled"
         )
     if not np.all(np.isfinite(predicted)):
-        raise DataError(f"{task_name}: prediction {int(np.argmin(np.isfinite(predicted)))} is not a finite number")
+        raise DataError(f"{info.name}: prediction {int(np.argmin(np.isfinite(predicted)))} is not a finite number")
     return expected, predicted
 
 
 def has_no_answer_option(info: TaskInfo) -> bool:
     """Returns True where questions of a span task may have no answer: the rules of SQuAD v2.0 instead of v1.1."""
-    return info.name.startswith("squad_v2")
+    return info.own.unanswerable if info.own is not None else info.name.startswith("squad_v2")
 
 
 def _predicted_answers(

@@ -33,7 +33,7 @@ _SPAN_EXAMPLES_PER_BATCH = 128
 
 
 def register_task(
-    name: str,
+    task: str | TaskInfo,
     directory: Path,
     vocabulary: Vocabulary,
     length: int,
@@ -44,7 +44,7 @@ def register_task(
     """Registers a classification or regression task.
 
     Args:
-        name: its name in the catalogue.
+        task: its name in the catalogue, or its entry, which an own task has alone.
         directory: the data root.
         vocabulary: the vocabulary of the rows.
         length: the length of a row.
@@ -54,7 +54,7 @@ def register_task(
     Returns:
         The name of the SeqIO task.
     """
-    info = get_task(name)
+    info = _entry(task)
     registered = _registered_name(info, source, directory, vocabulary, length, on_bad_row)
     if registered in seqio.TaskRegistry.names():
         return registered
@@ -86,7 +86,7 @@ def register_task(
 
 
 def register_span_task(
-    name: str,
+    task: str | TaskInfo,
     directory: Path,
     vocabulary: Vocabulary,
     config: spans.SpanConfig,
@@ -97,7 +97,7 @@ def register_span_task(
     """Registers a question-answering task.
 
     Args:
-        name: its name in the catalogue.
+        task: its name in the catalogue, or its entry, which an own task has alone.
         directory: the data root.
         vocabulary: the vocabulary of the rows.
         config: lengths of the windows.
@@ -107,7 +107,7 @@ def register_span_task(
     Returns:
         The name of the SeqIO task.
     """
-    info = get_task(name)
+    info = _entry(task)
     registered = _registered_name(info, source, directory, vocabulary, config, on_bad_row)
     if registered in seqio.TaskRegistry.names():
         return registered
@@ -144,12 +144,18 @@ def register_span_task(
     return registered
 
 
+def _entry(task: str | TaskInfo) -> TaskInfo:
+    """Returns the entry of a task, looked up where its name is given."""
+    return get_task(task) if isinstance(task, str) else task
+
+
 def _registered_name(
     info: TaskInfo, source: str, directory: Path, vocabulary: Vocabulary, shape: int | spans.SpanConfig, on_bad_row: str
 ) -> str:
     """Names a task by everything that shapes its rows."""
     splits = _splits(source, info, directory)
-    digest = name_digest(source, directory, splits, vocabulary.path, vocabulary.digest, shape, on_bad_row)
+    parts = (source, directory, splits, vocabulary.path, vocabulary.digest, shape, on_bad_row)
+    digest = name_digest(*parts, *([info.own] if info.own is not None else []))
     return f"{info.name}_{digest}"
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.encoding.preprocessors import MIN_DOCUMENT_TOKENS, pair_lengths, tokenize_batch
+from tasks.encoding.preprocessors import MIN_DOCUMENT_TOKENS, join_pair, pair_lengths, tokenize_batch
 from tasks.sources.corpora import MAX_PART_SENTENCES, Part
 from tasks.system.errors import DataError
 
@@ -94,7 +94,8 @@ def pair_rows(
 
     Returns:
         `input_ids` int32 and `token_type_ids` uint8 `[rows, length]`: `[CLS] a [SEP] b [SEP]`, padded, 1 on b and its
-        [SEP]; `next_sentence_label` int32 `[rows]`: 0 where b follows a, 1 where b is from another document.
+        [SEP], or as the vocabulary joins pairs; `next_sentence_label` int32 `[rows]`: 0 where b follows a, 1 where b is
+        from another document.
     """
     parts = [_token_sentences(tokenizer, text) for text in texts]
     usable = [index for index, part in enumerate(parts) if sum(map(len, part)) >= MIN_DOCUMENT_TOKENS]
@@ -103,20 +104,25 @@ def pair_rows(
         others = [parts[other] for other in usable if documents[other] != documents[index]]
         # A generator for each part: its rows depend on no other part's number of draws.
         random = np.random.Generator(np.random.Philox(np.random.SeedSequence((*seed, index))))
-        pairs.extend(_pairs(parts[index], others, length - 3, random))
+        pairs.extend(_pairs(parts[index], others, length - vocabulary.pair_specials, random))
     input_ids = np.full((len(pairs), length), vocabulary.pad_id, np.int32)
     token_type_ids = np.zeros((len(pairs), length), np.uint8)
     for row, (first, second, _) in enumerate(pairs):
-        tokens = [vocabulary.cls_id, *first, vocabulary.sep_id, *second, vocabulary.sep_id]
+        tokens, start = join_pair(vocabulary, first, second)
         input_ids[row, : len(tokens)] = tokens
-        token_type_ids[row, len(first) + 2 : len(tokens)] = 1
+        token_type_ids[row, start : len(tokens)] = vocabulary.second_type_id
     labels = np.array([is_random for *_, is_random in pairs], np.int32)
     return {"input_ids": input_ids, "token_type_ids": token_type_ids, "next_sentence_label": labels}
 
 
 def _token_sentences(tokenizer: Tokenizer, text: str) -> TokenSentences:
-    """Tokenises the lines of a text; lines without tokens are left out."""
-    sentences = text.split("\n")
+    """Tokenises the lines of a text; lines without tokens are left out.
+
+    Byte-level BPE keeps spaces in its tokens: every sentence but the first has the one before it, as in packed rows.
+    WordPiece drops it.
+    """
+    first, *others = text.split("\n")
+    sentences = [first, *(f" {sentence}" for sentence in others)]
     tokens: TokenSentences = []
     for start in range(0, len(sentences), _TEXTS_PER_BATCH):
         tokens.extend(filter(None, tokenize_batch(tokenizer, sentences[start : start + _TEXTS_PER_BATCH])))

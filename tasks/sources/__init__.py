@@ -1,7 +1,8 @@
-"""Sources of examples: official files, TensorFlow Datasets or Hugging Face folders; one reader each.
+"""Sources of examples: official files, TensorFlow Datasets, Hugging Face folders or own files; one reader each.
 
 Every source gives the same examples in the same order, apart from differences that docs/data.md lists. The `source` of
-a request chooses one; the microworld writes official files, so `files` reads it.
+a request chooses one for the tasks of the catalogue; the microworld writes official files, so `files` reads it. Own
+tasks bring their files along, whatever the source.
 """
 
 from __future__ import annotations
@@ -62,26 +63,37 @@ def _hugging_face() -> Source:
     return hugging_face
 
 
+def _own() -> Source:
+    from tasks.sources import own
+
+    return own
+
+
 SOURCES: Mapping[str, Callable[[], Source]] = MappingProxyType(
     {"microworld": _official, "files": _official, "tfds": _tfds, "hf": _hugging_face}
 )
 
 
+def _source(source: str, info: TaskInfo) -> Source:
+    """Finds the source with this name; own tasks have theirs."""
+    return _own() if info.own is not None else SOURCES[source]()
+
+
 def task_files(source: str, info: TaskInfo, root: Path, split: str) -> tuple[Path, ...]:
     """Calls `Source.task_files` of the source with this name."""
-    return SOURCES[source]().task_files(info, root, split)
+    return _source(source, info).task_files(info, root, split)
 
 
 def require_task_files(source: str, info: TaskInfo, root: Path, split: str) -> tuple[Path, ...]:
     """Calls `task_files`, and raises `Source.missing_split` where there are none."""
     if files := task_files(source, info, root, split):
         return files
-    raise SOURCES[source]().missing_split(info, root, split)
+    raise _source(source, info).missing_split(info, root, split)
 
 
 def read_examples(source: str, info: TaskInfo, root: Path, split: str, on_bad_row: OnBadRow = "error") -> Iterator[Row]:
     """Calls `Source.read_examples` of the source with this name."""
-    return SOURCES[source]().read_examples(info, root, split, on_bad_row)
+    return _source(source, info).read_examples(info, root, split, on_bad_row)
 
 
 def unprepared(source: str, tasks: Sequence[TaskInfo], root: Path, texts: Sequence[str]) -> list[str]:
@@ -101,5 +113,5 @@ def unprepared(source: str, tasks: Sequence[TaskInfo], root: Path, texts: Sequen
     corpora = [find_corpus(root, entry) for entry in texts]
     names = [corpus.name for corpus in corpora if isinstance(corpus, HubCorpus) and corpus.kind == "tfds"]
     if source == "tfds":
-        names += [conventions.hub_task(info).tfds for info in tasks]
+        names += [conventions.hub_task(info).tfds for info in tasks if info.own is None]
     return [name for name in dict.fromkeys(names) if tfds.folder(root, name) is None]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.files.tables import require_columns
 from tasks.sources import conventions, shards
 from tasks.system.errors import DataError
 
@@ -160,6 +161,25 @@ def read_texts(folder: Path, split: str, content: str) -> Iterator[str]:
                 if not isinstance(text, str):
                     raise DataError(f"{path}: a value of 'text' is {text!r}; text is expected")
                 yield text
+
+
+def parquet_rows(path: Path, columns: Sequence[str], optional: Sequence[str]) -> Iterator[Row]:
+    """Reads some columns of a parquet file, in the order of its rows.
+
+    Args:
+        path: the file.
+        columns: the columns that must be there.
+        optional: further columns, which may be missing.
+
+    Raises:
+        DataError: if the file is missing or damaged, or lacks a column.
+    """
+    if not path.is_file():
+        raise DataError(f"{path} is missing: it should hold rows with the columns {', '.join(columns)}")
+    names = _schema(path).names
+    require_columns(path, names, columns)
+    for batch in _batches(path, [*columns, *(name for name in optional if name in names)]):
+        yield from batch.to_pylist()
 
 
 def _rows(files: Sequence[Path], columns: list[str]) -> Iterator[Row]:

@@ -15,6 +15,8 @@ from leaderboard.build import build
 from leaderboard.export import printable
 from tests.e2e.page_data import HOSTILE, SYSTEMS, make_history, make_record
 from tests.e2e.tab import Tab, sort_by
+from tests.helpers.board_records import make_task
+from tests.helpers.own_tasks import own_definition
 
 
 def test_the_page_shows_every_system_as_text(tab: Tab) -> None:
@@ -286,3 +288,22 @@ def test_text_has_contrast_in_both_schemes(tab: Tab, scheme: str) -> None:
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert all(ratio >= 4.5 for _, ratio in ratios), ratios
     assert (dark != "rgb(255, 255, 255)") == (scheme == "dark")
+
+
+def test_an_own_task_is_described_with_the_scores(browser: Any, tmp_path: Path) -> None:
+    record = make_record(*SYSTEMS[0])
+    score = make_task(70.0, "stars_v1", definition=own_definition(title=HOSTILE))
+    site = build([record.model_copy(update={"tasks": [*record.tasks, score]})], tmp_path, title="Own", history=None)
+    tab = Tab(browser, site)
+    page = tab.open(f"#open={record.id}")
+    assert f"Own task stars_v1: {printable(HOSTILE)}" in page.text_content("#details")
+    for text in (
+        "text, stars",
+        "1, 2, 3, 4, 5",
+        "train 180, validation 20",
+        "10.0 % of the training rows, seed 0",
+        "stars.tsv",
+    ):
+        assert text in page.text_content("#details"), text
+    tab.context.close()
+    assert tab.problems == []

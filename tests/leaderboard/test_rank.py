@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.records.record import Record, RecordError
+from benchmark.records.record import Record, RecordError, TaskScore
+from benchmark.records.task_definition import TaskFile
 from leaderboard import rank
 from leaderboard.board import board_data, distribution, task_label
 from leaderboard.rank import LatencyGroup, ScoreEstimate, TaskKey
 from tests.helpers.board_records import make_block, make_record, make_task
+from tests.helpers.own_tasks import STARS, own_definition
 
 _NUMBERS = st.sampled_from([0.0, 1.0, 1.5, 2.0, 7.0]) | st.floats(-100, 100)
 _POINTS = st.dictionaries(st.text("abcdef", min_size=1), st.tuples(st.none() | _NUMBERS, st.none() | _NUMBERS))
@@ -203,3 +205,29 @@ def test_a_distribution_counts_every_sample(own: list[list[int]], other: list[li
     quantiles = [sample for _, sample in value["quantiles"]]
     assert quantiles == sorted(quantiles)
     assert distribution([[0, 5]], []) is None, "a clock that gives zero gives no distribution"
+
+
+def own_score(value: float, **changes: Any) -> TaskScore:
+    """A score of a task that is not in the catalogue, with its definition."""
+    return make_task(value, "stars_v1", definition=own_definition(**changes))
+
+
+def test_own_tasks_have_their_title_and_a_place_in_the_mean() -> None:
+    moved = {"train": TaskFile(name="moved.tsv", format="tsv", sha256="0" * 64)}
+    board = [
+        make_record("a", make_task(70), own_score(90, title="Stars \u202e")),
+        make_record("b", make_task(60), own_score(50, files=moved)),
+    ]
+    data = board_data(board, "t", None)
+    assert data["common_tasks"] == ["SST-2", "Stars \ufffd"]
+    quality = next(q for q in data["qualities"] if q["key"] == "stars_v1.validation.accuracy")
+    assert quality["description"] == "stars_v1, accuracy on validation"
+    assert data["rows"][0]["scores"]["mean"][0] == 80.0
+    assert data["rows"][0]["tasks"][1]["definition"]["label_names"] == list(STARS)
+
+
+@pytest.mark.parametrize("changes", [{"label_names": ["2", "1"]}, {"split_seed": 1}, {"files": {}}])
+def test_different_own_tasks_of_one_name_are_not_compared(changes: dict[str, Any]) -> None:
+    board = [make_record("a", own_score(90)), make_record("b", own_score(50, **changes))]
+    with pytest.raises(RecordError, match="b: tasks: 'stars_v1' has another definition than in 'a'"):
+        board_data(board, "t", None)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,3 +56,15 @@ def test_the_request_has_the_settings_and_the_folder_of_the_environment(monkeypa
     expected = dataclasses.replace(settings, directory="/data/v1")
     # The request has the path of a checkpoint's vocabulary, and not the checkpoint.
     assert to_dict(settings.request()) | {"checkpoint": None} == to_dict(expected)
+    words = dataclasses.replace(expected, vocabulary="$SOME_MODEL/tokenizer")
+    with pytest.raises(ConfigError, match=r"DataConfig\.vocabulary = '\$SOME_MODEL/tokenizer'.*not set"):
+        words.request()
+    monkeypatch.setenv("SOME_MODEL", "/models")
+    assert words.request().vocabulary == "/models/tokenizer"
+
+
+def test_a_vocabulary_is_a_file_or_a_folder_that_is_there(tmp_path: Path) -> None:
+    (tmp_path / "words").mkdir()
+    DataConfig(**{**FILES, "directory": str(tmp_path), "vocabulary": "words"}).check_files()
+    with pytest.raises(ConfigError, match=r"a folder with tokenizer files; there is no .*/none"):
+        DataConfig(**{**FILES, "directory": str(tmp_path), "vocabulary": "none"}).check_files()

@@ -19,14 +19,17 @@ from benchmark.distillation.augmentation import (
     augment,
     augmented_ids,
     masked_lm_candidates,
+    places,
     read_words,
 )
 from benchmark.models.heads import MaskedLM
 from benchmark.training.masking import SpecialTokens
 from benchmark.training.pretrain import init_params
 from tasks.arrays.token_arrays import TokenArrays
+from tasks.encoding import vocabulary
 from tasks.system.errors import DataError
 from tests.helpers.encoders import small_encoder
+from tests.helpers.tokenizer_directories import roberta
 
 TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "not", "2", ",", "##s", "##ing", *"bcefghjkl")
 WORDS = ["cat", "dog", "tree", "run", "blue", "high"]
@@ -39,6 +42,23 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Words:
     path = tmp_path_factory.mktemp("words") / "vocab.txt"
     path.write_text("".join(f"{token}\n" for token in (*TOKENS, *WORDS)), encoding="utf-8")
     return read_words(path)
+
+
+def test_words_of_byte_level_bpe(tmp_path: Path) -> None:
+    """Of a text, only words of one token behind a space are replaced, and only by such words or by signs."""
+    path = roberta(tmp_path / "roberta")
+    kinds, tokens = read_words(path), vocabulary.read_tokens(path)
+    words = [" cats", " sat", ",", " unhappy", " catdogs", " on", " café", " mats"]
+    encode = vocabulary.tokenizer(path).encode
+    pieces = [encode(word, add_special_tokens=False).ids for word in words]
+    ids = encode("".join(words), add_special_tokens=False).ids
+    assert ids == sum(pieces, [])
+    whole = [word for word, parts in zip(words, pieces, strict=True) if len(parts) == 1]
+    assert {" cats", " sat", " on"} <= set(whole) and " catdogs" not in whole
+    found = [tokens[i] for i, chosen in zip(ids, places(np.array([ids]), kinds)[0], strict=True) if chosen]
+    assert found == [word.replace(" ", "Ġ") for word in whole if word not in (",", " on", " café")]
+    written = {token for token, kept in zip(tokens, kinds.written, strict=True) if kept}
+    assert {token for token in tokens if token.startswith("Ġ")} == written
 
 
 def stub(ids: np.ndarray, types: np.ndarray, places: np.ndarray) -> np.ndarray:

@@ -19,12 +19,14 @@ import transformers
 from baselines.__main__ import main
 from benchmark.config import to_dict
 from benchmark.models.heads import MaskedLM
+from benchmark.records import record as records
 from benchmark.records.record import write
 from benchmark.training import checkpoints
 from benchmark.training.initial import init_tree
-from tasks.encoding import vocabulary
+from tasks.encoding import tokenizer_files, vocabulary
 from tests.helpers.board_records import make_block, make_record, make_task
 from tests.helpers.encoders import small_encoder
+from tests.helpers.tokenizer_directories import KINDS
 
 WORDS = ["a", "dog", "cat", "sees", "##s", "the", "run", ".", "##ning"]
 STUDENT = small_encoder(
@@ -92,6 +94,29 @@ def test_an_exported_student_works_outside_this_project(
     np.testing.assert_allclose(found[real], theirs[real], atol=1e-4)
     # The encoder alone loads from the same folder.
     transformers.AutoModel.from_pretrained(directory)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_tokenizer_is_exported_with_its_ids(kind: str, run: Path, tmp_path: Path) -> None:
+    given = KINDS[kind](tmp_path / kind)
+    read = vocabulary.load(given)
+    kept = run.parents[1] / "data" / f"vocabulary-{read.digest[:12]}"
+    kept.mkdir()
+    tokenizer_files.write(tokenizer_files.read(given), kept)
+    (kept.parent / "data.json").write_text(json.dumps({"vocabulary": {"path": kept.name, "digest": read.digest}}))
+    record = records.read(run)
+    assert record.provenance
+    provenance = record.provenance.model_copy(update={"vocabulary_digest": read.digest})
+    write(run, record.model_copy(update={"provenance": provenance}))
+    directory = tmp_path / "exported"
+    assert main(["export", str(run), f"--to={directory}", "--no_onnx"]) == 0
+    theirs = transformers.AutoTokenizer.from_pretrained(directory)
+    assert theirs.model_max_length == STUDENT.max_position_embeddings
+    texts = ["The Café, unhappily 東京 <mask> [MASK] 😀", " the  cats\n"]
+    expected = transformers.AutoTokenizer.from_pretrained(given)(texts, texts[::-1])["input_ids"]
+    assert theirs(texts, texts[::-1])["input_ids"] == expected
+    config = json.loads((directory / "config.json").read_text())
+    assert config["pad_token_id"] == theirs.pad_token_id == read.pad_id
 
 
 def test_the_card_says_what_the_record_says(run: Path, tmp_path: Path) -> None:

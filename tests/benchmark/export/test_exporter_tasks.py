@@ -18,16 +18,18 @@ from benchmark.config import EncoderConfig, to_dict
 from benchmark.evaluation.predict import predict
 from benchmark.pipeline import finetune as finetuning
 from benchmark.pipeline.run_context import Run
-from benchmark.records.record import Unscored, write
+from benchmark.records.record import Unscored, read, write
 from benchmark.training import checkpoints, finetune
 from benchmark.training.batches import make_batch
 from benchmark.training.initial import init_tree, trained_like
 from tasks.arrays.token_arrays import TokenArrays
 from tasks.catalogue import get_task
 from tasks.encoding import vocabulary
+from tasks.sources.own import resolve
 from tests.helpers.board_records import make_record, make_task
 from tests.helpers.encoders import small_encoder
 from tests.helpers.mnli_run import AX, ENCODER, MISMATCHED, MNLI, make_run
+from tests.helpers.own_tasks import STARS, own_definition, own_task, write_stars
 
 BERT = small_encoder(
     embedding_size=16,
@@ -188,3 +190,22 @@ def test_a_pooler_that_transformers_lacks_is_not_exported(tmp_path: Path, capsys
     error = capsys.readouterr().err
     assert "pooler is 'none'; the BertForSequenceClassification of transformers has 'tanh'" in error
     assert not (tmp_path / "glue_sst2_v1" / "out").exists()
+
+
+def test_a_model_of_an_own_task_has_the_labels_of_the_record(tmp_path: Path) -> None:
+    """The catalogue lacks the task; its definition is in the record."""
+    info = resolve(own_task(write_stars(tmp_path / "stars.tsv"), label_column="stars"))
+    model = finetune.task_model(BERT, finetune.task_head(info))
+    params = trained_like(init_tree(model, BERT, 3, num_inputs=3))
+    folder = tmp_path / "run" / "evaluation" / "toy" / info.name
+    checkpoints.save(folder / "parameters", finetune.without_unused_outputs(params, info))
+    for name in ("parameters.json", "seed4.json"):
+        (folder / name).write_text(json.dumps({"fingerprint": "t", "result": {"seed": 4}}))
+    path = write_record(tmp_path / "run", BERT, info.name)
+    record = read(path)
+    (scored,) = record.tasks
+    write(path, record.model_copy(update={"tasks": [scored.model_copy(update={"definition": own_definition()})]}))
+    assert main(["export", str(path), f"--task={info.name}", f"--to={tmp_path / 'out'}", "--no_onnx"]) == 0
+    settings = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert list(settings["id2label"].values()) == list(STARS)
+    assert "| Stars (mine_v1) | accuracy |" in (tmp_path / "out" / "README.md").read_text()

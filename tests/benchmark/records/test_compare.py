@@ -16,6 +16,7 @@ from benchmark.records.compare import compare, expectation, score_tolerance
 from benchmark.records.record import MetricScore, Record, System, Training, parse
 from benchmark.records.verification import Compared, overall, table, verdict, verification_path
 from tests.benchmark.records.test_record import example
+from tests.helpers.own_tasks import own_definition
 
 
 def base() -> dict[str, Any]:
@@ -96,6 +97,18 @@ def test_one_changed_field_is_found_out(path: str, value: Any, field: str) -> No
     assert overall(found.values()) == "different"
     lines = [line for line in table(found.values()) if line.startswith("different")]
     assert len(lines) == 1 and field in lines[0] and "recorded" in lines[0] and "found" in lines[0]
+
+
+def test_another_definition_of_an_own_task_is_found_out() -> None:
+    one = own_definition().model_dump(mode="json")
+    file = {"name": "moved.tsv", "format": "tsv", "sha256": "0" * 64}
+    ours, moved, other = (
+        record(("tasks.0.definition", {**one, **changes}))
+        for changes in ({}, {"title": "T", "files": {"train": file}}, {"label_names": ["1", "2"]})
+    )
+    assert overall(compare(ours, moved)) == "equal"
+    different = [field.field for field in compare(ours, other) if field.outcome == "different"]
+    assert different == [f"tasks.{ours.tasks[0].task}.definition.label_names"]
 
 
 def test_a_missing_task_is_found_out() -> None:

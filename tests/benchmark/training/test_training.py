@@ -18,7 +18,7 @@ from benchmark.training.batches import take_rows
 from benchmark.training.fit import DivergedError, Steps, fit
 from benchmark.training.initial import init_tree
 from benchmark.training.job import TrainingJob
-from benchmark.training.masking import SpecialTokens, mask_tokens, num_predictions
+from benchmark.training.masking import SpecialTokens, mask_tokens, num_predictions, random_tokens
 from benchmark.training.optimizers import learning_rate, make_optimizer
 from benchmark.training.pretrain import init_params, load_params, pretrain
 from benchmark.training.state import init_state, make_train_step
@@ -80,6 +80,32 @@ def test_masking_statistics() -> None:
     full = real == 20
     shares = where[full][:, 1:-1].mean(axis=0)
     assert abs(shares - 3 / 20).max() < 5 * np.sqrt(0.15 * 0.85 / full.sum())
+
+
+def test_random_tokens_are_those_of_texts_each_as_often() -> None:
+    """With [MASK] last and unused ids in between; one range behind [MASK] draws what a plain draw does."""
+    special = SpecialTokens(60, 59, 2, 3, 58, text_ranges=((0, 2), (5, 20), (30, 58)))
+    allowed = [*range(2), *range(5, 20), *range(30, 58)]
+    found = np.asarray(random_tokens(jax.random.key(1), (200, 300), special))
+    counts = np.bincount(found.ravel(), minlength=60)
+    assert np.flatnonzero(counts).tolist() == allowed
+    expected = found.size / len(allowed)
+    assert ((counts[allowed] - expected) ** 2 / expected).sum() < len(allowed) + 6 * np.sqrt(2 * len(allowed))
+    for ranges in ((), ((5, 200),)):
+        drawn = random_tokens(jax.random.key(3), (40, 3), dataclasses.replace(SPECIAL, text_ranges=ranges))
+        assert np.array_equal(drawn, jax.random.randint(jax.random.key(3), (40, 3), 5, 200))
+
+
+def test_unknown_tokens_are_never_predicted() -> None:
+    ids = token_rows(300)
+    ids[:, 1:3] = 1
+    special = dataclasses.replace(SPECIAL, unk_id=1)
+    batch = mask_tokens(jax.random.key(0), ids, special, 0.5)
+    chosen = np.asarray(batch.weights) > 0
+    assert not (np.asarray(batch.labels)[chosen] == 1).any()
+    real = (ids > 4).sum(axis=1)
+    assert chosen.sum(axis=1).tolist() == np.where(real, np.maximum(1, np.round(real * 0.5)), 0).astype(int).tolist()
+    assert (np.asarray(batch.input_ids)[:, 1:3] == 1).all()
 
 
 def test_masking_depends_on_the_key_alone() -> None:

@@ -1,5 +1,6 @@
 """GLUE's metrics against scikit-learn, scipy and exact arithmetic."""
 
+import dataclasses
 import math
 from fractions import Fraction
 
@@ -10,6 +11,7 @@ import sklearn.metrics
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.catalogue import OwnFile, OwnTask, own_task_info
 from tasks.scoring import metrics
 from tasks.system.errors import DataError
 
@@ -31,6 +33,9 @@ def test_accuracy_f1_and_matthews_equal_sklearn(pairs):
     )
     assert metrics.matthews(references, predictions) == pytest.approx(
         100 * sklearn.metrics.matthews_corrcoef(references, predictions), abs=1e-9
+    )
+    assert metrics.macro_f1(references, predictions) == pytest.approx(
+        100 * sklearn.metrics.f1_score(references, predictions, average="macro", zero_division=0), abs=1e-9
     )
     first, second = references % 2, predictions % 2
     assert metrics.f1(first, second) == pytest.approx(
@@ -98,6 +103,19 @@ def test_score_gives_the_metrics_of_the_task_primary_first():
 def test_unusable_input_is_refused(task, predictions, references, message):
     with pytest.raises(DataError, match=message):
         metrics.score(task, predictions, references)
+
+
+def test_an_own_task_is_scored_by_its_entry():
+    """A label of an own regression may be any number, -1 too; a label that is missing is refused."""
+    values = {"validation_fraction": 0.1, "split_seed": 0, "text_columns": ("text",), "label_column": "label"}
+    values |= {"name": "mine_v1", "title": "", "unanswerable": False, "label_names": (), "label_range": ()}
+    file = OwnFile(split="train", path="t.tsv", format="tsv")
+    task = OwnTask(**values, files=(file,), kind="regression", metrics=("pearson",))
+    assert metrics.score(own_task_info(task), [1.0, 2.0], [-1.0, 0.0]) == {"pearson": pytest.approx(100)}
+    classes = dataclasses.replace(task, kind="classification", label_names=("a", "b", "c"), metrics=("macro_f1",))
+    assert metrics.score(own_task_info(classes), [0, 1, 1], [0, 1, 2]) == {"macro_f1": pytest.approx(100 * 5 / 9)}
+    with pytest.raises(DataError, match="mine_v1: reference 1 has no label"):
+        metrics.score(own_task_info(classes), [0, 1], [0, -1])
 
 
 def test_per_example_scores_average_to_the_score():
