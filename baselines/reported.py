@@ -18,7 +18,7 @@ TRACK_VERSION = "0.1"
 
 
 def reported_scores(baseline: Baseline) -> list[ReportedScore]:
-    """Lists the published scores of a baseline, averages first, in the order of its file."""
+    """Lists the published scores of a baseline: averages, tasks, masked-LM accuracy, in the order of its file."""
     averages = [
         ReportedScore(
             family="average",
@@ -37,7 +37,20 @@ def reported_scores(baseline: Baseline) -> list[ReportedScore]:
         )
         for one in baseline.scores
     ]
-    return averages + tasks
+    masked = baseline.masked_lm_accuracy
+    if masked is None:
+        return averages + tasks
+    # Of a text of its own, which the note names.
+    masked_lm = ReportedScore(
+        family="masked_lm",
+        name="masked_lm",
+        split="unknown",
+        metric="accuracy",
+        value=masked.value,
+        source=masked.source,
+        note=masked.note,
+    )
+    return [*averages, *tasks, masked_lm]
 
 
 def reported_latencies(baseline: Baseline) -> list[LatencyBlock]:

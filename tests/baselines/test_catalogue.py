@@ -201,7 +201,7 @@ def test_import_keeps_the_parameters(
         (["export", "{}", "--to="], ["--to: expected a path, found ''"]),
         (["export", "{}"], ["the following arguments are required: --to"]),
         (["export", "{}", "--to={}", "--no_onx"], ["unknown argument '--no_onx'; did you mean '--no_onnx'?"]),
-        (["exprt"], ["invalid choice: 'exprt' (choose from 'list', 'import', 'export')"]),
+        (["exprt"], ["invalid choice: 'exprt' (choose from 'list', 'import', 'measure', 'export')"]),
     ],
 )
 def test_mistakes_on_the_command_line_get_one_line(

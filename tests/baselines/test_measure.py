@@ -145,6 +145,13 @@ def test_the_settings_measure_what_the_page_says() -> None:
     assert config.runtimes == ("xla", "onnxruntime")
 
 
+def test_masked_lm_accuracy_is_reported_with_its_source() -> None:
+    source = json.loads((REPOSITORY / "baselines" / "mobilebert_edgetpu_m" / "baseline.json").read_text())
+    one = record(baselines()["mobilebert_edgetpu_m"], 128, [], None).reported[-1]
+    expected = source["masked_lm_accuracy"]
+    assert (one.family, one.value, one.source, one.note) == ("masked_lm", *expected.values())
+
+
 def test_only_reported_systems_have_reported_scores() -> None:
     reported = record(baselines()["nas_bert60"], 128, [], None)
     assert parse(reported.model_dump_json()) == reported
