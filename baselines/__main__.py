@@ -61,7 +61,7 @@ def _measure(options: argparse.Namespace, words: Sequence[str]) -> int:
 
 
 def _import(name: str, checkpoint: Path, to: Path | None, allow_pickle: bool) -> int:
-    """Converts a checkpoint of a baseline to this project's format."""
+    """Compares a checkpoint with its baseline and writes it as a run reads it."""
     from baselines.importer import import_checkpoint
 
     known = baselines()

@@ -1,48 +1,53 @@
-"""Import of published checkpoints: Hugging Face directory in, parameters of this project out."""
+"""Import of published checkpoints: compared with their baseline, and written as a run reads them."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.config import to_dict
 from benchmark.export import checkpoint_files
 from benchmark.export.start import differences
-from benchmark.training import checkpoints
+from tasks.encoding import tokenizer_files
 from tasks.system.errors import InputError
 
 if TYPE_CHECKING:
     from baselines.catalogue import Baseline
 
+# Members of `config.json` that describe the use of a model and not its architecture; they are kept as they came.
+_KEPT = ("pad_token_id", "id2label", "label2id")
+
 
 def import_checkpoint(baseline: Baseline, directory: Path, target: Path, *, allow_pickle: bool = False) -> str:
-    """Reads a checkpoint, compares it with its baseline and saves it.
+    """Reads a checkpoint, compares it with its baseline and writes it as `CheckpointConfig` reads it.
+
+    Pickles, shards and old names of tensors become one `model.safetensors`; the tokenizer's files are copied.
 
     Args:
         baseline: the system that the checkpoint should be.
         directory: Hugging Face directory.
-        target: folder for `encoder.json` and `params`, which `benchmark.training.checkpoints.restore` reads.
+        target: folder for the result, another one than `directory`.
         allow_pickle: see `checkpoint_files.read`.
 
     Returns:
         One line about the checkpoint that was read.
 
     Raises:
-        InputError: the baseline has no architecture, or the checkpoint has another one.
-        CheckpointError: see `checkpoint_files.read`.
+        InputError: the baseline has no architecture, or the checkpoint has another one, or both folders are one.
+        CheckpointError: see `checkpoint_files.read` and `checkpoint_files.write`.
     """
     if baseline.encoder is None:
         raise InputError(f"{baseline.name}: has no architecture of this project's family; only its scores are known")
+    if target.resolve() == directory.resolve():
+        raise InputError(f"--to={target}: is the folder of the checkpoint; expected another one")
     checkpoint = checkpoint_files.read(directory, allow_pickle=allow_pickle)
     if found := differences(checkpoint.encoder, baseline.encoder):
         raise InputError(f"{directory}: is no {baseline.title}: {', '.join(found)} (expected in brackets)")
-    checkpoints.save(target / "params", checkpoint.params)
-    values = {
-        "encoder": to_dict(checkpoint.encoder),
-        "heads": list(checkpoint.heads),
-        "model_type": checkpoint.model_type,
-    }
-    (target / "encoder.json").write_text(json.dumps(values, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    given = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    kept = {name: given[name] for name in _KEPT if name in given}
+    checkpoint_files.write(target, checkpoint.encoder, checkpoint.params, **kept)
+    for path in tokenizer_files.present(directory):
+        shutil.copyfile(path, target / path.name)
     heads = ", ".join(checkpoint.heads) or "no head"
-    return f"{baseline.name}: {checkpoint.num_tensors} tensors read from {directory} ({heads}), kept in {target}"
+    return f"{baseline.name}: {checkpoint.num_tensors} tensors read from {directory} ({heads}), written to {target}"

@@ -16,7 +16,6 @@ from baselines.__main__ import main
 from baselines.catalogue import baselines, read
 from benchmark.export import checkpoint_files
 from benchmark.models.formulas import num_parameters
-from benchmark.training import checkpoints
 from tasks.scoring.averages import average
 from tasks.system.errors import InputError
 from tasks.system.repository import REPOSITORY
@@ -173,12 +172,17 @@ def test_import_keeps_the_parameters(
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape).astype(np.float32), shapes)
     checkpoint_files.write(tmp_path / "theirs", small, params)
+    (tmp_path / "theirs" / "vocab.txt").write_text("[PAD]\n")
     # The published size is too large for a quick test: the baseline is made small instead.
     shrunk = ALL["mobilebert"].model_copy(update={"architecture": dataclasses.asdict(small)})
     line = importer.import_checkpoint(shrunk, tmp_path / "theirs", tmp_path / "ours")
     assert "masked_lm" in line
-    kept = checkpoints.restore(tmp_path / "ours" / "params", params)
-    assert jax.tree.all(jax.tree.map(np.array_equal, kept, params))
+    kept = checkpoint_files.read(tmp_path / "ours")
+    assert kept.encoder == small and kept.heads == ("masked_lm",)
+    assert jax.tree.all(jax.tree.map(np.array_equal, kept.params, params))
+    assert (tmp_path / "ours" / "vocab.txt").read_text() == "[PAD]\n"
+    with pytest.raises(InputError, match="is the folder of the checkpoint"):
+        importer.import_checkpoint(shrunk, tmp_path / "ours", tmp_path / "ours")
     arguments = ["import", "mobilebert", f"--checkpoint={tmp_path / 'theirs'}", f"--to={tmp_path / 'x'}"]
     assert main(arguments) == 2
     error = capsys.readouterr().err

@@ -16,12 +16,11 @@ import transformers
 
 from baselines.__main__ import main
 from baselines.catalogue import baselines
-from benchmark.config import EncoderConfig, encoder_from_dict
+from benchmark.config import EncoderConfig
 from benchmark.export import checkpoint_files
 from benchmark.models.encoder import Encoder
 from benchmark.models.hugging_face import to_parameters
 from benchmark.models.hugging_face_config import encoder_from_json, encoder_to_json, export_type
-from benchmark.training import checkpoints
 
 SENTENCES = [
     "A search over small encoders.",
@@ -79,11 +78,9 @@ def test_a_published_checkpoint_gives_its_own_embeddings(tmp_path: Path, capsys:
     target = tmp_path / "minilm"
     assert main(["import", "minilm_l6_h384", f"--checkpoint={directory}", f"--to={target}"]) == 0
     assert "minilm_l6_h384: 104 tensors read" in capsys.readouterr().out
-    kept = json.loads((target / "encoder.json").read_text())
-    encoder = encoder_from_dict(kept["encoder"])
+    kept = checkpoint_files.read(target)
+    encoder, params = kept.encoder, kept.params
     assert encoder == encoder_from_json(json.loads((directory / "config.json").read_text()))[0]
-    shapes = checkpoint_files.parameter_shapes(encoder, tuple(kept["heads"]), {})
-    params = checkpoints.restore(target / "params", jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
     # How the package makes an embedding: the mean over tokens, at length 1.
     modules = json.loads((directory / "modules.json").read_text())
     assert [module["type"].rsplit(".", 1)[1] for module in modules] == ["Transformer", "Pooling", "Normalize"]
