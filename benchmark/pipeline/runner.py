@@ -140,8 +140,9 @@ def _summary(context: Run, timing: dict[str, float], reused: list[str]) -> None:
         cells = " ".join(
             f"{s.value:6.1f} +-{(s.interval[1] - s.interval[0]) / 2:4.1f}" if s.interval else "" for s in scores
         )
-        mlm = (r.training.masked_lm_accuracy if r.training else None) or 0.0
+        accuracy = r.training.masked_lm_accuracy if r.training else None
+        mlm = "-" if accuracy is None else f"{accuracy:.2f}"
         line(
             f"{r.system.name:<22} {r.system.parameters or 0:>10,} {measured.latency_s * 1e3:7.2f}"
-            f" {measured.speedup or 0:8.2f} {mlm:6.2f} {cells}"
+            f" {measured.speedup or 0:8.2f} {mlm:>6} {cells}"
         )

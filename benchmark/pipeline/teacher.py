@@ -68,7 +68,10 @@ def _from_checkpoint(run: Run, config: TeacherConfig) -> tuple[Params, dict[str,
     """Reads the teacher, adds a masked-LM head where it has none, and trains it on as the settings say."""
     assert config.checkpoint is not None
     read = read_start(config.checkpoint)
-    start = with_masked_lm_head(config.architecture, read.params)
+    # Heads of tasks are of no use to a teacher.
+    heads = ("pooler", "masked_lm", "next_sentence")
+    kept = {name: tree for name, tree in read.params.items() if name in ("encoder", *heads)}
+    start = with_masked_lm_head(config.architecture, kept)
     if not config.pretrain.steps:
         return start, {"recipe": "published checkpoint", "start": "teacher"}
     before = masked_lm_scores(run, config, start)

@@ -110,9 +110,11 @@ function trainingPairs(training) {
     ["Recipe", training.recipe],
     ["Task recipe", training.task_recipe],
     ["Teacher", training.teacher],
+    ["Starts from checkpoint", training.start],
     ["Steps", training.steps],
     ["Tokens", format.count(training.tokens)],
     ["Masked-LM accuracy", isNumber(accuracy) ? `${accuracy.toFixed(2)} %` : null],
+    ["Masked-LM accuracy before", isNumber(training.masked_lm_accuracy_before) ? `${training.masked_lm_accuracy_before.toFixed(2)} %` : null],
     ["Masked-LM predictions", training.masked_lm_predictions],
     ["Masked-LM loss", isNumber(training.masked_lm_loss) ? training.masked_lm_loss.toFixed(4) : null],
   ];

@@ -37,7 +37,10 @@ def build_vocabulary(build: Build) -> vocabulary.Vocabulary:
             raise DataError(
                 f"vocabulary {given.path} has {given.size} tokens; vocabulary_size says {request.vocabulary_size}"
             )
-        build.digest_files(tokenizer_files.present(given.path) if given.path.is_dir() else [given.path])
+        for file in tokenizer_files.present(given.path) if given.path.is_dir() else [given.path]:
+            # The folder of a checkpoint is anywhere, and records of two machines have to agree.
+            elsewhere = not file.resolve().is_relative_to(build.root.resolve())
+            build.digest_files([file], f"vocabulary/{file.name}" if elsewhere else "")
         return _kept(build, given)
     corpora_digests = [build.source(build.corpus(corpus)) for corpus in request.pretrain_corpora]
     key = digest(vocabulary.TRAINER_VERSION, request.vocabulary_size, corpora_digests)

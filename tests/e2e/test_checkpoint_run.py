@@ -35,7 +35,8 @@ def run(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkpoints")
-    write_model(folder / "models" / "teacher")
+    # A head that no teacher needs.
+    write_model(folder / "models" / "teacher", "classifier")
     write_model(folder / "models" / "subject", "masked_lm", 1, hidden_size=12, embedding_size=12, intermediate_size=16)
     done = run(folder)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -61,6 +62,8 @@ def test_every_system_says_where_it_came_from(records: dict[str, Record]) -> Non
     }
     for record in records.values():
         assert record.provenance is not None
+        assert "vocabulary/vocab.txt" in record.provenance.data_digests
+        assert str(REPOSITORY) not in "".join(record.provenance.data_digests)
         sources = record.provenance.checkpoints
         assert set(sources) == {"teacher", "published", "continued"}
         assert sources["published"].sha256 == sources["continued"].sha256 != sources["teacher"].sha256
