@@ -13,7 +13,7 @@ import pytest
 
 from benchmark.config import DistillConfig, EncoderConfig, OptimizerConfig, PhaseConfig, TrainerConfig
 from benchmark.distillation.distill import distill
-from benchmark.distillation.initial import init_student, student_shapes
+from benchmark.distillation.initial import Start, init_student, student_shapes
 from benchmark.distillation.objectives import PhaseObjective
 from benchmark.distillation.phases import run_phase
 from benchmark.distillation.teacher_cache import Teacher, TeacherCache
@@ -163,6 +163,28 @@ def test_a_student_starts_from_the_teachers_layers(teacher: Teacher) -> None:
     # Without the other option embeddings stay the student's own.
     alone = start_of(twin, teacher, copy_layers=True, copy_embeddings=False)["student"]
     assert equal(alone["encoder"]["embeddings"], init_params(twin, 0)["encoder"]["embeddings"])
+
+
+def test_a_student_starts_from_another_model_than_the_teacher(teacher: Teacher) -> None:
+    # Five layers of the student's width, which the teacher does not have, and no masked-LM head.
+    other = dataclasses.replace(STUDENT, num_hidden_layers=5)
+    given = {name: tree for name, tree in init_params(other, 9).items() if name == "encoder"}
+    config = dataclasses.replace(RECIPE, copy_layers=True, layer_map="last")
+    deep = dataclasses.replace(STUDENT, num_hidden_layers=2)
+    start = init_student(deep, teacher, config, 0, Start(other, given))["student"]
+    own = init_params(deep, 0)
+    assert equal(start["encoder"]["embeddings"], given["encoder"]["embeddings"])
+    assert equal(start["encoder"]["layers"], jax.tree.map(lambda leaf: leaf[-2:], given["encoder"]["layers"]))
+    assert equal(start["masked_lm"], own["masked_lm"])
+
+
+def test_a_student_starts_as_a_whole_model(teacher: Teacher) -> None:
+    given = init_params(STUDENT, 9)
+    start = init_student(STUDENT, teacher, RECIPE, 0, Start(STUDENT, given, whole=True))["student"]
+    assert equal(start["encoder"], given["encoder"]) and equal(start["masked_lm"], given["masked_lm"])
+    wide = dataclasses.replace(STUDENT, hidden_size=32)
+    with pytest.raises(StageError, match="encoder.*has shape"):
+        init_student(wide, teacher, RECIPE, 0, Start(STUDENT, given, whole=True))
 
 
 def test_positions_and_the_bias_by_distance_go_with_the_layers(teacher: Teacher) -> None:
