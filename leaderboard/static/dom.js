@@ -69,7 +69,7 @@ const OUTLINES = {
 
 export const KINDS = {
   found: { label: "Found", note: "found by the search", outline: "circle" },
-  baseline: { label: "Baseline", note: "published architecture, our recipe", outline: "square" },
+  baseline: { label: "Baseline", note: "published architecture with our recipe, or a published checkpoint", outline: "square" },
   teacher: { label: "Teacher", note: "model that the students learn from", outline: "triangle" },
   control: { label: "Control", note: "untrained, or not competing for another reason", outline: "cross" },
   reported: { label: "Reported", note: "number from a publication, not measured here", outline: "diamond" },
