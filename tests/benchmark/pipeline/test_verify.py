@@ -7,7 +7,7 @@ from benchmark.pipeline.verify import contradictions
 from benchmark.pipeline.verify_request import read_request
 from tasks.system.repository import REPOSITORY
 
-FOUND = REPOSITORY / "tests" / "data" / "quickstart" / "found-6660877c.json"
+FOUND = REPOSITORY / "tests" / "data" / "quickstart" / "found-069247bc.json"
 
 
 def test_a_chosen_point_with_an_unknown_field_is_a_contradiction(tmp_path: Path) -> None:
