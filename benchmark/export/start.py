@@ -135,6 +135,10 @@ def _with_vocabulary(config: RunConfig) -> DataConfig:
                 f"a vocabulary of at most {encoder.vocab_size} tokens, the vocab_size of the checkpoint of {name} in"
                 f" {checkpoints[name].path()}; {path} has {size}",
             )
+    for place, encoder in config.encoders.items():
+        of_checkpoint = place.removeprefix("baseline ").strip("'") in checkpoints or place == "the teacher"
+        if not of_checkpoint and encoder.vocab_size != size:
+            encoder.refuse("vocab_size", f"{size} for {place}, the number of tokens in {path}")
     for name, checkpoint in checkpoints.items():
         folder = checkpoint.path()
         if tokenizer_files.present(folder) and vocabulary.load(folder).digest != expected:

@@ -176,3 +176,11 @@ def test_a_vocabulary_larger_than_the_word_table_is_refused_before_the_run_start
             file.write("onemore\n")
     with pytest.raises(ConfigError, match=r"at most 64 tokens, the vocab_size of the checkpoint of teacher.* has 65"):
         completed(run_config(tmp_path / "models"))
+
+
+def test_a_student_of_another_vocabulary_size_is_refused_before_the_run_starts(models: Path) -> None:
+    config: Any = run_config(models)
+    other = dataclasses.replace(completed(config).baselines[0].architecture, vocab_size=63)
+    student = BaselineConfig(name="small", title="Small", encoder=other)
+    with pytest.raises(ConfigError, match=r"vocab_size = 63: expected 64 for baseline 'small', the number of tokens"):
+        completed(dataclasses.replace(config, baselines=(*config.baselines, student)))
