@@ -26,6 +26,8 @@ It prints the command of run_benchmark.py that it stands for, and becomes that c
 are those of run_benchmark.py.
 """
 _NAME_LENGTH = 60
+# Names that a run gives to systems of its own.
+_TAKEN = ("teacher", "untrained")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -58,7 +60,7 @@ def name_of(directory: Path) -> str:
     name = re.sub(r"[^a-z0-9_.-]+", "-", directory.resolve().name.lower()).lstrip("-_.")[:_NAME_LENGTH]
     if not name:
         raise InputError(f"{directory}: expected a folder whose name has letters or digits; they name the system")
-    return name
+    return f"{name}-model" if name in _TAKEN else name
 
 
 def command_line(arguments: Sequence[str]) -> list[str]:

@@ -31,7 +31,7 @@ class CheckpointConfig(Checked):
         Raises:
             ConfigError: one of them is not set, or there is no such folder.
         """
-        path = Path(os.path.expandvars(self.directory)).expanduser()
+        path = Path(os.path.expanduser(os.path.expandvars(self.directory)))  # noqa: PTH111  (no error of unknown users)
         if not self.directory:
             self.refuse("directory", "a Hugging Face directory with config.json and model.safetensors")
         if "$" in str(path):

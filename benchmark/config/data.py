@@ -138,7 +138,8 @@ class DataConfig(Checked):
         Raises:
             ConfigError: names the field.
         """
-        if may_be_elsewhere and "$" in os.path.expandvars(self.directory + self.vocabulary):
+        # Each by itself: put together, the name of a variable would run on into the vocabulary.
+        if may_be_elsewhere and any("$" in os.path.expandvars(path) for path in (self.directory, self.vocabulary)):
             return
         root = Path(self.expanded_directory())
         if self.source == "microworld":

@@ -157,7 +157,8 @@ class RunConfig(Checked):
             self._check_task_distillation(self.finetune.distill)
         for place, encoder in self.encoders.items():
             accepted = f"at most {encoder.max_length_text} of {place}"
-            for name in ("pretrain_length", "task_length", "span_length"):
+            text = ("pretrain_length",) if self.data.pretrain_corpora else ()
+            for name in (*text, "task_length", "span_length"):
                 if getattr(self.data, name) > encoder.max_length:
                     self.data.refuse(name, accepted)
             if max(self.latency.sequence_lengths) > encoder.max_length:

@@ -13,6 +13,7 @@ import numpy as np
 from benchmark.models.hugging_face import CheckpointError, heads_of, plain_names, to_parameters, to_state
 from benchmark.models.hugging_face_config import encoder_from_json, encoder_to_json, export_type, head_problem
 from benchmark.models.hugging_face_layouts import LAYOUTS
+from tasks.system.errors import shown
 
 if TYPE_CHECKING:
     from flax import linen as nn
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 SINGLE, INDEX, PICKLE = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
 # transformers refuses a file that does not name the framework of its layout.
 _METADATA = {"format": "pt"}
+# Bytes of a file's name.
+_LONGEST_NAME = 255
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 # Heads other than the pooler -> suffix of their class in transformers.
 _CLASSES: dict[frozenset[str], str] = {
@@ -92,7 +95,7 @@ def read_config(directory: Path) -> tuple[EncoderConfig, str]:
             raise CheckpointError("not an object")
         return encoder_from_json(values)
     # A CheckpointError is a ValueError, as are the errors of the JSON reader.
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: {error}") from None
 
 
@@ -130,25 +133,46 @@ def parameter_shapes(encoder: EncoderConfig, heads: tuple[str, ...], state: Mapp
     return result
 
 
-def _read_tensors(directory: Path, allow_pickle: bool) -> dict[str, np.ndarray]:
-    if (directory / SINGLE).is_file():
-        return _read_safetensors(directory / SINGLE)
-    if (directory / INDEX).is_file():
-        return _read_shards(directory)
+def require_weights(directory: Path, allow_pickle: bool) -> None:
+    """Refuses a directory without weights, without reading them.
+
+    Raises:
+        CheckpointError: it has none, or only a pickle, which is not allowed.
+    """
+    if (directory / SINGLE).is_file() or (directory / INDEX).is_file():
+        return
     pickle = directory / PICKLE
     if not pickle.is_file():
         raise CheckpointError(f"{directory}: no {SINGLE}, {INDEX} or {PICKLE}; one of them is expected")
     if not allow_pickle:
         raise CheckpointError(
-            f"{pickle}: is a pickle file; convert it to safetensors, or read it with --allow_pickle if you trust it"
+            f"{pickle}: is a pickle file; convert it to safetensors, or read it with --allow_pickle (in a run:"
+            " CheckpointConfig.allow_pickle = True) if you trust it"
         )
+
+
+def _read_tensors(directory: Path, allow_pickle: bool) -> dict[str, np.ndarray]:
+    require_weights(directory, allow_pickle)
+    if (directory / SINGLE).is_file():
+        return _read_safetensors(directory / SINGLE)
+    if (directory / INDEX).is_file():
+        return _read_shards(directory)
+    pickle = directory / PICKLE
     import torch
 
     try:
         state = torch.load(pickle, map_location="cpu", weights_only=True)
     # The reader's errors have no common base; each of them means that the file is not accepted.
     except Exception as error:  # noqa: BLE001
-        raise CheckpointError(f"{pickle}: damaged, or more than tensors: {str(error).splitlines()[0]}") from None
+        raise CheckpointError(f"{pickle}: damaged, or more than tensors ({type(error).__name__})") from None
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{pickle}: holds a {type(state).__name__}; a dictionary of tensors is expected")
+    for name, tensor in state.items():
+        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
+            raise CheckpointError(f"{pickle}: {name!r} is a {type(tensor).__name__}; names of tensors are expected")
+        if not tensor.is_floating_point() and not name.endswith("_ids"):
+            dtype = str(tensor.dtype).removeprefix("torch.")
+            raise CheckpointError(f"{pickle}: {name} is {dtype}; accepted: {', '.join(_FLOATS)}")
     return {name: tensor.float().numpy() for name, tensor in state.items()}
 
 
@@ -171,9 +195,14 @@ def _shard_index(directory: Path) -> dict[str, str]:
     path = directory / INDEX
     try:
         places: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
-        sorted(places.values())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        names = list(places.values())
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path}: not an index of shards: {error!r}") from None
+    for name in names:
+        if not isinstance(name, str) or name in ("", ".", "..") or Path(name).name != name or len(name) > _LONGEST_NAME:
+            raise CheckpointError(
+                f"{path}: shard {shown(repr(name))}; the name of a file in the folder of the index is expected"
+            )
     return places
 
 
@@ -190,9 +219,12 @@ def _read_shards(directory: Path) -> dict[str, np.ndarray]:
     path, places = directory / INDEX, _shard_index(directory)
     state: dict[str, np.ndarray] = {}
     for name in shard_names(directory):
-        if Path(name).name != name or not (directory / name).is_file():
+        if not (directory / name).is_file():
             raise CheckpointError(f"{path}: shard {name!r} is missing; expected in the folder of the index")
-        state |= _read_safetensors(directory / name)
+        found = _read_safetensors(directory / name)
+        if elsewhere := sorted(tensor for tensor in found if places.get(tensor, name) != name):
+            raise CheckpointError(f"{directory / name}: holds {elsewhere[0]}, which the index has in another shard")
+        state |= found
     if differing := sorted(set(state) ^ set(places)):
         raise CheckpointError(f"{path}: index and shards differ in {differing[0]}")
     return state

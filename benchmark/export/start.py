@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from benchmark.config import ConfigError, EncoderConfig
-from benchmark.export.checkpoint_files import INDEX, PICKLE, SINGLE, read, read_config, shard_names
+from benchmark.export.checkpoint_files import INDEX, PICKLE, SINGLE, read, read_config, require_weights, shard_names
 from tasks.encoding import tokenizer_files, vocabulary
 
 if TYPE_CHECKING:
@@ -91,7 +91,8 @@ def completed(config: RunConfig) -> RunConfig:
 
 
 def _identified(checkpoint: CheckpointConfig) -> CheckpointConfig:
-    """Adds the digest of the files."""
+    """Adds the digest of the files, once there are weights among them."""
+    require_weights(checkpoint.path(), checkpoint.allow_pickle)
     found = digest_of(file_digests(checkpoint))
     if checkpoint.sha256 not in ("", found):
         checkpoint.refuse("sha256", f"the digest of the files in {checkpoint.path()}, which is '{found}'")
@@ -122,7 +123,22 @@ def _with_vocabulary(config: RunConfig) -> DataConfig:
     path = data.vocabulary_path()
     if not path.exists():
         return data
-    expected = vocabulary.load(path).digest
+    chosen_vocabulary = vocabulary.load(path)
+    expected, size = chosen_vocabulary.digest, chosen_vocabulary.size
+    owners = {"teacher": config.teacher} | {baseline.name: baseline for baseline in config.baselines}
+    for name, owner in owners.items():
+        encoder = owner.encoder if owner is not None else None
+        if name in checkpoints and encoder is not None and encoder.vocab_size < size:
+            raise ConfigError(
+                "DataConfig.vocabulary",
+                config.data.vocabulary,
+                f"a vocabulary of at most {encoder.vocab_size} tokens, the vocab_size of the checkpoint of {name} in"
+                f" {checkpoints[name].path()}; {path} has {size}",
+            )
+    for place, encoder in config.encoders.items():
+        of_checkpoint = place.removeprefix("baseline ").strip("'") in checkpoints or place == "the teacher"
+        if not of_checkpoint and encoder.vocab_size != size:
+            encoder.refuse("vocab_size", f"{size} for {place}, the number of tokens in {path}")
     for name, checkpoint in checkpoints.items():
         folder = checkpoint.path()
         if tokenizer_files.present(folder) and vocabulary.load(folder).digest != expected:

@@ -44,6 +44,13 @@ _MOBILEBERT = (
     "normalization_type",
 )
 _DISTILBERT_EPS = 1e-12
+# Members that make another model of the same tensors, with the reason; false, empty or missing they say nothing.
+_UNREAD = {
+    "is_decoder": "only encoders are read, in which every token sees all others",
+    "add_cross_attention": "only encoders are read, which have no cross-attention",
+    "pruned_heads": "layers with all of their heads are expected",
+    "quantization_config": "weights that are not quantized are expected",
+}
 # transformers' MPNet computes with these whatever its configuration says.
 _MPNET_BUCKETS, _MPNET_OFFSET = 32, 2
 # What the classes of a type compute, where they are less than the encoder family: field -> accepted values.
@@ -87,8 +94,10 @@ def encoder_from_json(values: Mapping[str, Any]) -> tuple[EncoderConfig, str]:
         raise CheckpointError(f"{wrong[0]} is {values[wrong[0]]!r}; an integer is expected")
     if values.get("position_embedding_type", "absolute") != "absolute":
         raise CheckpointError(f"position_embedding_type is {values['position_embedding_type']!r}; accepted: absolute")
+    if wrong := [name for name in _UNREAD if values.get(name)]:
+        raise CheckpointError(f"{wrong[0]} is {values[wrong[0]]!r}; {_UNREAD[wrong[0]]}")
     activation = values.get("activation" if model_type == "distilbert" else "hidden_act", "gelu")
-    if activation not in _ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in _ACTIVATIONS:
         raise CheckpointError(f"hidden_act is {activation!r}; accepted: {', '.join(_ACTIVATIONS)}")
     own: dict[str, Any] = {ours: values[theirs] for ours, theirs in names.items()}
     own |= {"hidden_act": _ACTIVATIONS[activation], "initializer_range": values.get("initializer_range", 0.02)}

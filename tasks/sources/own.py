@@ -74,14 +74,16 @@ def resolve(own: OwnTask) -> TaskInfo:
     """
     if own.kind != "classification" or own.label_names:
         return own_task_info(own)
-    file, names = own.file("train"), set[str]()
+    file, names, problem = own.file("train"), set[str](), ""
     for row in _table(file, (*own.text_columns, own.label_column)):
         # A row that is bad otherwise, or whose label is, is found by the reader of examples.
-        if isinstance(row, TableRow):
-            try:
-                names.add(label_name(own.label_column, row.values[own.label_column]))
-            except ValueProblemError:
-                continue
+        try:
+            if isinstance(row, BadRow):
+                raise ValueProblemError(row.reason)
+            names.add(label_name(own.label_column, row.values[own.label_column]))
+        except ValueProblemError as error:
+            problem = problem or f"; the first bad row: {row.place}: {error}"
+            continue
         if len(names) > MAX_LABELS:
             accepted = "kind = 'regression' for numbers, or another label_column"
             raise DataError(
@@ -89,7 +91,7 @@ def resolve(own: OwnTask) -> TaskInfo:
             )
     if len(names) < 2:
         found = f"one label, '{min(names)}'," if names else "no label"
-        raise DataError(f"{file.path}: {found} in '{own.label_column}'; at least two are expected")
+        raise DataError(f"{file.path}: {found} in '{own.label_column}'; at least two are expected{problem}")
     if "f1" in own.metrics and len(names) != 2:
         accepted = "'macro_f1' in place of 'f1', which needs two"
         raise DataError(f"{file.path}: {len(names)} labels in '{own.label_column}'; TaskConfig.metrics: {accepted}")

@@ -48,6 +48,8 @@ def test_nothing_but_the_directory_is_needed(tmp_path: Path) -> None:
 def test_names_of_folders_become_names_of_systems(tmp_path: Path) -> None:
     for folder, name in (("bert-base", "bert-base"), ("a b/c", "c"), ("_Ünï-9.x", "n--9.x"), ("x" * 90, "x" * 60)):
         assert name_of(tmp_path / folder) == name
+    # These names are those of other systems of a run.
+    assert [name_of(tmp_path / name) for name in ("teacher", "untrained")] == ["teacher-model", "untrained-model"]
     with pytest.raises(InputError, match="letters or digits"):
         name_of(Path("/"))
 

@@ -68,3 +68,13 @@ def test_a_vocabulary_is_a_file_or_a_folder_that_is_there(tmp_path: Path) -> Non
     DataConfig(**{**FILES, "directory": str(tmp_path), "vocabulary": "words"}).check_files()
     with pytest.raises(ConfigError, match=r"a folder with tokenizer files; there is no .*/none"):
         DataConfig(**{**FILES, "directory": str(tmp_path), "vocabulary": "none"}).check_files()
+
+
+def test_a_dry_run_looks_for_the_files_of_a_variable_that_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = DataConfig(**{**FILES, "directory": "$SOME_DATA", "vocabulary": "none"})
+    settings.check_files(may_be_elsewhere=True)
+    monkeypatch.setenv("SOME_DATA", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"there is no .*/none"):
+        settings.check_files(may_be_elsewhere=True)

@@ -104,3 +104,72 @@ def test_other_architectures_are_refused(tmp_path: Path, change: dict[str, Any],
     (tmp_path / "config.json").write_text(json.dumps(config | change))
     with pytest.raises(CheckpointError, match=message):
         checkpoint_files.read(tmp_path)
+
+
+@pytest.mark.parametrize("shard", [5, None, [], "", "..", "../model.safetensors", "/etc/passwd", "a" * 400])
+def test_shards_are_files_in_the_folder_of_their_index(tmp_path: Path, shard: Any) -> None:
+    checkpoint_files.write(tmp_path, plain(), random_parameters(plain(), ""))
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"x": shard}}))
+    with pytest.raises(CheckpointError, match="name of a file in the folder of the index"):
+        checkpoint_files.shard_names(tmp_path)
+    with pytest.raises(CheckpointError, match="name of a file in the folder of the index"):
+        checkpoint_files.read(tmp_path)
+
+
+def test_a_tensor_in_another_shard_than_the_index_says_is_refused(tmp_path: Path) -> None:
+    checkpoint_files.write(tmp_path, plain(), random_parameters(plain(), ""))
+    state = load_file(tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors").unlink()
+    first = min(state)
+    save_file(state, tmp_path / "one.safetensors")
+    save_file({first: state[first] + 1}, tmp_path / "two.safetensors")
+    places = dict.fromkeys(state, "one.safetensors") | {first: "two.safetensors"}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    with pytest.raises(CheckpointError, match=f"one.safetensors: holds {first}, which the index has in another"):
+        checkpoint_files.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([1], "holds a list; a dictionary of tensors"),
+        ({"a": 1}, "'a' is a int; names of tensors"),
+        ({3: torch.zeros(2)}, "3 is a Tensor; names of tensors"),
+        ({"a": torch.zeros(2, dtype=torch.complex64)}, "a is complex64; accepted: float16"),
+        (None, r"pytorch_model.bin: damaged, or more than tensors \(EOFError\)"),
+    ],
+)
+def test_pickles_of_anything_but_named_tensors_are_refused(tmp_path: Path, content: Any, message: str) -> None:
+    checkpoint_files.write(tmp_path, plain(), random_parameters(plain(), ""))
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "pytorch_model.bin").touch()
+    if content is not None:
+        torch.save(content, tmp_path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=message):
+        checkpoint_files.read(tmp_path, allow_pickle=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"is_decoder": True}, "config.json: is_decoder is True; only encoders"),
+        ({"add_cross_attention": True}, "add_cross_attention is True; only encoders"),
+        ({"pruned_heads": {"0": [1]}}, "pruned_heads is .*all of their heads"),
+        ({"quantization_config": {"bits": 8}}, "quantization_config is .*not quantized"),
+        ({"hidden_act": ["gelu"]}, r"hidden_act is \['gelu'\]; accepted: relu"),
+    ],
+)
+def test_members_that_make_another_model_are_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    values = checkpoint_files.write(tmp_path, plain(), random_parameters(plain(), ""))
+    (tmp_path / "config.json").write_text(json.dumps(values | {"is_decoder": False, "pruned_heads": {}}))
+    checkpoint_files.read_config(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(values | change))
+    with pytest.raises(CheckpointError, match=message):
+        checkpoint_files.read_config(tmp_path)
+
+
+def test_a_configuration_nested_too_deeply_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("[" * 100_000)
+    with pytest.raises(CheckpointError, match="config.json: maximum recursion depth"):
+        checkpoint_files.read_config(tmp_path)

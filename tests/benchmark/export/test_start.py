@@ -74,6 +74,7 @@ def test_the_parameters_are_those_of_the_file(models: Path) -> None:
         ("TEACHER='/nowhere'", r"directory = '/nowhere'.*there is no folder /nowhere"),
         ("TEACHER=''", "directory = ''.*a Hugging Face directory"),
         ("TEACHER='$NOT_SET'", "environment variable in it is not set"),
+        ("TEACHER='~nobody-of-this-name/model'", "there is no folder ~nobody-of-this-name/model"),
         ("teacher/CheckpointConfig.sha256='" + "0" * 64 + "'", "sha256 = '0000.*the digest of the files"),
         (
             "TeacherConfig.encoder=@plain/EncoderConfig()",
@@ -156,3 +157,30 @@ def test_a_directory_without_tokenizer_takes_the_vocabulary_of_the_run(models: P
     path = tmp_path / "vocabulary" / "vocab.txt"
     bindings = (f"DataConfig.vocabulary={str(path)!r}", "DataConfig.vocabulary_size=64")
     assert completed(run_config(tmp_path / "models", *bindings)).data.vocabulary == str(path)
+
+
+def test_a_folder_without_weights_is_refused_before_the_run_starts(models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models, tmp_path / "models")
+    (tmp_path / "models" / "teacher" / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="teacher: no model.safetensors"):
+        completed(run_config(tmp_path / "models"))
+    (tmp_path / "models" / "teacher" / "pytorch_model.bin").touch()
+    with pytest.raises(CheckpointError, match=r"is a pickle file.*CheckpointConfig\.allow_pickle = True"):
+        completed(run_config(tmp_path / "models"))
+
+
+def test_a_vocabulary_larger_than_the_word_table_is_refused_before_the_run_starts(models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models, tmp_path / "models")
+    for name in ("teacher", "subject"):
+        with (tmp_path / "models" / name / "vocab.txt").open("a") as file:
+            file.write("onemore\n")
+    with pytest.raises(ConfigError, match=r"at most 64 tokens, the vocab_size of the checkpoint of teacher.* has 65"):
+        completed(run_config(tmp_path / "models"))
+
+
+def test_a_student_of_another_vocabulary_size_is_refused_before_the_run_starts(models: Path) -> None:
+    config: Any = run_config(models)
+    other = dataclasses.replace(completed(config).baselines[0].architecture, vocab_size=63)
+    student = BaselineConfig(name="small", title="Small", encoder=other)
+    with pytest.raises(ConfigError, match=r"vocab_size = 63: expected 64 for baseline 'small', the number of tokens"):
+        completed(dataclasses.replace(config, baselines=(*config.baselines, student)))

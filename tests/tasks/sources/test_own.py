@@ -290,3 +290,11 @@ def test_edited_files_and_copies_are_noticed(tmp_path: Path) -> None:
         DataError, match=r"v\.tsv: the validation file of mine_v1 has the content of .*t\.tsv, its train"
     ):
         own.refuse_equal_files([task], dict.fromkeys(known, {"sha256": "0"}))
+
+
+def test_a_file_without_usable_labels_names_its_first_bad_row(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "x", "label": 1.5}\n{"text": "y", "label": 2.5}\n')
+    task = own_task(path)
+    with pytest.raises(DataError, match=r"no label in 'label'.*the first bad row: line 1: label is 1\.5"):
+        own.resolve(task)
