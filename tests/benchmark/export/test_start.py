@@ -184,3 +184,20 @@ def test_a_student_of_another_vocabulary_size_is_refused_before_the_run_starts(m
     student = BaselineConfig(name="small", title="Small", encoder=other)
     with pytest.raises(ConfigError, match=r"vocab_size = 63: expected 64 for baseline 'small', the number of tokens"):
         completed(dataclasses.replace(config, baselines=(*config.baselines, student)))
+
+
+def test_the_settings_of_the_how_to_make_a_run(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (REPOSITORY / "docs" / "how_to" / "use_a_checkpoint.md").read_text(encoding="utf-8")
+    own, start = (block.split("```")[0] for block in page.split("## In a run of your own")[1].split("```\n")[1::2][:2])
+    monkeypatch.chdir(tmp_path)
+    Path("my_run.gin").write_text(own + start, encoding="utf-8")
+    sizes = ["VOCAB_SIZE=64", "DataConfig.task_length=32", "DataConfig.span_length=64", "DataConfig.pretrain_length=64"]
+    sizes += ["DataConfig.max_query_length=16", "LatencyConfig.sequence_lengths=(32,)"]
+    config = load_run_config(["my_run.gin"], [f"TEACHER={str(models / 'teacher')!r}", *sizes], [str(REPOSITORY)])
+    found: Any = completed(config)
+    assert [(b.name, b.is_distilled) for b in found.baselines] == [
+        ("student", True),
+        ("minilm", False),
+        ("continued", True),
+    ]
+    assert found.teacher.pretrain.frozen_encoder_steps == 50 and found.distill.start_checkpoint.sha256
