@@ -66,8 +66,9 @@ class FinetuneConfig(Checked):
     # Rows are cut to the longest of their split, rounded up to a multiple of so many columns. A small multiple computes
     # less padding, a large one shares compiled programs between tasks.
     length_multiple: int = setting(16, at_least=1)
-    # Batches have rows of similar length, and each is cut to its own longest row, rounded up as above: little padding
-    # is computed, and each of the few lengths compiles a program. It pays where steps take longer than compiling.
+    # Batches have rows of similar length, and each is cut to one of a few lengths (`benchmark.training.batches`), which
+    # are chosen for the task: little padding is computed, and each length compiles a program. It pays where steps take
+    # longer than compiling.
     group_by_length: bool = setting(False)
     batch_size: int = setting(32, at_least=1)
     optimizer: OptimizerConfig = setting()

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from tasks.catalogue import TaskInfo
 
 
+# The most lengths of batches in one training on rows that are grouped by length.
+GROUPED_LENGTHS = 6
+
+
 class RowBatch(NamedTuple):
     """Rows of token arrays; the last two are None where rows are single texts.
 
@@ -109,6 +113,42 @@ def row_lengths(rows: token_arrays.TokenArrays, pad_id: int) -> np.ndarray:
     """Counts the columns of each row up to its last token, `[rows]`, int32."""
     real = np.asarray(rows.features["input_ids"]) != pad_id
     return np.where(real.any(1), real.shape[1] - np.argmax(real[:, ::-1], axis=1), 0).astype(np.int32)
+
+
+def batch_lengths(lengths: np.ndarray, batch_size: int, count: int = GROUPED_LENGTHS) -> np.ndarray:
+    """Chooses the lengths to which batches of rows of similar length are cut, so that little padding is computed.
+
+    The batches of all rows in the order of their lengths are the best that grouping can give. Of all choices of at most
+    `count` lengths, the one that computes the fewest columns of them is found by dynamic programming.
+
+    Args:
+        lengths: length of each row, `[rows]`.
+        batch_size: rows of a batch.
+        count: the most lengths; each is one compiled program.
+
+    Returns:
+        The lengths, rising, the last one that of the longest row.
+    """
+    ordered = np.sort(lengths, kind="stable")
+    longest, batches = np.unique(np.append(ordered[batch_size - 1 :: batch_size], ordered[-1]), return_counts=True)
+    # Batches of the longest rows up to each value.
+    total = np.concatenate([[0], np.cumsum(batches)])
+    size = len(longest)
+    costs = np.where(np.arange(size + 1) == 0, 0, np.iinfo(np.int64).max // 2)
+    splits: list[np.ndarray] = []
+    for _ in range(min(count, size)):
+        # The last length is `longest[end - 1]`, for the batches from `start` on: `[end, start]`.
+        ends, starts = np.arange(size + 1)[:, None], np.arange(size + 1)[None]
+        column = np.concatenate([[0], longest])[:, None]
+        options = np.where(starts < ends, costs[None] + column * (total[:, None] - total[None]), costs[:, None])
+        splits.append(options.argmin(1))
+        costs = options.min(1)
+    chosen, end = set(), size
+    for split in reversed(splits):
+        if split[end] < end:
+            chosen.add(int(longest[end - 1]))
+            end = int(split[end])
+    return np.array(sorted(chosen))
 
 
 class GroupedOrder:

@@ -15,7 +15,14 @@ import optax
 
 from benchmark.models.heads import SequenceModel, SpanModel
 from benchmark.training import checkpoints
-from benchmark.training.batches import GroupedOrder, TaskData, describe_indices, make_batch, row_lengths
+from benchmark.training.batches import (
+    GroupedOrder,
+    TaskData,
+    batch_lengths,
+    describe_indices,
+    make_batch,
+    row_lengths,
+)
 from benchmark.training.fit import Steps, fit
 from benchmark.training.initial import init_tree
 from benchmark.training.optimizers import learning_rate, make_optimizer
@@ -170,13 +177,13 @@ def finetune(
     settings: Settings = {"label_bias": label_bias(task)} if task.kind == "classification" else {}
     lengths = row_lengths(rows, data.pad_id) if config.group_by_length else None
     grouped = None if lengths is None else GroupedOrder(lengths, size, total, job.seed)
+    widths = None if lengths is None else batch_lengths(lengths, size)
 
     def chosen(number: int) -> tuple[np.ndarray, int]:
-        if lengths is None or grouped is None:
+        if lengths is None or grouped is None or widths is None:
             return token_arrays.batch_indices(rows.num_rows, size, number, job.seed), data.length
         indices = grouped.indices(number)
-        longest = math.ceil(int(lengths[indices].max()) / config.length_multiple) * config.length_multiple
-        return indices, min(data.length, longest)
+        return indices, int(widths[np.searchsorted(widths, lengths[indices].max())])
 
     def inputs(number: int) -> StepInputs:
         indices, length = chosen(number)

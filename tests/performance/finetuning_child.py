@@ -50,7 +50,7 @@ def ours() -> Callable[[int], float]:
 
     from baselines.catalogue import baselines
     from benchmark.config import FinetuneConfig, OptimizerConfig, TrainerConfig
-    from benchmark.training.batches import GroupedOrder, make_batch, row_lengths
+    from benchmark.training.batches import GroupedOrder, batch_lengths, make_batch, row_lengths
     from benchmark.training.finetune import initial_params, label_bias, task_head, train_step
     from benchmark.training.pretrain import init_params
     from benchmark.training.state import init_state
@@ -66,13 +66,13 @@ def ours() -> Callable[[int], float]:
     step, optimizer = train_step(encoder, task_head(task), config, TrainerConfig())
     state = init_state(initial_params(encoder, init_params(encoder, 0), task, 0), optimizer)
     lengths, settings = row_lengths(rows, 0), {"label_bias": label_bias(task)}
-    order, multiple = GroupedOrder(lengths, ROWS, STEPS, 0), 32
+    order, widths = GroupedOrder(lengths, ROWS, STEPS, 0), batch_lengths(lengths, ROWS)
 
     def run(number: int) -> float:
         nonlocal state
         indices = order.indices(number)
-        longest = -(-int(lengths[indices].max()) // multiple) * multiple
-        state, metrics = step(state, make_batch(rows, indices, min(LENGTH, longest), 0), np.float32(RATE), settings)
+        width = int(widths[np.searchsorted(widths, lengths[indices].max())])
+        state, metrics = step(state, make_batch(rows, indices, width, 0), np.float32(RATE), settings)
         jax.block_until_ready(state)
         return float(metrics["loss"])
 

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.training.batches import GroupedOrder, row_lengths
+from benchmark.training.batches import GroupedOrder, batch_lengths, row_lengths
 from tasks.arrays.token_arrays import TokenArrays, batch_indices
 
 
@@ -32,6 +32,24 @@ def test_grouped_batches_have_the_rows_of_the_usual_ones(
     # A resumed run asks for a later step first.
     again = GroupedOrder(np.array(lengths), batch_size, steps, seed)
     np.testing.assert_array_equal(again.indices(steps - 1), order.indices(steps - 1))
+
+
+@given(
+    lengths=st.lists(st.integers(1, 24), min_size=1, max_size=60),
+    batch_size=st.integers(1, 6),
+    count=st.integers(1, 4),
+)
+def test_no_other_lengths_of_batches_compute_fewer_columns(lengths: list[int], batch_size: int, count: int) -> None:
+    found = batch_lengths(np.array(lengths), batch_size, count).tolist()
+    assert found == sorted(set(found)) and len(found) <= count and found[-1] == max(lengths)
+    ordered = sorted(lengths)
+    tops = [*ordered[batch_size - 1 :: batch_size], ordered[-1]]
+
+    def columns(widths: tuple[int, ...]) -> int:
+        return sum(min(width for width in widths if width >= top) for top in tops)
+
+    others = itertools.combinations(sorted(set(tops)), min(count, len(set(tops))))
+    assert columns(tuple(found)) == min(columns(widths) for widths in others if widths[-1] == max(lengths))
 
 
 def test_lengths_of_rows_end_with_their_last_token() -> None:
