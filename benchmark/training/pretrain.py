@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -151,15 +152,18 @@ def adapt(
     return start | params, report
 
 
+def _constant(value: np.float32, _: object) -> np.float32:
+    return value
+
+
 def _rate(params: Params, config: PretrainConfig, number: int) -> PyTree:
     """Learning rate of a step: one for all parameters, or a tree where the encoder has another one for some steps."""
     rate = np.float32(learning_rate(config.optimizer, number, config.steps))
     if not config.frozen_encoder_steps:
         return rate
-    moves = np.float32(number >= config.frozen_encoder_steps)
-    return {name: jax.tree.map(lambda _: rate * moves, tree) for name, tree in params.items() if name == "encoder"} | {
-        name: jax.tree.map(lambda _: rate, tree) for name, tree in params.items() if name != "encoder"
-    }
+    encoder_rate = rate * np.float32(number >= config.frozen_encoder_steps)
+    rates = {name: encoder_rate if name == "encoder" else rate for name in params}
+    return {name: jax.tree.map(partial(_constant, rates[name]), tree) for name, tree in params.items()}
 
 
 def _train(

@@ -113,3 +113,25 @@ export function saveFile(name, type, text) {
   link.remove();
   setTimeout(() => URL.revokeObjectURL(address), 1000);
 }
+
+// One set of listeners for all points of a plot, however many there are: `linesAt` gives the lines of the tooltip for the
+// id of a point, and `open` shows its system.
+export function connectPoints(container, linesAt, open) {
+  const pointAt = (event) => event.target.closest(".point[data-id]");
+  const show = (event) => {
+    const point = pointAt(event);
+    if (point) tooltip.show(point.querySelector(".mark"), linesAt(point.dataset.id));
+  };
+  const choose = (event) => {
+    const point = pointAt(event);
+    if (point) open(point.dataset.id);
+  };
+  for (const name of ["pointerover", "focusin"]) container.addEventListener(name, show);
+  for (const name of ["pointerout", "focusout"]) container.addEventListener(name, tooltip.hide);
+  container.addEventListener("click", choose);
+  container.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" && event.key !== " ") return;
+    event.preventDefault();
+    choose(event);
+  });
+}

@@ -1,6 +1,6 @@
 // The plot of quality against cost.
 
-import { byId, element, format, isNumber, kindIcon, KINDS, markPath, plural, range, shape, tooltip } from "./dom.js";
+import { byId, connectPoints, element, format, isNumber, kindIcon, KINDS, markPath, plural, range, shape, tooltip } from "./dom.js";
 import {
   AXES, costOf, DATA, frontOf, groupLabel, GROUPS, hasSpeedup, latencyOf, matchingRows, QUALITIES, ROWS,
   scoreOf, store,
@@ -91,27 +91,9 @@ function pointNode(point, scales, state, dense) {
     ...intervalBars(point, scales, state), hit, mark);
 }
 
-// One set of listeners for all points, however many there are.
-function connectPoints(container) {
-  const rowAt = (event) => ROWS.get(event.target.closest(".point")?.dataset.id);
-  const show = (event) => {
-    const row = rowAt(event);
-    if (!row) return;
-    const onFront = frontOf(store.state).includes(row.id);
-    tooltip.show(event.target.closest(".point").querySelector(".mark"), pointLines({ row, onFront }, store.state));
-  };
-  const open = (event) => {
-    const row = rowAt(event);
-    if (row) store.set({ open: row.id });
-  };
-  for (const name of ["pointerover", "focusin"]) container.addEventListener(name, show);
-  for (const name of ["pointerout", "focusout"]) container.addEventListener(name, tooltip.hide);
-  container.addEventListener("click", open);
-  container.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" && event.key !== " ") return;
-    event.preventDefault();
-    open(event);
-  });
+function linesAt(id) {
+  const row = ROWS.get(id);
+  return pointLines({ row, onFront: frontOf(store.state).includes(id) }, store.state);
 }
 
 function axisTitle(state) {
@@ -212,6 +194,6 @@ export function setUpPlot() {
     }
   });
   sync(store.state);
-  connectPoints(byId("plot"));
+  connectPoints(byId("plot"), linesAt, (id) => store.set({ open: id }));
   drawResponsive(byId("plot"), () => drawPlot(store.state));
 }

@@ -1,6 +1,6 @@
 // The plot of a reported score against a latency from here.
 
-import { byId, element, format, isNumber, markPath, plural, range, shape, significant, tooltip } from "./dom.js";
+import { byId, connectPoints, element, format, isNumber, markPath, plural, range, shape, significant, tooltip } from "./dom.js";
 import { axisX, axisY, canvas, chartBox, drawResponsive, frontPath, frontRects, labelNodes, linearScale, logScale, placeLabels } from "./chart.js";
 import {
   costOf, COSTS, COSTS_HERE, DATA, latencyOf, QUALITIES, ROWS, scoresOf, sourceName, store, valueOf,
@@ -107,26 +107,9 @@ function draw(state) {
     ...labelNodes(placeLabels(labelled, box, frontRects(front, box, lowerIsLeft)))));
 }
 
-function connect(container) {
-  const rowAt = (event) => ROWS.get(event.target.closest(".point")?.dataset.id);
-  const show = (event) => {
-    const row = rowAt(event);
-    if (!row) return;
-    const onFront = frontOf(store.state).has(row.id);
-    tooltip.show(event.target.closest(".point").querySelector(".mark"), pointLines({ row, onFront }, store.state));
-  };
-  const open = (event) => {
-    const row = rowAt(event);
-    if (row) store.set({ open: row.id });
-  };
-  for (const name of ["pointerover", "focusin"]) container.addEventListener(name, show);
-  for (const name of ["pointerout", "focusout"]) container.addEventListener(name, tooltip.hide);
-  container.addEventListener("click", open);
-  container.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" && event.key !== " ") return;
-    event.preventDefault();
-    open(event);
-  });
+function linesAt(id) {
+  const row = ROWS.get(id);
+  return pointLines({ row, onFront: frontOf(store.state).has(id) }, store.state);
 }
 
 const FAMILIES = [["average", "Averages"], ["task", "Single tasks"], ["one_source", "Comparable inside one source"]];
@@ -157,6 +140,6 @@ export function setUpPlot() {
     draw(state);
   });
   sync(store.state);
-  connect(byId("plot"));
+  connectPoints(byId("plot"), linesAt, (id) => store.set({ open: id }));
   drawResponsive(byId("plot"), () => draw(store.state));
 }
