@@ -15,15 +15,26 @@ def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(prog="python -m leaderboard", description="Makes the leaderboard page.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     build = commands.add_parser("build", help="write index.html, records.csv and records.json")
-    build.add_argument("--results", type=Path, required=True, metavar="DIR", help="folder with results/*.json")
-    build.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    _add_folders(build)
     build.add_argument("--history", type=Path, metavar="FILE", help="search history (JSON) to show below the table")
     build.add_argument("--title", default="AutoDistill-Bench leaderboard", help="heading of the page")
     published = commands.add_parser("published", help="write the page of the records of `python -m baselines measure`")
-    published.add_argument("--results", type=Path, required=True, metavar="DIR", help="folder with results/*.json")
-    published.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    _add_folders(published)
     published.add_argument("--title", default="Published models on this machine", help="heading of the page")
     return parser
+
+
+def _add_folders(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--results",
+        type=Path,
+        required=True,
+        action="extend",
+        nargs="+",
+        metavar="DIR",
+        help="folders with results/*.json, of one track; several, or the flag several times, share one page",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,7 +60,7 @@ def _published(options: argparse.Namespace) -> int:
     from leaderboard.published import build_published
 
     with named_files():
-        records = load_records(options.results)
+        records = load_records(*options.results)
         page = build_published(records, options.out, title=options.title)
     print(f"{len(records)} published systems -> {page}")
     return 0
@@ -63,7 +74,7 @@ def _build(options: argparse.Namespace) -> int:
     from leaderboard.load import load_records
 
     with named_files():
-        records = load_records(options.results)
+        records = load_records(*options.results)
         history = read_history(options.history) if options.history else None
         page = build(records, options.out, title=options.title, history=history)
     print(f"{len(records)} records -> {page}")

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from benchmark.records.record import LatencyBlock, Record, RecordError
+from benchmark.records.same_track import differences
 from leaderboard.columns import COLUMNS
 from leaderboard.export import printable
 from leaderboard.rank import (
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 AXES = ("latency", "speedup")
 _BINS = 40
+# Differences between the settings of two records that a message names.
+_SHOWN_DIFFERENCES = 3
 # Fields of a latency block that its group has already, and samples, of which the page gets a summary.
 _NOT_SHOWN = {"samples_ns", "reference_samples_ns", *(field.name for field in fields(LatencyGroup))}
 
@@ -125,7 +128,23 @@ def _one_track(records: Sequence[Record]) -> tuple[str, str]:
     for name, count in ids.items():
         if count > 1:
             raise RecordError(f"id = {name!r}: used by {count} records")
+    _check_track_settings(records)
     return tracks[0]
+
+
+def _check_track_settings(records: Sequence[Record]) -> None:
+    """Refuses records that have the name of a track in common and not what a track fixes (RULES.md, 1)."""
+    made_here = [(record.id, record.provenance) for record in records if record.provenance is not None]
+    for index, (name, own) in enumerate(made_here):
+        for other_name, other in made_here[:index]:
+            found = list(differences(own, other))
+            if found:
+                rest = f" and {len(found) - _SHOWN_DIFFERENCES} more" if len(found) > _SHOWN_DIFFERENCES else ""
+                raise RecordError(
+                    f"{name}: not under the settings of {other_name}, though both name one track:"
+                    f" {'; '.join(found[:_SHOWN_DIFFERENCES])}{rest}; accepted: records of equal settings, or another"
+                    " RunConfig.track for other ones"
+                )
 
 
 def _devices(records: Iterable[Record]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Result records of one folder, read and checked."""
+"""Result records of folders, read and checked."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ def record_files(directory: Path) -> list[Path]:
     return files
 
 
-def load_records(directory: Path) -> list[Record]:
-    """Reads and validates every record of a folder.
+def load_records(*directories: Path) -> list[Record]:
+    """Reads and validates every record of some folders.
 
     Args:
-        directory: a folder that holds `results/*.json`, or the folder `results` itself.
+        directories: folders that hold `results/*.json`, or folders `results` themselves.
 
     Returns:
         The records in the order of their ids, which need not be that of the file names.
 
     Raises:
         RecordError: a file is not a valid record, a latency is lower than its chip can reach, two records share an id
-            (letter case aside), or there is none.
+            (letter case aside), or a folder has none.
     """
     found: dict[str, tuple[Path, Record]] = {}
-    for path in record_files(directory):
+    for path in (path for directory in directories for path in record_files(directory)):
         record = read(path)
         if record.system.encoder is not None:
             try:

@@ -89,13 +89,14 @@ def finetuned_system(run: Run, system: SystemPlan) -> dict[str, Any]:
             if distill_task.needs_parameters(run, system):
                 kept += distill_task.augment_task(run, parameters_path(run, system.name, trained).parent, trained)
     done = sum_markers([*markers.values(), *kept])
-    lines = [_score_line(task, markers[task, seed]["result"]["scores"]) for task in tasks for seed in seeds]
+    lines = [score_line(run.tasks[task], markers[task, seed]["result"]["scores"]) for task in tasks for seed in seeds]
     run.progress(f"finetune {system.name}: " + ("reused" if done["reused"] else ", ".join(lines)))
     return done
 
 
-def _score_line(task: str, scores: dict[str, float]) -> str:
-    return f"{task} {next(iter(scores.values())):.1f}" if scores else f"{task} predicted, no labels"
+def score_line(task: TaskInfo, scores: dict[str, float]) -> str:
+    """Words the primary score of a task for the log."""
+    return f"{task.name} {scores[task.primary_metric]:.1f}" if scores else f"{task.name} predicted, no labels"
 
 
 def _evaluated(

@@ -33,6 +33,7 @@ from benchmark.records.record import (
     write,
 )
 from benchmark.records.task_definition import TaskDefinition, TaskFile
+from benchmark.records.track_settings import track_settings
 from benchmark.search.journal import read_trials
 from tasks.scoring import metrics
 
@@ -146,7 +147,9 @@ def _record(context: run_context.Run, system: run_context.SystemPlan, provenance
             parameters_sha256=trained["parameters_sha256"],
         ),
         search=_search_excerpt(context, system),
-        provenance=provenance,
+        provenance=provenance.model_copy(
+            update={"track_settings": track_settings(config, trained=trained["recipe"] != PUBLISHED)}
+        ),
     )
 
 

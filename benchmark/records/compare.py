@@ -287,6 +287,9 @@ def _provenance(recorded: Record, found: Record) -> Iterator[Compared]:
     one, two = recorded.provenance, found.provenance
     assert one is not None and two is not None
     yield same("provenance.config_fingerprint", one.config_fingerprint, two.config_fingerprint)
+    if one.track_settings:
+        digests = [{part: fixed.sha256 for part, fixed in side.track_settings.items()} for side in (one, two)]
+        yield from same_values("provenance.track_settings", *digests)
     yield from same_values("provenance.data_digests", one.data_digests, two.data_digests)
     yield same("provenance.vocabulary_digest", one.vocabulary_digest, two.vocabulary_digest)
     yield same("provenance.data_warnings", one.data_warnings, two.data_warnings)

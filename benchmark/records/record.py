@@ -16,6 +16,7 @@ from pydantic import Field, field_validator, model_validator
 
 from benchmark.records.strict_schema import Finite, StrictModel, strict_json, validated
 from benchmark.records.task_definition import TaskDefinition
+from benchmark.records.track_settings import TrackSettings
 from benchmark.records.upgrades import UPGRADES
 from tasks.system.atomic_write import write_text
 from tasks.system.errors import InputError
@@ -236,7 +237,7 @@ class Provenance(StrictModel):
     """The settings, code and data to run it again, and the machine that it ran on.
 
     `data_warnings` says how the task files may differ from the official ones: unknown content, other sizes. Names
-    of files in it and in `skipped_rows` are the official ones.
+    of files in it and in `skipped_rows` are the official ones. `track_settings` has what the track fixes, by part.
     """
 
     command: str
@@ -249,6 +250,7 @@ class Provenance(StrictModel):
     numerics: Numerics
     data_digests: dict[str, str]
     vocabulary_digest: str
+    track_settings: dict[str, TrackSettings] = Field(default_factory=dict)
     checkpoints: dict[str, CheckpointSource] = Field(default_factory=dict)
     data_warnings: list[str] = Field(default_factory=list)
     skipped_rows: dict[str, SkippedRows] = Field(default_factory=dict)

@@ -14,20 +14,26 @@ function definitionList(pairs) {
     element("div", {}, element("dt", { text: name }), element("dd", {}, value instanceof Node ? value : String(value)))));
 }
 
+// All metrics of a task, the primary one first, under one heading.
+function taskLines(task) {
+  const names = Object.keys(task.metrics).sort((a, b) => (b === task.primary_metric) - (a === task.primary_metric));
+  return names.map((name, index) => {
+    const { value, interval, per_seed: perSeed } = task.metrics[name];
+    const heading = { scope: "rowgroup", rowspan: names.length, text: task.task, title: `${task.split}, ${task.num_examples} examples` };
+    return element("tr", { class: index === 0 ? "primary" : null },
+      index === 0 ? element("th", heading) : null,
+      element("td", { text: name }),
+      element("td", { class: "number", text: format.score(value) }),
+      element("td", { class: "number", text: interval ? range(...interval, format.score) : MISSING }),
+      element("td", { class: "seeds", text: perSeed.map(format.score).join("  "), title: "seeds " + task.seeds.join(", ") }));
+  });
+}
+
 function scoreTable(row) {
-  const lines = row.tasks.flatMap((task) => Object.entries(task.metrics).map(([metric, score]) => {
-    const primary = metric === task.primary_metric;
-    return element("tr", { class: primary ? "primary" : null },
-      element("th", { scope: "row" }, primary ? element("span", { text: task.task, title: `${task.split}, ${task.num_examples} examples` }) : ""),
-      element("td", { text: metric }),
-      element("td", { class: "number", text: format.score(score.value) }),
-      element("td", { class: "number", text: score.interval ? range(...score.interval, format.score) : MISSING }),
-      element("td", { class: "seeds", text: score.per_seed.map(format.score).join("  "), title: "seeds " + task.seeds.join(", ") }));
-  }));
   const heads = ["Task", "Metric", "Median", "95 % interval", "Each seed"];
   return element("div", { class: "table-scroll" }, element("table", { class: "small" },
     element("thead", {}, element("tr", {}, ...heads.map((text) => element("th", { scope: "col", text })))),
-    element("tbody", {}, ...lines)));
+    ...row.tasks.map((task) => element("tbody", {}, ...taskLines(task)))));
 }
 
 // The definition of a task that is not in the catalogue: what its scores depend on.
@@ -139,6 +145,8 @@ function provenanceNodes(provenance) {
       ["Vocabulary", element("code", { text: provenance.vocabulary_digest })],
       ["Timing", joined(provenance.timing)],
     ]), element("details", {}, element("summary", { text: "Data digests" }), definitionList(Object.entries(provenance.data_digests))),
+    element("details", {}, element("summary", { text: "What the track fixes, by digest" }),
+      definitionList(Object.entries(provenance.track_settings).map(([part, fixed]) => [part.replace("_", " "), fixed.sha256]))),
     element("details", {}, element("summary", { text: "Settings (gin)" }), element("pre", { tabindex: 0, text: provenance.gin_text }))),
   ];
 }

@@ -11,6 +11,7 @@ import pytest
 
 from benchmark.records.history import parse_history
 from benchmark.records.history_tables import tables
+from benchmark.records.record import MetricScore
 from leaderboard.build import build
 from leaderboard.export import printable
 from tests.e2e.page_data import HOSTILE, SYSTEMS, make_history, make_record
@@ -288,6 +289,24 @@ def test_text_has_contrast_in_both_schemes(tab: Tab, scheme: str) -> None:
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert all(ratio >= 4.5 for _, ratio in ratios), ratios
     assert (dark != "rgb(255, 255, 255)") == (scheme == "dark")
+
+
+def test_each_metric_stands_under_its_own_task(browser: Any, tmp_path: Path) -> None:
+    # Metrics come sorted by name from a file: the primary one of MRPC, F1, is not its first.
+    both = {name: MetricScore(value=value, per_seed=[value]) for name, value in (("accuracy", 71.0), ("f1", 82.0))}
+    cola, mrpc = make_task(33.0, "glue_cola_v2"), make_task(0.0, "glue_mrpc_v1", metrics=both, primary_metric="f1")
+    record = make_record(*SYSTEMS[0]).model_copy(update={"tasks": [cola, mrpc]})
+    tab = Tab(browser, build([record], tmp_path, title="Two metrics", history=None))
+    page = tab.open(f"#open={record.id}")
+    bodies = page.locator("#details table.small").first.locator("tbody")
+    assert [body.inner_text().split() for body in bodies.all()] == [
+        ["glue_cola_v2", "accuracy", "33.0", "31.0–35.0", "33.0"],
+        ["glue_mrpc_v1", "f1", "82.0", "–", "82.0", "accuracy", "71.0", "–", "71.0"],
+    ]
+    assert bodies.nth(1).locator("th").get_attribute("rowspan") == "2"
+    assert bodies.nth(1).locator("tr.primary").inner_text().split()[1] == "f1"
+    tab.context.close()
+    assert tab.problems == []
 
 
 def test_an_own_task_is_described_with_the_scores(browser: Any, tmp_path: Path) -> None:

@@ -39,6 +39,8 @@ def test_records_are_read_from_a_run_or_from_its_results_folder(tmp_path: Path) 
     (tmp_path / "results" / ".half.json").write_text("{")
     assert [r.id for r in load_records(tmp_path)] == ["a", "b"]
     assert load_records(tmp_path / "results") == load_records(tmp_path)
+    write(tmp_path / "other" / "c.json", make_record("0"))
+    assert [r.id for r in load_records(tmp_path, tmp_path / "other")] == ["0", "a", "b"]
 
 
 def test_bad_folders_are_refused_in_one_line(tmp_path: Path) -> None:
@@ -239,6 +241,11 @@ def test_the_command_builds_and_refuses(tmp_path: Path, capsys: pytest.CaptureFi
     assert main(arguments) == 0
     assert (tmp_path / "site" / "index.html").exists()
     capsys.readouterr()
+    write(tmp_path / "more" / "d.json", make_record("d", make_task(70)))
+    both = [f"--results={tmp_path}", f"--results={tmp_path / 'more'}"]
+    for folders in (both, ["--results", str(tmp_path), str(tmp_path / "more")]):
+        assert main(["build", *folders, f"--out={tmp_path / 'both'}"]) == 0
+        assert capsys.readouterr().out.startswith("4 records -> ")
     (tmp_path / "history.json").write_text('{"schema_version": 1, "schema_version": 1}')
     assert main(arguments) == 2
     assert capsys.readouterr().err.count("\n") == 1

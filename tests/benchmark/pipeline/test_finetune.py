@@ -93,6 +93,13 @@ def test_what_is_there_is_not_predicted_again(tmp_path: Path, trained: list[tupl
     assert results(run, MISMATCHED) == before
 
 
+def test_the_log_shows_the_primary_metric_of_scores_in_any_order() -> None:
+    # A file has its metrics sorted by name.
+    shown = finetuning.score_line(get_task("glue_mrpc_v1"), {"accuracy": 71.0, "f1": 82.0})
+    assert shown == "glue_mrpc_v1 82.0"
+    assert finetuning.score_line(get_task(AX), {}) == f"{AX} predicted, no labels"
+
+
 def test_parameters_of_the_first_seed_are_kept_when_asked_for(tmp_path: Path, trained: list[tuple[Any, ...]]) -> None:
     run, system = make_run(tmp_path, "test")
     finetuning.finetuned_system(run, system)
