@@ -109,7 +109,11 @@ def board_data(records: Sequence[Record], title: str, history: Mapping[str, Any]
         "columns": [asdict(column) for column in COLUMNS],
         "qualities": [asdict(quality) for quality in qualities],
         "common_tasks": [tasks[key].label for key in common],
-        "groups": [asdict(group) | {"key": group.key, "reference": references[group]} for group in groups],
+        "groups": [
+            asdict(group)
+            | {"key": group.key, "reference": references[group], "only_a_rank": _is_only_a_rank(records, group)}
+            for group in groups
+        ],
         "rows": [_row(record, scores[record.id], references) for record in records],
         "places": {quality.key: _places(records, scores, quality.key) for quality in qualities},
         "fronts": {group.key: _fronts(records, scores, qualities, group, references[group]) for group in groups},
@@ -145,6 +149,12 @@ def _check_track_settings(records: Sequence[Record]) -> None:
                     f" {'; '.join(found[:_SHOWN_DIFFERENCES])}{rest}; accepted: records of equal settings, or another"
                     " RunConfig.track for other ones"
                 )
+
+
+def _is_only_a_rank(records: Iterable[Record], group: LatencyGroup) -> bool:
+    """Returns True where a latency of the group is a roofline without a fitted cost of an operation."""
+    blocks = (latency_blocks(record).get(group) for record in records)
+    return any(block is not None and bool(block.details.get("only_a_rank")) for block in blocks)
 
 
 def _devices(records: Iterable[Record]) -> list[str]:

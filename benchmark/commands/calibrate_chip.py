@@ -1,4 +1,4 @@
-"""Calibration of a chip's roofline, which prints figures that no data sheet has as lines of a gin file.
+"""Calibration of a chip's roofline: writes the chip's gin file, with figures that no data sheet has.
 
 For a chip that libtpu compiles for, the cost of an operation and the bandwidth on the chip are fitted to the compiler's
 estimates for some architectures of the gin file's search space. Any other chip is taken to be this machine's CPU: peak
@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import re
+import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -20,9 +22,12 @@ import numpy as np
 
 from benchmark.cli.command_line import gin_parser, parse_flags
 from benchmark.cli.gin_loader import load
+from benchmark.config.run import NAME
 from benchmark.hardware.roofline import estimate
-from tasks.system.command_line import at_least, check_output_folder
-from tasks.system.errors import StageError, run_command
+from benchmark.records import manifest
+from tasks.system.atomic_write import write_text
+from tasks.system.command_line import at_least, check_output_file, check_output_folder
+from tasks.system.errors import InputError, StageError, run_command
 
 if TYPE_CHECKING:
     from benchmark.config import ChipConfig, EncoderConfig, SearchConfig
@@ -86,9 +91,20 @@ def agreement(estimated: Sequence[float], known: Sequence[float]) -> dict[str, f
     return {"tau": tau, "mean_error": float(ratios.mean()), "largest_error": float(ratios.max())}
 
 
-def gin_lines(chip: ChipConfig, fields: Sequence[str]) -> str:
-    """Formats the figures as lines of a gin file, four digits each."""
-    return "\n".join(f"{chip.name}/ChipConfig.{name} = {getattr(chip, name):.4g}" for name in fields)
+def gin_file(chip: ChipConfig, comments: Sequence[str]) -> str:
+    """Writes the gin file of a chip: all figures that it has, four digits each.
+
+    Args:
+        chip: the chip; its name is the scope of the lines.
+        comments: lines for the head of the file.
+    """
+    lines = [f"# {comment}" for comment in comments]
+    for field in dataclasses.fields(chip):
+        value = getattr(chip, field.name)
+        if field.name == "name" or value != field.default:
+            shown = f"{value:.4g}" if isinstance(value, float) else repr(value)
+            lines.append(f"{chip.name}/ChipConfig.{field.name} = {shown}")
+    return "\n".join(lines) + "\n"
 
 
 def draw_architectures(config: SearchConfig, count: int, seed: int) -> list[EncoderConfig]:
@@ -186,22 +202,43 @@ def calibrate(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints lines for the chip's gin file; one line and exit code 2 for bad input, 1 where calibration fails."""
+    """Writes a chip's gin file; one line and exit code 2 for bad input, 1 where calibration fails."""
     parser = gin_parser("python -m benchmark.commands.calibrate_chip", __doc__ or "", "")
     parser.add_argument("--architectures", type=at_least(2), default=40, help="how many are drawn from the space")
     parser.add_argument("--cache", type=Path, help="folder for compiled figures")
+    parser.add_argument("--name", help="name of the chip in the file (default: that of the search's chip)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="gin file to write (default: print it)")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    return run_command(lambda: _calibrate(*parse_flags(parser, arguments)))
+    command = shlex.join(["python", "-m", "benchmark.commands.calibrate_chip", *arguments])
+    return run_command(lambda: _calibrate(*parse_flags(parser, arguments), command))
 
 
-def _calibrate(options: argparse.Namespace, bindings: list[str]) -> int:
+def _calibrate(options: argparse.Namespace, bindings: list[str], command: str) -> int:
     check_output_folder("--cache", options.cache)
+    check_output_file("--out", options.out)
+    if options.name is not None and not re.fullmatch(NAME, options.name):
+        raise InputError(f"--name={options.name}: expected a name of the form {NAME}")
     config = load(options.gin_file, bindings, options.gin_search_paths).config.required_search()
     chip, fields, found = calibrate(
         config, options.architectures, options.cache, lambda line: print(line, file=sys.stderr, flush=True)
     )
-    print(gin_lines(chip, fields))
-    print(f"# {', '.join(f'{name} {value:.3f}' for name, value in found.items())}")
+    chip = dataclasses.replace(chip, name=options.name or chip.name)
+    device = manifest.device_info()
+    where = "" if chip.topology else f" on {device.get('cpu_model', 'a CPU')}, {device.get('cpu_usable', '?')} cores"
+    text = gin_file(
+        chip,
+        [
+            f"Found{where} by",
+            f"  {command}",
+            f"{', '.join(fields)}: probed or fitted; {options.architectures} architectures,"
+            f" {', '.join(f'{name} {value:.3f}' for name, value in found.items())} (docs/hardware.md).",
+        ],
+    )
+    if options.out is None:
+        print(text, end="")
+        return 0
+    write_text(options.out, text)
+    print(f"{options.out}: use it with --gin_file={options.out} --gin.SearchConfig.chip='@{chip.name}/ChipConfig()'")
     return 0
 
 

@@ -183,7 +183,7 @@ def table(results: Results, name: str, config: RunConfig) -> Iterator[str]:
 
 def estimates(config: RunConfig, encoder: EncoderConfig) -> Iterator[str]:
     """Yields lines of estimates for the search's chip, which are never part of the table of measurements."""
-    from benchmark.hardware.estimates import LatencyFailure, known_latency
+    from benchmark.hardware.estimates import ONLY_A_RANK, LatencyFailure, known_latency
 
     search = config.required_search()
     latency = known_latency(search, None, _print_progress)
@@ -197,7 +197,8 @@ def estimates(config: RunConfig, encoder: EncoderConfig) -> Iterator[str]:
         if isinstance(one, LatencyFailure):
             yield f"{latency.method}, {shape}: n/a: {one.reason}"
         else:
-            yield f"{one.method}, {shape}: {1e3 * one.latency_s:.3f} ms"
+            rank = " (a rank, not a time)" if one.details.get(ONLY_A_RANK) else ""
+            yield f"{one.method}, {shape}: {1e3 * one.latency_s:.3f} ms{rank}"
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from benchmark.config.executor import ExecutorConfig
 
 # Methods that estimate a latency without measuring it.
 LATENCY_METHODS = ("compiled", "roofline")
+DEFAULT_LATENCY_THRESHOLD_S = 1.0
 # Algorithms that propose the next architectures (docs/search.md).
 ALGORITHMS = ("ax", "nsga2", "sobol", "random", "exhaustive")
 
@@ -119,7 +120,7 @@ class SearchConfig(Checked):
     flash_fraction: float = setting(0.05, at_least=1e-4, at_most=1.0)
     # Percent and seconds: the reference point of the hypervolume. A student worse than either does not count.
     accuracy_threshold: float = setting(0.0, at_least=0.0, at_most=100.0)
-    latency_threshold_s: float = setting(1.0, at_least=0.0)
+    latency_threshold_s: float = setting(DEFAULT_LATENCY_THRESHOLD_S, at_least=0.0)
     max_parameters: int = setting(0, at_least=0)
     # Latency is that of this chip, by the first of `latency_methods` that works on this machine (docs/hardware.md).
     chip: ChipConfig = setting()
@@ -137,3 +138,7 @@ class SearchConfig(Checked):
         for encoder in self.attach:
             if not self.space.contains(encoder):
                 self.refuse("attach", "architectures that are points of SearchConfig.space")
+
+    def of_any_length(self) -> SearchConfig:
+        """Returns what a trial depends on: the settings without the number of trials and what is made of them."""
+        return dataclasses.replace(self, num_trials=1, num_found=1)

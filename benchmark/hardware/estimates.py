@@ -16,6 +16,8 @@ from benchmark.hardware import compiled, roofline
 from tasks.system.errors import StageError
 
 Detail = str | int | float | bool | None
+# Detail of a roofline estimate for a chip whose cost of an operation is not fitted.
+ONLY_A_RANK = "only_a_rank"
 
 
 class Target(Protocol):
@@ -65,11 +67,18 @@ class KnownLatency:
         self._target, self._compiler = target, compiler
         self.method = "roofline" if compiler is None else "compiled"
 
+    @property
+    def only_a_rank(self) -> bool:
+        """True where `exact` orders architectures and is no time: a roofline without a fitted cost of an operation."""
+        return self.method == "roofline" and not self._target.chip.op_overhead_s
+
     def quick(self, encoder: EncoderConfig) -> Estimate:
         """Returns the roofline estimate: arithmetic alone, in microseconds."""
         target = self._target
         found = roofline.estimate(encoder, target.chip, target.batch_size, target.sequence_length)
-        details = {f"{name}_s": float(getattr(found, f"{name}_s")) for name in roofline.LIMITS}
+        details: dict[str, Detail] = {f"{name}_s": float(getattr(found, f"{name}_s")) for name in roofline.LIMITS}
+        if not target.chip.op_overhead_s:
+            details[ONLY_A_RANK] = True
         return Estimate("roofline", found.latency_s, {"limit": found.limit, **details})
 
     def exact(self, encoders: Sequence[EncoderConfig]) -> list[Estimate | LatencyFailure]:
@@ -122,7 +131,7 @@ def known_latency(target: Target, cache_directory: Path | None, progress: Callab
     Args:
         target: chip, methods, batch size and length; a `SearchConfig` for example.
         cache_directory: folder of exact latencies for later runs; None keeps them for this object alone.
-        progress: receives one line for each method that is not available.
+        progress: receives one line for each method that is not available, and one where the latency is only a rank.
 
     Raises:
         StageError: none of the methods is available; one line.
@@ -133,7 +142,13 @@ def known_latency(target: Target, cache_directory: Path | None, progress: Callab
         try:
             chip.require(method, "peak_flops", "memory_bandwidth")
             if method == "roofline":
-                return KnownLatency(target, None)
+                latency = KnownLatency(target, None)
+                if latency.only_a_rank:
+                    progress(
+                        f"latency of {chip.name} by roofline: a rank and not a time, as ChipConfig.op_overhead_s of"
+                        " this chip is not fitted (docs/hardware.md)"
+                    )
+                return latency
             compiler = compiled.Compiler(chip, target.batch_size, target.sequence_length, cache_directory)
             if not compiler.versions["libtpu"]:
                 raise StageError("libtpu is not installed; pip install -e '.[tpu]'")

@@ -58,8 +58,10 @@ def distill_stage(run: Run) -> dict[str, Any]:
 
     Published checkpoints are taken as they are.
     """
-    stages = [run.workdir / name / "stage.json" for name in ("search", "teacher")]
-    upstream = next((read_entry(path, "fingerprint") for path in stages if path.exists()), run.data_fingerprint)
+    # What found a student is of no consequence: a longer search leaves the others as they are.
+    marker = run.workdir / "teacher" / "stage.json"
+    untaught = fingerprint(run.text_fingerprint, run.config.seed)
+    upstream = untaught if run.config.teacher is None else read_entry(marker, "fingerprint")
     recipe = run.config.distill
     baselines = {baseline.name: baseline for baseline in run.config.baselines}
     students = [system for system in plan(run) if system.kind != "teacher"]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.config import fingerprint
+from benchmark.config.task_distillation import number_for_task
 from benchmark.evaluation import score
 from benchmark.evaluation.predict import predict
 from benchmark.pipeline import distill_task
@@ -112,8 +113,16 @@ def _evaluated(
     # Checkpoints and metrics of a student's distillation; plain fine-tuning is short and starts again.
     folder = prediction_path(run, system.name, group[0], seed).with_suffix("")
 
+    # What other seeds and tasks do is of no consequence, except that a student's teacher learned with the first seed,
+    # and that the longest row of all tasks that one model predicts decides its row length.
+    config = run.config.finetune
+    first = config.seeds[0] if distilled else seed
+    settings = dataclasses.replace(config, seeds=(first,), epochs=(_epochs(run, group[0]),))
+    rows = {task: run.task_fingerprint(task) for task in group}
+    trained = fingerprint(upstream, settings, run.config.trainer, rows, seed)
+
     def fingerprint_of(task: str) -> str:
-        return fingerprint(upstream, run.config.finetune, run.config.trainer, task, seed)
+        return fingerprint(trained, task)
 
     @cache
     def model() -> tuple[Params, int]:
@@ -142,6 +151,10 @@ def _evaluated(
     return markers, kept
 
 
+def _epochs(run: Run, task: str) -> float:
+    return number_for_task(run.config.finetune.epochs, run.config.data.tasks.index(task))
+
+
 def _save_parameters(path: Path, model: Callable[[], tuple[Params, int]], task: TaskInfo, seed: int) -> dict[str, Any]:
     """Saves fine-tuned parameters, without the outputs that stand for no label of the task."""
     params, length = model()
@@ -155,8 +168,7 @@ def _trained(
     """Fine-tunes on the first task of a group; gives the parameters and a row length that suffices for all tasks."""
     trained, pad_id = group[0], run.special.pad_id
     train = run.rows("tasks", trained, "train")
-    multiple, all_epochs = run.config.finetune.length_multiple, run.config.finetune.epochs
-    epochs = all_epochs[run.config.data.tasks.index(trained) if len(all_epochs) > 1 else 0]
+    multiple, epochs = run.config.finetune.length_multiple, _epochs(run, trained)
     predicted = [run.rows("tasks", task, evaluation_split(run, task)) for task in group]
     length = max(used_length(rows, pad_id, multiple) for rows in (train, *predicted))
     name = f"{system.name} {trained} seed {seed}"

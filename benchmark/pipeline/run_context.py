@@ -101,6 +101,19 @@ class Run:
         return fingerprint(digests, self.data["vocabulary"]["digest"], self.config.data)
 
     @cached_property
+    def text_fingerprint(self) -> str:
+        """Fingerprint of the rows of text and of the vocabulary, whatever the tasks of the run.
+
+        The name of an array folder stands for its content, the settings that shaped it included.
+        """
+        vocabulary = {name: value for name, value in self.data["vocabulary"].items() if name != "path"}
+        return fingerprint(self.data["pretrain"], vocabulary)
+
+    def task_fingerprint(self, task: str) -> str:
+        """Fingerprint of the rows of a task and of its metrics."""
+        return fingerprint(self.data["tasks"][task], self.tasks[task].metrics)
+
+    @cached_property
     def special(self) -> SpecialTokens:
         """Special token ids."""
         v = self.data["vocabulary"]

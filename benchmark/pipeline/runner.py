@@ -93,9 +93,9 @@ def run(
     config, workdir, gin_text = request.config, request.workdir, request.gin_text
     with locked(workdir) if leader else contextlib.nullcontext(), display() as show:
         if leader:
-            write_run_identity(
-                workdir, config, gin_text, manifest.collect(fingerprint(config), request.command, gin_text)
-            )
+            written = manifest.collect(fingerprint(config), request.command, gin_text)
+            if write_run_identity(workdir, config, gin_text, written):
+                progress(f"continues the run in {workdir}, to which these settings add")
         context = dataclasses.replace(request, progress=progress, show=show if leader else None)
         timing: dict[str, float] = {}
         reused: list[str] = []

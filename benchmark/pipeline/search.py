@@ -115,7 +115,10 @@ def search_stage(run: Run) -> dict[str, Any]:
     config, directory = run.config.search, run.workdir / "search"
     assert config is not None
     teacher_fingerprint = read_entry(run.workdir / "teacher" / "stage.json", "fingerprint")
-    stage_fingerprint = fingerprint(teacher_fingerprint, config, run.config.distill, run.config.seed)
+    inputs = (teacher_fingerprint, run.config.distill, run.config.seed)
+    stage_fingerprint = fingerprint(config, *inputs)
+    # A longer search goes on from the trials of a shorter one.
+    trial_fingerprint = fingerprint(config.of_any_length(), *inputs)
 
     def work() -> dict[str, Any]:
         evaluate = FlashDistillation(run)
@@ -126,7 +129,7 @@ def search_stage(run: Run) -> dict[str, Any]:
         latency = known_latency(config, run.workdir / "estimates", run.progress)
         executor = make_executor(shared, config.executor, config.parallel_trials)
         with Journal(directory / "journal.jsonl") as journal:
-            store = partial(_store, run, stage_fingerprint) if config.algorithm == "ax" or config.storage_url else None
+            store = partial(_store, run, trial_fingerprint) if config.algorithm == "ax" or config.storage_url else None
             trials = run_search(config, journal, executor, run.config.seed, run.progress, latency, store)
         distributed.dismiss()
         shutil.rmtree(directory / "trials", ignore_errors=True)
@@ -147,7 +150,13 @@ def search_stage(run: Run) -> dict[str, Any]:
         systems = {name: to_dict(encoder) for name, encoder in found}
         return {"found": systems, "trials": len(trials), "teacher_cache": cached}
 
-    marker = directory / "stage.json"
     return run_stage_once(
-        marker, stage_fingerprint, work, run.progress, "search", directory=directory, all_processes=True
+        directory / "stage.json",
+        stage_fingerprint,
+        work,
+        run.progress,
+        "search",
+        directory=directory,
+        directory_fingerprint=trial_fingerprint,
+        all_processes=True,
     )

@@ -42,7 +42,7 @@ def teacher_stage(run: Run) -> dict[str, Any]:
             **extra,
         }
 
-    stage_fingerprint = fingerprint(run.data_fingerprint, config, run.config.trainer, run.config.seed)
+    stage_fingerprint = fingerprint(run.text_fingerprint, config, run.config.trainer, run.config.seed)
     marker = directory / "stage.json"
     return run_stage_once(
         marker, stage_fingerprint, work, run.progress, "teacher", directory=directory, all_processes=True

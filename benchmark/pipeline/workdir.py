@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.config import RunConfig, fingerprint, to_dict
+from benchmark.config.checks import result_settings
+from benchmark.pipeline.growth import grows
 from benchmark.training import distributed
 from tasks.system.atomic_write import write_text
 from tasks.system.errors import InputError
@@ -73,6 +75,7 @@ def run_stage_once(
     name: str,
     *,
     directory: Path | None = None,
+    directory_fingerprint: str | None = None,
     all_processes: bool = False,
 ) -> dict[str, Any]:
     """Runs a stage, or a part of one, unless its marker shows that it ended with the same settings.
@@ -85,6 +88,7 @@ def run_stage_once(
         name: shown in progress lines.
         directory: folder of the checkpoints from which an interrupted call resumes; it is emptied first when they
             belong to other inputs (another fingerprint).
+        directory_fingerprint: of what these checkpoints depend on, where that is less than the whole work does.
         all_processes: True where all processes of a distributed run do this work; process 0 decides and writes.
 
     Returns:
@@ -99,7 +103,7 @@ def run_stage_once(
         return {**marker, "reused": True}
     started = time.perf_counter()
     if directory is not None and writes:
-        start_folder(directory, stage_fingerprint)
+        start_folder(directory, directory_fingerprint or stage_fingerprint)
     if all_processes:
         distributed.wait(f"{name} begins")
     result = work()
@@ -140,16 +144,22 @@ def start_folder(directory: Path, stage_fingerprint: str) -> None:
     write_json(begun, {"fingerprint": stage_fingerprint})
 
 
-def write_run_identity(workdir: Path, config: RunConfig, gin_text: str, manifest: dict[str, Any]) -> None:
+def write_run_identity(workdir: Path, config: RunConfig, gin_text: str, manifest: dict[str, Any]) -> bool:
     """Writes `config.gin`, `config.json` and `manifest.json` before any work starts.
+
+    Returns:
+        True where the folder holds a run that these settings add to.
 
     Raises:
         RunError: the folder holds a run of other settings.
     """
-    settings = {"fingerprint": fingerprint(config), "config": to_dict(config)}
+    wanted = to_dict(result_settings(config))
+    settings = {"fingerprint": fingerprint(config), "config": to_dict(config), "result_settings": wanted}
     path = workdir / "config.json"
-    if path.exists() and finished(path, settings["fingerprint"], ()) is None:
+    held = path.exists() and finished(path, settings["fingerprint"], ()) is None
+    if held and not grows(read_entry(path, "result_settings"), wanted):
         raise RunError(f"{workdir}: holds a run of other settings; choose another --workdir or remove it")
     write_json(path, settings)
     write_text(workdir / "config.gin", gin_text)
     write_json(workdir / "manifest.json", manifest)
+    return held

@@ -35,6 +35,8 @@ class Trial:
     result: dict[str, Any] = field(default_factory=dict)
     # The outcome at each rung so far.
     rungs: list[dict[str, Any]] = field(default_factory=list)
+    # Number of the first of the trials that were proposed together with it.
+    group: int = 0
 
 
 def read_trials(path: Path) -> list[Trial]:
@@ -58,7 +60,7 @@ def _apply(trials: list[Trial], entry: dict[str, Any]) -> None:
         if entry["trial"] != len(trials):
             raise ValueError(f"trial {entry['trial']} out of order")
         for number, choice in enumerate(entry["choices"], start=entry["trial"]):
-            trials.append(Trial(number, choice["point"], choice["generator"]))
+            trials.append(Trial(number, choice["point"], choice["generator"], group=entry["trial"]))
     elif entry["event"] in ("rung", *ENDS):
         trial = next(t for t in trials if t.number == entry["trial"] and t.status == "running")
         if entry["event"] in ("rung", "stopped"):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from benchmark.config import SearchConfig, to_dict
+from benchmark.config.search import DEFAULT_LATENCY_THRESHOLD_S
 from benchmark.hardware.estimates import KnownLatency, LatencyFailure, known_latency
 from benchmark.models.formulas import num_parameters
 from benchmark.search import halving
@@ -66,6 +67,11 @@ def run_search(
         from benchmark.search import ax_search
 
         threading.Thread(target=ax_search.preload, daemon=True).start()
+    if latency.only_a_rank and config.latency_threshold_s < DEFAULT_LATENCY_THRESHOLD_S:
+        progress(
+            f"search: SearchConfig.latency_threshold_s = {config.latency_threshold_s:g} is compared with ranks, which"
+            " may be many times shorter than times"
+        )
     search = _Search(config, journal, executor, latency, progress)
     update: Callable[[list[Trial]], None] | None = None
     try:
@@ -103,9 +109,22 @@ def _propose(
     asked = time.perf_counter()
     choices = next_points(config, architectures, journal.trials, seed, wanted)
     if choices:
+        _refuse_cut_group(config, journal.trials)
         seconds = (time.perf_counter() - asked) / len(choices)
         for trial in journal.start(choices):
             trial.result = {"suggest_seconds": seconds}
+
+
+def _refuse_cut_group(config: SearchConfig, trials: list[Trial]) -> None:
+    """Refuses to go on from a search whose last group was cut by its budget: a fresh one would propose other points."""
+    last = [trial for trial in trials if trial.group == trials[-1].group] if trials else []
+    whole = len(last) in (0, config.parallel_trials) or any(trial.generator == "attach" for trial in last)
+    if not whole and not config.asynchronous:
+        raise StageError(
+            f"SearchConfig.num_trials = {config.num_trials}: the {len(trials)} trials of this folder end inside a group"
+            f" of parallel_trials = {config.parallel_trials}, so that a longer search would not be the one that these"
+            " settings give; accepted: another --workdir"
+        )
 
 
 class _Search:
@@ -181,16 +200,16 @@ class _Search:
 
     def _finish(self, trial: Trial, status: str, result: dict[str, Any]) -> None:
         self._journal.finish(trial, status, result)
-        self._progress(_progress_line(trial, self._fractions))
+        self._progress(_progress_line(trial, self._fractions, self._latency.only_a_rank))
 
 
-def _progress_line(trial: Trial, fractions: tuple[float, ...]) -> str:
+def _progress_line(trial: Trial, fractions: tuple[float, ...], only_a_rank: bool) -> str:
     shape = ", ".join(f"{name}={value}" for name, value in trial.point.items())
     result = trial.result
     outcome = f"failed: {result['error']}" if trial.status == "failed" else f"accuracy {result['accuracy']:.2f} %"
     if trial.status == "stopped":
         outcome += f" after {fractions[len(trial.rungs) - 1]:.0%} of the steps, stopped"
     known = result["latency_s"]
-    shown = "latency unknown" if known is None else f"{known * 1e3:.3f} ms"
+    shown = "latency unknown" if known is None else f"{known * 1e3:.3f} ms{' (a rank)' if only_a_rank else ''}"
     took = result["seconds"]
     return f"trial {trial.number} ({trial.generator}): {shape}; {outcome}, {shown}, took {took:.1f} s"

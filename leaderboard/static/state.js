@@ -74,7 +74,9 @@ export const hasSpeedup = (group) => DATA.rows.some((row) => latencyOf(row, grou
 export function groupLabel(group) {
   const shape = `batch ${group.batch_size}, length ${group.sequence_length}, ${group.dtype}`;
   const how = [group.runtime, group.threads ? plural(group.threads, "thread") : "", group.protocol_version ? `protocol ${group.protocol_version}` : ""];
-  return [group.method, group.chip, shape, ...how].filter(Boolean).join(", ");
+  // A roofline whose cost of an operation is not fitted puts architectures in order, and is no time.
+  const method = group.only_a_rank ? `${group.method} (a rank, not a time)` : group.method;
+  return [method, group.chip, shape, ...how].filter(Boolean).join(", ");
 }
 
 function searchText(row) {

@@ -16,7 +16,7 @@ from leaderboard.build import build
 from leaderboard.export import printable
 from tests.e2e.page_data import HOSTILE, SYSTEMS, make_history, make_record
 from tests.e2e.tab import Tab, sort_by
-from tests.helpers.board_records import make_task
+from tests.helpers.board_records import make_block, make_task
 from tests.helpers.own_tasks import own_definition
 
 
@@ -305,6 +305,17 @@ def test_each_metric_stands_under_its_own_task(browser: Any, tmp_path: Path) -> 
     ]
     assert bodies.nth(1).locator("th").get_attribute("rowspan") == "2"
     assert bodies.nth(1).locator("tr.primary").inner_text().split()[1] == "f1"
+    tab.context.close()
+    assert tab.problems == []
+
+
+def test_a_roofline_that_is_only_a_rank_is_called_one(browser: Any, tmp_path: Path) -> None:
+    block = make_block(method="roofline", chip="gpu", details={"only_a_rank": True})
+    record = make_record(*SYSTEMS[0]).model_copy(update={"latency": [block]})
+    tab = Tab(browser, build([record], tmp_path, title="Ranks", history=None))
+    page = tab.open(f"#open={record.id}")
+    assert "roofline (a rank, not a time), gpu" in page.inner_text("#details .latency h4")
+    assert "roofline (a rank, not a time), gpu" in page.inner_text("#group")
     tab.context.close()
     assert tab.problems == []
 

@@ -75,12 +75,22 @@ def test_a_second_call_reuses_everything(complete: tuple[Path, str]) -> None:
 
 
 def test_killed_runs_end_with_the_same_records(complete: tuple[Path, str], tmp_path: Path) -> None:
-    """SIGKILL after a random while, again and again, then to the end: records and journal are the undisturbed run's."""
+    """SIGKILL after a random while, again and again, then to the end: records and journal are the undisturbed run's.
+
+    The first two calls are of a smaller run, to which the others add a trial, a seed, two tasks and a baseline.
+    """
     undisturbed, _ = complete
     workdir, rng = tmp_path / "run", random.Random(7)
+    smaller = (
+        "--gin.SearchConfig.num_trials=2",
+        "--gin.FinetuneConfig.seeds=(0,)",
+        "--gin.DataConfig.tasks=('glue_sst2_v1',)",
+        "--gin.RunConfig.baselines=()",
+    )
+    moments = {"teacher/metrics.jsonl": smaller, "search/journal.jsonl": smaller, "students": (), "evaluation": ()}
     # Each call lives until a given stage has begun, and then a random moment longer.
-    for moment in ("teacher/metrics.jsonl", "search/journal.jsonl", "students", "evaluation"):
-        process = start(workdir)
+    for moment, flags in moments.items():
+        process = start(workdir, *flags)
         deadline = time.monotonic() + 300
         while not (workdir / moment).exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -89,7 +99,6 @@ def test_killed_runs_end_with_the_same_records(complete: tuple[Path, str], tmp_p
         process.communicate()
     finish(workdir)
     assert results(workdir) == results(undisturbed)
-
     assert trials(workdir) == trials(undisturbed)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from scipy.stats import kendalltau
 
+from benchmark.cli.gin_loader import load_run_config
 from benchmark.commands import calibrate_chip, tabulate_latencies
 from benchmark.config import ChipConfig, EncoderConfig, SearchConfig, SearchSpace
 from benchmark.hardware import estimates
@@ -62,11 +63,30 @@ def test_agreement_is_that_of_scipy() -> None:
     assert found["mean_error"] == pytest.approx((0.5 + 1.0 + 0.0 + 0.25) / 4)
 
 
-def test_lines_can_be_read_as_a_chip(tmp_path: Path) -> None:
-    lines = calibrate_chip.gin_lines(CHIP, ("peak_flops", "memory_bandwidth", "op_overhead_s"))
-    (tmp_path / "x.gin").write_text(lines + "\n")
-    read = read_chip(tmp_path / "x.gin")
-    assert (read.peak_flops, read.memory_bandwidth, read.op_overhead_s) == (1e14, 5e11, 2e-6)
+def test_the_file_holds_the_whole_chip(tmp_path: Path) -> None:
+    text = calibrate_chip.gin_file(CHIP, ["Found by", "  a command"])
+    assert text.startswith("# Found by\n#   a command\nmade_up/ChipConfig.name = 'made_up'\n")
+    (tmp_path / "x.gin").write_text(text)
+    assert read_chip(tmp_path / "x.gin") == CHIP
+
+
+def test_a_machine_becomes_the_chip_of_a_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fitted = {"tau": 0.9, "mean_error": 0.1}
+    monkeypatch.setattr(calibrate_chip, "calibrate", lambda *_: (CHIP, ("op_overhead_s",), fitted))
+    quickstart, file = str(REPOSITORY / "gin" / "quickstart.gin"), tmp_path / "my_laptop.gin"
+    command = [f"--gin_file={quickstart}", "--name=my_laptop", f"--out={file}"]
+    assert calibrate_chip.main(command) == 0
+    shown = capsys.readouterr().out
+    assert f"--gin_file={file} --gin.SearchConfig.chip='@my_laptop/ChipConfig()'" in shown
+    assert "tau 0.900" in file.read_text()
+    config = load_run_config([quickstart, str(file)], ["SearchConfig.chip=@my_laptop/ChipConfig()"])
+    assert config.search is not None and config.search.chip == dataclasses.replace(CHIP, name="my_laptop")
+    assert calibrate_chip.main([*command[:-1], f"--out={tmp_path}"]) == 2
+    assert calibrate_chip.main([command[0], "--name=My laptop"]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert "expected a file, found a folder" in first and "--name=My laptop: expected a name" in second
 
 
 def test_last_cache(tmp_path: Path) -> None:

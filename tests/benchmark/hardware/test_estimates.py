@@ -88,13 +88,24 @@ def test_the_next_method_is_used_after_one_line(
     for name, value in attributes.items():
         setattr(fake, name, value)
     lines: list[str] = []
-    target = dataclasses.replace(TARGET, chip=dataclasses.replace(CHIP, **change))
+    chip = dataclasses.replace(CHIP, op_overhead_s=1e-6, **change)
+    target = dataclasses.replace(TARGET, chip=chip)
     latency = known_latency(target, None, lines.append)
-    assert latency.method == "roofline"
+    assert latency.method == "roofline" and not latency.only_a_rank
+    assert "only_a_rank" not in latency.quick(TINY).details
     assert latency.exact([TINY]) == [latency.quick(TINY)]
     assert len(lines) == 1 and "\n" not in lines[0]
     with pytest.raises(StageError, match=line):
         known_latency(dataclasses.replace(target, latency_methods=("compiled",)), None, lines.append)
+
+
+def test_a_roofline_without_fitted_overhead_is_called_a_rank(fake: type[FakeCompiler]) -> None:
+    lines: list[str] = []
+    latency = known_latency(dataclasses.replace(TARGET, latency_methods=("roofline",)), None, lines.append)
+    assert latency.only_a_rank and latency.quick(TINY).details["only_a_rank"] is True
+    (line,) = lines
+    assert line.startswith("latency of chip by roofline: a rank and not a time, as ChipConfig.op_overhead_s")
+    assert not known_latency(TARGET, None, lines.append).only_a_rank, "a compiled latency is a time"
 
 
 def test_one_architecture_may_fail(fake: type[FakeCompiler]) -> None:

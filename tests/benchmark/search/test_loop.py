@@ -88,6 +88,45 @@ def test_ax_killed_at_every_event_ends_the_same(tmp_path: Path) -> None:
     assert len(set(points_of(killed))) == 6
 
 
+@pytest.mark.parametrize("algorithm", ["random", "ax"])
+def test_more_trials_go_on_as_a_longer_search_would(tmp_path: Path, algorithm: str) -> None:
+    config = dataclasses.replace(CONFIG, algorithm=algorithm, num_trials=8)
+    run_search(config, Journal(tmp_path / "fresh"), threads(accuracy), 0, quiet)
+    for num_trials in (4, 8):
+        budget = dataclasses.replace(config, num_trials=num_trials)
+        trials = run_search(budget, Journal(tmp_path / "grown"), threads(accuracy), 0, quiet)
+        assert len(trials) == num_trials
+    assert stable(tmp_path / "grown") == stable(tmp_path / "fresh")
+
+
+def test_a_search_by_ranks_says_so(tmp_path: Path) -> None:
+    told: list[str] = []
+    config = dataclasses.replace(CONFIG, num_trials=1, latency_threshold_s=0.5)
+    run_search(config, Journal(tmp_path / "ranks"), threads(accuracy), 0, told.append)
+    assert any("latency_threshold_s = 0.5 is compared with ranks" in line for line in told)
+    assert " ms (a rank), took " in told[-1]
+    told.clear()
+    fitted = dataclasses.replace(config, chip=dataclasses.replace(config.chip, op_overhead_s=1e-6))
+    run_search(fitted, Journal(tmp_path / "times"), threads(accuracy), 0, told.append)
+    assert not any("rank" in line for line in told)
+
+
+def test_a_group_that_the_budget_cut_is_not_gone_on_from(tmp_path: Path) -> None:
+    # Nine trials, two at a time: the ninth was proposed alone.
+    run_search(CONFIG, Journal(tmp_path / "j"), threads(accuracy), 0, quiet)
+    before = (tmp_path / "j").read_bytes()
+    longer = dataclasses.replace(CONFIG, num_trials=12)
+    with pytest.raises(
+        StageError, match="num_trials = 12: the 9 trials of this folder end inside a group of parallel_tr"
+    ):
+        run_search(longer, Journal(tmp_path / "j"), threads(accuracy), 0, quiet)
+    assert (tmp_path / "j").read_bytes() == before
+    trials = run_search(
+        dataclasses.replace(longer, asynchronous=True), Journal(tmp_path / "j"), threads(accuracy), 0, quiet
+    )
+    assert len(trials) == 12
+
+
 def test_suggestions_that_are_known_or_invalid_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     from benchmark.search import algorithms
 

@@ -1,0 +1,115 @@
+"""Settings that add to a run, and settings that would make another one of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmark.cli.gin_loader import load_run_config
+from benchmark.config import RunConfig, to_dict
+from benchmark.config.checks import result_settings
+from benchmark.pipeline import finetune as finetuning
+from benchmark.pipeline.growth import grows
+from benchmark.pipeline.run_context import Run
+from benchmark.pipeline.workdir import RunError, write_run_identity
+from tasks.system.repository import REPOSITORY
+from tests.helpers.mnli_run import AX, MISMATCHED, MNLI, make_run
+
+QUICKSTART = str(REPOSITORY / "gin" / "quickstart.gin")
+
+
+def _config(*overrides: str) -> RunConfig:
+    return load_run_config([QUICKSTART], list(overrides))
+
+
+def _settings(config: RunConfig) -> Any:
+    return json.loads(json.dumps(to_dict(result_settings(config))))
+
+
+BASE = _config()
+FEWER = dataclasses.replace(BASE, baselines=BASE.baselines[:1], untrained_control="")
+SEEDS = BASE.finetune.seeds
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (BASE, BASE),
+        (BASE, _config("SearchConfig.num_trials=16")),
+        (BASE, _config("SearchConfig.num_found=2")),
+        (BASE, _config(f"FinetuneConfig.seeds={(*SEEDS, 77)}")),
+        (FEWER, BASE),
+        (_config("DataConfig.tasks=('glue_mrpc_v1',)", "FinetuneConfig.epochs=(2.0,)"),)
+        + (_config("DataConfig.tasks=('glue_rte_v1', 'glue_mrpc_v1')", "FinetuneConfig.epochs=(9.0, 2.0)"),),
+    ],
+)
+def test_what_adds_to_a_run_continues_it(tmp_path: Path, before: RunConfig, after: RunConfig) -> None:
+    assert grows(_settings(before), _settings(after))
+    assert not write_run_identity(tmp_path, before, "one", {})
+    assert write_run_identity(tmp_path, after, "two", {}) == (before != after)
+    assert (tmp_path / "config.gin").read_text() == "two"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (_config("SearchConfig.num_trials=16"), BASE),
+        (BASE, _config("SearchConfig.plateau_trials=2")),
+        (BASE, _config(f"FinetuneConfig.seeds={(77, *SEEDS)}")),
+        (BASE, FEWER),
+        (BASE, _config("FinetuneConfig.batch_size=7")),
+        (BASE, _config("RunConfig.seed=1")),
+        (BASE, _config("PretrainConfig.steps=1", "SearchConfig.num_trials=16")),
+        (BASE, _config("mobilebert/BaselineConfig.title='Another'")),
+        (_config("DataConfig.tasks=('glue_mrpc_v1',)", "FinetuneConfig.epochs=(2.0,)"),)
+        + (_config("DataConfig.tasks=('glue_rte_v1', 'glue_mrpc_v1')", "FinetuneConfig.epochs=(2.0, 9.0)"),),
+        (dataclasses.replace(BASE, search=None), BASE),
+    ],
+)
+def test_what_would_change_a_result_is_refused(tmp_path: Path, before: RunConfig, after: RunConfig) -> None:
+    assert not grows(_settings(before), _settings(after))
+    write_run_identity(tmp_path, before, "one", {})
+    with pytest.raises(RunError, match="holds a run of other settings"):
+        write_run_identity(tmp_path, after, "two", {})
+    assert (tmp_path / "config.gin").read_text() == "one"
+
+
+def _grown(run: Run, **changes: Any) -> Run:
+    return Run(dataclasses.replace(run.config, **changes), run.workdir, run.progress)
+
+
+def test_fine_tunings_that_are_there_are_kept_when_seeds_and_tasks_are_added(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, system = make_run(tmp_path, "test")
+    done: list[tuple[str, int]] = []
+
+    def noted(run: Run, system: Any, start: Any, group: list[str], seed: int, folder: Path) -> Any:
+        done.append((group[0], seed))
+        return "parameters", 8
+
+    monkeypatch.setattr(finetuning, "_trained", noted)
+    monkeypatch.setattr(finetuning, "_predicted", lambda run, system, model, task: {"scores": {}, "model": model()})
+    config = run.config
+    few = _grown(
+        run,
+        data=dataclasses.replace(config.data, tasks=(MISMATCHED, MNLI)),
+        finetune=dataclasses.replace(config.finetune, seeds=(0,), epochs=(9.0, 4.0)),
+    )
+    finetuning.finetuned_system(few, system)
+    assert done == [(MNLI, 0)]
+    done.clear()
+    more_seeds = _grown(few, finetune=dataclasses.replace(few.config.finetune, seeds=(0, 1)))
+    finetuning.finetuned_system(more_seeds, system)
+    assert done == [(MNLI, 1)]
+    done.clear()
+    # AX is predicted with the model of MNLI, whose row length may follow from it: that model is trained again.
+    finetuning.finetuned_system(run, system)
+    assert AX in run.config.data.tasks and done == [(MNLI, 0), (MNLI, 1)]
+    done.clear()
+    finetuning.finetuned_system(run, system)
+    assert done == []
