@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from benchmark.training import distributed, partitioning
+from tasks.system.folders import remove_folder
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -78,7 +78,7 @@ def damage(path: Path) -> str | None:
 
 def remove(path: Path) -> None:
     """Removes a checkpoint, if it is there."""
-    shutil.rmtree(path, ignore_errors=True)
+    remove_folder(path, ignore_errors=True)
 
 
 def _as_stored(leaf: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
