@@ -215,6 +215,7 @@ def prepare_process(config: RunConfig, workdir: Path) -> None:
     from benchmark.process import setup
 
     setup.keep_programs(workdir / "compiled")
+    setup.expect_no_tpu()
     if config.trainer.keep_freed_memory:
         setup.keep_freed_memory()
 
@@ -240,6 +241,9 @@ def run(arguments: list[str], command: str) -> int:
     if "data" in stages and not (workdir / "data" / "data.json").exists():
         config.data.check_files(may_be_elsewhere=flags.dry_run)
     if flags.dry_run:
+        from benchmark.process import setup
+
+        setup.expect_no_tpu()
         from benchmark.dry_run import report
 
         for line in report.report_lines(config, workdir, stages, gin_text):

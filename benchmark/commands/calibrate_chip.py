@@ -21,6 +21,7 @@ import numpy as np
 from benchmark.cli.command_line import gin_parser, parse_flags
 from benchmark.cli.gin_loader import load
 from benchmark.hardware.roofline import estimate
+from benchmark.process import setup
 from tasks.system.command_line import at_least, check_output_folder
 from tasks.system.errors import StageError, run_command
 
@@ -113,6 +114,7 @@ def best_seconds(run: Callable[[], object], seconds: float = 0.5) -> float:
 
 def host_figures(chip: ChipConfig) -> ChipConfig:
     """Probes peak of a float32 matrix product, bandwidth of main memory and size of the last cache of this machine."""
+    setup.expect_no_tpu()
     import jax
     import jax.numpy as jnp
 
