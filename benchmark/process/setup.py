@@ -1,4 +1,4 @@
-"""Process-wide settings: compiled programs, absent TPUs, malloc, garbage collection, compile timing, exit with parent."""
+"""Process-wide settings: compiled programs, absent TPUs, malloc, garbage collection, compile timing, exits."""
 
 from __future__ import annotations
 
