@@ -171,11 +171,15 @@ def check_depth(plain: Mapping[str, np.ndarray], config: EncoderConfig, model_ty
     """Refuses tensors of another number of layers.
 
     Raises:
-        CheckpointError: the numbers differ.
+        CheckpointError: the numbers differ, or there is no layer at all.
     """
     stem = f"{LAYOUTS[model_type].stem}."
     numbers = {name.removeprefix(stem).partition(".")[0] for name in plain if name.startswith(stem)}
     found = len({number for number in numbers if number.isdecimal()})
+    if not found:
+        raise CheckpointError(
+            f"no name begins with '{stem}0.', as those of a layer do; found: {_listed(sorted(plain))}"
+        )
     if found != config.num_hidden_layers:
         raise CheckpointError(f"config.json has num_hidden_layers = {config.num_hidden_layers}, the weights {found}")
 

@@ -78,7 +78,8 @@ def _system_errors(path: Path) -> Iterator[None]:
 
 
 def _is_no_system_error(record: logging.LogRecord) -> bool:
-    return _SYSTEM_ERROR.search(record.getMessage()) is None
+    raised = record.exc_info[1] if record.exc_info else None
+    return _SYSTEM_ERROR.search(f"{record.getMessage()} {raised}") is None
 
 
 def _digests(path: Path) -> dict[str, str]:
