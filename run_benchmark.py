@@ -29,7 +29,8 @@ Running a record again and comparing, field by field:
   python run_benchmark.py --verify=runs/quickstart/results/mobilebert.json
 
 Running the same command again continues where it stopped. Exit codes: 0 every stage ended well, 1 a stage failed
-or a verified record differs, 2 bad input (one line on standard error, nothing written), 130 interrupted.
+or a verified record differs, 2 bad input (one line on standard error; the corrected command may use the same folder),
+130 interrupted.
 """
 
 
@@ -109,6 +110,8 @@ def publish(config: RunConfig, workdir: Path) -> None:
     history, site = workdir / "search" / "history.json", workdir / "site"
     if site.exists() and not site.is_dir():
         raise InputError(f"{site}: not a folder; the page is written there: remove it, or choose another --workdir")
+    if not (workdir / "results").is_dir():
+        raise InputError(f"{workdir / 'results'}: missing; run the stage 'record' first (--stages)")
     title = f"AutoDistill-Bench, track {config.track} {config.track_version}"
     records = load_records(workdir / "results")
     found = read_history(history) if history.exists() else None
@@ -212,6 +215,7 @@ def prepare_process(config: RunConfig, workdir: Path) -> None:
     from benchmark.process import setup
 
     setup.keep_programs(workdir / "compiled")
+    setup.expect_no_tpu()
     if config.trainer.keep_freed_memory:
         setup.keep_freed_memory()
 
@@ -237,6 +241,9 @@ def run(arguments: list[str], command: str) -> int:
     if "data" in stages and not (workdir / "data" / "data.json").exists():
         config.data.check_files(may_be_elsewhere=flags.dry_run)
     if flags.dry_run:
+        from benchmark.process import setup
+
+        setup.expect_no_tpu()
         from benchmark.dry_run import report
 
         for line in report.report_lines(config, workdir, stages, gin_text):

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from benchmark.config import ConfigError, EncoderConfig, encoder_from_dict
+from benchmark.config.run import NAME
 from benchmark.records.strict_schema import StrictModel, strict_json, validated
 from tasks.catalogue import TASKS
 from tasks.scoring.averages import AVERAGES
@@ -108,7 +109,7 @@ class Baseline(StrictModel):
     """
 
     schema_version: Literal[1]
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_]{0,59}$")
+    name: str = Field(pattern=rf"^{NAME}$")
     title: str = Field(min_length=1, max_length=80)
     licence: str | None = Field(max_length=60)
     citation: Citation

@@ -31,7 +31,7 @@ def import_checkpoint(baseline: Baseline, directory: Path, target: Path, *, allo
         allow_pickle: see `checkpoint_files.read`.
 
     Returns:
-        One line about the checkpoint that was read.
+        A line about the checkpoint that was read, after one for each kind of tensors that was left out.
 
     Raises:
         InputError: the baseline has no architecture, or the checkpoint has another one, or both folders are one.
@@ -50,4 +50,5 @@ def import_checkpoint(baseline: Baseline, directory: Path, target: Path, *, allo
     for path in tokenizer_files.present(directory):
         shutil.copyfile(path, target / path.name)
     heads = ", ".join(checkpoint.heads) or "no head"
-    return f"{baseline.name}: {checkpoint.num_tensors} tensors read from {directory} ({heads}), written to {target}"
+    done = f"{baseline.name}: {checkpoint.num_tensors} tensors read from {directory} ({heads}), written to {target}"
+    return "\n".join([*(f"{baseline.name}: {note}" for note in checkpoint.notes), done])

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import importlib.metadata
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from benchmark.records.record import LatencyBlock, Measurement, Numerics, Record
 from benchmark.records.strict_schema import StrictModel, strict_json, validated
 from tasks.system.atomic_write import write_text
 from tasks.system.errors import InputError
+from tasks.system.folders import remove_folder
 
 # Systems that share the loading of the reference; a killed command repeats at most the processes of one group.
 GROUP = 6
@@ -134,7 +134,7 @@ def measured_latencies(
                 measurement=_measurement(request, made, absent),
             )
             write_text(folder / f"{name}.json", found[name].model_dump_json() + "\n")
-        shutil.rmtree(folder / "group", ignore_errors=True)
+        remove_folder(folder / "group", ignore_errors=True)
         _remove_graphs(folder / "graphs", keep=latency.reference if number < len(waiting) else None)
     return {name: _shared(found[first[encoder]], first[encoder], name) for name, encoder in encoders.items()}
 
@@ -142,12 +142,12 @@ def measured_latencies(
 def _remove_graphs(folder: Path, keep: EncoderConfig | None) -> None:
     """Removes exported graphs, which are as large as their models, except that of the reference."""
     if keep is None:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_folder(folder, ignore_errors=True)
         return
     kept = graph_file(folder, keep)
     for path in folder.glob("*"):
         if path != kept:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            remove_folder(path) if path.is_dir() else path.unlink()
 
 
 def _shared(found: Finished, owner: str, name: str) -> Finished:

@@ -241,7 +241,9 @@ def test_publishing_alone_needs_no_pipeline(
 ) -> None:
     monkeypatch.chdir(folder)
     assert run_benchmark.main(["--gin_file=run.gin", "--stages=publish"]) == 2
-    assert "results" in capsys.readouterr().err
+    results = Path("runs/test/results")
+    assert capsys.readouterr().err == f"error: {results}: missing; run the stage 'record' first (--stages)\n"
+    assert [p.name for p in folder.iterdir()] == ["run.gin"]
     assert pipeline.calls == []
     (folder / "out").mkdir()
     (folder / "out" / "site").write_text("")

@@ -24,6 +24,7 @@ from benchmark.cli.command_line import gin_parser, parse_flags
 from benchmark.cli.gin_loader import load
 from benchmark.config.run import NAME
 from benchmark.hardware.roofline import estimate
+from benchmark.process import setup
 from benchmark.records import manifest
 from tasks.system.atomic_write import write_text
 from tasks.system.command_line import at_least, check_output_file, check_output_folder
@@ -129,6 +130,7 @@ def best_seconds(run: Callable[[], object], seconds: float = 0.5) -> float:
 
 def host_figures(chip: ChipConfig) -> ChipConfig:
     """Probes peak of a float32 matrix product, bandwidth of main memory and size of the last cache of this machine."""
+    setup.expect_no_tpu()
     import jax
     import jax.numpy as jnp
 

@@ -6,6 +6,7 @@ It fine-tunes, scores and measures the model in a Hugging Face directory, and ma
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import re
 import shlex
@@ -44,7 +45,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--seeds", metavar="LIST", help="comma-separated seeds of fine-tuning (default: those of gin/evaluate.gin)")
     add("--data", metavar="DIR", help="the data root (default: $AUTODISTILL_DATA)")
     add("--gin_file", action="append", default=[], metavar="FILE", help="further gin file, after gin/evaluate.gin")
-    add("--workdir", metavar="DIR", help="folder of the run (default: runs/evaluate_NAME)")
+    add("--workdir", type=Path, metavar="DIR", help="folder of the run (default: runs/evaluate_NAME-DIGEST)")
     add("--dry_run", action="store_true", help="print settings, stages and shapes")
     # Never parsed here; it stands for the help text.
     add("--gin.NAME", metavar="VALUE", help="set a macro or Class.field after all gin files", dest="_")
@@ -61,6 +62,12 @@ def name_of(directory: Path) -> str:
     if not name:
         raise InputError(f"{directory}: expected a folder whose name has letters or digits; they name the system")
     return f"{name}-model" if name in _TAKEN else name
+
+
+def default_workdir(directory: Path) -> Path:
+    """Names the folder of a run after the model's folder, and after a digest of its path: many are called `model`."""
+    place = hashlib.sha256(str(directory.resolve()).encode("utf-8", "surrogateescape")).hexdigest()
+    return Path("runs") / f"evaluate_{name_of(directory)}-{place[:6]}"
 
 
 def command_line(arguments: Sequence[str]) -> list[str]:
@@ -84,7 +91,7 @@ def command_line(arguments: Sequence[str]) -> list[str]:
     if flags.seeds is not None:
         values["FinetuneConfig.seeds"] = f"({', '.join(_seeds(flags.seeds))},)"
     result += [f"--gin.{field}={value}" for field, value in values.items()]
-    result += [*bindings, f"--workdir={flags.workdir or Path('runs') / f'evaluate_{name}'}"]
+    result += [*bindings, f"--workdir={flags.workdir or default_workdir(flags.directory)}"]
     return [*result, "--dry_run"] if flags.dry_run else result
 
 

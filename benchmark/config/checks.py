@@ -162,7 +162,10 @@ def _coerce(value: Any, kind: Any) -> Any:
             raise TypeError
         return tuple(_coerce(v, typing.get_args(kind)[0]) for v in value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise TypeError from None
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise TypeError
     if kind is float and not math.isfinite(value):

@@ -9,6 +9,9 @@ from typing import Any
 
 from benchmark.config.checks import Checked, ConfigError, setting
 
+# Largest size of an axis: jax and the file formats count in 32 bits.
+_LARGEST = 2**31 - 1
+
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig(Checked):
@@ -17,15 +20,15 @@ class EncoderConfig(Checked):
     The defaults are MobileBERT's (arXiv 2004.02984, its released configuration).
     """
 
-    vocab_size: int = setting(30522, at_least=8)
-    embedding_size: int = setting(128, at_least=1)
-    hidden_size: int = setting(512, at_least=1)
-    num_hidden_layers: int = setting(24, at_least=1)
-    num_attention_heads: int = setting(4, at_least=1)
+    vocab_size: int = setting(30522, at_least=8, at_most=_LARGEST)
+    embedding_size: int = setting(128, at_least=1, at_most=_LARGEST)
+    hidden_size: int = setting(512, at_least=1, at_most=_LARGEST)
+    num_hidden_layers: int = setting(24, at_least=1, at_most=_LARGEST)
+    num_attention_heads: int = setting(4, at_least=1, at_most=_LARGEST)
     # Width inside a layer; None gives a plain BERT layer.
-    intra_bottleneck_size: int | None = setting(128, at_least=1)
-    intermediate_size: int = setting(512, at_least=1)
-    num_feedforward_networks: int = setting(4, at_least=1)
+    intra_bottleneck_size: int | None = setting(128, at_least=1, at_most=_LARGEST)
+    intermediate_size: int = setting(512, at_least=1, at_most=_LARGEST)
+    num_feedforward_networks: int = setting(4, at_least=1, at_most=256)
     hidden_act: str = setting("relu", choices=("relu", "gelu", "gelu_new"))
     normalization_type: str = setting("no_norm", choices=("layer_norm", "no_norm"))
     trigram_input: bool = setting(True)
@@ -34,13 +37,13 @@ class EncoderConfig(Checked):
     # Position and type tables and the norm of the embeddings as wide as `embedding_size`, and a dense map to
     # `hidden_size` after them, as in ELECTRA. False: everything as wide as `hidden_size`.
     embedding_projection: bool = setting(False)
-    max_position_embeddings: int = setting(512, at_least=1)
+    max_position_embeddings: int = setting(512, at_least=1, at_most=_LARGEST)
     # Row of the position table that the first token has; RoBERTa and MPNet count from 2.
-    position_offset: int = setting(0, at_least=0)
+    position_offset: int = setting(0, at_least=0, at_most=_LARGEST)
     # Rows of a bias of attention scores by distance, one table for all layers; 0: no bias. MPNet has 32.
     relative_attention_num_buckets: int = setting(0, at_least=0, at_most=256)
     # 0: an encoder without token types, as DistilBERT.
-    type_vocab_size: int = setting(2, at_least=0)
+    type_vocab_size: int = setting(2, at_least=0, at_most=_LARGEST)
     layer_norm_eps: float = setting(1e-12, at_least=0.0)
     initializer_range: float = setting(0.02, at_least=0.0)
     # Start of the trained position table: at random, as in BERT, or at sinusoids (arXiv 1706.03762) times

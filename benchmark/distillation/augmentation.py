@@ -13,7 +13,6 @@ are token arrays: nothing is tokenised, lengths, token types and labels stay. Di
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +28,7 @@ from tasks.arrays import token_arrays
 from tasks.arrays.write import array_directory, atomic_directory
 from tasks.encoding import vocabulary
 from tasks.encoding.tokenizer_settings import BYTE_LEVEL_BPE, SPACE_MARK
+from tasks.system.folders import remove_folder
 
 if TYPE_CHECKING:
     from benchmark.config import EncoderConfig
@@ -254,7 +254,7 @@ def augment(
     with array_directory(directory, {name: values.dtype for name, values in rows.features.items()}) as writer:
         for batch in _with_copies(rows, parts, starts, block_rows, how.copies):
             writer.append(batch)
-    shutil.rmtree(parts, ignore_errors=True)
+    remove_folder(parts, ignore_errors=True)
     return token_arrays.load(directory)
 
 

@@ -7,7 +7,6 @@ and computed again beyond it. A kept output is the array that was computed: the 
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
@@ -19,6 +18,7 @@ import jax
 import numpy as np
 
 from benchmark.distillation.outputs import Outputs
+from tasks.system.folders import empty_cache_folder
 
 if TYPE_CHECKING:
     from benchmark.config import EncoderConfig
@@ -122,7 +122,7 @@ class TeacherCache:
             self._kept.clear()
             self.memory_bytes = self.disk_bytes = 0
         if self._directory is not None:
-            shutil.rmtree(self._directory, ignore_errors=True)
+            empty_cache_folder(self._directory)
 
     def report(self) -> dict[str, int]:
         """Counts the requests so far and the bytes that are kept."""

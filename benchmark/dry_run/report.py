@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from benchmark.config import fingerprint
+from benchmark.export.start import checkpoint_notes
 from benchmark.hardware.tpu_compiler import ENVIRONMENT, Memory, first_line
 from benchmark.models.formulas import num_parameters
 from benchmark.process import numerics
@@ -76,9 +77,12 @@ def report_lines(config: RunConfig, workdir: Path, stages: tuple[str, ...], gin_
     """Writes the report, one line at a time: settings, fingerprint, folder and stages, shapes, and the target.
 
     Raises:
+        CheckpointError: the weights of a checkpoint contradict its configuration, or are damaged.
         StageError: settings do not go together, or a step does not fit the target; one line.
     """
+    notes = checkpoint_notes(config)
     yield from tree_lines(config)
+    yield from notes
     yield f"fingerprint: {fingerprint(config)}"
     yield f"workdir: {workdir}"
     yield f"stages: {', '.join(stages)}"

@@ -8,24 +8,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from benchmark.models.hugging_face import CheckpointError, heads_of, plain_names, to_parameters, to_state
+from benchmark.export.weight_files import SINGLE, read_headers, read_tensors
+from benchmark.models.hugging_face import (
+    CheckpointError,
+    check_depth,
+    check_tensors,
+    heads_of,
+    plain_names,
+    to_parameters,
+    to_state,
+)
 from benchmark.models.hugging_face_config import encoder_from_json, encoder_to_json, export_type, head_problem
 from benchmark.models.hugging_face_layouts import LAYOUTS
-from tasks.system.errors import shown
+from benchmark.models.hugging_face_left_out import without_others
 
 if TYPE_CHECKING:
+    import numpy as np
     from flax import linen as nn
 
     from benchmark.config import EncoderConfig
 
-SINGLE, INDEX, PICKLE = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
 # transformers refuses a file that does not name the framework of its layout.
 _METADATA = {"format": "pt"}
-# Bytes of a file's name.
-_LONGEST_NAME = 255
-_FLOATS = ("float16", "bfloat16", "float32", "float64")
 # Heads other than the pooler -> suffix of their class in transformers.
 _CLASSES: dict[frozenset[str], str] = {
     frozenset(): "Model",
@@ -48,6 +52,7 @@ class Checkpoint:
         heads: names in `benchmark.models.hugging_face.HEADS` that the file holds.
         params: tree with `encoder` and the heads, float32.
         num_tensors: number of tensors in the file.
+        notes: one line for each kind of tensors that is left out.
     """
 
     encoder: EncoderConfig
@@ -55,6 +60,7 @@ class Checkpoint:
     heads: tuple[str, ...]
     params: dict[str, Any]
     num_tensors: int
+    notes: tuple[str, ...] = ()
 
 
 def read(directory: Path, *, allow_pickle: bool = False) -> Checkpoint:
@@ -69,15 +75,46 @@ def read(directory: Path, *, allow_pickle: bool = False) -> Checkpoint:
             missing, or has another shape or type.
     """
     encoder, model_type = read_config(directory)
-    state = _read_tensors(directory, allow_pickle)
+    state = read_tensors(directory, allow_pickle)
     try:
-        heads = heads_of(plain_names(state, model_type), model_type)
-        if problem := head_problem(encoder, model_type, heads):
-            raise CheckpointError(problem)
-        params = to_parameters(state, parameter_shapes(encoder, heads, state), encoder, model_type)
+        plain, heads, notes = _understood(directory, state, encoder, model_type)
+        params = to_parameters(plain, parameter_shapes(encoder, heads, plain), encoder, model_type)
     except CheckpointError as error:
         raise CheckpointError(f"{directory}: {error}") from None
-    return Checkpoint(encoder, model_type, heads, params, len(state))
+    return Checkpoint(encoder, model_type, heads, params, len(state), notes)
+
+
+def check(directory: Path, *, allow_pickle: bool = False) -> tuple[str, ...]:
+    """Refuses what `read` refuses, but for the values of tensors, without reading these.
+
+    Returns:
+        `Checkpoint.notes`.
+
+    Raises:
+        CheckpointError: as in `read`.
+    """
+    encoder, model_type = read_config(directory)
+    state = read_headers(directory, allow_pickle)
+    try:
+        plain, heads, notes = _understood(directory, state, encoder, model_type)
+        check_tensors(plain, parameter_shapes(encoder, heads, plain), encoder, model_type)
+    except CheckpointError as error:
+        raise CheckpointError(f"{directory}: {error}") from None
+    return notes
+
+
+def _understood(
+    directory: Path, state: Mapping[str, np.ndarray], encoder: EncoderConfig, model_type: str
+) -> tuple[dict[str, np.ndarray], tuple[str, ...], tuple[str, ...]]:
+    """Returns the tensors of a model under their plain names, its heads, and notes on what was left out."""
+    architectures = _config_json(directory).get("architectures") or ()
+    named = [name for name in architectures if isinstance(name, str)] if isinstance(architectures, list) else []
+    plain, notes = without_others(plain_names(state, model_type), encoder, model_type, named)
+    check_depth(plain, encoder, model_type)
+    heads = heads_of(plain, model_type)
+    if problem := head_problem(encoder, model_type, heads):
+        raise CheckpointError(problem)
+    return plain, heads, notes
 
 
 def read_config(directory: Path) -> tuple[EncoderConfig, str]:
@@ -86,17 +123,24 @@ def read_config(directory: Path) -> tuple[EncoderConfig, str]:
     Raises:
         CheckpointError: it is missing or damaged, or the architecture is outside the family.
     """
+    values = _config_json(directory)
+    try:
+        return encoder_from_json(values)
+    except CheckpointError as error:
+        raise CheckpointError(f"{directory / 'config.json'}: {error}") from None
+
+
+def _config_json(directory: Path) -> dict[str, Any]:
     path = directory / "config.json"
     if not path.is_file():
         raise CheckpointError(f"{path}: missing; a Hugging Face directory with config.json and {SINGLE} is expected")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(values, dict):
-            raise CheckpointError("not an object")
-        return encoder_from_json(values)
-    # A CheckpointError is a ValueError, as are the errors of the JSON reader.
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: {error}") from None
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path}: not an object")
+    return values
 
 
 def parameter_shapes(encoder: EncoderConfig, heads: tuple[str, ...], state: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -131,103 +175,6 @@ def parameter_shapes(encoder: EncoderConfig, heads: tuple[str, ...], state: Mapp
             tree = jax.eval_shape(model.init, jax.random.key(0), *[ids] * num_inputs)["params"]
             result[name] = tree if name == "encoder" else tree.get(name, {})
     return result
-
-
-def require_weights(directory: Path, allow_pickle: bool) -> None:
-    """Refuses a directory without weights, without reading them.
-
-    Raises:
-        CheckpointError: it has none, or only a pickle, which is not allowed.
-    """
-    if (directory / SINGLE).is_file() or (directory / INDEX).is_file():
-        return
-    pickle = directory / PICKLE
-    if not pickle.is_file():
-        raise CheckpointError(f"{directory}: no {SINGLE}, {INDEX} or {PICKLE}; one of them is expected")
-    if not allow_pickle:
-        raise CheckpointError(
-            f"{pickle}: is a pickle file; convert it to safetensors, or read it with --allow_pickle (in a run:"
-            " CheckpointConfig.allow_pickle = True) if you trust it"
-        )
-
-
-def _read_tensors(directory: Path, allow_pickle: bool) -> dict[str, np.ndarray]:
-    require_weights(directory, allow_pickle)
-    if (directory / SINGLE).is_file():
-        return _read_safetensors(directory / SINGLE)
-    if (directory / INDEX).is_file():
-        return _read_shards(directory)
-    pickle = directory / PICKLE
-    import torch
-
-    try:
-        state = torch.load(pickle, map_location="cpu", weights_only=True)
-    # The reader's errors have no common base; each of them means that the file is not accepted.
-    except Exception as error:  # noqa: BLE001
-        raise CheckpointError(f"{pickle}: damaged, or more than tensors ({type(error).__name__})") from None
-    if not isinstance(state, dict):
-        raise CheckpointError(f"{pickle}: holds a {type(state).__name__}; a dictionary of tensors is expected")
-    for name, tensor in state.items():
-        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
-            raise CheckpointError(f"{pickle}: {name!r} is a {type(tensor).__name__}; names of tensors are expected")
-        if not tensor.is_floating_point() and not name.endswith("_ids"):
-            dtype = str(tensor.dtype).removeprefix("torch.")
-            raise CheckpointError(f"{pickle}: {name} is {dtype}; accepted: {', '.join(_FLOATS)}")
-    return {name: tensor.float().numpy() for name, tensor in state.items()}
-
-
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError
-    from safetensors.flax import load_file
-
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path}: damaged: {error}") from None
-    for name, tensor in tensors.items():
-        if tensor.dtype.name not in _FLOATS and not name.endswith("_ids"):
-            raise CheckpointError(f"{path}: {name} is {tensor.dtype.name}; accepted: {', '.join(_FLOATS)}")
-    return {name: np.asarray(tensor) for name, tensor in tensors.items()}
-
-
-def _shard_index(directory: Path) -> dict[str, str]:
-    """Reads the index of shards: name of a tensor -> name of its file."""
-    path = directory / INDEX
-    try:
-        places: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
-        names = list(places.values())
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{path}: not an index of shards: {error!r}") from None
-    for name in names:
-        if not isinstance(name, str) or name in ("", ".", "..") or Path(name).name != name or len(name) > _LONGEST_NAME:
-            raise CheckpointError(
-                f"{path}: shard {shown(repr(name))}; the name of a file in the folder of the index is expected"
-            )
-    return places
-
-
-def shard_names(directory: Path) -> list[str]:
-    """Names the files that the index of shards lists.
-
-    Raises:
-        CheckpointError: the index is damaged.
-    """
-    return sorted(set(_shard_index(directory).values()))
-
-
-def _read_shards(directory: Path) -> dict[str, np.ndarray]:
-    path, places = directory / INDEX, _shard_index(directory)
-    state: dict[str, np.ndarray] = {}
-    for name in shard_names(directory):
-        if not (directory / name).is_file():
-            raise CheckpointError(f"{path}: shard {name!r} is missing; expected in the folder of the index")
-        found = _read_safetensors(directory / name)
-        if elsewhere := sorted(tensor for tensor in found if places.get(tensor, name) != name):
-            raise CheckpointError(f"{directory / name}: holds {elsewhere[0]}, which the index has in another shard")
-        state |= found
-    if differing := sorted(set(state) ^ set(places)):
-        raise CheckpointError(f"{path}: index and shards differ in {differing[0]}")
-    return state
 
 
 def write(

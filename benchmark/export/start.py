@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from benchmark.config import ConfigError, EncoderConfig
-from benchmark.export.checkpoint_files import INDEX, PICKLE, SINGLE, read, read_config, require_weights, shard_names
+from benchmark.export.checkpoint_files import check, read, read_config
+from benchmark.export.weight_files import require_weights, weight_names
 from tasks.encoding import tokenizer_files, vocabulary
 
 if TYPE_CHECKING:
@@ -50,11 +51,8 @@ def file_digests(checkpoint: CheckpointConfig) -> dict[str, str]:
         CheckpointError: its index of shards is damaged.
     """
     directory = checkpoint.path()
-    weights = [SINGLE] if (directory / SINGLE).is_file() else [PICKLE]
-    if weights == [PICKLE] and (directory / INDEX).is_file():
-        weights = [INDEX, *shard_names(directory)]
     found = {}
-    for name in sorted({"config.json", *weights, *tokenizer_files.NAMES}):
+    for name in sorted({"config.json", *weight_names(directory), *tokenizer_files.NAMES}):
         if (directory / name).is_file():
             with (directory / name).open("rb") as file:
                 found[name] = hashlib.file_digest(file, "sha256").hexdigest()
@@ -149,6 +147,29 @@ def _with_vocabulary(config: RunConfig) -> DataConfig:
                 f" {path}",
             )
     return data
+
+
+def checkpoint_notes(config: RunConfig) -> list[str]:
+    """Compares the weights of the checkpoints of a run with their configurations, by names and shapes.
+
+    Returns:
+        Lines about what a reader of the log should know: tensors that are left out, and a checkpoint whose vocabulary
+        could not be compared with that of the run.
+
+    Raises:
+        CheckpointError: weights are damaged or contradict their configuration.
+    """
+    notes = []
+    for name, checkpoint in checkpoints_of(config).items():
+        folder = checkpoint.path()
+        found = check(folder, allow_pickle=checkpoint.allow_pickle)
+        notes += [f"checkpoint of {name}: {note}" for note in found]
+        if not tokenizer_files.present(folder):
+            notes.append(
+                f"checkpoint of {name}: no tokenizer in {folder}, so that only the size of its vocabulary was compared"
+                f" with {config.data.vocabulary_path()}"
+            )
+    return notes
 
 
 def read_start(checkpoint: CheckpointConfig) -> Checkpoint:

@@ -25,6 +25,8 @@ HEADS = ("pooler", "masked_lm", "next_sentence", "discriminator", "classifier", 
 
 # Non-trained buffers that older versions of transformers saved.
 BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
+# Prefixes of all names in a model that was saved inside `torch.nn.DataParallel` or after `torch.compile`.
+WRAPPERS = ("module.", "_orig_mod.")
 # PyTorch's default, which transformers' MobileBERT uses in two of its norms whatever its configuration says.
 TORCH_LAYER_NORM_EPS = 1e-5
 
@@ -138,22 +140,48 @@ def heads_of(names: Iterable[str], model_type: str) -> tuple[str, ...]:
 
 
 def plain_names(state: Mapping[str, np.ndarray], model_type: str) -> dict[str, np.ndarray]:
-    """Puts tensors under the names of `Tensor`: without the encoder's prefix, and with today's names of norms.
+    """Puts tensors under the names of `Tensor`: without prefixes, and with today's names of norms.
 
-    Checkpoints converted from TensorFlow, `bert-base-uncased` among them, call a norm's weight `gamma` and its bias
-    `beta`.
+    The encoder's prefix is left out, and those of PyTorch's wrappers where all names begin with them. Checkpoints
+    converted from TensorFlow, `bert-base-uncased` among them, call a norm's weight `gamma` and its bias `beta`.
 
     Raises:
         CheckpointError: two tensors have the same name then.
     """
     result: dict[str, np.ndarray] = {}
+    wrapper = _wrapper_prefix(state)
     for name, value in state.items():
-        plain = name.removeprefix(f"{model_type}.")
+        plain = name[len(wrapper) :].removeprefix(f"{model_type}.")
         plain = plain.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
         if plain in result:
             raise CheckpointError(f"tensor {name} occurs twice, with and without prefix or under an old name")
         result[plain] = value
     return result
+
+
+def _wrapper_prefix(names: Iterable[str]) -> str:
+    """Returns what wrappers of PyTorch put before every name; nothing where one name begins otherwise."""
+    names, prefix = list(names), ""
+    while found := [w for w in WRAPPERS if names and all(name.startswith(prefix + w) for name in names)]:
+        prefix += found[0]
+    return prefix
+
+
+def check_depth(plain: Mapping[str, np.ndarray], config: EncoderConfig, model_type: str) -> None:
+    """Refuses tensors of another number of layers.
+
+    Raises:
+        CheckpointError: the numbers differ, or there is no layer at all.
+    """
+    stem = f"{LAYOUTS[model_type].stem}."
+    numbers = {name.removeprefix(stem).partition(".")[0] for name in plain if name.startswith(stem)}
+    found = len({number for number in numbers if number.isdecimal()})
+    if not found:
+        raise CheckpointError(
+            f"no name begins with '{stem}0.', as those of a layer do; found: {_listed(sorted(plain))}"
+        )
+    if found != config.num_hidden_layers:
+        raise CheckpointError(f"config.json has num_hidden_layers = {config.num_hidden_layers}, the weights {found}")
 
 
 def _shape(params: Params, tensor: Tensor) -> tuple[int, ...]:
@@ -178,18 +206,41 @@ def to_parameters(state: Mapping[str, np.ndarray], shapes: Params, config: Encod
         A tree of the structure of `shapes`, float32.
 
     Raises:
-        CheckpointError: tensors are unknown, missing or of another shape, or a tied tensor differs from its source.
+        CheckpointError: see `check_tensors`; or a tied tensor differs from its source.
     """
     plain = plain_names(state, model_type)
+    wanted = check_tensors(plain, shapes, config, model_type)
+    for name, source in LAYOUTS[model_type].tied.items():
+        if name in plain and source in plain and not np.array_equal(plain[name], plain[source]):
+            raise CheckpointError(f"{name} differs from {source}; only tied output embeddings are supported")
+    return _assemble(wanted, plain)
+
+
+def check_tensors(
+    plain: Mapping[str, np.ndarray], shapes: Params, config: EncoderConfig, model_type: str
+) -> list[Tensor]:
+    """Accounts for every tensor of a checkpoint, by name and shape.
+
+    Args:
+        plain: name as `plain_names` gives it -> array, of which only the shape is read.
+        shapes: as in `to_parameters`.
+        config: architecture.
+        model_type: one of `MODEL_TYPES`.
+
+    Returns:
+        The tensors of the encoder and of the heads.
+
+    Raises:
+        CheckpointError: tensors are unknown, missing or of another shape.
+    """
     heads = heads_of(plain, model_type)
     wanted = encoder_tensors(config, model_type) + head_tensors(config, model_type, heads)
     known = {tensor.name for tensor in wanted} | set(BUFFERS)
     known |= {name for name in plain if _is_unused(name, config, model_type, heads)}
-    tied = {name: source for name, source in LAYOUTS[model_type].tied.items() if name in plain}
     problems = []
     # MobileBERT's extra block of output embeddings is there, and empty, where the word table needs none.
     empty = {name for name, value in plain.items() if 0 in value.shape}
-    if unknown := sorted(set(plain) - known - set(tied) - empty):
+    if unknown := sorted(set(plain) - known - set(LAYOUTS[model_type].tied) - empty):
         problems.append(f"unknown: {_listed(unknown)}")
     if missing := [tensor.name for tensor in wanted if tensor.name not in plain]:
         problems.append(f"missing: {_listed(missing)}")
@@ -198,10 +249,7 @@ def to_parameters(state: Mapping[str, np.ndarray], shapes: Params, config: Encod
             problems.append(f"{tensor.name} has shape {tuple(plain[tensor.name].shape)}, expected {expected}")
     if problems:
         raise CheckpointError("; ".join(problems[:8]))
-    for name, source in tied.items():
-        if source in plain and not np.array_equal(plain[name], plain[source]):
-            raise CheckpointError(f"{name} differs from {source}; only tied output embeddings are supported")
-    return _assemble(wanted, plain)
+    return wanted
 
 
 def _is_unused(name: str, config: EncoderConfig, model_type: str, heads: tuple[str, ...]) -> bool:

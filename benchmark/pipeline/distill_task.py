@@ -6,7 +6,6 @@ read them there.
 
 from __future__ import annotations
 
-import shutil
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from benchmark.pipeline.workdir import read_entry, run_stage_once
 from benchmark.training import finetune, partitioning
 from benchmark.training.batches import TaskData, used_length
 from tasks.arrays import token_arrays
+from tasks.system.folders import remove_folder
 
 if TYPE_CHECKING:
     from benchmark.models.trees import Params
@@ -79,7 +79,7 @@ def augment_task(run: Run, folder: Path, task_name: str) -> list[dict[str, Any]]
 def _augmented(run: Run, target: Path, config: AugmentationConfig, task_name: str, copies: int) -> dict[str, Any]:
     for other in target.parent.glob("augmented-*"):
         if not other.name.startswith(target.name):
-            shutil.rmtree(other)
+            remove_folder(other)
     teacher, train = load_teacher(run), run.rows("tasks", task_name, "train")
     how = augmentation.Replacement(
         augmentation.read_words(run.workdir / "data" / run.data["vocabulary"]["path"]),
@@ -130,4 +130,4 @@ def remove_checkpoints(run: Run, folder: Path) -> None:
     config = run.config.finetune.distill
     for phase in config.phases if config is not None else ():
         for name in ("checkpoints", "result"):
-            shutil.rmtree(folder / phase.name / name, ignore_errors=True)
+            remove_folder(folder / phase.name / name, ignore_errors=True)

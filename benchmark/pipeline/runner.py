@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.config import RunConfig, fingerprint
+from benchmark.export.start import checkpoint_notes
 from benchmark.pipeline import finetune, search
 from benchmark.pipeline.data import data_stage
 from benchmark.pipeline.distill import distill_stage
@@ -91,6 +92,9 @@ def run(
 
     leader = distributed.is_leader()
     config, workdir, gin_text = request.config, request.workdir, request.gin_text
+    # Of one process alone: the others read the same files.
+    for note in checkpoint_notes(config) if leader else ():
+        progress(note)
     with locked(workdir) if leader else contextlib.nullcontext(), display() as show:
         if leader:
             written = manifest.collect(fingerprint(config), request.command, gin_text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ from benchmark.search.loop import run_search
 from benchmark.search.results import found_systems, history
 from benchmark.training import distributed
 from tasks.system.atomic_write import write_text
+from tasks.system.folders import remove_folder
 
 if TYPE_CHECKING:
     from benchmark.distillation.initial import Start
@@ -82,7 +82,7 @@ class FlashDistillation:
                 self.run, self.teacher, encoder, recipe, training, start=self.start, stop_after=stop
             )
         if kept is not None and stop is None and distributed.is_leader():
-            shutil.rmtree(kept, ignore_errors=True)
+            remove_folder(kept, ignore_errors=True)
         scores = {name: result["masked_lm"][name] for name in ("accuracy", "accuracy_stderr", "loss")}
         return scores | {"steps": result["steps"], "compile_seconds": sum(compiling)}
 
@@ -102,10 +102,10 @@ def _rebuild(config: RunConfig, workdir: Path) -> FlashDistillation:
 
 def _store(run: Run, search: str, problem: Problem) -> Any:
     """Opens the database of the search; gives the function that updates it."""
-    from benchmark.search.ax_storage import AxStorage
+    from benchmark.search.ax_storage import AxStorage, sqlite_address
 
     assert run.config.search is not None
-    url = run.config.search.storage_url or f"sqlite:///{run.workdir.absolute() / 'search' / 'experiment.db'}"
+    url = run.config.search.storage_url or sqlite_address(run.workdir.absolute() / "search" / "experiment.db")
     # One database may hold many searches: equal settings on equal data have equal names.
     return AxStorage(url, f"{run.config.track} {search[:16]}", problem, run.config.seed).update
 
@@ -132,7 +132,7 @@ def search_stage(run: Run) -> dict[str, Any]:
             store = partial(_store, run, trial_fingerprint) if config.algorithm == "ax" or config.storage_url else None
             trials = run_search(config, journal, executor, run.config.seed, run.progress, latency, store)
         distributed.dismiss()
-        shutil.rmtree(directory / "trials", ignore_errors=True)
+        remove_folder(directory / "trials", ignore_errors=True)
         problem = Architectures(config, latency).problem({})
         found_out = history(config, trials, run.config.track, latency.method)
         found_out["analysis"] = analyse(config, problem, trials, run.config.seed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,10 +12,15 @@ from typing import Any
 from benchmark.config import RunConfig, fingerprint, to_dict
 from benchmark.config.checks import result_settings
 from benchmark.pipeline.growth import grows
+from benchmark.pipeline.settings_changes import changes
 from benchmark.training import distributed
 from tasks.system.atomic_write import write_text
 from tasks.system.errors import InputError
 from tasks.system.file_lock import LOCK_FILE, try_lock
+from tasks.system.folders import remove_folder
+
+# Markers of stages and of their parts, and records of which only a copy is left.
+_MARKERS = ("*/stage.json", "students/*/stage.json", "evaluation/*/*/*.json", "results/*.json")
 
 
 class RunError(InputError):
@@ -140,25 +144,38 @@ def start_folder(directory: Path, stage_fingerprint: str) -> None:
     """
     begun = directory / "begun.json"
     if directory.exists() and finished(begun, stage_fingerprint, ()) is None:
-        shutil.rmtree(directory)
+        remove_folder(directory)
     write_json(begun, {"fingerprint": stage_fingerprint})
+
+
+def _has_results(workdir: Path) -> bool:
+    """Returns True where a stage, or a part of one, has ended."""
+    return any(any(workdir.glob(pattern)) for pattern in _MARKERS)
 
 
 def write_run_identity(workdir: Path, config: RunConfig, gin_text: str, manifest: dict[str, Any]) -> bool:
     """Writes `config.gin`, `config.json` and `manifest.json` before any work starts.
 
+    A folder in which no stage has ended is taken over by other settings: what was refused in it need not be removed
+    before the corrected command.
+
     Returns:
         True where the folder holds a run that these settings add to.
 
     Raises:
-        RunError: the folder holds a run of other settings.
+        RunError: the folder holds a run of other settings; the message names those that differ.
     """
     wanted = to_dict(result_settings(config))
     settings = {"fingerprint": fingerprint(config), "config": to_dict(config), "result_settings": wanted}
     path = workdir / "config.json"
-    held = path.exists() and finished(path, settings["fingerprint"], ()) is None
-    if held and not grows(read_entry(path, "result_settings"), wanted):
-        raise RunError(f"{workdir}: holds a run of other settings; choose another --workdir or remove it")
+    held = path.exists() and finished(path, settings["fingerprint"], ()) is None and _has_results(workdir)
+    if held:
+        there = read_json(path)
+        before = there.get("result_settings") if isinstance(there, dict) else None
+        if before is None or not grows(before, wanted):
+            found = changes(there.get("config") if isinstance(there, dict) else None, config)
+            named = f" (there -> now: {found})" if found else ""
+            raise RunError(f"{workdir}: holds a run of other settings{named}; choose another --workdir or remove it")
     write_json(path, settings)
     write_text(workdir / "config.gin", gin_text)
     write_json(workdir / "manifest.json", manifest)

@@ -1,4 +1,4 @@
-"""Process-wide settings: compilation cache, malloc, garbage collection, compile timing, exit with the parent."""
+"""Process-wide settings: compiled programs, absent TPUs, malloc, garbage collection, compile timing, exits."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from pathlib import Path
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 # The option of Linux's prctl(2).
 _DEATH_SIGNAL = 1
+# PCI's number of the vendor of TPUs.
+_GOOGLE = "0x1ae0"
 
 
 def keep_freed_memory() -> bool:
@@ -48,6 +50,26 @@ def keep_programs(directory: Path) -> None:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(directory.absolute())
         # Smaller programs are compiled as quickly as they are read.
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
+
+def expect_no_tpu(devices: Path = Path("/sys/bus/pci/devices")) -> None:
+    """Tells libtpu, where it is installed on a machine without TPU, that this machine is alone.
+
+    jax asks every installed platform for its devices, and libtpu prints an error then because nobody has told it its
+    hosts. Where a TPU is, or the environment names hosts, or jax was imported before, nothing is changed.
+
+    Args:
+        devices: the folder in which Linux lists PCI devices; TPUs are Google's.
+    """
+    if "jax" in sys.modules or "TPU_WORKER_HOSTNAMES" in os.environ:
+        return
+    for path in devices.glob("*/vendor"):
+        with suppress(OSError):
+            if path.read_text().strip() == _GOOGLE:
+                return
+    os.environ["TPU_WORKER_HOSTNAMES"] = "localhost"
+    os.environ.setdefault("TPU_WORKER_ID", "0")
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
 
 
 def collect_less_often() -> None:

@@ -16,6 +16,8 @@ from benchmark.search import ax_search
 from tasks.system.errors import StageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from benchmark.search.journal import Trial
     from benchmark.search.problem import Problem
 
@@ -41,7 +43,10 @@ class AxStorage:
         ax_search.preload()
         self._problem = problem
         try:
-            self._client: Any = _open_client(url, name, problem, seed)
+            with warnings.catch_warnings():
+                # Ax's own column types; nothing but the speed of a statement depends on it.
+                warnings.filterwarnings("ignore", r"TypeDecorator .* will not produce a cache key", _cache_warning())
+                self._client: Any = _open_client(url, name, problem, seed)
         except _database_errors() as error:
             raise StageError(f"SearchConfig.storage_url = {_without_password(url)!r}: {_first_line(error)}") from None
 
@@ -77,6 +82,13 @@ class AxStorage:
         else:
             # Data of a stopped trial come from fewer steps and must not mix with those of the others.
             self._client.mark_trial_abandoned(trial.number)
+
+
+def sqlite_address(path: Path) -> str:
+    """Writes the address of an SQLite file; a name may have characters that mean something in an address."""
+    from sqlalchemy.engine import URL
+
+    return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
 
 
 def _open_client(url: str, name: str, problem: Problem, seed: int) -> Any:
@@ -115,6 +127,12 @@ def _database_errors() -> tuple[type[Exception], ...]:
     from sqlalchemy.exc import SQLAlchemyError
 
     return SQLAlchemyError, ImportError
+
+
+def _cache_warning() -> type[Warning]:
+    from sqlalchemy.exc import SAWarning
+
+    return SAWarning
 
 
 def _first_line(error: BaseException) -> str:

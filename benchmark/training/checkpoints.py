@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +22,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from benchmark.training import distributed, partitioning
+from tasks.system.folders import remove_folder
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -25,12 +30,17 @@ if TYPE_CHECKING:
     from benchmark.models.trees import PyTree
 
 DIGESTS = "digests.json"
+# The end of TensorStore's message where the system refused something.
+_SYSTEM_ERROR = re.compile(r"\[os_error_code='(\d+)'\]")
 
 
 def save(path: Path, tree: PyTree) -> None:
     """Writes a tree of arrays to `path`, replacing an earlier checkpoint.
 
     Every process of a distributed run calls this, and writes the parts of divided arrays that lie on its devices.
+
+    Raises:
+        OSError: the system refuses to write, as on a full disk.
     """
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,7 +48,7 @@ def save(path: Path, tree: PyTree) -> None:
     if distributed.is_leader():
         for unfinished in path.parent.glob(f"{path.name}.orbax-checkpoint-tmp*"):
             remove(unfinished)
-    with ocp.StandardCheckpointer() as checkpointer:
+    with _system_errors(path), ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(path, jax.tree.map(_as_stored, tree), force=True)
     # All processes wait in `save` until the last one has written its part.
     if distributed.is_leader():
@@ -46,6 +56,30 @@ def save(path: Path, tree: PyTree) -> None:
         whole = path / f"{DIGESTS}.new"
         whole.write_text(digests, encoding="utf-8")
         whole.replace(path / DIGESTS)
+
+
+@contextmanager
+def _system_errors(path: Path) -> Iterator[None]:
+    """Raises the system's refusal to write a checkpoint as an `OSError`.
+
+    TensorStore raises errors of other classes, whose message ends in the system's code, and orbax logs the traceback of
+    each of its threads.
+    """
+    logger = logging.getLogger("absl")
+    logger.addFilter(_is_no_system_error)
+    try:
+        yield
+    except Exception as error:
+        if found := _SYSTEM_ERROR.search(str(error)):
+            raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from None
+        raise
+    finally:
+        logger.removeFilter(_is_no_system_error)
+
+
+def _is_no_system_error(record: logging.LogRecord) -> bool:
+    raised = record.exc_info[1] if record.exc_info else None
+    return _SYSTEM_ERROR.search(f"{record.getMessage()} {raised}") is None
 
 
 def _digests(path: Path) -> dict[str, str]:
@@ -78,7 +112,7 @@ def damage(path: Path) -> str | None:
 
 def remove(path: Path) -> None:
     """Removes a checkpoint, if it is there."""
-    shutil.rmtree(path, ignore_errors=True)
+    remove_folder(path, ignore_errors=True)
 
 
 def _as_stored(leaf: jax.Array | np.ndarray) -> jax.Array | np.ndarray:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from tasks.arrays.token_arrays import META_FILE, damage
 from tasks.system import file_lock
 from tasks.system.errors import DataError
+from tasks.system.folders import remove_folder
 
 BUILDING = ".building-"
 
@@ -40,7 +40,7 @@ def atomic_directory(target: Path) -> Iterator[Path]:
                 if not target.is_dir():
                     raise
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            remove_folder(temporary, ignore_errors=True)
 
 
 @contextmanager
@@ -55,7 +55,7 @@ def array_directory(target: Path, dtypes: Mapping[str, npt.DTypeLike]) -> Iterat
         A writer; further files may be put into its `directory`.
     """
     if target.is_dir() and damage(target):
-        shutil.rmtree(target)
+        remove_folder(target)
     with atomic_directory(target) as temporary:
         writer = ArrayWriter(temporary, {name: np.dtype(dtype) for name, dtype in dtypes.items()})
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from tasks.pretraining import pretraining_task
 from tasks.sources import corpora
 from tasks.system.atomic_write import write_bytes
 from tasks.system.errors import DataError
+from tasks.system.folders import remove_folder
 
 
 def build_vocabulary(build: Build) -> vocabulary.Vocabulary:
@@ -74,7 +74,7 @@ def _kept(build: Build, given: vocabulary.Vocabulary) -> vocabulary.Vocabulary:
     else:
         if target.is_dir() and not upkeep.is_vocabulary(target, given.digest):
             build.progress(f"{target}: not as it was written; writing it again")
-            shutil.rmtree(target)
+            remove_folder(target)
         if not target.is_dir():
             with atomic_directory(target) as folder:
                 tokenizer_files.write(settings, folder)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from tasks.arrays.write import BUILDING
 from tasks.encoding import vocabulary
 from tasks.system import file_lock
 from tasks.system.errors import DataError
+from tasks.system.folders import remove_folder
 
 if TYPE_CHECKING:
     from tasks.materialize.progress import Progress
@@ -116,7 +116,7 @@ def usable(directory: Path, progress: Progress) -> bool:
     if found is None:
         return True
     progress(f"{found}; building it again")
-    shutil.rmtree(directory)
+    remove_folder(directory)
     return False
 
 

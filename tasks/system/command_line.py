@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 from tasks.system.errors import InputError, nearest, shown
 
+# Files are opened by path: `Path` would make the folder `gs:` of `gs://bucket`.
+_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
 
 class OneLineParser(argparse.ArgumentParser):
     """A parser that raises `InputError` where argparse prints usage and error and exits; so do its subcommands.
 
-    Flags cannot be abbreviated, and an argument of type `Path` cannot be empty.
+    Flags cannot be abbreviated, and an argument of type `Path` is neither empty nor an address such as `gs://bucket`.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -43,6 +47,11 @@ class OneLineParser(argparse.ArgumentParser):
 def _path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("expected a path, found ''")
+    if _REMOTE.match(text):
+        raise argparse.ArgumentTypeError(
+            f"expected a path, found the address {shown(text)!r}; mount it (gcsfuse, s3fs, NFS) and give the path of"
+            " the mounted folder, or copy from and to a local one"
+        )
     return Path(text)
 
 

@@ -32,7 +32,8 @@ class StageError(RuntimeError):
 def run_command(work: Callable[[], int], interrupted: str = "interrupted") -> int:
     """Runs a command and prints its error as one line on standard error.
 
-    A closed pipe on standard output (`| head`) ends the command without a message. Any other exception is a defect and
+    A closed pipe on standard output (`| head`) ends the command without a message. What the system refuses (a full
+    disk, a folder that cannot be written, a name that is too long) is one line too. Any other exception is a defect and
     shows its traceback.
 
     Args:
@@ -40,8 +41,8 @@ def run_command(work: Callable[[], int], interrupted: str = "interrupted") -> in
         interrupted: the line on standard error after an interrupt (Ctrl-C).
 
     Returns:
-        The exit code: `BAD_INPUT` after an `InputError`, `FAILED` after a `StageError`, `INTERRUPTED` after an
-        interrupt, `CLOSED_PIPE` after a `BrokenPipeError`.
+        The exit code: `BAD_INPUT` after an `InputError`, `FAILED` after a `StageError` or an `OSError`, `INTERRUPTED`
+        after an interrupt, `CLOSED_PIPE` after a `BrokenPipeError`.
     """
     try:
         code = work()
@@ -53,6 +54,9 @@ def run_command(work: Callable[[], int], interrupted: str = "interrupted") -> in
     except (InputError, StageError) as error:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         return BAD_INPUT if isinstance(error, InputError) else FAILED
+    except OSError as error:
+        print(f"error: {one_line(system_message(error))}", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         return INTERRUPTED
@@ -84,6 +88,12 @@ def named_files() -> Iterator[None]:
         raise  # standard output, which is no file of the command line
     except OSError as error:
         raise InputError(str(error)) from error
+
+
+def system_message(error: OSError) -> str:
+    """Words an error of the operating system: the file, where it names one, and the system's reason."""
+    names = [shown(name, 200) for name in (error.filename, error.filename2) if name is not None]
+    return ": ".join([" -> ".join(map(str, names))] * bool(names) + [error.strerror or str(error) or repr(error)])
 
 
 def one_line(text: str) -> str:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
+
+from tasks.system.folders import remove_folder
 
 LOCK_FILE = ".lock"
 
@@ -103,7 +104,7 @@ def remove_unused(directory: Path) -> bool:
     try:
         if not try_lock(descriptor):
             return False
-        shutil.rmtree(directory)
+        remove_folder(directory)
     except OSError:
         return False
     finally:

@@ -23,39 +23,43 @@ from tasks.system.repository import REPOSITORY
 ALL = baselines()
 
 
+# Those of this repository; a folder that somebody adds is no failure.
+KNOWN = {
+    "autodistill_20_6m",
+    "autodistill_22_8m",
+    "autodistill_28_5m",
+    "bert_base",
+    "bert_large",
+    "distilbert6",
+    "electra_small",
+    "ib_bert_large",
+    "minilm_l12_h384",
+    "minilm_l6_h384",
+    "mobilebert",
+    "mobilebert_edgetpu_m",
+    "mobilebert_edgetpu_s",
+    "mobilebert_edgetpu_xs",
+    "mobilebert_tiny",
+    "mpnet_base",
+    "nas_bert60",
+    "roberta_base",
+    "tinybert4",
+    "tinybert6",
+}
+
+
 def test_the_baselines_are_there() -> None:
-    assert set(ALL) == {
-        "autodistill_20_6m",
-        "autodistill_22_8m",
-        "autodistill_28_5m",
-        "bert_base",
-        "bert_large",
-        "distilbert6",
-        "electra_small",
-        "ib_bert_large",
-        "minilm_l12_h384",
-        "minilm_l6_h384",
-        "mobilebert",
-        "mobilebert_edgetpu_m",
-        "mobilebert_edgetpu_s",
-        "mobilebert_edgetpu_xs",
-        "mobilebert_tiny",
-        "mpnet_base",
-        "nas_bert60",
-        "roberta_base",
-        "tinybert4",
-        "tinybert6",
-    }
+    assert set(ALL) >= KNOWN
 
 
 def test_masked_lm_accuracy_is_no_score_of_a_task() -> None:
     """The four rows of one table (MobileBERT-EdgeTPU), and no other publication has one."""
-    found = {name: b.masked_lm_accuracy.value for name, b in ALL.items() if b.masked_lm_accuracy}
+    found = {name: b.masked_lm_accuracy.value for name, b in ALL.items() if b.masked_lm_accuracy and name in KNOWN}
     sizes = {"xs": 71.2, "s": 72.8, "m": 73.8}
     assert found == {"mobilebert": 71.4} | {f"mobilebert_edgetpu_{size}": value for size, value in sizes.items()}
 
 
-@pytest.mark.parametrize("name", [name for name, b in ALL.items() if b.architecture])
+@pytest.mark.parametrize("name", [name for name, b in ALL.items() if b.architecture and b.published_parameters])
 def test_published_parameter_counts_fit_the_architecture(name: str) -> None:
     baseline = ALL[name]
     assert baseline.encoder and baseline.published_parameters
@@ -93,7 +97,8 @@ def test_averages_follow_from_the_scores(name: str, id: str, value: float) -> No
 def test_every_folder_has_a_readme_and_every_number_a_source() -> None:
     folder = REPOSITORY / "baselines"
     for name, baseline in ALL.items():
-        assert baseline.title in (folder / name / "README.md").read_text()
+        if name in KNOWN:
+            assert baseline.title in (folder / name / "README.md").read_text()
         entries: list[Any] = [*baseline.scores, *baseline.averages, *baseline.latency]
         entries += [baseline.masked_lm_accuracy] if baseline.masked_lm_accuracy else []
         assert all(entry.source for entry in entries)
@@ -141,6 +146,20 @@ def test_only_strict_json_is_read(tmp_path: Path, old: str, new: str, message: s
     (tmp_path / "bert_base" / "baseline.json").write_text(text.replace(old, new))
     with pytest.raises(InputError, match=message):
         read(tmp_path / "bert_base")
+
+
+def test_an_added_folder_may_have_a_hyphen_and_no_published_size(tmp_path: Path) -> None:
+    """The rule of names is that of `BaselineConfig.name`."""
+    good = json.loads((REPOSITORY / "baselines" / "bert_base" / "baseline.json").read_text())
+    for name, accepted in (("my-model_1.0", True), ("My", False), ("-a", False), ("a" * 61, False)):
+        (tmp_path / name).mkdir()
+        text = json.dumps(good | {"name": name, "published_parameters": None})
+        (tmp_path / name / "baseline.json").write_text(text)
+        if accepted:
+            assert read(tmp_path / name).published_parameters is None
+        else:
+            with pytest.raises(InputError, match="name.*should match pattern"):
+                read(tmp_path / name)
 
 
 def test_list_prints_every_baseline(capsys: pytest.CaptureFixture[str]) -> None:

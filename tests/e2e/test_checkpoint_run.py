@@ -90,6 +90,7 @@ def test_another_content_is_another_run(folder: Path, tmp_path: Path) -> None:
     other = f"--gin.SUBJECT={str(tmp_path / 'models' / 'subject')!r}"
     done = run(folder, other)
     assert done.returncode == 2 and "holds a run of other settings" in done.stderr
+    assert "baselines[0].checkpoint.sha256 (the content of its files) " in done.stderr
 
 
 def test_verify_names_a_changed_checkpoint(folder: Path, tmp_path: Path) -> None:

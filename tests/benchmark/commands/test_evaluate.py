@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -36,7 +37,19 @@ def test_flags_become_settings(tmp_path: Path) -> None:
     (subject,) = config.baselines  # type: ignore[attr-defined]
     assert (subject.name, subject.title, subject.checkpoint.directory) == ("it-s-a-model", "It's a Model", str(model))
     assert not subject.is_distilled and config.data.directory == "/data"  # type: ignore[attr-defined]
-    assert words[-1] == "--workdir=runs/evaluate_it-s-a-model"
+    assert words[-1].startswith("--workdir=runs/evaluate_it-s-a-model-")
+
+
+def test_models_in_folders_of_one_name_have_runs_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name / "model").mkdir(parents=True)
+    first, second = (command_line([str(tmp_path / name / "model")])[-1] for name in ("a", "b"))
+    assert first != second and all(
+        re.fullmatch(r"--workdir=runs/evaluate_model-[0-9a-f]{6}", w) for w in (first, second)
+    )
+    # However the folder is written.
+    monkeypatch.chdir(tmp_path / "b")
+    assert command_line(["model"])[-1] == command_line(["../b/./model/"])[-1] == second
 
 
 def test_nothing_but_the_directory_is_needed(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
 
 from baselines.catalogue import baselines
 from benchmark.cli.gin_loader import load
@@ -33,6 +34,7 @@ from benchmark.training.pretrain import init_params
 from run_benchmark import main
 from tasks.system.errors import StageError
 from tasks.system.repository import REPOSITORY
+from tests.helpers.hugging_face_models import write_model
 
 TRACKS = sorted((REPOSITORY / "gin" / "tracks").glob("*.gin"))
 GIB = 2**30
@@ -106,6 +108,24 @@ def test_what_does_not_go_together_is_one_line(
     assert main(arguments) == 1
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 1 and errors[0].startswith("error: ") and words in errors[0]
+
+
+def test_the_weights_of_checkpoints_are_compared_with_their_configurations(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_model(tmp_path / "model", "masked_lm")
+    weights = tmp_path / "model" / "model.safetensors"
+    save_file(load_file(weights) | {"fit_dense.bias": np.zeros(48, np.float32)}, weights)
+    given = [f"--gin.{name}={str(tmp_path / 'model')!r}" for name in ("TEACHER", "SUBJECT")]
+    file = f"--gin_file={REPOSITORY / 'tests/e2e/checkpoint.gin'}"
+    arguments = [file, *given, "--stages=data,publish", "--dry_run"]
+    assert main(arguments) == 0
+    assert "checkpoint of published: fit_dense.bias left out: TinyBERT's maps" in capsys.readouterr().out
+    weights.write_bytes(weights.read_bytes()[:-1])
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and err.startswith(f"error: {weights}: damaged: ")
 
 
 # The paper's track.

@@ -1,6 +1,7 @@
 """Files of Hugging Face checkpoints: old names, shards, pickles, and refusals."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -106,50 +107,6 @@ def test_other_architectures_are_refused(tmp_path: Path, change: dict[str, Any],
         checkpoint_files.read(tmp_path)
 
 
-@pytest.mark.parametrize("shard", [5, None, [], "", "..", "../model.safetensors", "/etc/passwd", "a" * 400])
-def test_shards_are_files_in_the_folder_of_their_index(tmp_path: Path, shard: Any) -> None:
-    checkpoint_files.write(tmp_path, plain(), random_parameters(plain(), ""))
-    (tmp_path / "model.safetensors").unlink()
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"x": shard}}))
-    with pytest.raises(CheckpointError, match="name of a file in the folder of the index"):
-        checkpoint_files.shard_names(tmp_path)
-    with pytest.raises(CheckpointError, match="name of a file in the folder of the index"):
-        checkpoint_files.read(tmp_path)
-
-
-def test_a_tensor_in_another_shard_than_the_index_says_is_refused(tmp_path: Path) -> None:
-    checkpoint_files.write(tmp_path, plain(), random_parameters(plain(), ""))
-    state = load_file(tmp_path / "model.safetensors")
-    (tmp_path / "model.safetensors").unlink()
-    first = min(state)
-    save_file(state, tmp_path / "one.safetensors")
-    save_file({first: state[first] + 1}, tmp_path / "two.safetensors")
-    places = dict.fromkeys(state, "one.safetensors") | {first: "two.safetensors"}
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
-    with pytest.raises(CheckpointError, match=f"one.safetensors: holds {first}, which the index has in another"):
-        checkpoint_files.read(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ([1], "holds a list; a dictionary of tensors"),
-        ({"a": 1}, "'a' is a int; names of tensors"),
-        ({3: torch.zeros(2)}, "3 is a Tensor; names of tensors"),
-        ({"a": torch.zeros(2, dtype=torch.complex64)}, "a is complex64; accepted: float16"),
-        (None, r"pytorch_model.bin: damaged, or more than tensors \(EOFError\)"),
-    ],
-)
-def test_pickles_of_anything_but_named_tensors_are_refused(tmp_path: Path, content: Any, message: str) -> None:
-    checkpoint_files.write(tmp_path, plain(), random_parameters(plain(), ""))
-    (tmp_path / "model.safetensors").unlink()
-    (tmp_path / "pytorch_model.bin").touch()
-    if content is not None:
-        torch.save(content, tmp_path / "pytorch_model.bin")
-    with pytest.raises(CheckpointError, match=message):
-        checkpoint_files.read(tmp_path, allow_pickle=True)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -173,3 +130,91 @@ def test_a_configuration_nested_too_deeply_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("[" * 100_000)
     with pytest.raises(CheckpointError, match="config.json: maximum recursion depth"):
         checkpoint_files.read_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"vocab_size": 10**30}, r"config.json: EncoderConfig.vocab_size = 10{30}: expected int >= 8 <= 2147483647"),
+        ({"layer_norm_eps": 10**400}, r"config.json: EncoderConfig.layer_norm_eps = 10+: expected float"),
+        ({"num_hidden_layers": 10**9}, r"config.json has num_hidden_layers = 1000000000, the weights 2"),
+        ({"vocab_size": 2**31 - 1}, r"word_embeddings.weight has shape \(50, 24\), expected \(2147483647, 24\)"),
+        ({"hidden_size": 2**31 - 2}, r"has shape .*expected .*2147483646"),
+    ],
+)
+def test_absurd_sizes_are_refused_without_the_content_of_the_weights(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    values = checkpoint_files.write(tmp_path, plain(), random_parameters(plain(), ""))
+    assert checkpoint_files.check(tmp_path) == ()
+    (tmp_path / "config.json").write_text(json.dumps(values | change))
+    for reading in (checkpoint_files.check, checkpoint_files.read):
+        with pytest.raises(CheckpointError, match=message):
+            reading(tmp_path)
+
+
+def rename(directory: Path, change: Callable[[str], str], **more: np.ndarray) -> dict[str, np.ndarray]:
+    """Writes the tensors of a directory under other names, with some more."""
+    path = directory / "model.safetensors"
+    state = {change(name): value for name, value in load_file(path).items()} | more
+    save_file(state, path)
+    return state
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_prefixes_of_wrappers_are_left_out(tmp_path: Path, prefix: str) -> None:
+    params = random_parameters(plain(), "masked_lm")
+    checkpoint_files.write(tmp_path, plain(), params)
+    rename(tmp_path, lambda name: prefix + name)
+    found = checkpoint_files.read(tmp_path)
+    assert jax.tree.all(jax.tree.map(np.array_equal, found.params, params)) and not found.notes
+    # A prefix that not every name has is a part of the names.
+    rename(tmp_path, lambda name: name, extra=np.zeros(1, np.float32))
+    with pytest.raises(CheckpointError, match=rf"no name begins with 'encoder.layer.0.'.*; found: extra, {prefix}"):
+        checkpoint_files.read(tmp_path)
+
+
+@pytest.mark.parametrize("names", [("fit_dense",), tuple(f"fit_denses.{i}" for i in range(3))])
+def test_the_maps_of_tinybert_are_left_out_and_named(tmp_path: Path, names: tuple[str, ...]) -> None:
+    params = random_parameters(plain(), "masked_lm")
+    checkpoint_files.write(tmp_path, plain(), params)
+    maps: dict[str, np.ndarray] = {f"{name}.weight": np.ones((48, 24), np.float32) for name in names}
+    maps |= {f"{name}.bias": np.ones(48, np.float32) for name in names}
+    rename(tmp_path, lambda name: name, **maps)
+    found = checkpoint_files.read(tmp_path)
+    assert jax.tree.all(jax.tree.map(np.array_equal, found.params, params))
+    (note,) = found.notes
+    assert note.startswith(f"{min(maps)} and {len(maps) - 1} more left out: TinyBERT's maps")
+    assert checkpoint_files.check(tmp_path) == found.notes
+
+
+@pytest.mark.parametrize(
+    "name", ["BertForTokenClassification", "BertForMultipleChoice", "RobertaForTokenClassification"]
+)
+def test_heads_of_other_tasks_are_no_classifiers_of_texts(tmp_path: Path, name: str) -> None:
+    """The directories are written by transformers itself."""
+    import transformers
+
+    sizes = {"vocab_size": 50, "hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 3}
+    sizes |= {"intermediate_size": 40, "max_position_embeddings": 16, "num_labels": 3}
+    model = getattr(transformers, name)(getattr(transformers, f"{name.partition('For')[0]}Config")(**sizes))
+    model.save_pretrained(tmp_path)
+    found = checkpoint_files.read(tmp_path)
+    assert set(found.params) - {"pooler"} == {"encoder"} and ("pooler" in found.params) == ("Multiple" in name)
+    (note,) = found.notes
+    assert note == f"classifier.weight and 1 more left out: the head of {name}, no classifier of whole texts"
+    words = model.base_model.embeddings.word_embeddings.weight.detach().numpy()
+    np.testing.assert_array_equal(found.params["encoder"]["embeddings"]["word_embeddings"], words)
+
+
+def test_a_classifier_without_pooler_is_none_of_texts_even_where_nothing_says_so(tmp_path: Path) -> None:
+    params = random_parameters(plain(), "classifier")
+    values = checkpoint_files.write(tmp_path, plain(), params)
+    assert checkpoint_files.read(tmp_path).heads == ("pooler", "classifier")
+    del values["architectures"]
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    assert checkpoint_files.read(tmp_path).heads == ("pooler", "classifier")
+    path = tmp_path / "model.safetensors"
+    save_file({name: value for name, value in load_file(path).items() if "pooler" not in name}, path)
+    found = checkpoint_files.read(tmp_path)
+    assert found.heads == () and "the head of another task" in found.notes[0]

@@ -13,7 +13,7 @@ import pytest
 
 from benchmark.cli.gin_loader import load_run_config
 from benchmark.config import BaselineConfig, CheckpointConfig, ConfigError, EncoderConfig, fingerprint
-from benchmark.export.start import completed, digest_of, file_digests, provenance, read_start
+from benchmark.export.start import checkpoint_notes, completed, digest_of, file_digests, provenance, read_start
 from benchmark.models.hugging_face import CheckpointError
 from tasks.system.repository import REPOSITORY
 from tests.helpers.hugging_face_models import random_parameters, write_model, write_vocabulary
@@ -156,7 +156,18 @@ def test_a_directory_without_tokenizer_takes_the_vocabulary_of_the_run(models: P
     write_vocabulary(tmp_path / "vocabulary")
     path = tmp_path / "vocabulary" / "vocab.txt"
     bindings = (f"DataConfig.vocabulary={str(path)!r}", "DataConfig.vocabulary_size=64")
-    assert completed(run_config(tmp_path / "models", *bindings)).data.vocabulary == str(path)
+    config = completed(run_config(tmp_path / "models", *bindings))
+    assert config.data.vocabulary == str(path)
+    subject = tmp_path / "models" / "subject"
+    assert checkpoint_notes(config) == [
+        f"checkpoint of {name}: no tokenizer in {subject}, so that only the size of its vocabulary was compared with"
+        f" {path}"
+        for name in ("published", "continued")
+    ]
+    weights = subject / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-8])
+    with pytest.raises(CheckpointError, match="model.safetensors: damaged"):
+        checkpoint_notes(config)
 
 
 def test_a_folder_without_weights_is_refused_before_the_run_starts(models: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from benchmark.config.checks import result_settings
 from benchmark.pipeline import finetune as finetuning
 from benchmark.pipeline.growth import grows
 from benchmark.pipeline.run_context import Run
-from benchmark.pipeline.workdir import RunError, write_run_identity
+from benchmark.pipeline.workdir import RunError, write_json, write_run_identity
 from tasks.system.repository import REPOSITORY
 from tests.helpers.mnli_run import AX, MISMATCHED, MNLI, make_run
 
@@ -50,6 +50,7 @@ SEEDS = BASE.finetune.seeds
 def test_what_adds_to_a_run_continues_it(tmp_path: Path, before: RunConfig, after: RunConfig) -> None:
     assert grows(_settings(before), _settings(after))
     assert not write_run_identity(tmp_path, before, "one", {})
+    write_json(tmp_path / "data" / "stage.json", {})
     assert write_run_identity(tmp_path, after, "two", {}) == (before != after)
     assert (tmp_path / "config.gin").read_text() == "two"
 
@@ -73,6 +74,7 @@ def test_what_adds_to_a_run_continues_it(tmp_path: Path, before: RunConfig, afte
 def test_what_would_change_a_result_is_refused(tmp_path: Path, before: RunConfig, after: RunConfig) -> None:
     assert not grows(_settings(before), _settings(after))
     write_run_identity(tmp_path, before, "one", {})
+    write_json(tmp_path / "data" / "stage.json", {})
     with pytest.raises(RunError, match="holds a run of other settings"):
         write_run_identity(tmp_path, after, "two", {})
     assert (tmp_path / "config.gin").read_text() == "one"

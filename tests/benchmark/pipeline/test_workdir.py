@@ -17,6 +17,7 @@ from benchmark.pipeline.workdir import (
     read_entry,
     read_json,
     run_stage_once,
+    start_folder,
     write_json,
     write_run_identity,
 )
@@ -145,15 +146,49 @@ def test_declare_refuses_other_settings(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "config.json").read_text())["fingerprint"] == fingerprint(config)
     assert (tmp_path / "config.gin").read_text() == "text\n"
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(RunError, match="holds a run of other settings"):
+    write_json(tmp_path / "data" / "stage.json", {"fingerprint": "a"})
+    named = rf"holds a run of other settings \(there -> now: seed {config.seed} -> 1\); choose another --workdir"
+    with pytest.raises(RunError, match=named):
         write_run_identity(tmp_path, dataclasses.replace(config, seed=1), "other\n", {})
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
     write_run_identity(tmp_path, config, "text\n", {"git_commit": "abc"})
     assert read_json(tmp_path / "manifest.json") == {"git_commit": "abc"}
+
+
+@pytest.mark.parametrize(
+    "marker", ["teacher/stage.json", "students/a/stage.json", "evaluation/a/b/seed0.json", "results/a.json"]
+)
+def test_a_folder_without_a_result_takes_other_settings(tmp_path: Path, marker: str) -> None:
+    config = run_config()
+    write_run_identity(tmp_path, config, "text\n", {})
+    # The data stage refused a value, and the corrected command comes.
+    (tmp_path / "data").mkdir()
+    write_json(tmp_path / "teacher" / "begun.json", {"fingerprint": "a"})
+    other = dataclasses.replace(config, seed=1)
+    write_run_identity(tmp_path, other, "other\n", {})
+    assert read_json(tmp_path / "config.json")["fingerprint"] == fingerprint(other)
+    assert (tmp_path / "config.gin").read_text() == "other\n"
+    write_json(tmp_path / marker, {})
+    with pytest.raises(RunError, match="seed 1 -> 0"):
+        write_run_identity(tmp_path, dataclasses.replace(config, seed=0), "text\n", {})
+
+
+def test_a_linked_stage_begins_anew_and_leaves_what_it_was_linked_to(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    write_json(elsewhere / "begun.json", {"fingerprint": "a"})
+    stage = tmp_path / "run" / "teacher"
+    stage.parent.mkdir()
+    stage.symlink_to(elsewhere)
+    start_folder(stage, "a")
+    assert stage.is_symlink()
+    start_folder(stage, "b")
+    assert not stage.is_symlink() and read_json(stage / "begun.json") == {"fingerprint": "b"}
+    assert read_json(elsewhere / "begun.json") == {"fingerprint": "a"}
 
 
 @pytest.mark.parametrize("content", ["[]", "not JSON"])
 def test_declare_refuses_a_damaged_folder(tmp_path: Path, content: str) -> None:
     (tmp_path / "config.json").write_text(content)
+    write_json(tmp_path / "data" / "stage.json", {})
     with pytest.raises(RunError):
         write_run_identity(tmp_path, run_config(), "", {})

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import pytest
 
-from benchmark.process.setup import collect_less_often, compile_seconds
+from benchmark.process.setup import collect_less_often, compile_seconds, expect_no_tpu
+from tasks.system.repository import REPOSITORY
 
 
 def test_only_this_threads_compiling_counts() -> None:
@@ -48,3 +55,36 @@ def test_collections_become_rare() -> None:
     finally:
         gc.set_threshold(*threshold)
         gc.unfreeze()
+
+
+@pytest.mark.parametrize(
+    ("vendor", "given", "expected"),
+    [("0x10de", {}, "localhost"), ("", {}, "localhost"), ("0x1ae0", {}, None), ("0x10de", {"HOSTNAMES": "a"}, "a")],
+)
+def test_libtpu_is_told_of_a_missing_tpu_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vendor: str, given: dict[str, str], expected: str | None
+) -> None:
+    monkeypatch.delitem(sys.modules, "jax")
+    # Set first, so that the end of the test restores them.
+    for name in ("HOSTNAMES", "ID"):
+        monkeypatch.setenv(f"TPU_WORKER_{name}", given.get(name, ""))
+        if name not in given:
+            monkeypatch.delenv(f"TPU_WORKER_{name}")
+    monkeypatch.setenv("TPU_SKIP_MDS_QUERY", "1")
+    if vendor:
+        (tmp_path / "0000:00:04.0").mkdir()
+        (tmp_path / "0000:00:04.0" / "vendor").write_text(f"{vendor}\n")
+    expect_no_tpu(tmp_path)
+    assert os.environ.get("TPU_WORKER_HOSTNAMES") == expected
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed; pip install -e '.[tpu]'"
+)
+def test_libtpu_prints_no_error_where_there_is_no_tpu() -> None:
+    code = "from benchmark.process.setup import expect_no_tpu as f\nf()\nimport jax\njax.devices()"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("TPU_", "JAX_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0 and "INVALID_ARGUMENT" not in done.stderr

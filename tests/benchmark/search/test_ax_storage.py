@@ -9,16 +9,19 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import SAWarning
 
 from benchmark.search.architectures import Architectures
-from benchmark.search.ax_storage import AxStorage
+from benchmark.search.ax_storage import AxStorage, sqlite_address
 from benchmark.search.journal import Trial
 from benchmark.search.space import decode, enumerate_points
 from tasks.system.errors import StageError
@@ -121,6 +124,18 @@ def test_ax_reads_what_was_stored(url: str) -> None:
     # Another search in the same database is another experiment.
     AxStorage(url, "another", PROBLEM, 7).update(TRIALS[:1])
     assert len(stored(url, "another")) == 1 and len(stored(url, "search of a test")) == 5
+
+
+@pytest.mark.parametrize("name", ["a%20b", "a#b", "a?b=c", "ä&;b", "a b"])
+def test_any_name_of_a_folder_is_the_place_of_the_database(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name / "experiment.db"
+    path.parent.mkdir()
+    with warnings.catch_warnings():
+        # Nothing is printed into the log of a search.
+        warnings.simplefilter("error", SAWarning)
+        AxStorage(sqlite_address(path), "a search", PROBLEM, 7).update(TRIALS[:1])
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+    assert sqlite3.connect(path).execute("select name from experiment_v2").fetchall() == [("a search",)]
 
 
 @pytest.mark.parametrize(

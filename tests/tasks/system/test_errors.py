@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -61,6 +63,45 @@ def test_a_mistaken_command_line_gets_one_line(capsys: pytest.CaptureFixture[str
     assert main(words) == 2
     out, error = capsys.readouterr()
     assert out == "" and error.startswith(f"error: {said}") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (PermissionError(errno.EACCES, "Permission denied", "/a/b"), "/a/b: Permission denied"),
+        (OSError(errno.EXDEV, "Cross-device link", "/a", None, "/b"), "/a -> /b: Cross-device link"),
+        (OSError("in one\nword"), "in one word"),
+        (OSError(), "OSError()"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(capsys: pytest.CaptureFixture[str], error: OSError, said: str) -> None:
+    def work() -> int:
+        raise error
+
+    assert run_command(work) == 1
+    assert capsys.readouterr() == ("", f"error: {said}\n")
+
+
+def test_names_and_limits_of_the_system(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The messages are those of real files: a name of 300 bytes, and a file larger than the limit of the process."""
+    assert run_command(lambda: (tmp_path / ("x" * 300)).write_text("")) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {tmp_path}/xxx") and error.endswith(": File name too long\n")
+    limited = f"""
+import resource, sys
+from pathlib import Path
+from tasks.system.atomic_write import write_text
+from tasks.system.errors import run_command
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+sys.exit(run_command(lambda: write_text(Path({str(tmp_path / "file")!r}), "x" * 1000) or 0))
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", limited], cwd=REPOSITORY, capture_output=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (1, b"error: File too large\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupt_ends_a_command_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:
