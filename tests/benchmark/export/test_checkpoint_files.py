@@ -170,7 +170,7 @@ def test_prefixes_of_wrappers_are_left_out(tmp_path: Path, prefix: str) -> None:
     assert jax.tree.all(jax.tree.map(np.array_equal, found.params, params)) and not found.notes
     # A prefix that not every name has is a part of the names.
     rename(tmp_path, lambda name: name, extra=np.zeros(1, np.float32))
-    with pytest.raises(CheckpointError, match=rf"no name begins with 'encoder.layer.0.'.*; found: extra, {prefix}"):
+    with pytest.raises(CheckpointError, match=rf"no name begins with 'encoder.layer.0.'.*; found: .*{prefix}"):
         checkpoint_files.read(tmp_path)
 
 
