@@ -99,7 +99,7 @@ class TaskInfo:
     kind: Kind
     # The folder of its files below the data root, in the official layout.
     directory: str
-    # Split -> file name without `.tsv` or `.json` (and without `.gz` or `.xz`).
+    # Split -> file name without `.tsv` or `.json` (and without that of a compression).
     split_stems: Mapping[str, str]
     # Split -> further customary names of its file, relative to the parent of `directory`.
     other_files: Mapping[str, tuple[str, ...]] = field(default_factory=_empty_mapping)
@@ -178,6 +178,11 @@ class TaskInfo:
     def num_labels(self) -> int:
         """The width of the classification head: number of classes, 1 for regression, 2 for start and end."""
         return {"classification": len(self.label_names), "regression": 1, "span": 2}[self.kind]
+
+    @property
+    def has_no_answer_option(self) -> bool:
+        """True where questions of a span task may have no answer: the rules of SQuAD v2.0 instead of v1.1."""
+        return self.own.unanswerable if self.own is not None else self.name.startswith("squad_v2")
 
     @property
     def extension(self) -> str:

@@ -179,7 +179,8 @@ def _parse(text: str, place_of: Callable[[int], str]) -> Iterator[Binding | conf
 def _read_file(path: Path, search_paths: Sequence[str], stack: tuple[Path, ...]) -> Iterator[Binding]:
     file = _shown_path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        # A byte-order mark, which some editors write, is no part of the first name.
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise GinError(f"{file}: cannot be read: {error}") from None
     for statement in _parse(text, lambda line: f"{file}:{line}"):

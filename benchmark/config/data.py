@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from benchmark.config.checkpoint import CheckpointConfig
 from benchmark.config.checks import LARGEST_SEED, Checked, setting
 from benchmark.config.task import TaskConfig
+from tasks.system.compression import existing_file
 
 if TYPE_CHECKING:
     from tasks.materialize.request import MaterializeRequest
@@ -158,7 +159,7 @@ class DataConfig(Checked):
         path = self.vocabulary_path()
         # A path below the microworld's folder is looked at when that is generated.
         known = self.source != "microworld" or Path(self.expanded_vocabulary()).is_absolute()
-        if known and not _answer(path.exists):
+        if known and not _answer(lambda: path.is_dir() or existing_file(path) is not None):
             self.refuse("vocabulary", f"{_VOCABULARIES}; there is no {path}")
 
     def vocabulary_path(self) -> Path:

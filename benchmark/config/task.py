@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from benchmark.config.checks import LARGEST_SEED, Checked, setting
+from tasks.system.compression import COMPRESSIONS
 
 if TYPE_CHECKING:
     from tasks.materialize.request import OwnTask
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 FORMATS: Mapping[str, str] = MappingProxyType(
     {".tsv": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".parquet": "parquet"}
 )
-_COMPRESSIONS = (".gz", ".xz")
 # The metrics of each kind of task, those of a task that names none in front.
 METRICS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -54,7 +54,7 @@ class TaskConfig(Checked):
     # empty lines, is ranked by the SHA-256 of the text 'split_seed n': the first ones are held out, on every machine.
     validation_fraction: float = setting(0.1, at_least=0.001, at_most=0.9)
     split_seed: int = setting(0, at_least=0, at_most=LARGEST_SEED)
-    # '' takes the ending of each file, before `.gz` or `.xz`.
+    # '' takes the ending of each file, before that of a compression.
     format: str = setting("", choices=("", *dict.fromkeys(FORMATS.values())))
     # One column, or two: the model reads them in this order. () for 'text', and in a span task for the question's and
     # the context's: 'question', 'context'.
@@ -102,11 +102,14 @@ class TaskConfig(Checked):
             if not path:
                 continue
             if not self.format and not self.format_of(path):
-                self.refuse(field, f"a file that ends in {', '.join(FORMATS)} (and .gz or .xz), or TaskConfig.format")
+                self.refuse(
+                    field,
+                    f"a file that ends in {', '.join(FORMATS)} (and {', '.join(COMPRESSIONS)}), or TaskConfig.format",
+                )
             if self.format_of(path) == "json" and self.kind != "span":
                 accepted = "a table or .jsonl: the nested JSON of SQuAD is for kind = 'span'"
                 self.refuse("format" if self.format else field, accepted)
-            if self.format_of(path) == "parquet" and path.endswith(_COMPRESSIONS):
+            if self.format_of(path) == "parquet" and path.endswith(COMPRESSIONS):
                 self.refuse(field, "an uncompressed .parquet file, which is compressed inside")
             if list(self.paths.values()).count(path) > 1:
                 self.refuse(field, "another file for each split; '' as validation holds rows of the training file out")
@@ -119,7 +122,7 @@ class TaskConfig(Checked):
     def format_of(self, path: str) -> str:
         """Format of a file, '' where it is not known."""
         name = path.lower()
-        for compression in _COMPRESSIONS:
+        for compression in COMPRESSIONS:
             name = name.removesuffix(compression)
         return self.format or FORMATS.get(Path(name).suffix, "")
 

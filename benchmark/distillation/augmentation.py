@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmark.models.heads import MaskedLM
+from benchmark.training.padding import attention_mask
 from tasks.arrays import token_arrays
 from tasks.arrays.write import array_directory, atomic_directory
 from tasks.encoding import vocabulary
@@ -139,7 +140,7 @@ def _likeliest(
     n: int,
 ) -> jax.Array:
     """Finds the `n` likeliest ids at one place of each row, whose token is masked."""
-    mask = (ids != special.pad_id).astype(jnp.int32)
+    mask = attention_mask(ids, special.pad_id)
     masked = ids.at[jnp.arange(len(ids)), place].set(special.mask_id)
     output = MaskedLM(encoder).apply({"params": params}, masked, mask, types, place[:, None])
     return jax.lax.top_k(output.logits[:, 0], n)[1]

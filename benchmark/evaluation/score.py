@@ -67,7 +67,7 @@ def to_result(
         "offsets": np.asarray(rows.features["offsets"])[:, :length],
         "is_max_context": np.asarray(rows.features["is_max_context"])[:, :length],
     }
-    optional = metrics.has_no_answer_option(task)
+    optional = task.has_no_answer_option
     answers = spans.decode_answers(
         outputs,
         features,

@@ -15,6 +15,7 @@ from benchmark.config import ConfigError, EncoderConfig
 from benchmark.export.checkpoint_files import check, read, read_config
 from benchmark.export.weight_files import require_weights, weight_names
 from tasks.encoding import tokenizer_files, vocabulary
+from tasks.system.compression import existing_file
 
 if TYPE_CHECKING:
     from benchmark.config import BaselineConfig, CheckpointConfig, DataConfig, RunConfig, TeacherConfig
@@ -119,7 +120,7 @@ def _with_vocabulary(config: RunConfig) -> DataConfig:
         size = vocabulary.load(chosen.path()).size
         data = dataclasses.replace(data, checkpoint=chosen, vocabulary_size=size)
     path = data.vocabulary_path()
-    if not path.exists():
+    if not path.is_dir() and existing_file(path) is None:
         return data
     chosen_vocabulary = vocabulary.load(path)
     expected, size = chosen_vocabulary.digest, chosen_vocabulary.size

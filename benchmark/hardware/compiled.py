@@ -25,6 +25,7 @@ from benchmark.hardware.tpu_compiler import ENVIRONMENT
 from benchmark.process import numerics
 from tasks.system.atomic_write import write_text
 from tasks.system.child_process import ChildProcess, child_environment, module_command
+from tasks.system.cores import usable_cores
 from tasks.system.errors import StageError
 
 # Raised when the same program would get other figures.
@@ -155,7 +156,7 @@ class Compiler:
                     errors[key] = error
 
             if missing:
-                with ThreadPoolExecutor(min(WORKERS, len(missing), len(os.sched_getaffinity(0)))) as pool:
+                with ThreadPoolExecutor(min(WORKERS, len(missing), usable_cores())) as pool:
                     list(pool.map(work, missing))
         return [self._combine(encoder, errors) for encoder in encoders]
 

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 
 from benchmark.latency.timing import LatencyError
+from benchmark.training.padding import row_lengths
+from tasks.files.text_files import read_lines
 from tasks.system.errors import InputError
 
 # Rows kept of each length; more would bring no fresher inputs.
@@ -77,7 +79,9 @@ def choose_rows(sources: Mapping[str, Mapping[str, np.ndarray]], length: int, pa
     ids[:, :width] = filled[name]["input_ids"][order, :width]
     if "token_type_ids" in filled[name]:
         types[:, :width] = filled[name]["token_type_ids"][order, :width]
-    mask = (ids != pad_id).astype(np.int32)
+    # A row that is cut may end in a [PAD] of its text, which is no padding.
+    used = row_lengths(filled[name]["input_ids"][order], pad_id)
+    mask = (used[:, None] > np.arange(length)).astype(np.int32)
     return Rows(name, dict(zip(FEATURES, (ids, mask, types), strict=True)))
 
 
@@ -169,11 +173,11 @@ def rows_of_text(
     """Makes rows of a text file, one for each non-empty line; arguments as of `tokenize_texts`.
 
     Raises:
-        InputError: the file cannot be read or has no line.
+        InputError: the file, plain or compressed, cannot be read or has no line.
     """
     try:
-        texts = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
+        texts = [line.strip() for line in read_lines(file) if line.strip()]
+    except OSError as error:
         raise InputError(f"{file}: cannot be read: {error}") from None
     if not texts:
         raise InputError(f"{file}: expected at least one line of text")

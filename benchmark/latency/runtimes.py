@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmark.latency.inputs import FEATURES, Rows, batches, number_of_inputs
-from benchmark.latency.machine_state import usable_cpus
 from benchmark.latency.timing import LatencyError, Timed
+from tasks.system.cores import usable_cores
 
 if TYPE_CHECKING:
     from benchmark.config import EncoderConfig
@@ -46,7 +46,7 @@ class Xla:
         """Threads of a call: one for each usable core; None on an accelerator."""
         import jax
 
-        return len(usable_cpus()) if jax.default_backend() == "cpu" else None
+        return usable_cores() if jax.default_backend() == "cpu" else None
 
     def inputs(self, rows: Rows, batch_size: int, seed: int) -> tuple[list[Any], int]:
         """Puts inputs on the device.
@@ -101,7 +101,7 @@ class OnnxRuntime:
     @property
     def threads(self) -> int:
         """Threads of a call."""
-        return len(usable_cpus())
+        return usable_cores()
 
     def inputs(self, rows: Rows, batch_size: int, seed: int) -> tuple[list[Any], int]:
         """Returns inputs as the graphs take them, int64 arrays in the host's memory; a call copies nothing."""

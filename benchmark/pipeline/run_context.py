@@ -10,12 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from benchmark.config import EncoderConfig, RunConfig, encoder_from_dict, fingerprint
 from benchmark.distillation.teacher_cache import TeacherCache
 from benchmark.pipeline.workdir import RunError, read_entry, read_json
 from benchmark.training import checkpoints, distributed, pretrain
+from benchmark.training.batches import row_lengths
 from benchmark.training.job import Monitor, TrainingJob, silent
 from benchmark.training.masking import SpecialTokens
 from benchmark.training.metrics import peak_flops
@@ -175,7 +174,7 @@ class Run:
 def tokens_seen(run: Run, steps: int, batch_size: int, seed: int) -> int:
     """Counts the tokens, without padding, of `steps` training steps."""
     rows = run.rows("pretrain", "train")
-    lengths = (np.asarray(rows.features["input_ids"]) != run.special.pad_id).sum(axis=1)
+    lengths = row_lengths(rows, run.special.pad_id)
     return int(
         sum(lengths[token_arrays.batch_indices(rows.num_rows, batch_size, step, seed)].sum() for step in range(steps))
     )

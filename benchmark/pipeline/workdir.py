@@ -132,7 +132,14 @@ def locked(workdir: Path) -> Iterator[None]:
     except OSError as error:
         raise RunError(f"--workdir={workdir}: cannot be written: {error.strerror}; choose another folder") from None
     with lock as file:
-        if not try_lock(file):
+        try:
+            free = try_lock(file)
+        except OSError as error:
+            raise RunError(
+                f"--workdir={workdir}: its file system has no file locks ({error.strerror}); choose a folder on one"
+                " that has"
+            ) from None
+        if not free:
             raise RunError(f"{workdir}: another process is running here; wait for it or choose another --workdir")
         yield
 

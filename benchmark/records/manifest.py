@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tasks.system.cores import usable_cores
 from tasks.system.repository import REPOSITORY
 
 # Distribution -> module, for the packages whose version can change a number.
@@ -108,12 +109,11 @@ def _proc_value(path: str, key: str) -> str:
 def machine() -> dict[str, str | int | float | None]:
     """Reads processor, memory, frequency governor and load of this machine; None for those not provided."""
     memory = _proc_value("/proc/meminfo", "MemTotal").removesuffix(" kB")
-    affinity = getattr(os, "sched_getaffinity", None)
     return {
         "platform": platform.platform(),
         "cpu_model": _proc_value("/proc/cpuinfo", "model name") or platform.processor() or None,
         "cpu_count": os.cpu_count(),
-        "cpu_usable": len(affinity(0)) if affinity else os.cpu_count(),
+        "cpu_usable": usable_cores(),
         "memory_bytes": int(memory) * 1024 if memory.isdigit() else None,
         "cpu_governor": _read(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")).strip() or None,
         "load_average_1min": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,

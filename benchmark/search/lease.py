@@ -45,11 +45,17 @@ class Lease:
         """Takes the lease.
 
         Raises:
-            StageError: another process holds it.
+            StageError: another process holds it, or the file system has no locks.
         """
         self.path = path
         self._file: IO[str] | None = path.open("a+", encoding="utf-8")
-        locked, holder = try_lock(self._file), self._holder()
+        try:
+            locked, holder = try_lock(self._file), self._holder()
+        except OSError as error:
+            self._file.close()
+            raise StageError(
+                f"{path}: its file system has no file locks ({error.strerror}); choose a folder on one that has"
+            ) from None
         if not locked or _is_alive(holder):
             self._file.close()
             raise StageError(f"{path}: {_describe_holder(holder)} writes here; wait for it or end it")

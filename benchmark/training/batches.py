@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from benchmark.training import partitioning
+from benchmark.training import padding, partitioning
 from tasks.arrays import token_arrays
 
 if TYPE_CHECKING:
@@ -111,8 +111,7 @@ def used_length(rows: token_arrays.TokenArrays, pad_id: int, multiple: int) -> i
 
 def row_lengths(rows: token_arrays.TokenArrays, pad_id: int) -> np.ndarray:
     """Counts the columns of each row up to its last token, `[rows]`, int32."""
-    real = np.asarray(rows.features["input_ids"]) != pad_id
-    return np.where(real.any(1), real.shape[1] - np.argmax(real[:, ::-1], axis=1), 0).astype(np.int32)
+    return padding.row_lengths(np.asarray(rows.features["input_ids"]), pad_id).astype(np.int32)
 
 
 def batch_lengths(lengths: np.ndarray, batch_size: int, count: int = GROUPED_LENGTHS) -> np.ndarray:
@@ -195,5 +194,5 @@ def make_batch(rows: token_arrays.TokenArrays, indices: np.ndarray, length: int,
             values = np.asarray(rows.features[name][indices])
             values = values if np.issubdtype(values.dtype, np.floating) else values.astype(np.int32)
             batch[name] = values[:, :length] if values.ndim == 2 else values
-    batch["attention_mask"] = (batch["input_ids"] != pad_id).astype(np.int32)
+    batch["attention_mask"] = padding.attention_mask(batch["input_ids"], pad_id)
     return batch

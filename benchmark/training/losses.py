@@ -36,6 +36,24 @@ def next_sentence_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return (losses * counts).sum() / jnp.maximum(counts.sum(), 1)
 
 
+def is_first_largest(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Tells where a label is the first of the largest logits, as `logits.argmax(-1) == labels` does.
+
+    Of equal logits only the first is the model's answer: a model whose logits are all equal is right by chance. It is
+    one pass over the logits, without the pairs of value and place that XLA compares for `argmax`. NaN is no answer.
+
+    Args:
+        logits: `[..., classes]`.
+        labels: `[...]`.
+
+    Returns:
+        Booleans, `[...]`.
+    """
+    chosen = jnp.take_along_axis(logits, labels[..., None], axis=-1)
+    later = jnp.arange(logits.shape[-1]) >= labels[..., None]
+    return ((logits < chosen) | ((logits == chosen) & later)).all(-1)
+
+
 def masked_lm_loss(
     encoder: EncoderConfig, *, next_sentence: bool = False, compute_dtype: str = "float32"
 ) -> TermsFunction:
@@ -52,8 +70,7 @@ def masked_lm_loss(
         losses = cross_entropy(output.logits, b.labels)
         count = b.weights.sum()
         total = jnp.maximum(count, 1.0)
-        chosen = jnp.take_along_axis(output.logits, b.labels[..., None], axis=-1)[..., 0]
-        correct = (chosen >= output.logits.max(-1)) * b.weights
+        correct = is_first_largest(output.logits, b.labels) * b.weights
         terms = {"masked_lm": Mean((losses * b.weights).sum() / total, count)}
         metrics = {"masked_lm_accuracy": Mean(correct.sum() / total, count)}
         if next_sentence:

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmark.training.padding import attention_mask
+
 
 @dataclass(frozen=True)
 class SpecialTokens:
@@ -93,8 +95,7 @@ def mask_tokens(
     batch, length = input_ids.shape
     count = num_predictions(length, mask_rate)
     input_ids = input_ids.astype(jnp.int32)
-    attention_mask = (input_ids != special.pad_id).astype(jnp.int32)
-    eligible = (attention_mask > 0) & (input_ids != special.cls_id) & (input_ids != special.sep_id)
+    eligible = (input_ids != special.pad_id) & (input_ids != special.cls_id) & (input_ids != special.sep_id)
     if special.unk_id is not None:
         eligible &= input_ids != special.unk_id
     choose, kind, other = jax.random.split(key, 3)
@@ -110,4 +111,5 @@ def mask_tokens(
     masked = input_ids.at[rows, positions].set(jnp.where(weights, replaced, labels))
     types = jnp.zeros_like(input_ids) if token_type_ids is None else token_type_ids.astype(jnp.int32)
     pairs = None if next_sentence_labels is None else next_sentence_labels.astype(jnp.int32)
-    return MaskedBatch(masked, attention_mask, types, positions, labels, weights.astype(jnp.float32), pairs)
+    mask = attention_mask(input_ids, special.pad_id)
+    return MaskedBatch(masked, mask, types, positions, labels, weights.astype(jnp.float32), pairs)

@@ -42,7 +42,9 @@ def describe_pretraining(task: PretrainingTask) -> str:
     else:
         texts = [" ".join(part.sentences) for part in parts]
         rows = {"input_ids": preprocessors.pack_documents(tokenizer, loaded, texts, _LENGTH)}
-    ids = [number for number in rows["input_ids"][0].tolist() if number != loaded.pad_id]
+    ids = rows["input_ids"][0].tolist()
+    while ids[-1] == loaded.pad_id:
+        ids.pop()
     lines = [
         f"{task.name}: {task.description} ({task.citation})",
         f"  features: {', '.join(task.features)}",

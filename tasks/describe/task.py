@@ -14,6 +14,7 @@ from tasks.encoding import preprocessors, spans, vocabulary
 from tasks.files import layouts, readers
 from tasks.files.known_files import known_versions
 from tasks.pretraining import PRETRAINING_TASKS
+from tasks.system.compression import COMPRESSIONS, existing_file
 from tasks.system.errors import DataError
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ def facts(info: TaskInfo) -> str:
     for split, size in info.split_sizes.items():
         official = info.official_file(split)
         tolerance = f" (+-{info.size_tolerance})" if info.size_tolerance else ""
-        lines.append(f"  {split}: {size:,}{tolerance} examples in {official}, plain, .gz or .xz")
+        endings = f"plain or compressed ({', '.join(COMPRESSIONS)})"
+        lines.append(f"  {split}: {size:,}{tolerance} examples in {official}, {endings}")
         others = [f"or {info.directory.split('/')[0]}/{name}" for name in info.other_files.get(split, ())]
         if parts := info.parts.get(split):
             others.append("or made of " + " and ".join(f"{info.directory}/{part}" for part in parts))
@@ -135,7 +137,7 @@ def _shown_example(info: TaskInfo, root: Path, split: str, where: str, folder: P
     """Reads some examples, finds a vocabulary and shows the first example."""
     some = list(islice(readers.read_examples(info, root, split), _TRAINING_EXAMPLES))
     vocab, name = _vocabulary(info, root, some, folder)
-    tokens = vocab.path.read_text(encoding="utf-8").split("\n")
+    tokens = vocabulary.read_tokens(vocab.path)
     lines = [f"before: the first example of {where}"]
     lines += [f"  {field}: {json.dumps(value, ensure_ascii=False)}" for field, value in some[0].items()]
     lines.append(f"after: with {name}")
@@ -144,8 +146,8 @@ def _shown_example(info: TaskInfo, root: Path, split: str, where: str, folder: P
 
 def _vocabulary(info: TaskInfo, root: Path, examples: list[Row], folder: Path) -> tuple[vocabulary.Vocabulary, str]:
     """Takes the published vocabulary if the root has it, else trains a small one on the examples."""
-    published = root / _PUBLISHED_VOCABULARY
-    if published.is_file():
+    published = existing_file(root / _PUBLISHED_VOCABULARY)
+    if published is not None:
         return vocabulary.load(published), f"the vocabulary {published}"
     texts = list(chain.from_iterable((row[field] for field in text_field_names(info)) for row in examples))
     characters = len({character for text in texts for character in text.lower()})

@@ -27,6 +27,7 @@ from tasks.encoding.tokenizer_settings import (
     plain_settings,
     vocabulary_text,
 )
+from tasks.system.compression import read_content
 from tasks.system.errors import DataError
 
 TOKENIZER, ADDED = "tokenizer.json", "added_tokens.json"
@@ -65,10 +66,10 @@ def read_plain(path: Path) -> TokenizerSettings:
 
 
 def read_lines(path: Path) -> tuple[str, ...]:
-    """Reads the tokens of a `vocab.txt`, one per line.
+    """Reads the tokens of a `vocab.txt`, plain or compressed, one per line.
 
     Raises:
-        DataError: if the file is missing, is no UTF-8 text or repeats a token.
+        DataError: if the file is missing, damaged, no UTF-8 text or repeats a token.
     """
     if not path.is_file():
         raise DataError(
@@ -76,7 +77,7 @@ def read_lines(path: Path) -> tuple[str, ...]:
             " files, is expected"
         )
     try:
-        lines = path.read_bytes().decode().split("\n")
+        lines = read_content(path).decode().split("\n")
     except UnicodeDecodeError as error:
         raise DataError(f"vocabulary {path}: byte {error.start} is not UTF-8") from error
     if lines and not lines[-1]:
@@ -196,7 +197,7 @@ def _from_lists(directory: Path, config: Mapping[str, Any], family: str) -> Toke
 
 def _read_merges(path: Path) -> tuple[tuple[str, str], ...]:
     try:
-        lines = path.read_bytes().decode().split("\n")
+        lines = read_content(path).decode().split("\n")
     except FileNotFoundError:
         raise DataError(f"{path} is missing: the merges of {BPE_IDS} are expected") from None
     except UnicodeDecodeError as error:

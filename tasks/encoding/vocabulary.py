@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from tasks.encoding import tokenizer_files
 from tasks.encoding.tokenizer_settings import BERT_NAMES, TokenizerSettings, build, vocabulary_text
+from tasks.system.compression import existing_file, read_content
 from tasks.system.errors import DataError
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def load(path: Path | str) -> Vocabulary:
     """Reads and checks a vocabulary.
 
     Args:
-        path: a `vocab.txt`, or a directory of a Hugging Face tokenizer.
+        path: a `vocab.txt`, plain or compressed, or a directory of a Hugging Face tokenizer. Where there is neither,
+            the file of this name with the ending of a compression.
 
     Returns:
         Its description.
@@ -78,6 +80,8 @@ def load(path: Path | str) -> Vocabulary:
         DataError: if a file is missing or cannot be used, or two files disagree.
     """
     path = Path(path)
+    if not path.is_dir():
+        path = existing_file(path) or path
     settings = tokenizer_files.read(path)
     ids = {name: settings.tokens.index(token) for name, token in dataclasses.asdict(settings.special).items()}
     return Vocabulary(
@@ -98,6 +102,8 @@ def load(path: Path | str) -> Vocabulary:
 def plain_content(path: Path, settings: TokenizerSettings) -> bytes | None:
     """Returns the `vocab.txt` that alone stands for a vocabulary, or None where its settings are not uncased BERT's.
 
+    It is uncompressed and without byte-order mark, so that the same tokens have the same digest.
+
     Args:
         path: a `vocab.txt` or a directory of tokenizer files.
         settings: what was read from it.
@@ -105,7 +111,7 @@ def plain_content(path: Path, settings: TokenizerSettings) -> bytes | None:
     if not settings.is_plain():
         return None
     file = path / tokenizer_files.WORDS if path.is_dir() else path
-    return file.read_bytes() if file.is_file() else vocabulary_text(settings.tokens).encode()
+    return read_content(file) if file.is_file() else vocabulary_text(settings.tokens).encode()
 
 
 def _digest(path: Path, settings: TokenizerSettings) -> str:

@@ -1,7 +1,7 @@
 """Places of the official files of a task below a data root, under all customary names.
 
 The folders of the tasks lie in `glue/` (or `glue_data/`, as the usual download script calls it, or `GLUE/`) and in
-`squad/` (or `SQuAD/`), or in the root itself. Every file may be plain, `.gz` or `.xz`. MRPC may also come as it was
+`squad/` (or `SQuAD/`), or in the root itself. Every file may be plain or compressed. MRPC may also come as it was
 published first: `msr_paraphrase_train.txt`, which GLUE's `dev_ids.tsv` divides into training and validation rows.
 """
 
@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.catalogue import GROUP_FOLDERS, TaskInfo
+from tasks.system.compression import COMPRESSIONS, existing_file
 from tasks.system.errors import DataError
-
-COMPRESSIONS = ("", ".gz", ".xz")
 
 
 @dataclass(frozen=True)
@@ -32,15 +31,6 @@ class SplitFiles:
     def paths(self) -> tuple[Path, ...]:
         """All files, the one with the rows first."""
         return (self.table,) if self.validation_ids is None else (self.table, self.validation_ids)
-
-
-def _existing(path: Path) -> Path | None:
-    """Finds a file, plain or compressed."""
-    for compression in COMPRESSIONS:
-        candidate = path.with_name(path.name + compression)
-        if candidate.is_file():
-            return candidate
-    return None
 
 
 def _places(info: TaskInfo, directory: Path, split: str) -> Iterator[tuple[tuple[Path, ...], tuple[str, ...]]]:
@@ -68,7 +58,7 @@ def find_all(info: TaskInfo, directory: Path | str, split: str) -> list[SplitFil
         return []
     found: list[SplitFiles] = []
     for wanted, names in _places(info, Path(directory), split):
-        paths = [_existing(path) for path in wanted]
+        paths = [existing_file(path) for path in wanted]
         table = paths[0]
         # Where file names ignore case, `glue` and `GLUE` are one folder.
         if table is not None and all(paths) and not any(table.samefile(files.table) for files in found):
@@ -92,7 +82,7 @@ def missing(info: TaskInfo, directory: Path | str, split: str) -> DataError:
         return DataError(f"task {info.name} has no split '{split}'; it has {', '.join(info.split_stems)}{where}")
     first, *others = (" with ".join(map(str, paths)) for paths, _ in _places(info, Path(directory), split))
     return DataError(
-        f"{first} (or .gz, .xz) is missing: it should hold the {split} split of {info.title}"
+        f"{first} (or {', '.join(COMPRESSIONS)}) is missing: it should hold the {split} split of {info.title}"
         f" ({info.split_sizes[split]:,} examples); also looked at {', '.join(others)};"
         f" get it from {info.download}"
     )

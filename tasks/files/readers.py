@@ -76,7 +76,7 @@ def _examples(
     if on_bad_row not in ON_BAD_ROW:
         raise DataError(f"on_bad_row is {on_bad_row!r}; expected one of {', '.join(ON_BAD_ROW)}")
     index = skipped = 0
-    for row in squad_rows(files.table) if info.kind == "span" else _table_rows(info, files, split):
+    for row in _span_rows(info, files.table) if info.kind == "span" else _table_rows(info, files, split):
         if isinstance(row, BadRow):
             problem = f"{row.place}: {row.reason}"
             if on_bad_row == "error" and not row.tolerated:
@@ -90,6 +90,15 @@ def _examples(
     if not index:
         lost = f"; {skipped:,} bad rows were skipped" if skipped else ""
         raise DataError(f"{files.table}: no examples; {info.split_sizes[split]:,} are expected{lost}")
+
+
+def _span_rows(info: TaskInfo, path: Path) -> Iterator[Row | BadRow]:
+    """Reads a file of SQuAD; by the rules of v1.1 a question without answer would score 0 whatever is predicted."""
+    for row in squad_rows(path):
+        if isinstance(row, BadRow) or row["answers"] or info.has_no_answer_option:
+            yield row
+        else:
+            yield BadRow(f"id {shown(row['id'])}", "no answer; SQuAD v1.1 has at least one for every question")
 
 
 def _decoded(path: Path) -> Iterator[tuple[int, str | BadRow]]:

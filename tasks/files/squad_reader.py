@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.files.bad_rows import BadRow, Row
-from tasks.files.text_files import archive_errors, not_utf8, open_binary
+from tasks.files.text_files import not_utf8
+from tasks.system.compression import archive_errors, open_binary
 from tasks.system.errors import DataError, shown
 
 
@@ -24,7 +25,7 @@ def squad_rows(path: Path) -> Iterator[Row | BadRow]:
     """Parses one file.
 
     Args:
-        path: plain, `.gz` or `.xz` file.
+        path: plain or compressed file.
 
     Yields:
         Per question `id`, `title`, `question`, `context`, `answers` (list of `{"text", "answer_start"}`) and

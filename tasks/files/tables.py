@@ -1,6 +1,6 @@
 """Rows of the tables that own tasks are made of: tab-separated, comma-separated, JSON lines.
 
-All are UTF-8 text, plain, `.gz` or `.xz`, with or without a byte-order mark; empty lines are no rows. In a
+All are UTF-8 text, plain or compressed, with or without a byte-order mark; empty lines are no rows. In a
 tab-separated file quotes are plain characters, as in GLUE's files, so that no value holds a tab or a line break.
 Comma-separated files are those of the module `csv`: a value in double quotes may hold commas, line breaks and,
 doubled, quotes.

@@ -1,21 +1,15 @@
-"""Plain, gzip and xz files: digests of their content, and their lines."""
+"""Plain and compressed files: digests of their content, and their lines."""
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
-import lzma
-import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, cast
+from typing import cast
 
+from tasks.system.compression import BYTE_ORDER_MARK, archive_errors, open_binary
 from tasks.system.errors import DataError
-
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_ARCHIVE_ERRORS = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error)
 
 
 def sha256_file(path: Path) -> str:
@@ -28,43 +22,11 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def open_binary(path: Path) -> IO[bytes]:
-    """Opens a plain, gzip or xz file for reading its content.
-
-    Args:
-        path: the file; its ending decides the compression.
-
-    Returns:
-        A binary stream of the uncompressed content.
-    """
-    if path.suffix == ".gz":
-        return cast("IO[bytes]", gzip.open(path, "rb"))
-    if path.suffix == ".xz":
-        return cast("IO[bytes]", lzma.open(path, "rb"))
-    return path.open("rb")
-
-
-@contextmanager
-def archive_errors(path: Path) -> Iterator[None]:
-    """Turns the exceptions of a damaged archive inside the block into a `DataError`.
-
-    Args:
-        path: the file, for the message.
-
-    Raises:
-        DataError: if the archive is damaged, or no archive.
-    """
-    try:
-        yield
-    except _ARCHIVE_ERRORS as error:
-        raise DataError(f"{path}: damaged or wrongly named archive ({error}); get the file again") from error
-
-
 def content_digest(path: Path) -> tuple[str, int]:
     """Digests the content of a file, uncompressed.
 
     Args:
-        path: plain, `.gz` or `.xz` file.
+        path: plain or compressed file.
 
     Returns:
         SHA-256 (64 hexadecimal digits) and the number of bytes.
@@ -87,7 +49,7 @@ def raw_lines(path: Path, *, keep_ends: bool = False) -> Iterator[bytes]:
     mark is dropped, and so is the carriage return of a Windows line ending.
 
     Args:
-        path: plain, `.gz` or `.xz` file.
+        path: plain or compressed file.
         keep_ends: leaves the endings as they are.
 
     Yields:
@@ -101,7 +63,7 @@ def raw_lines(path: Path, *, keep_ends: bool = False) -> Iterator[bytes]:
         first = True
         for line in io.BufferedReader(cast("io.RawIOBase", file), 1 << 16):
             if first:
-                line, first = line.removeprefix(_BYTE_ORDER_MARK), False
+                line, first = line.removeprefix(BYTE_ORDER_MARK), False
             yield line if keep_ends else line.rstrip(b"\r\n")
 
 
@@ -114,7 +76,7 @@ def read_lines(path: Path) -> Iterator[str]:
     """Reads a UTF-8 text file line by line; see `raw_lines` for the meaning of a line.
 
     Args:
-        path: plain, `.gz` or `.xz` file.
+        path: plain or compressed file.
 
     Yields:
         The lines without their endings.

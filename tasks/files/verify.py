@@ -12,6 +12,7 @@ from tasks.files import layouts, readers
 from tasks.files.known_files import KNOWN_FILES, known_versions
 from tasks.files.source_notes import wrong_count
 from tasks.files.text_files import content_digest
+from tasks.system.compression import COMPRESSIONS
 from tasks.system.errors import DataError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 Level = Literal["ok", "warning", "error", "missing"]
 
-_VOCABULARIES = "vocab/*.txt"
+_VOCABULARIES = tuple(f"vocab/*.txt{ending}" for ending in ("", *COMPRESSIONS))
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,10 @@ def check_directory(root: Path) -> list[FileCheck]:
             checks += [_check_split(info, split, files, root) for files in found]
             if not found:
                 checks.append(FileCheck(info.name, split, "-", None, official, "-", "missing", "no file"))
-    checks += [_check_vocabulary(path, root) for path in sorted(root.glob(_VOCABULARIES))]
+    checks += [
+        _check_vocabulary(path, root)
+        for path in sorted(path for pattern in _VOCABULARIES for path in root.glob(pattern))
+    ]
     if all(check.level == "missing" for check in checks):
         some = ", ".join(TASKS[name].official_file("train") for name in ("glue_sst2_v1", "squad_v1_1_v1"))
         raise DataError(f"{root}: no file of any task; official files are expected there, such as {some}")
@@ -112,7 +116,8 @@ def _check_vocabulary(path: Path, root: Path) -> FileCheck:
     name = str(path.relative_to(root))
     try:
         rows: int | None = vocabulary.load(path).size
-        digest, level, verdict = _judge_digest(path, name)
+        official = name if path.suffix == ".txt" else name.removesuffix(path.suffix)
+        digest, level, verdict = _judge_digest(path, official)
     except DataError as error:
         rows, digest, level, verdict = None, "-", "error", str(error)
     return FileCheck("vocabulary", "-", name, rows, None, digest, level, verdict or "ok")

@@ -43,7 +43,7 @@ def build_vocabulary(build: Build) -> vocabulary.Vocabulary:
             build.digest_files([file], f"vocabulary/{file.name}" if elsewhere else "")
         return _kept(build, given)
     corpora_digests = [build.source(build.corpus(corpus)) for corpus in request.pretrain_corpora]
-    key = digest(vocabulary.TRAINER_VERSION, request.vocabulary_size, corpora_digests)
+    key = digest(vocabulary.TRAINER_VERSION, corpora.READER_VERSION, request.vocabulary_size, corpora_digests)
     target = build.output / f"vocabulary-{key}.txt"
     earlier = upkeep.read_index(build.output)
     if earlier and target.is_file() and not upkeep.vocabulary_is_intact(build.output, earlier, target.name):
@@ -96,7 +96,7 @@ def build_pretraining(build: Build, vocab: vocabulary.Vocabulary) -> dict[str, s
     held_out = request.validation_rows
     name = pretraining_task(request.sentence_pairs).name
     corpora_digests = [build.source(build.corpus(corpus)) for corpus in request.pretrain_corpora]
-    shared = [FORMAT_VERSION, name, vocab.digest, request.pretrain_length]
+    shared = [FORMAT_VERSION, corpora.READER_VERSION, name, vocab.digest, request.pretrain_length]
     if request.sentence_pairs:
         shared.append(request.pretrain_seed)
     train_key = [*shared, corpora_digests, request.pretrain_rates, request.pretrain_max_rows]

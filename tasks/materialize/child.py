@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib
 import json
@@ -16,9 +15,19 @@ from tasks.materialize.request import MaterializeRequest
 from tasks.system.errors import DataError
 
 
-def _import_quietly(module: str) -> None:
-    with contextlib.suppress(Exception):
-        importlib.import_module(module)
+class _EarlyImport(threading.Thread):
+    """The import of a module beside other work; `error` is what it raised."""
+
+    def __init__(self, module: str) -> None:
+        super().__init__(daemon=True)
+        self._module = module
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            importlib.import_module(self._module)
+        except Exception as error:  # noqa: BLE001  (kept, and raised where the module is needed)
+            self.error = error
 
 
 def main() -> None:
@@ -34,8 +43,9 @@ def main() -> None:
     from tasks.materialize.steps import materialize
 
     # A child is started only to build. The slow import of TensorFlow runs while text is generated and the vocabulary is
-    # trained; an import that fails here fails again, with its message, where it is needed.
-    threading.Thread(target=_import_quietly, args=("tasks.seqio_tasks.registry",), daemon=True).start()
+    # trained; an import that fails here fails again where it is needed.
+    early = _EarlyImport("tasks.seqio_tasks.registry")
+    early.start()
     message = json.load(sys.stdin)
     try:
         request = MaterializeRequest.from_dict(message["request"])
@@ -52,6 +62,11 @@ def main() -> None:
     except OSError as error:
         # A full disk, a folder without write permission: the system's message is enough, a traceback adds nothing.
         write_answer(error=f"{error.filename or message['output']}: {error.strerror or error}")
+    except ImportError:
+        # The second import of a package that is there in part fails for another reason than the first.
+        if early.error is not None:
+            raise early.error from None
+        raise
 
 
 if __name__ == "__main__":

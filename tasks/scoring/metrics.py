@@ -23,7 +23,7 @@ from tasks.scoring.squad_metrics import (
     normalize_answer,
     span_scores,
 )
-from tasks.system.errors import DataError
+from tasks.system.errors import DataError, shown
 
 __all__ = [
     "AVERAGES",
@@ -36,7 +36,6 @@ __all__ = [
     "exact_match_score",
     "f1",
     "f1_score",
-    "has_no_answer_option",
     "macro_f1",
     "matthews",
     "normalize_answer",
@@ -150,7 +149,7 @@ def per_example_scores(task: str | TaskInfo, predictions: Any, references: Any) 
     if info.kind == "span":
         answers = _predicted_answers(info, predictions, references)
         rows = [
-            span_scores(answer, [entry["text"] for entry in example["answers"]], has_no_answer_option(info))
+            span_scores(answer, [entry["text"] for entry in example["answers"]], info.has_no_answer_option)
             if answer is not None
             else {"exact_match": 0.0, "f1": 0.0}
             for answer, example in zip(answers, references, strict=True)
@@ -213,11 +212,6 @@ def _columns(info: TaskInfo, predictions: Any, references: Any) -> tuple[np.ndar
     return expected, predicted
 
 
-def has_no_answer_option(info: TaskInfo) -> bool:
-    """Returns True where questions of a span task may have no answer: the rules of SQuAD v2.0 instead of v1.1."""
-    return info.own.unanswerable if info.own is not None else info.name.startswith("squad_v2")
-
-
 def _predicted_answers(
     info: TaskInfo, predictions: Mapping[str, str], references: Sequence[Mapping[str, Any]]
 ) -> list[str | None]:
@@ -229,5 +223,9 @@ def _predicted_answers(
         raise DataError(f"{info.name}: no references; at least one example is expected")
     if unknown := sorted(set(predictions) - {example["id"] for example in references}):
         raise DataError(f"{info.name}: prediction for '{unknown[0]}', which is no example of the references")
-    missing = "" if has_no_answer_option(info) else None
+    if not info.has_no_answer_option:
+        without = next((example["id"] for example in references if not example["answers"]), None)
+        if without is not None:
+            raise DataError(f"{info.name}: the question '{shown(without)}' has no answer; at least one is expected")
+    missing = "" if info.has_no_answer_option else None
     return [predictions.get(example["id"], missing) for example in references]

@@ -110,13 +110,20 @@ class EncoderFeatureConverter(seqio.FeatureConverter):
             types = tf.cast(row["token_type_ids"], tf.int32) if "token_type_ids" in self.TASK_FEATURES else ids[:0]
             model_row = {
                 "input_ids": ids,
-                "attention_mask": tf.cast(tf.not_equal(ids, self._pad_id), tf.int32),
+                "attention_mask": _fit(_mask(row["input_ids"], self._pad_id), length, 0),
                 "token_type_ids": _fit(types, length, 0),
             }
             model_row |= {model_name: row[name] for name, model_name in self._label_names.items()}
             return model_row | {name: row[name] for name in self._passthrough_features}
 
         return ds.map(convert, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _mask(ids: tf.Tensor, padding: int) -> tf.Tensor:
+    """Marks all tokens up to the last one that is not padding; a [PAD] before it is of the text."""
+    places = tf.range(1, tf.shape(ids)[0] + 1)
+    used = tf.reduce_max(tf.where(tf.not_equal(ids, padding), places, 0))
+    return tf.cast(places <= used, tf.int32)
 
 
 def _fit(values: tf.Tensor, length: int | None, padding: int) -> tf.Tensor:

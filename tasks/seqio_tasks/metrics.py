@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from t5.evaluation import metrics as t5_metrics
 
-from tasks.scoring.metrics import has_no_answer_option
-
 if TYPE_CHECKING:
     from tasks.catalogue import TaskInfo
 
@@ -41,5 +39,5 @@ def metric_fns(info: TaskInfo) -> list[MetricFn]:
         T5's function needs an answer to every question.
     """
     if info.kind == "span":
-        return [] if has_no_answer_option(info) else [t5_metrics.squad]
+        return [] if info.has_no_answer_option else [t5_metrics.squad]
     return [_FUNCTIONS[name] for name in info.metrics if name in _FUNCTIONS]

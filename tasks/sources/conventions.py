@@ -55,7 +55,7 @@ def examples(
     task = hub_task(info)
     if info.kind == "span":
         for index, row in enumerate(rows):
-            yield _span_example(row, index, f"{place}: row {index}")
+            yield _span_example(row, index, f"{place}: row {index}", info.has_no_answer_option)
         return
     ids = _label_ids(info, task, class_names, place)
     fields = list(zip(text_field_names(info), task.texts, strict=True))
@@ -101,7 +101,7 @@ def _text(row: Mapping[str, Any], column: str, place: str) -> str:
     return value
 
 
-def _span_example(row: Mapping[str, Any], index: int, place: str) -> Row:
+def _span_example(row: Mapping[str, Any], index: int, place: str, may_have_none: bool) -> Row:
     texts = {column: _text(row, column, place) for column in ("id", "title", "question", "context")}
     answers = _answers(row.get("answers"), place)
     for answer in answers:
@@ -113,6 +113,8 @@ def _span_example(row: Mapping[str, Any], index: int, place: str) -> Row:
             )
     # Hugging Face's SQuAD v2.0 has no column for it: a question without answers is one that has none.
     impossible = bool(row.get("is_impossible", not answers))
+    if (impossible or not answers) and not may_have_none:
+        raise DataError(f"{place} (id {texts['id']}): no answer; SQuAD v1.1 has at least one for every question")
     return {"idx": index, **texts, "answers": [] if impossible else answers, "is_impossible": impossible}
 
 

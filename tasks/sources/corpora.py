@@ -1,15 +1,13 @@
 """Readers of pretraining corpora as documents: lists of sentences.
 
-Four formats are told apart by their content: WikiExtractor output (`<doc ...>` ... `</doc>`), WikiText (` = Title = `
-headings), tar archives of one-book files, and plain text (one document per file). Corpora of a hub come from
-`tasks.sources.texts`. Reading streams: a consumer that stops early never unpacks the rest. Documents are kept apart,
-because a training row must not cross them.
+Formats are told apart by their content: WikiExtractor output (`<doc ...>` ... `</doc>`, or JSON lines), WikiText
+(` = Title = ` headings), and plain text (one document per file), in files, folders and tar archives. Corpora of a hub
+come from `tasks.sources.texts`. Reading streams: a consumer that stops early never unpacks the rest. Documents are kept
+apart, because a training row must not cross them.
 """
 
 from __future__ import annotations
 
-import gzip
-import lzma
 import re
 import tarfile
 from collections.abc import Iterable, Iterator
@@ -17,16 +15,18 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
-from tasks.files.text_files import open_binary, read_lines
-from tasks.sources import texts
+from tasks.files.text_files import read_lines
+from tasks.sources import texts, wiki_extractor
+from tasks.sources.sentences import split_sentences
 from tasks.sources.texts import HubCorpus
+from tasks.system.compression import COMPRESSIONS, archive_errors, open_binary
 from tasks.system.errors import DataError
 
-# A sentence ends at . ! or ?, closing quotes included, before a space and something that opens a new one ...
-_SENTENCE_END = re.compile(r"""[.!?]["'”’)\]]? (?=["'“‘(\[]?[A-Z0-9])""")
-# ... unless its last word is an initial or one of the commonest abbreviations.
-_ABBREVIATION = re.compile(r"(?:^|[\s.(])(?:[A-Z]|Mr|Mrs|Ms|Dr|St|vs|No)\. $")
+# Raised whenever equal files give other sentences, because vocabularies and arrays are cached by digests of files.
+READER_VERSION = 2
 _WIKITEXT_HEADING = re.compile(r"^ ?(=(?: =)*) (\S.*\S|\S) \1 ?$")
+# A JSON object, or the list of them that a whole file may be; prose may begin with a bracket, but not so.
+_JSON_START = re.compile(r"""\s*(\{\s*"|\[\s*\{\s*"|[\[{]\s*$)""")
 _HEAD_LINES = 50
 # Bounds memory where a plain file is one endless paragraph; real paragraphs are far shorter.
 _MAX_PARAGRAPH_LINES = 100_000
@@ -42,28 +42,6 @@ class Part:
     document: int
     # 1 to `MAX_PART_SENTENCES` sentences.
     sentences: list[str]
-
-
-def split_sentences(text: str) -> list[str]:
-    """Splits a paragraph into sentences with one regular expression.
-
-    Args:
-        text: a paragraph; line breaks and runs of white space count as one space.
-
-    Returns:
-        Its sentences, none empty.
-    """
-    text = " ".join(text.split())
-    sentences = []
-    start = 0
-    for match in _SENTENCE_END.finditer(text):
-        end = match.end()
-        if not _ABBREVIATION.search(text, max(0, end - 6), end):
-            sentences.append(text[start : end - 1])
-            start = end
-    if start < len(text):
-        sentences.append(text[start:])
-    return sentences
 
 
 def corpus_files(path: Path | HubCorpus) -> list[Path]:
@@ -85,8 +63,8 @@ def corpus_files(path: Path | HubCorpus) -> list[Path]:
     files = sorted(entry for entry in path.rglob("*") if entry.is_file()) if path.is_dir() else []
     if not files:
         raise DataError(
-            f"{path} is missing: it should hold pretraining text (WikiExtractor, WikiText or plain text, a tar of plain"
-            f" text files, or a folder of such files; .gz and .xz are read too)"
+            f"{path} is missing: it should hold pretraining text (WikiExtractor, WikiText or plain text, JSON lines, a"
+            f" tar of such files, or a folder of them; {', '.join(COMPRESSIONS)} are read too)"
         )
     return files
 
@@ -133,60 +111,41 @@ def _read_files(path: Path) -> Iterator[Iterable[str]]:
 def _read_file(path: Path) -> Iterator[Iterable[str]]:
     if ".tar" in path.suffixes[-2:]:
         yield from _read_archive(path)
-        return
-    lines = read_lines(path)
+    else:
+        yield from _read_lines(read_lines(path), str(path))
+
+
+def _read_lines(lines: Iterable[str], name: str) -> Iterator[Iterable[str]]:
+    """Recognises the format of a text by its first lines and reads its documents; `name` stands in errors."""
+    lines = iter(lines)
     head = list(islice(lines, _HEAD_LINES))
     everything = chain(head, lines)
-    filled = [line for line in head if line.strip()]
-    if filled and filled[0].startswith("<doc"):
-        yield from _read_wikiextractor(everything, path)
-    elif filled and _WIKITEXT_HEADING.match(filled[0]):
-        yield from _read_wikitext(everything)
-    else:
-        yield _read_plain(everything)
+    first = next((line for line in head if line.strip()), "")
+    if first.startswith("<doc"):
+        return wiki_extractor.read_elements(everything, name)
+    if _JSON_START.match(first):
+        return wiki_extractor.read_json_lines(everything, name)
+    if _WIKITEXT_HEADING.match(first):
+        return _read_wikitext(everything)
+    return iter((_read_plain(everything),))
 
 
 def _read_archive(path: Path) -> Iterator[Iterable[str]]:
-    """Reads a tar archive of text files, one document each, in archive order."""
+    """Reads the files of a tar archive, in archive order."""
     try:
-        with open_binary(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+        with archive_errors(path), open_binary(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
             for member in archive:
                 file = archive.extractfile(member) if member.isfile() else None
                 if file is None:
                     continue
+                name = f"{path}: member {member.name}"
                 try:
                     text = file.read().decode("utf-8-sig")
                 except UnicodeDecodeError as error:
-                    raise DataError(
-                        f"{path}: member {member.name}: byte {error.start} is not UTF-8; UTF-8 text is expected"
-                    ) from error
-                yield _read_plain(text.split("\n"))
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile, lzma.LZMAError) as error:
-        raise DataError(f"{path}: damaged or wrongly named archive ({error})") from error
-
-
-def _read_wikiextractor(lines: Iterable[str], path: Path) -> Iterator[list[str]]:
-    """Reads `<doc>` elements: the title on the first line, then one paragraph per line."""
-    sentences: list[str] = []
-    inside = title_is_next = False
-    for number, line in enumerate(lines, start=1):
-        if line.startswith("<doc "):
-            if inside:
-                raise DataError(
-                    f"{path}: line {number}: <doc> inside <doc>; </doc> is expected before the next article"
-                )
-            inside, title_is_next, sentences = True, True, []
-        elif line.startswith("</doc>"):
-            if not inside:
-                raise DataError(f"{path}: line {number}: </doc> without <doc>")
-            inside = False
-            yield sentences
-        elif inside and line.strip():
-            if not title_is_next:
-                sentences.extend(split_sentences(line))
-            title_is_next = False
-    if inside:
-        raise DataError(f"{path}: the last <doc> is not closed: the file is cut off")
+                    raise DataError(f"{name}: byte {error.start} is not UTF-8; UTF-8 text is expected") from error
+                yield from _read_lines((line.rstrip("\r") for line in text.split("\n")), name)
+    except tarfile.TarError as error:
+        raise DataError(f"{path}: damaged or wrongly named archive ({error}); get the file again") from error
 
 
 def _read_wikitext(lines: Iterable[str]) -> Iterator[list[str]]:

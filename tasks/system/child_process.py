@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import subprocess
 import sys
 import tempfile
@@ -26,14 +27,34 @@ class ChildError(StageError):
 
 
 def module_command(module: str) -> tuple[str, ...]:
-    """Makes the command that runs a module of this checkout."""
-    return (sys.executable, "-m", module)
+    """Makes the command that runs a module of this checkout.
+
+    `-P` leaves the current folder out of the places of modules, which `-m` would put first: a `tasks.py` there, or a
+    package `benchmark`, would be taken for ours.
+    """
+    return (sys.executable, "-P", "-m", module)
 
 
 def child_environment(base: Mapping[str, str], **variables: str) -> dict[str, str]:
-    """Makes an environment in which a child finds the modules of this checkout, in any folder."""
+    """Makes an environment in which a child finds the modules of this checkout, in any folder.
+
+    Where the user has no home (no `HOME`, and no entry among the system's users, as in containers), it is the folder of
+    temporary files: libraries fail without one, or make a folder `~` where they stand.
+    """
     paths = filter(None, [str(REPOSITORY), base.get("PYTHONPATH")])
-    return {**base, **variables, "PYTHONPATH": os.pathsep.join(paths)}
+    home = {} if _has_home(base) else {"HOME": tempfile.gettempdir()}
+    return {**base, **home, **variables, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _has_home(environment: Mapping[str, str]) -> bool:
+    """Tells whether `~` means a folder, by the rules of `os.path.expanduser`."""
+    if "HOME" in environment:
+        return not environment["HOME"].startswith("~")
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        return False
+    return True
 
 
 class ChildProcess:

@@ -1,7 +1,8 @@
 """File locks: for running, building and reading, and for removing unused folders.
 
 All are `flock` locks: the kernel releases them at the end of a process, so that a killed process never leaves a lock
-behind. On file systems without such locks everything works without them, and nothing is cleaned up.
+behind. On file systems without such locks token arrays are built and read without them, and nothing is cleaned up;
+a run's folder and its search need them.
 """
 
 from __future__ import annotations
@@ -26,11 +27,15 @@ def try_lock(file: IO[str] | int) -> bool:
         file: the file, or the descriptor of one; the lock lasts until it is closed.
 
     Returns:
-        False where another process holds it, or where the file system has no locks.
+        False where another process holds it.
+
+    Raises:
+        OSError: the file system has no locks (ENOLCK, ENOTSUP, ENOSYS), or they fail otherwise.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    # NFS answers EACCES where others answer EWOULDBLOCK.
+    except (BlockingIOError, PermissionError):
         return False
     return True
 

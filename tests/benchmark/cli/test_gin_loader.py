@@ -120,6 +120,13 @@ def test_loading_leaves_no_state(run_file: Path) -> None:
     assert load(["run.gin"], ["SEED=1"]) == first
 
 
+def test_a_byte_order_mark_is_no_part_of_a_file(run_file: Path) -> None:
+    expected = load_run_config(["run.gin"])
+    run_file.write_bytes(b"\xef\xbb\xbf" + run_file.read_bytes())
+    (run_file.parent / "outer.gin").write_bytes(b"\xef\xbb\xbfinclude 'run.gin'\n")
+    assert load_run_config(["run.gin"]) == load_run_config(["outer.gin"]) == expected
+
+
 def test_later_files_and_overrides_win(run_file: Path) -> None:
     Path("change.gin").write_text("SEED = 5\nteacher/EncoderConfig.hidden_size = 256\n")
     assert load_run_config(["run.gin", "change.gin"]).seed == 5

@@ -71,24 +71,24 @@ def test_metrics_are_those_of_the_tasks_and_every_kind_has_a_default() -> None:
 def test_files_are_below_the_folder_of_the_data_or_the_current_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mine = task(train="a/t.csv", validation="$MINE/v.tsv.gz", test=str(tmp_path / "x.jsonl"))
+    mine = task(train="a/t.csv", validation="$MINE/v.tsv.bz2", test=str(tmp_path / "x.jsonl"))
     data = DataConfig(own_tasks=(mine,), tasks=("mine_v1",))
-    with pytest.raises(ConfigError, match=r"TaskConfig\.validation = '\$MINE/v\.tsv\.gz'.*not set"):
+    with pytest.raises(ConfigError, match=r"TaskConfig\.validation = '\$MINE/v\.tsv\.bz2'.*not set"):
         data.request()
     monkeypatch.setenv("MINE", "b")
     (own,) = data.request().own_tasks
     paths = {file.split: (file.path, file.format) for file in own.files}
     assert paths == {
         "train": ("a/t.csv", "csv"),
-        "validation": ("b/v.tsv.gz", "tsv"),
+        "validation": ("b/v.tsv.bz2", "tsv"),
         "test": (str(tmp_path / "x.jsonl"), "jsonl"),
     }
     below = DataConfig(own_tasks=(mine,), tasks=("mine_v1",), directory="/data").request().own_tasks[0]
-    assert [file.path for file in below.files] == ["/data/a/t.csv", "/data/b/v.tsv.gz", str(tmp_path / "x.jsonl")]
+    assert [file.path for file in below.files] == ["/data/a/t.csv", "/data/b/v.tsv.bz2", str(tmp_path / "x.jsonl")]
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=r"TaskConfig\.train = 'a/t\.csv': expected a file, .* none at a/t\.csv"):
         data.check_files()
-    for name in ("a/t.csv", "b/v.tsv.gz", "x.jsonl"):
+    for name in ("a/t.csv", "b/v.tsv.bz2", "x.jsonl"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     data.check_files()

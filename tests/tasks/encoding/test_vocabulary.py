@@ -1,12 +1,15 @@
 """WordPiece vocabularies: training and files."""
 
+import bz2
+import gzip
+import lzma
 import os
 import subprocess
 import sys
 
 import pytest
 
-from tasks.encoding import vocabulary
+from tasks.encoding import tokenizer_files, vocabulary
 from tasks.system.errors import DataError
 from tasks.system.repository import REPOSITORY
 
@@ -119,3 +122,26 @@ def test_bad_vocabularies(tmp_path, content, message):
         vocabulary.load(path)
     with pytest.raises(DataError, match="is missing"):
         vocabulary.load(tmp_path / "none.txt")
+
+
+@pytest.mark.parametrize(("ending", "pack"), [(".gz", gzip.compress), (".xz", lzma.compress), (".bz2", bz2.compress)])
+def test_compressed_and_marked_vocabularies_are_the_plain_one(trained, tmp_path, ending, pack):
+    expected, content = vocabulary.load(trained), trained.read_bytes()
+    (tmp_path / f"vocab.txt{ending}").write_bytes(pack(b"\xef\xbb\xbf" + content))
+    (tmp_path / "marked.txt").write_bytes(b"\xef\xbb\xbf" + content)
+    for name in (f"vocab.txt{ending}", "vocab.txt", "marked.txt"):
+        loaded = vocabulary.load(tmp_path / name)
+        assert (loaded.digest, loaded.size, loaded.pad_id) == (expected.digest, expected.size, 0)
+        assert vocabulary.plain_content(loaded.path, tokenizer_files.read(loaded.path)) == content
+        assert (
+            vocabulary.tokenizer(tmp_path / name).encode("the cats").ids
+            == vocabulary.tokenizer(trained).encode("the cats").ids
+        )
+    (tmp_path / f"vocab.txt{ending}").write_bytes(content)
+    with pytest.raises(DataError, match=f"vocab.txt{ending}: damaged or wrongly named archive"):
+        vocabulary.load(tmp_path / "vocab.txt")
+
+
+def test_a_folder_with_a_marked_vocabulary(trained, tmp_path):
+    (tmp_path / "vocab.txt").write_bytes(b"\xef\xbb\xbf" + trained.read_bytes())
+    assert vocabulary.load(tmp_path).digest == vocabulary.load(trained).digest

@@ -1,5 +1,6 @@
 """Where the files of a task are looked for."""
 
+import bz2
 import gzip
 import shutil
 
@@ -18,7 +19,8 @@ MSR = MSR_HEADER + "1\t10\t11\ta\tb\n0\t20\t21\tc\td\n1\t30\t31\te\tf\n"
 def write(root, relative, text):
     path = root / relative
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    pack = {".gz": gzip.compress, ".bz2": bz2.compress}.get(path.suffix, bytes)
+    path.write_bytes(pack(text.encode()))
     return path
 
 
@@ -27,7 +29,7 @@ def read(name, root, split):
 
 
 @pytest.mark.parametrize("folder", ["glue/", "glue_data/", "GLUE/", ""])
-@pytest.mark.parametrize("ending", ["", ".gz"])
+@pytest.mark.parametrize("ending", ["", ".gz", ".bz2"])
 def test_folders_of_glue(tmp_path, folder, ending):
     write(tmp_path, f"{folder}SST-2/train.tsv{ending}", SST2)
     assert [example["label"] for example in read("glue_sst2_v1", tmp_path, "train")] == [1]

@@ -13,7 +13,8 @@ from tasks.catalogue import TASKS, get_task
 from tasks.files.layouts import find
 from tasks.files.readers import read_examples
 from tasks.files.text_files import sha256_file
-from tasks.sources.corpora import MAX_PART_SENTENCES, Part, read_parts, split_sentences
+from tasks.sources.corpora import MAX_PART_SENTENCES, Part, read_parts
+from tasks.sources.sentences import split_sentences
 from tasks.system.errors import DataError
 from tests.helpers.documents import read_documents
 
@@ -147,6 +148,14 @@ def test_impossible_question_has_no_answers(tmp_path):
     (example,) = read("squad_v2_0_v1", tmp_path)
     assert example["is_impossible"]
     assert example["answers"] == []
+
+
+def test_questions_without_answer_are_no_squad_v1_1(tmp_path):
+    content = json.dumps(squad(is_impossible=True, answers=[]))
+    path = write(tmp_path, "squad/dev-v1.1.json", content)
+    question = json.loads(content)["data"][0]["paragraphs"][0]["qas"][0]["id"]
+    with pytest.raises(DataError, match=rf"^{path}: id {question}: no answer; SQuAD v1.1 has at least one"):
+        read("squad_v1_1_v1", tmp_path, "validation")
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,7 @@ def test_score_gives_the_metrics_of_the_task_primary_first():
         ("glue_stsb_v1", [1.0, float("nan")], [1.0, 2.0], "prediction 1 is not a finite number"),
         ("squad_v1_1_v1", {"z": "a"}, [{"id": "q", "answers": []}], "no example"),
         ("squad_v1_1_v1", {}, [], "no references"),
+        ("squad_v1_1_v1", {"q": ""}, [{"id": "q", "answers": []}], "the question 'q' has no answer"),
     ],
 )
 def test_unusable_input_is_refused(task, predictions, references, message):

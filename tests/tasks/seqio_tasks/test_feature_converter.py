@@ -17,8 +17,9 @@ from tasks.seqio_tasks import registry  # noqa: E402
 from tasks.seqio_tasks.feature_converter import EncoderFeatureConverter  # noqa: E402
 
 MLM = pretraining_task(False)
-# From 1 to 13 words.
-SENTENCES = ["good " * (number % 13) + "film" for number in range(40)]
+# From 1 to 13 words; a text may hold [PAD].
+SENTENCES = ["good " * (number % 13) + "film" for number in range(37)]
+SENTENCES += ["[PAD] film", "good film [PAD]", "film good film good [PAD] film"]
 
 
 @pytest.fixture(scope="module")

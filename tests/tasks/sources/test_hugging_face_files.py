@@ -79,6 +79,7 @@ def test_bad_answers(tmp_path):
     for answers, message in (
         ([{"text": "film", "answer_start": 2}], r"row 0 \(id 7\): answer_start 2 points at 'good', not at .* 'film'"),
         ([{"text": "film", "answer_start": -4}], "answer_start -4 points at ''"),
+        ([], r"row 0 \(id 7\): no answer; SQuAD v1.1 has at least one for every question"),
     ):
         _, table = squad_table([{**example, "answers": answers}], False)
         write_hub(tmp_path / "squad", "train", table, parts=1)
