@@ -74,9 +74,11 @@ class FinetuneConfig(Checked):
     optimizer: OptimizerConfig = setting()
     # Adds the other good answers of every SQuAD question, with scores, to the prediction files.
     write_nbest: bool = setting(False)
-    # Keeps the fine-tuned parameters of the first seed, for `python -m baselines export --task`; a finished run can be
-    # called again with it.
+    # Keeps the fine-tuned parameters of the first seed of every system, for `python -m baselines export --task`; a
+    # finished run can be called again with it.
     keep_parameters: bool = setting(False, changes_results=False)
+    # Those of a found student are kept in any case if a model has at most so many bytes; 0 keeps none.
+    keep_found_bytes: int = setting(2**28, at_least=0, changes_results=False)
     # With it found students and baselines learn each task from the fine-tuned teacher; epochs, batch and optimizer
     # above then hold for the teacher and the untrained control.
     distill: TaskDistillConfig | None = setting(None)

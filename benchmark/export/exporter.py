@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmark.config import EncoderConfig, encoder_from_dict
 from benchmark.export import checkpoint_files
-from benchmark.export.model_card import FineTuned, model_card
+from benchmark.export.model_card import FineTuned, label_names, model_card
 from benchmark.export.onnx_export import export_onnx
 from benchmark.models.heads import SequenceModel, SpanModel
 from benchmark.models.hugging_face import CheckpointError
@@ -95,8 +95,8 @@ def fine_tuned(record: Record, path: Path, task: str) -> tuple[dict[str, Any], F
     marker = directory / "parameters.json"
     if not marker.is_file():
         raise RecordError(
-            f"{path}: no parameters at {directory / 'parameters'}; call the run again with"
-            " --gin.FinetuneConfig.keep_parameters=True"
+            f"{path}: no parameters at {directory / 'parameters'}, which are kept of found students alone; call the run"
+            " again with --gin.FinetuneConfig.keep_parameters=True"
         )
     seed: int = _read(marker, "result", "seed")
     if _read(marker, "fingerprint") != _read(directory / f"seed{seed}.json", "fingerprint"):
@@ -209,7 +209,7 @@ def export_record(path: Path, directory: Path, *, onnx: bool = True, task: str =
 def _head_settings(task: TaskInfo) -> dict[str, Any]:
     """Returns the members of `config.json` that describe the outputs of a fine-tuned model."""
     if task.kind == "classification":
-        labels = {str(number): name for number, name in enumerate(task.label_names)}
+        labels = {str(number): name for number, name in enumerate(label_names(task))}
         return {"id2label": labels, "problem_type": "single_label_classification"}
     return {"problem_type": "regression"} if task.kind == "regression" else {}
 

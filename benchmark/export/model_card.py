@@ -15,6 +15,14 @@ _PIPELINES = {
     "regression": "text-classification",
     "span": "question-answering",
 }
+# The labels of tasks whose files have numbers for them, as the data sets on the Hugging Face hub name them.
+_LABELS = {
+    "glue_cola": ("unacceptable", "acceptable"),
+    "glue_sst2": ("negative", "positive"),
+    "glue_mrpc": ("not_equivalent", "equivalent"),
+    "glue_qqp": ("not_duplicate", "duplicate"),
+    "glue_wnli": ("not_entailment", "entailment"),
+}
 
 
 @dataclass(frozen=True)
@@ -23,6 +31,11 @@ class FineTuned:
 
     task: TaskInfo
     seed: int
+
+
+def label_names(task: TaskInfo) -> tuple[str, ...]:
+    """Returns the names of a task's labels: words where its files have numbers."""
+    return _LABELS.get(task.name.rpartition("_v")[0], task.label_names)
 
 
 def model_card(record: Record, model_type: str, tuned: FineTuned | None = None) -> str:
@@ -104,7 +117,7 @@ def _head(tuned: FineTuned | None) -> str:
     task = tuned.task
     reads = " and ".join(f"`{column}`" for column in task.text_columns)
     answers = {
-        "classification": f"answers one of {', '.join(task.label_names)}",
+        "classification": f"answers one of {', '.join(label_names(task))}",
         "regression": "answers a number",
         "span": "answers with a span of the second",
     }

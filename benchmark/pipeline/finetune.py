@@ -19,6 +19,7 @@ from benchmark.config import fingerprint
 from benchmark.config.task_distillation import number_for_task
 from benchmark.evaluation import score
 from benchmark.evaluation.predict import predict
+from benchmark.models.formulas import num_parameters
 from benchmark.pipeline import distill_task
 from benchmark.pipeline.run_context import Run, SystemPlan, load_params, plan, sum_markers
 from benchmark.pipeline.threads import map_threads
@@ -138,8 +139,7 @@ def _evaluated(
         path = prediction_path(run, system.name, task, seed)
         markers[task, seed] = run_once(path, task, partial(_predicted, run, system, model, task))
     kept = []
-    keeps = run.config.finetune.keep_parameters or distill_task.needs_parameters(run, system)
-    if keeps and seed == run.config.finetune.seeds[0]:
+    if _keeps_parameters(run, system) and seed == run.config.finetune.seeds[0]:
         path = parameters_path(run, system.name, group[0])
         kept = [
             run_once(
@@ -149,6 +149,13 @@ def _evaluated(
     if distilled:
         distill_task.remove_checkpoints(run, folder)
     return markers, kept
+
+
+def _keeps_parameters(run: Run, system: SystemPlan) -> bool:
+    """Returns True where the fine-tuned parameters of a system are kept: on request, for students, if it was found."""
+    config = run.config.finetune
+    found = system.kind == "found" and 4 * num_parameters(system.encoder) <= config.keep_found_bytes
+    return config.keep_parameters or found or distill_task.needs_parameters(run, system)
 
 
 def _epochs(run: Run, task: str) -> float:

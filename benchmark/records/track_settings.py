@@ -24,7 +24,8 @@ _NOT_OF_THE_TEXT = (
     "pretrain_corpora",
     "pretrain_validation",
 )
-_FREE_FINETUNING = ("seeds", "keep_parameters", "write_nbest")
+# Fields of FinetuneConfig on which the score of a seed does not depend.
+_FREE_FINETUNING = ("seeds", "write_nbest")
 
 
 class TrackSettings(StrictModel):

@@ -162,6 +162,9 @@ def test_every_kind_of_head(
     np.testing.assert_allclose(answers[0], expected.reshape(5, -1), atol=1e-4)
     problem = "regression" if info.kind == "regression" else "single_label_classification"
     assert model.config.problem_type == problem
+    if task == "glue_sst2_v1":
+        assert model.config.id2label == {0: "negative", 1: "positive"}
+        assert "answers one of negative, positive" in (directory / "README.md").read_text()
 
 
 def test_what_cannot_be_exported_with_a_head_gets_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

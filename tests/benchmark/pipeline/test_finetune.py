@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from benchmark.cli.gin_loader import load_run_config
-from benchmark.config import fingerprint
+from benchmark.config import RunConfig, fingerprint
 from benchmark.evaluation.predict import predict
+from benchmark.models.formulas import num_parameters
 from benchmark.models.heads import SequenceModel
 from benchmark.pipeline import finetune as finetuning
 from benchmark.pipeline import record
@@ -100,20 +101,30 @@ def test_the_log_shows_the_primary_metric_of_scores_in_any_order() -> None:
     assert finetuning.score_line(get_task(AX), {}) == f"{AX} predicted, no labels"
 
 
-def test_parameters_of_the_first_seed_are_kept_when_asked_for(tmp_path: Path, trained: list[tuple[Any, ...]]) -> None:
+def test_parameters_of_found_students_and_of_those_asked_for_are_kept(
+    tmp_path: Path, trained: list[tuple[Any, ...]]
+) -> None:
     run, system = make_run(tmp_path, "test")
-    finetuning.finetuned_system(run, system)
+
+    def settings(**changes: Any) -> RunConfig:
+        return dataclasses.replace(run.config, finetune=dataclasses.replace(run.config.finetune, **changes))
+
+    assert system.kind == "found"
+    too_large = 4 * num_parameters(system.encoder) - 1
+    finetuning.finetuned_system(Run(settings(keep_found_bytes=too_large), run.workdir, run.progress), system)
+    baseline = dataclasses.replace(system, kind="baseline")
+    assert finetuning.finetuned_system(run, baseline)["reused"]
     place = finetuning.parameters_path(run, "toy", MNLI)
     assert not place.exists()
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("evaluation/*/*/seed*.json")}
     trained.clear()
     # A finished run is called again: it is the same run, its predictions stay, and one seed is trained once more.
-    keeping = dataclasses.replace(run.config, finetune=dataclasses.replace(run.config.finetune, keep_parameters=True))
+    keeping = settings(keep_parameters=True, keep_found_bytes=0)
     assert fingerprint(keeping) == fingerprint(run.config)
-    run = Run(keeping, run.workdir, run.progress)
-    assert not finetuning.finetuned_system(run, system)["reused"]
+    assert not finetuning.finetuned_system(Run(keeping, run.workdir, run.progress), baseline)["reused"]
     assert [(task, seed) for task, seed, *_ in trained] == [(MNLI, 0)]
     assert before == {path: path.stat().st_mtime_ns for path in before}
+    # Without a request they are kept because the system was found.
     assert finetuning.finetuned_system(run, system)["reused"]
     model = SequenceModel(system.encoder, 3)
     params = checkpoints.restore(place, init_tree(model, system.encoder, 0, num_inputs=3))
