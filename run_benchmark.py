@@ -231,11 +231,16 @@ def run(arguments: list[str], command: str) -> int:
     from benchmark.cli.gin_loader import load
 
     config, gin_text = load(flags.gin_file, bindings, flags.gin_search_paths)
+    known: list[str] = []
     # Publishing alone computes nothing, and reads no checkpoint.
     if stages != ("publish",):
         if not flags.dry_run:
             numerics.enforce(config.numerics, config.reduction_threads)
         config = with_checkpoints(config)
+        if {"search", "distill"} & set(stages):
+            from benchmark.pipeline.preflight import preflight
+
+            known = preflight(config, stages)
     workdir = choose_workdir(flags.workdir, config, writes=not flags.dry_run)
     # A run that has its arrays already no longer needs the files of the sources.
     if "data" in stages and not (workdir / "data" / "data.json").exists():
@@ -248,6 +253,8 @@ def run(arguments: list[str], command: str) -> int:
 
         for line in report.report_lines(config, workdir, stages, gin_text):
             print(line, flush=True)
+        for line in known:
+            print(line)
         return 0
     if flags.distributed:
         stages = join_processes(stages)

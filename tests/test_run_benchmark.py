@@ -19,6 +19,8 @@ from tasks.system.repository import REPOSITORY
 from tests.benchmark.cli.test_gin_loader import RUN
 from tests.conftest import NUMERICS_FLAG
 
+# As deep as the students of the default space, so that the run could start.
+DEEP_TEACHER = "\nEncoderConfig.num_hidden_layers = 24\n"
 HEAVY = ("jax", "flax", "tensorflow", "torch", "seqio", "t5", "ax", "pandas", "transformers", "orbax")
 
 
@@ -29,7 +31,7 @@ def call(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "run.gin").write_text(RUN)
+    (tmp_path / "run.gin").write_text(RUN.replace("\nEncoderConfig.num_hidden_layers = 2\n", DEEP_TEACHER))
     return tmp_path
 
 

@@ -125,6 +125,16 @@ class KnownLatency:
         return Estimate("compiled", latency_s, details)
 
 
+def roofline_latency(target: Target) -> KnownLatency:
+    """Makes the latency by roofline, whatever `target.latency_methods` prefers.
+
+    Raises:
+        ConfigError: the chip lacks a figure.
+    """
+    target.chip.require("roofline", "peak_flops", "memory_bandwidth")
+    return KnownLatency(target, None)
+
+
 def known_latency(target: Target, cache_directory: Path | None, progress: Callable[[str], None]) -> KnownLatency:
     """Chooses the first of `target.latency_methods` that this machine and the chip's figures allow.
 

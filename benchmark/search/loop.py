@@ -13,6 +13,7 @@ from benchmark.hardware.estimates import KnownLatency, LatencyFailure, known_lat
 from benchmark.models.formulas import num_parameters
 from benchmark.search import halving
 from benchmark.search.architectures import Architectures
+from benchmark.search.feasibility import feasibility, limits
 from benchmark.search.proposals import next_points, on_plateau
 from benchmark.search.space import decode
 from tasks.system.errors import StageError
@@ -60,7 +61,9 @@ def run_search(
     architectures = Architectures(config, latency)
     problem = architectures.problem({})
     if problem.enumerable and not problem.pool.points and not config.attach:
-        raise StageError("SearchConfig.space: no valid point meets latency_threshold_s and max_parameters")
+        found = feasibility(config, latency)
+        nearest = f"; nearest: {found.nearest}" if found is not None and found.nearest else ""
+        raise StageError(f"SearchConfig.space: no valid point meets {limits(config)}{nearest}")
     size = str(len(problem.pool.points)) if problem.enumerable else f"up to {problem.size:.0f}"
     progress(f"search: {size} feasible architectures, {config.num_trials} trials by {config.algorithm}")
     if config.algorithm == "ax" and len(journal.trials) < config.num_trials:

@@ -1,0 +1,74 @@
+"""What can be known of a run before its first stage: it is refused in a second, and not after the teacher."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from benchmark.config import ConfigError
+from benchmark.hardware.estimates import roofline_latency
+from benchmark.search.feasibility import feasibility, limits
+
+if TYPE_CHECKING:
+    from benchmark.config import RunConfig, SearchConfig
+
+
+def preflight(config: RunConfig, stages: Sequence[str]) -> list[str]:
+    """Checks what the stages need and describes the search space.
+
+    Args:
+        config: the settings, those of checkpoints filled in.
+        stages: the stages to run.
+
+    Returns:
+        Lines for the report of a dry run.
+
+    Raises:
+        ConfigError: Ray is missing, a student is deeper than the teacher, or no architecture meets the limits.
+    """
+    if {"search", "distill"} & set(stages):
+        _check_depth(config)
+    if config.search is None or "search" not in stages:
+        return []
+    executor = config.search.executor
+    if executor.name == "ray" and importlib.util.find_spec("ray") is None:
+        executor.refuse("name", "'local', as Ray is not installed (the extra 'cluster')")
+    return _check_limits(config.search)
+
+
+def _check_depth(config: RunConfig) -> None:
+    """Refuses students of more layers than the teacher has; a space with conditions may leave such ones out."""
+    if config.teacher is None:
+        return
+    most = config.teacher.architecture.num_hidden_layers
+    for baseline in config.distilled_baselines:
+        if baseline.architecture.num_hidden_layers > most:
+            place = f"baseline {baseline.name!r}"
+            baseline.architecture.refuse("num_hidden_layers", f"at most the teacher's {most} layers, in {place}")
+    space = config.search.space if config.search is not None else None
+    if space is not None and not space.conditions and max(space.num_hidden_layers) > most:
+        space.refuse("num_hidden_layers", f"numbers of at most the teacher's {most} layers")
+
+
+def _check_limits(search: SearchConfig) -> list[str]:
+    """Counts the architectures that meet the limits of the search; refuses limits that none can meet."""
+    try:
+        latency = roofline_latency(search)
+    except ConfigError:
+        # Without the chip's figures there is no quick latency; the search itself says what it lacks.
+        return []
+    found = feasibility(search, latency)
+    if found is None:
+        return [f"search: a space too large to list; limits {limits(search)}"]
+    # An exact latency of another method may be below a threshold that no roofline is.
+    exact = search.latency_methods == ("roofline",)
+    if not search.attach and (not found.small_enough or (exact and not found.feasible)):
+        field = "latency_threshold_s" if found.small_enough else "max_parameters"
+        search.refuse(field, f"limits that an architecture of the space meets; nearest: {found.nearest}")
+    rank = " (a rank, not a time)" if latency.only_a_rank else ""
+    near = f"; nearest: {found.nearest}" if found.nearest else ""
+    return [
+        f"search: {found.architectures} architectures, {found.feasible} within {limits(search)}, by the roofline of"
+        f" {search.chip.name}{rank}{near}"
+    ]

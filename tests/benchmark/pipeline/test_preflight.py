@@ -1,0 +1,76 @@
+"""What is refused before the first stage, and what a dry run says of the search space."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmark.cli.gin_loader import load_run_config
+from benchmark.config import STAGES, ConfigError
+from benchmark.models.formulas import num_parameters
+from benchmark.pipeline.preflight import preflight
+from benchmark.search.space import decode, enumerate_points
+from run_benchmark import main
+from tasks.system.repository import REPOSITORY
+
+QUICKSTART = str(REPOSITORY / "gin" / "quickstart.gin")
+
+
+def _lines(*overrides: str, stages: tuple[str, ...] = STAGES) -> list[str]:
+    return preflight(load_run_config([QUICKSTART], list(overrides)), stages)
+
+
+def test_architectures_are_counted_under_the_limits() -> None:
+    search = load_run_config([QUICKSTART]).search
+    assert search is not None
+    sizes = sorted(num_parameters(decode(search.space, point)) for point in enumerate_points(search.space))
+    middle = sizes[len(sizes) // 3]
+    (line,) = _lines(f"SearchConfig.max_parameters={middle}", "SearchConfig.latency_threshold_s=1.0")
+    assert (
+        f"{len(sizes)} architectures, {sum(size <= middle for size in sizes)} within max_parameters = {middle}" in line
+    )
+    assert "by the roofline of cpu_2core" in line and "rank" not in line
+    (line,) = _lines("cpu_2core/ChipConfig.op_overhead_s=0.0")
+    assert line.endswith("by the roofline of cpu_2core (a rank, not a time)")
+    smallest = f"{sizes[0]:,} parameters"
+    with pytest.raises(ConfigError, match=rf"max_parameters = {sizes[0] - 1}: .*nearest: .*{smallest}"):
+        _lines(f"SearchConfig.max_parameters={sizes[0] - 1}")
+    with pytest.raises(ConfigError, match=r"latency_threshold_s = 1e-09: .*nearest: num_hidden_layers=2"):
+        _lines("SearchConfig.latency_threshold_s=1e-9")
+    # The compiler may find what the roofline does not.
+    compiled = "SearchConfig.latency_methods=('compiled', 'roofline')"
+    (line,) = _lines("SearchConfig.latency_threshold_s=1e-9", compiled)
+    assert ", 0 within " in line and "; nearest: num_hidden_layers=2" in line
+
+
+def test_students_deeper_than_the_teacher_are_refused_by_name() -> None:
+    with pytest.raises(
+        ConfigError, match=r"num_hidden_layers = 4: expected at most the teacher's 3 layers, in baseline"
+    ):
+        _lines("teacher/EncoderConfig.num_hidden_layers=3")
+    with pytest.raises(ConfigError, match=r"SearchSpace\.num_hidden_layers = \(2, 40\): expected numbers of at most"):
+        _lines("SearchSpace.num_hidden_layers=(2, 40)")
+    assert _lines("SearchSpace.num_hidden_layers=(2, 40)", "SearchSpace.conditions=('num_hidden_layers < 9',)")
+    assert _lines("teacher/EncoderConfig.num_hidden_layers=3", stages=("data", "teacher")) == []
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed")
+def test_a_missing_ray_is_known_before_the_teacher() -> None:
+    ray = ("ExecutorConfig.name='ray'", "SearchConfig.executor=@ExecutorConfig()")
+    with pytest.raises(ConfigError, match=r"ExecutorConfig\.name = 'ray': expected 'local', as Ray is not installed"):
+        _lines(*ray)
+    assert _lines(*ray, stages=("data",)) == []
+
+
+def test_the_command_writes_nothing_where_no_architecture_is_feasible(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [f"--gin_file={QUICKSTART}", f"--workdir={tmp_path / 'run'}", "--gin.SearchConfig.max_parameters=9"]
+    # The numerics of this process are those of the test run.
+    assert main([*arguments, "--dry_run"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and re.match(r"error: SearchConfig\.max_parameters = 9: expected limits", error)
+    assert not (tmp_path / "run").exists()
