@@ -79,9 +79,7 @@ def load(path: Path | str) -> Vocabulary:
     Raises:
         DataError: if a file is missing or cannot be used, or two files disagree.
     """
-    path = Path(path)
-    if not path.is_dir():
-        path = existing_file(path) or path
+    path = _found(Path(path))
     settings = tokenizer_files.read(path)
     ids = {name: settings.tokens.index(token) for name, token in dataclasses.asdict(settings.special).items()}
     return Vocabulary(
@@ -97,6 +95,11 @@ def load(path: Path | str) -> Vocabulary:
         second_type_id=settings.second_type_id,
         text_ranges=settings.text_ranges(),
     )
+
+
+def _found(path: Path) -> Path:
+    """Finds a vocabulary that may be compressed."""
+    return path if path.is_dir() else existing_file(path) or path
 
 
 def plain_content(path: Path, settings: TokenizerSettings) -> bytes | None:
@@ -125,7 +128,7 @@ def read_tokens(path: Path | str) -> list[str]:
     Returns:
         The tokens, a token's id being its place.
     """
-    return list(tokenizer_files.read(Path(path)).tokens)
+    return list(tokenizer_files.read(_found(Path(path))).tokens)
 
 
 def tokenizer(vocabulary: Vocabulary | Path | str) -> Tokenizer:
@@ -138,7 +141,7 @@ def tokenizer(vocabulary: Vocabulary | Path | str) -> Tokenizer:
         A `tokenizers.Tokenizer`; `encode(text, add_special_tokens=False)` gives `ids` and `offsets` (pairs of character
         positions in the original text). The special tokens, written out in a text, are recognised as in transformers.
     """
-    path = vocabulary.path if isinstance(vocabulary, Vocabulary) else Path(vocabulary)
+    path = vocabulary.path if isinstance(vocabulary, Vocabulary) else _found(Path(vocabulary))
     return build(tokenizer_files.read(path))
 
 

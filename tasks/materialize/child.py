@@ -62,10 +62,10 @@ def main() -> None:
     except OSError as error:
         # A full disk, a folder without write permission: the system's message is enough, a traceback adds nothing.
         write_answer(error=f"{error.filename or message['output']}: {error.strerror or error}")
-    except ImportError:
+    except Exception as error:
         # The second import of a package that is there in part fails for another reason than the first.
         if early.error is not None:
-            raise early.error from None
+            raise early.error from error
         raise
 
 

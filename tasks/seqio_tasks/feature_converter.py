@@ -110,7 +110,7 @@ class EncoderFeatureConverter(seqio.FeatureConverter):
             types = tf.cast(row["token_type_ids"], tf.int32) if "token_type_ids" in self.TASK_FEATURES else ids[:0]
             model_row = {
                 "input_ids": ids,
-                "attention_mask": _fit(_mask(row["input_ids"], self._pad_id), length, 0),
+                "attention_mask": _mask(ids, self._pad_id),
                 "token_type_ids": _fit(types, length, 0),
             }
             model_row |= {model_name: row[name] for name, model_name in self._label_names.items()}

@@ -49,6 +49,47 @@ def test_child_relays_progress_and_keeps_tensorflow_away(root, tmp_path):
     assert done.stderr == ""
 
 
+def test_child_runs_in_any_folder_and_without_a_home(root, tmp_path, monkeypatch):
+    """A `tasks.py` and a package `benchmark` there are not taken for ours, and no folder `~` is left behind."""
+    here = tmp_path / "here"
+    (here / "benchmark").mkdir(parents=True)
+    for name in ("tasks.py", "benchmark/__init__.py"):
+        (here / name).write_text("raise RuntimeError('another module')\n")
+    monkeypatch.chdir(here)
+    # What `~` is for a user whom the system does not know.
+    monkeypatch.setenv("HOME", "~")
+    data = run_in_child(make_request(root, tasks=("glue_sst2_v1",)), tmp_path / "output")
+    assert set(data["tasks"]["glue_sst2_v1"]) == {"train", "validation", "test"}
+    assert sorted(path.name for path in here.iterdir()) == ["benchmark", "tasks.py"]
+
+
+def test_the_first_of_two_failing_imports_is_named(tmp_path):
+    """A package that raises in the middle is there in part afterwards, and fails for another reason then."""
+    package = tmp_path / "seqio"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('the true cause')\n")
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from tasks.materialize import child, steps\n"
+        "def materialize(*_):\n"
+        "    import time; time.sleep(0.5)\n"
+        "    while 'tasks.seqio_tasks.registry' in sys.modules: time.sleep(0.1)\n"
+        "    raise ImportError('cannot import name')\n"
+        "steps.materialize = materialize\n"
+        "child.main()\n"
+    )
+    request = dataclasses.asdict(make_request(tmp_path))
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        input=json.dumps({"request": request, "output": str(tmp_path)}),
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "RuntimeError: the true cause"
+
+
 def test_childs_error_is_the_parents(root, tmp_path):
     (tmp_path / "data" / "pretrain").mkdir(parents=True)
     (tmp_path / "data" / "pretrain" / "a.txt").write_bytes(b"caf\xe9")

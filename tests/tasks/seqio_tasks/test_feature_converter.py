@@ -19,7 +19,7 @@ from tasks.seqio_tasks.feature_converter import EncoderFeatureConverter  # noqa:
 MLM = pretraining_task(False)
 # From 1 to 13 words; a text may hold [PAD].
 SENTENCES = ["good " * (number % 13) + "film" for number in range(37)]
-SENTENCES += ["[PAD] film", "good film [PAD]", "film good film good [PAD] film"]
+SENTENCES += ["[PAD] film", "good film [PAD]", "film good [PAD] film good"]
 
 
 @pytest.fixture(scope="module")
