@@ -27,6 +27,8 @@ from tasks.system.atomic_write import write_text
 from tasks.system.folders import remove_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from benchmark.distillation.initial import Start
     from benchmark.distillation.teacher_cache import Teacher
     from benchmark.search.problem import Problem
@@ -110,6 +112,13 @@ def _store(run: Run, search: str, problem: Problem) -> Any:
     return AxStorage(url, f"{run.config.track} {search[:16]}", problem, run.config.seed).update
 
 
+def shared_work(run: Run, evaluate: FlashDistillation) -> Callable[[dict[str, Any]], dict[str, float]]:
+    """Makes trials on a mesh take turns; a worker of Ray has devices of its own, and what is sent to it is pickled."""
+    assert run.config.search is not None
+    alone = run.mesh is None or run.config.search.executor.name == "ray"
+    return evaluate if alone else distributed.one_at_a_time(evaluate)
+
+
 def search_stage(run: Run) -> dict[str, Any]:
     """Searches student architectures; every trial is a flash distillation with the same batches."""
     config, directory = run.config.search, run.workdir / "search"
@@ -125,7 +134,7 @@ def search_stage(run: Run) -> dict[str, Any]:
         if not distributed.is_leader():
             distributed.follow(evaluate)
             return {}
-        shared = evaluate if run.mesh is None else distributed.one_at_a_time(evaluate)
+        shared = shared_work(run, evaluate)
         latency = known_latency(config, run.workdir / "estimates", run.progress)
         executor = make_executor(shared, config.executor, config.parallel_trials)
         with Journal(directory / "journal.jsonl") as journal:
