@@ -24,6 +24,11 @@ hypothesis.settings.register_profile("project", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("project")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Starts whole runs first: they take minutes, and at the end one worker would be left alone with them."""
+    items.sort(key=lambda item: "e2e" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def data_root() -> Path:
     """The folder of the official files; tests that need it are skipped where there is none."""
