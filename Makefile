@@ -43,7 +43,7 @@ small: setup  ## run the scaled-down real-data track on CPU (needs AUTODISTILL_D
 	$(BIN)/python run_benchmark.py --gin_file=gin/tracks/small_cpu.gin --workdir=runs/small_cpu
 
 test: setup  ## run the tests on two processes
-	$(BIN)/python -m pytest -q -n 2 --dist=loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist=loadfile --no-loadscope-reorder
 
 check: setup  ## check format, lint and types; with node, lint the page's scripts too
 	$(BIN)/ruff format --check .

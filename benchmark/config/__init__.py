@@ -28,6 +28,7 @@ from benchmark.config.training import (
 
 __all__ = [
     "STAGES",
+    "TRAINING_STAGES",
     "AugmentationConfig",
     "BaselineConfig",
     "CheckpointConfig",
@@ -60,3 +61,5 @@ __all__ = [
 ]
 
 STAGES = ("data", "teacher", "search", "distill", "finetune", "latency", "record", "publish")
+# Those that train; a dry run evaluates the shapes of their steps, and a run writes figures while they last.
+TRAINING_STAGES = frozenset({"teacher", "search", "distill", "finetune"})

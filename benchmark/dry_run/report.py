@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from benchmark.config import fingerprint
+from benchmark.config import TRAINING_STAGES, fingerprint
 from benchmark.export.start import checkpoint_notes
 from benchmark.hardware.tpu_compiler import ENVIRONMENT, Memory, first_line
 from benchmark.models.formulas import num_parameters
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from benchmark.distillation.outputs import Outputs
     from benchmark.dry_run import train_steps
     from benchmark.models.trees import Params
-
-# The stages that train; jax is imported for these alone.
-TRAINING_STAGES = {"teacher", "search", "distill", "finetune"}
 
 _GIB = 2.0**30
 _CHILD = module_command("benchmark.dry_run.compile_child")
@@ -86,6 +83,7 @@ def report_lines(config: RunConfig, workdir: Path, stages: tuple[str, ...], gin_
     yield f"fingerprint: {fingerprint(config)}"
     yield f"workdir: {workdir}"
     yield f"stages: {', '.join(stages)}"
+    # jax is imported for these alone.
     if not TRAINING_STAGES & set(stages):
         return
     started = time.perf_counter()

@@ -61,7 +61,7 @@ def distill_stage(run: Run) -> dict[str, Any]:
     # What found a student is of no consequence: a longer search leaves the others as they are.
     marker = run.workdir / "teacher" / "stage.json"
     untaught = fingerprint(run.text_fingerprint, run.config.seed)
-    upstream = untaught if run.config.teacher is None else read_entry(marker, "fingerprint")
+    upstream = read_entry(marker, "fingerprint") if marker.exists() else untaught
     recipe = run.config.distill
     baselines = {baseline.name: baseline for baseline in run.config.baselines}
     students = [system for system in plan(run) if system.kind != "teacher"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark.config import RunConfig, fingerprint
+from benchmark.config import TRAINING_STAGES, RunConfig, fingerprint
 from benchmark.export.start import checkpoint_notes
 from benchmark.pipeline import finetune, search
 from benchmark.pipeline.data import data_stage
@@ -101,6 +101,8 @@ def run(
             if write_run_identity(workdir, config, gin_text, written):
                 progress(f"continues the run in {workdir}, to which these settings add")
         context = dataclasses.replace(request, progress=progress, show=show if leader else None)
+        if config.trainer.tensorboard and TRAINING_STAGES & set(wanted):
+            progress(f"figures while it runs: tensorboard --logdir {workdir / 'tensorboard'} (pip install tensorboard)")
         timing: dict[str, float] = {}
         reused: list[str] = []
         for stage in (stage for stage in TABLE if stage.name in wanted and stage.applies(config)):
