@@ -31,7 +31,7 @@ def write_root(root):
         "index\tsentence\n" + "".join(f"{n}\tthe cat\n" for n in range(5))
     )
     for name, count in {"a": 60, "b": 20, "validation": 9}.items():
-        text = "".join(f'<doc id="{n}">\nT\n\n{TEXT[n % 7 * 30 :]}\n</doc>\n' for n in range(count))
+        text = "".join(f'<doc id="{n}" title="T">\nT\n\n{TEXT[n % 7 * 30 :]}\n</doc>\n' for n in range(count))
         (root / "pretrain" / f"{name}.txt").write_text(text)
 
 

@@ -34,7 +34,9 @@ def root(tmp_path_factory):
     (root / "squad" / "train-v1.1.json").write_text(json.dumps(data))
     for name, word in {"a": "good", "b": "film"}.items():
         (root / f"{name}.txt").write_text("\n\n".join([f"{word} " * 10] * (40 if name == "a" else 400)))
-    (root / "wiki.txt").write_text("".join(f'<doc id="{n}">\nT\n\n{"good film " * 9}\n</doc>\n' for n in range(40)))
+    (root / "wiki.txt").write_text(
+        "".join(f'<doc id="{n}" title="T">\nT\n\n{"good film " * 9}\n</doc>\n' for n in range(40))
+    )
     return root
 
 
