@@ -16,8 +16,8 @@ import pytest
 
 from benchmark.config import EncoderConfig, fingerprint, to_dict
 from benchmark.latency import child as latency_child
-from benchmark.latency import machine_state, onnx_graphs
 from benchmark.latency import measure as latency
+from benchmark.latency import onnx_graphs
 from benchmark.latency.inputs import write_rows
 from benchmark.latency.measure import LatencyError, measure
 from benchmark.latency.results import PROTOCOL_VERSION, Cell, blocks, file_name
@@ -25,6 +25,7 @@ from benchmark.latency.runtimes import random_params
 from benchmark.latency.timing import time_pairs
 from benchmark.models.encoder import Encoder
 from benchmark.records.record import LatencyBlock
+from tasks.system.cores import usable_cores
 from tasks.system.repository import REPOSITORY
 from tests.helpers.latencies import CONFIG, PLAIN, ROWS, TINY, make_rows, quiet
 
@@ -46,7 +47,7 @@ def test_a_real_measurement_and_its_record(tmp_path: Path) -> None:
     (block,) = blocks(results, "tiny", CONFIG)
     assert isinstance(block, LatencyBlock)
     assert (block.runtime, block.protocol_version) == ("xla", PROTOCOL_VERSION)
-    assert block.threads == len(machine_state.usable_cpus())
+    assert block.threads == usable_cores()
     # 20 samples bound the median and nothing above it.
     assert block.percentiles_s["p50"] is not None and block.percentiles_s["p99"] is None
     assert block.speedup_interval is not None and block.speedup is not None and block.noise_floor is not None
