@@ -24,7 +24,7 @@ function taskLines(task) {
       index === 0 ? element("th", heading) : null,
       element("td", { text: name }),
       element("td", { class: "number", text: format.score(value) }),
-      element("td", { class: "number", text: interval ? range(...interval, format.score) : MISSING }),
+      element("td", { class: "number interval", text: interval ? range(...interval, format.score) : MISSING }),
       element("td", { class: "seeds", text: perSeed.map(format.score).join("  "), title: "seeds " + task.seeds.join(", ") }));
   });
 }
