@@ -180,7 +180,7 @@ def write_run_identity(workdir: Path, config: RunConfig, gin_text: str, manifest
         there = read_json(path)
         before = there.get("result_settings") if isinstance(there, dict) else None
         if before is None or not grows(before, wanted):
-            found = changes(there.get("config") if isinstance(there, dict) else None, config)
+            found = changes(before, wanted)
             named = f" (there -> now: {found})" if found else ""
             raise RunError(f"{workdir}: holds a run of other settings{named}; choose another --workdir or remove it")
     write_json(path, settings)
