@@ -59,7 +59,7 @@ def build_task(build: Build, info: TaskInfo, vocabulary: Vocabulary) -> dict[str
             *_own_definition(info),
         )
         target = build.output / f"{info.name}-{split}-{key}"
-        if not upkeep.usable(target, build.progress):
+        if not upkeep.usable(target, build.progress) and not build.take("task", target):
             _build_split(build, info, split, vocabulary, config, target, files)
         directories[split] = target.name
     if not directories:
@@ -111,7 +111,9 @@ def _build_split(
             elif build.request.source == "files":
                 source_notes.write(writer.directory, info, build.root, split, build.request.on_bad_row)
             rows = writer.num_rows
-    build.progress(f"{info.name}: {split} {rows:,} rows in {time.perf_counter() - start:.1f} s")
+    seconds = time.perf_counter() - start
+    build.keep("task", target, seconds)
+    build.progress(f"{info.name}: {split} {rows:,} rows in {seconds:.1f} s")
 
 
 def _write_examples(directory: Path, info: TaskInfo, build: Build, split: str) -> None:
