@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from tests.benchmark.config.test_config import run_config
 from tests.helpers.encoders import small_encoder
 from tests.helpers.mnli_run import MNLI, make_run
 
-ENCODER = small_encoder()
+ENCODER = small_encoder(max_position_embeddings=384)
 VOCABULARY = {"size": 40, "pad_id": 0, "cls_id": 2, "sep_id": 3, "mask_id": 4, "digest": "v", "path": "v.txt"}
 
 
@@ -34,6 +35,11 @@ VOCABULARY = {"size": 40, "pad_id": 0, "cls_id": 2, "sep_id": 3, "mask_id": 4, "
 def cache(tmp_path: Path) -> ContentCache:
     (tmp_path / "cache").mkdir()
     return ContentCache(tmp_path / "cache", 10**9, code_digests(["benchmark", "tasks"]), {"jax": "1"})
+
+
+@functools.cache
+def start_values(seed: int) -> Any:
+    return init_params(ENCODER, seed)
 
 
 class Teaching:
@@ -51,7 +57,7 @@ class Teaching:
         if self.fails:
             raise KeyboardInterrupt
         (job.directory / "metrics.jsonl").write_text('{"step": 1}\n')
-        return init_params(encoder, job.seed), None
+        return start_values(job.seed), None
 
 
 @pytest.fixture
@@ -230,27 +236,32 @@ def test_fine_tunings_of_the_teacher_are_shared_and_grow(
     tmp_path: Path, cache: ContentCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[tuple[str, int]] = []
-    original = finetuning._trained
 
-    def noted(run: Run, system: Any, start: Any, group: list[str], seed: int, folder: Path) -> Any:
+    def train(run: Run, system: Any, start: Any, group: list[str], seed: int, folder: Path) -> Any:
         done.append((group[0], seed))
-        return original(run, system, start, group, seed, folder)
+        return f"{system.kind} {seed}", 8
 
-    monkeypatch.setattr(finetuning, "_trained", noted)
+    def save(path: Path, model: Any, task: Any, seed: int) -> dict[str, Any]:
+        write_json(path / "parameters", model())
+        return {"seed": seed}
+
+    monkeypatch.setattr(finetuning, "_trained", train)
+    monkeypatch.setattr(finetuning, "_predicted", lambda run, system, model, task: {"scores": {}, "model": model()})
+    monkeypatch.setattr(finetuning, "_save_parameters", save)
     lines: list[str] = []
     run, system = taught_run(tmp_path / "a", cache, lines)
-    few = dataclasses.replace(run, config=dataclasses.replace(run.config, finetune=_short(run, (0,))))
+    few = dataclasses.replace(run, config=_with_seeds(run, 0))
     finetuning.finetuned_system(few, system)
     assert done == [(MNLI, 0)]
     done.clear()
     # The run of another folder has one more seed, and trains that alone.
     other, system = taught_run(tmp_path / "b", cache, lines)
-    more = dataclasses.replace(other, config=dataclasses.replace(other.config, finetune=_short(other, (0, 1))))
+    more = dataclasses.replace(other, config=_with_seeds(other, 0, 1))
     finetuning.finetuned_system(more, system)
     assert done == [(MNLI, 1)]
     assert lines[-1].endswith(f" (4 results taken from the cache {cache.folder})")
     folder = Path("evaluation", "toy", MNLI)
-    for name in ("seed0.json", "parameters.json", "parameters/digests.json"):
+    for name in ("seed0.json", "parameters.json", "parameters/parameters"):
         assert (tmp_path / "b" / folder / name).read_bytes() == (tmp_path / "a" / folder / name).read_bytes()
     # A student is never taken from there, whatever it is.
     done.clear()
@@ -267,5 +278,5 @@ def test_fine_tunings_of_the_teacher_are_shared_and_grow(
     assert done == [(MNLI, 0)]
 
 
-def _short(run: Run, seeds: tuple[int, ...]) -> Any:
-    return dataclasses.replace(run.config.finetune, seeds=seeds, max_steps=2)
+def _with_seeds(run: Run, *seeds: int) -> RunConfig:
+    return dataclasses.replace(run.config, finetune=dataclasses.replace(run.config.finetune, seeds=seeds))

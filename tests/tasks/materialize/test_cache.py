@@ -49,7 +49,8 @@ def test_another_folder_builds_nothing(made, cache, root, tmp_path, no_building)
     output, expected, _ = made
     lines = []
     data = run_in_child(make_request(root), tmp_path, lines.append, cache)
-    assert lines == [f"data: {PARTS} parts taken from the cache {cache.folder}"]
+    taken = f"data: {PARTS} parts taken from the cache {cache.folder}"
+    assert [line for line in lines if not line.startswith("warning: ")] == [taken]
     assert {**data, "seconds": {}} == {**expected, "seconds": {}}
     for path in output.rglob("*"):
         if path.is_file() and path.name not in (".lock", "data.json"):
@@ -58,8 +59,9 @@ def test_another_folder_builds_nothing(made, cache, root, tmp_path, no_building)
     assert data["seconds"] == {"cached": pytest.approx(sum(e.seconds for e in entries(cache.folder)), abs=0.01)}
     assert data["seconds"]["cached"] > 0
     # The next call finds everything in the folder itself.
-    assert run_in_child(make_request(root), tmp_path, lines.append, cache) == data
-    assert len(lines) == 1
+    again = []
+    assert run_in_child(make_request(root), tmp_path, again.append, cache) == data
+    assert again == []
 
 
 def test_removed_folders_leave_the_cache_whole(cache, root, tmp_path, no_building):
@@ -146,7 +148,7 @@ def test_a_damaged_part_is_built_again_in_the_child(cache, root, tmp_path):
     assert json.loads((tmp_path / "output" / "data.json").read_text()) == data
     again = []
     run_in_child(make_request(root), tmp_path / "again", again.append, copy)
-    assert again == [f"data: {PARTS} parts taken from the cache {copy.folder}"]
+    assert f"data: {PARTS} parts taken from the cache {copy.folder}" in again
 
 
 def test_the_embedded_data_are_shared(tmp_path, no_building, monkeypatch):
