@@ -72,7 +72,7 @@ def computed_by() -> dict[str, Any]:
     usable cores and the variables that libraries read count as well.
     """
     first = jax.devices()[0]
-    found = {
+    found: dict[str, Any] = {
         "numerics": numerics.in_force(os.environ),
         "threads": numerics.threads_in_force(os.environ),
         "architecture": platform.machine(),

@@ -18,6 +18,7 @@ from benchmark.pipeline import teacher as teaching
 from benchmark.pipeline.run_context import Run, SystemPlan, load_params
 from benchmark.pipeline.teacher import teacher_stage
 from benchmark.pipeline.workdir import read_json, write_json
+from benchmark.process import numerics
 from benchmark.training.pretrain import init_params
 from benchmark.training.tree_digest import tree_digest
 from tasks.arrays.write import array_directory
@@ -152,10 +153,10 @@ def test_other_arithmetic_trains_another(
 
 
 def test_native_numerics_depend_on_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sharing.numerics, "in_force", lambda environment: "portable")
+    monkeypatch.setattr(numerics, "in_force", lambda environment: "portable")
     portable = sharing.computed_by()
     assert portable.keys() == {"numerics", "threads", "architecture", "platform", "devices"}
-    monkeypatch.setattr(sharing.numerics, "in_force", lambda environment: "native")
+    monkeypatch.setattr(numerics, "in_force", lambda environment: "native")
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_max_isa=SSE4_2")
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/a")
     native = sharing.computed_by()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -224,7 +225,7 @@ def test_a_disk_that_is_full_is_one_line(tmp_path: Path, monkeypatch: pytest.Mon
 
     one, entry = stored(tmp_path)
     lines: list[str] = []
-    monkeypatch.setattr(content_cache.shutil, "copyfile", full)
+    monkeypatch.setattr(shutil, "copyfile", full)
     assert one.take(named(one), tmp_path / "second", lines.append) is None
     one.store(named(one, seed=1), tmp_path / "first", ITEMS, {}, lines.append)
     assert [line.partition(": ")[2].partition(":")[0] for line in lines] == ["not used", "teacher is not kept"]
