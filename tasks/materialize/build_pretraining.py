@@ -135,7 +135,7 @@ def _build_rows(
     targets: Mapping[str, Path],
 ) -> None:
     """Reads rows of a mixture into the targets; where there are both, validation gets the last rows."""
-    request = build.request
+    request, start = build.request, time.perf_counter()
     seqio_tasks = build.seqio_tasks()
     task = pretraining_task(request.sentence_pairs)
     held_out = request.validation_rows if len(targets) == 2 else 0
@@ -146,7 +146,6 @@ def _build_rows(
     first = next(iter(targets))
     files = [file for path in paths for file in corpora.corpus_files(path)]
     meter = Meter(f"pretrain {first}", files, limit, build.show)
-    start = time.perf_counter()
     with build.timed("pretrain"):
         mixture = seqio_tasks.register_pretraining(
             paths, rates, vocab, request.pretrain_length, task, request.pretrain_seed
