@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 from benchmark.cli.command_line import gin_parser, parse_flags
 from benchmark.config import STAGES
 from benchmark.process import numerics
+from tasks.system.cache_folder import add_flags
 from tasks.system.errors import InputError, named_files, nearest, run_command
 
 if TYPE_CHECKING:
     from benchmark.config import RunConfig
+    from tasks.system.content_cache import ContentCache
 
 EXAMPLES = """\
 examples:
@@ -48,6 +50,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--distributed", action="store_true", help="join the other processes of this run (docs/distributed.md)")
     add("--verify", type=Path, metavar="RECORD", help="run a record again from itself alone, and compare")
     add("--verify_search", action="store_true", help="with --verify: run the search of a found system again too")
+    add_flags(parser)
     add("--dry_run", action="store_true", help="print settings, stages and shapes, compile for a target")
     return parser
 
@@ -120,7 +123,14 @@ def publish(config: RunConfig, workdir: Path) -> None:
     print(f"page: {page}")
 
 
-def execute(config: RunConfig, workdir: Path, stages: tuple[str, ...], gin_text: str, command: str) -> int:
+def execute(
+    config: RunConfig,
+    workdir: Path,
+    stages: tuple[str, ...],
+    gin_text: str,
+    command: str,
+    cache: ContentCache | None = None,
+) -> int:
     """Runs the stages; their packages are imported only here.
 
     Returns:
@@ -136,7 +146,7 @@ def execute(config: RunConfig, workdir: Path, stages: tuple[str, ...], gin_text:
     from benchmark.process import setup
 
     setup.collect_less_often()
-    run = Run(config, workdir, gin_text=gin_text, command=command)
+    run = Run(config, workdir, gin_text=gin_text, command=command, cache=cache)
     return runner.run(run, stages, publish=publish)
 
 
@@ -166,6 +176,8 @@ def verify_record(flags: argparse.Namespace, bindings: Sequence[str], command: s
     """
     if flags.gin_file or bindings or flags.gin_search_paths or flags.dry_run or flags.distributed:
         raise InputError("--verify: the settings are those of the record; accepted with it: --workdir, --verify_search")
+    if flags.cache_dir is not None:
+        raise InputError("--verify: --cache_dir: a verification computes everything again, and uses no cache")
     if flags.stages != ",".join(STAGES):
         raise InputError("--verify: --stages: the record says which stages it needs")
     from benchmark.pipeline import verify_request
@@ -256,9 +268,15 @@ def run(arguments: list[str], command: str) -> int:
         for line in known:
             print(line)
         return 0
+    cache = None
+    # No other stage has results that are shared.
+    if {"data", "teacher", "finetune"} & set(stages):
+        from benchmark.pipeline.cache import open_cache
+
+        cache = open_cache(flags.cache_dir, flags.cache_limit, lambda line: print(line, flush=True))
     if flags.distributed:
         stages = join_processes(stages)
-    return execute(config, workdir, stages, gin_text, command)
+    return execute(config, workdir, stages, gin_text, command, cache)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,6 +12,10 @@ import hypothesis
 import pytest
 
 from benchmark.process import numerics
+from tasks.system.cache_folder import VARIABLE
+
+# No test reads or fills the cache of the user; a test of the cache names a folder of its own.
+os.environ[VARIABLE] = "none"
 
 # Before anything numerical is imported.
 NUMERICS = os.environ.get("AUTODISTILL_NUMERICS", "native" if numerics.missing_features() else "portable")

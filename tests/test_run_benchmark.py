@@ -71,6 +71,8 @@ def test_dry_run_shows_tree_fingerprint_and_stages_and_writes_nothing(folder: Pa
         (["--gin_file=run.gin", "--gin_fil=x"], ["did you mean '--gin_file'?"]),
         (["--gin_file=run.gin", "extra"], ["unknown argument 'extra'"]),
         (["--gin_file"], ["--gin_file", "expected one argument"]),
+        (["--gin_file=run.gin", "--cache_limit=20"], ["--cache_limit", "a number with its unit", "found '20'"]),
+        (["--gin_file=run.gin", "--cache_dir=gs://b"], ["--cache_dir", "found the address 'gs://b'"]),
         (["--gin_file=run.gin", "--workdir=run.gin/deep"], ["run.gin is not a folder"]),
         (["--gin_file=run.gin", "--gin.PhaseConfig.weights={'hiden': 1.0}"], ["did you mean 'hidden'?"]),
         (["--gin_file=run.gin", "--gin.PhaseConfig.weights={'hiden': 1.0}", "--dry_run"], ["did you mean 'hidden'?"]),
@@ -189,7 +191,10 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     class RunError(InputError):
         pass
 
+    module.caches = []  # type: ignore[attr-defined]
+
     def run(request: Any, stages: tuple[str, ...], *, publish: Any) -> int:
+        module.caches.append(request.cache)
         module.calls.append((request.config, request.workdir, stages, request.gin_text, request.command))
         if isinstance(module.outcome, BaseException):
             raise module.outcome
@@ -215,6 +220,43 @@ def test_pipeline_gets_what_was_asked_for(
     assert "RunConfig.track = 'two_words'" in gin_text
     assert command.startswith("python run_benchmark.py --gin_file=run.gin '--gin.RunConfig.track=")
     assert "page:" not in capsys.readouterr().out
+
+
+def test_the_cache_of_a_run(
+    folder: Path, pipeline: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    words = ["--gin_file=run.gin", "--workdir=out", NUMERICS_FLAG]
+    monkeypatch.setenv("AUTODISTILL_CACHE", str(folder / "mine"))
+    for flags in ([], ["--cache_dir=other", "--cache_limit=1GB"], ["--cache_dir=none"], ["--cache_dir="]):
+        assert run_benchmark.main([*words, *flags]) == 0
+    first, second, *others = pipeline.caches
+    assert (first.folder, first.limit) == (folder / "mine", 20 * 10**9)
+    assert (second.folder, second.limit) == (folder / "other", 10**9)
+    assert others == [None, None]
+    assert first.code.keys() == {"benchmark", "tasks"} and "jax" in first.versions
+    capsys.readouterr()
+    # A cache is a help: without it the run goes on, unless somebody asked for this one.
+    (folder / "file").touch()
+    monkeypatch.setenv("AUTODISTILL_CACHE", str(folder / "file"))
+    assert run_benchmark.main(words) == 0
+    assert pipeline.caches[-1] is None
+    note = f"cache: {folder / 'file'} cannot be used (File exists); going on without it\n"
+    assert note in capsys.readouterr().out
+    assert run_benchmark.main([*words, "--cache_dir=file"]) == BAD_INPUT
+    error = capsys.readouterr().err
+    assert error.startswith("error: --cache_dir=file: cannot be used: ") and error.count("\n") == 1
+    assert len(pipeline.caches) == 5
+
+
+def test_stages_without_shared_results_and_dry_runs_open_no_cache(
+    folder: Path, pipeline: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    words = ["--gin_file=run.gin", "--cache_dir=cache", NUMERICS_FLAG]
+    assert run_benchmark.main([*words, "--stages=latency,record"]) == 0
+    assert run_benchmark.main([*words, "--stages=data", "--dry_run"]) == 0
+    assert pipeline.caches == [None] and not (folder / "cache").exists()
 
 
 def test_exit_codes_of_the_pipeline(

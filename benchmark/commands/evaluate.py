@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tasks.system.cache_folder import DEFAULT_LIMIT, add_flags, size
 from tasks.system.command_line import OneLineParser
 from tasks.system.errors import InputError, run_command
 from tasks.system.repository import REPOSITORY
@@ -46,6 +47,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--data", metavar="DIR", help="the data root (default: $AUTODISTILL_DATA)")
     add("--gin_file", action="append", default=[], metavar="FILE", help="further gin file, after gin/evaluate.gin")
     add("--workdir", type=Path, metavar="DIR", help="folder of the run (default: runs/evaluate_NAME-DIGEST)")
+    add_flags(parser)
     add("--dry_run", action="store_true", help="print settings, stages and shapes")
     # Never parsed here; it stands for the help text.
     add("--gin.NAME", metavar="VALUE", help="set a macro or Class.field after all gin files", dest="_")
@@ -92,6 +94,10 @@ def command_line(arguments: Sequence[str]) -> list[str]:
         values["FinetuneConfig.seeds"] = f"({', '.join(_seeds(flags.seeds))},)"
     result += [f"--gin.{field}={value}" for field, value in values.items()]
     result += [*bindings, f"--workdir={flags.workdir or default_workdir(flags.directory)}"]
+    if flags.cache_dir is not None:
+        result.append(f"--cache_dir={flags.cache_dir}")
+    if flags.cache_limit != size(DEFAULT_LIMIT):
+        result.append(f"--cache_limit={flags.cache_limit}B")
     return [*result, "--dry_run"] if flags.dry_run else result
 
 

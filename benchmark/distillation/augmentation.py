@@ -26,9 +26,10 @@ import numpy as np
 from benchmark.models.heads import MaskedLM
 from benchmark.training.padding import attention_mask
 from tasks.arrays import token_arrays
-from tasks.arrays.write import array_directory, atomic_directory
+from tasks.arrays.write import array_directory
 from tasks.encoding import vocabulary
 from tasks.encoding.tokenizer_settings import BYTE_LEVEL_BPE, SPACE_MARK
+from tasks.system.atomic_directory import atomic_directory
 from tasks.system.folders import remove_folder
 
 if TYPE_CHECKING:

@@ -29,8 +29,8 @@ def data_stage(run: Run) -> dict[str, Any]:
             marker.unlink()
 
     def work() -> dict[str, Any]:
-        index = run_in_child(run.config.data.request(), output, run.progress)
-        return {"seconds": index["seconds"]}
+        index = run_in_child(run.config.data.request(), output, run.progress, run.cache)
+        return {"seconds": index["seconds"], "cached_seconds": index["seconds"].get("cached", 0.0)}
 
     return run_stage_once(marker, config_fingerprint, work, run.progress, "data")
 

@@ -22,6 +22,7 @@ from benchmark.evaluation.predict import predict
 from benchmark.models.formulas import num_parameters
 from benchmark.pipeline import distill_task
 from benchmark.pipeline.run_context import Run, SystemPlan, load_params, plan, sum_markers
+from benchmark.pipeline.shared_stage import shared_stage
 from benchmark.pipeline.threads import map_threads
 from benchmark.pipeline.workdir import read_entry, run_stage_once, start_folder
 from benchmark.training import checkpoints, distributed, finetune
@@ -31,6 +32,7 @@ from tasks.scoring import metrics
 
 if TYPE_CHECKING:
     from benchmark.models.trees import Params
+    from benchmark.pipeline.cache import SharedStage
     from tasks.catalogue import TaskInfo
 
 
@@ -92,7 +94,9 @@ def finetuned_system(run: Run, system: SystemPlan) -> dict[str, Any]:
                 kept += distill_task.augment_task(run, parameters_path(run, system.name, trained).parent, trained)
     done = sum_markers([*markers.values(), *kept])
     lines = [score_line(run.tasks[task], markers[task, seed]["result"]["scores"]) for task in tasks for seed in seeds]
-    run.progress(f"finetune {system.name}: " + ("reused" if done["reused"] else ", ".join(lines)))
+    taken = sum("cached" in marker for marker in (*markers.values(), *kept))
+    origin = f" ({taken} results taken from the cache {run.cache.folder})" if run.cache is not None and taken else ""
+    run.progress(f"finetune {system.name}: " + ("reused" if done["reused"] else ", ".join(lines)) + origin)
     return done
 
 
@@ -131,8 +135,11 @@ def _evaluated(
             start_folder(folder, fingerprint_of(group[0]))
         return _trained(run, system, start(), group, seed, folder)
 
-    def run_once(path: Path, task: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        return run_stage_once(path, fingerprint_of(task), work, lambda _: None, path.stem)
+    def run_once(
+        path: Path, task: str, work: Callable[[], dict[str, Any]], items: tuple[str, ...] = ()
+    ) -> dict[str, Any]:
+        shared = _shared(run, system, path, fingerprint_of(task), group, items)
+        return run_stage_once(path, fingerprint_of(task), work, lambda _: None, path.stem, shared=shared)
 
     markers = {}
     for task in group:
@@ -141,14 +148,29 @@ def _evaluated(
     kept = []
     if _keeps_parameters(run, system) and seed == run.config.finetune.seeds[0]:
         path = parameters_path(run, system.name, group[0])
-        kept = [
-            run_once(
-                path.with_suffix(".json"), group[0], partial(_save_parameters, path, model, run.tasks[group[0]], seed)
-            )
-        ]
+        save = partial(_save_parameters, path, model, run.tasks[group[0]], seed)
+        kept = [run_once(path.with_suffix(".json"), group[0], save, (path.name,))]
     if distilled:
         distill_task.remove_checkpoints(run, folder)
     return markers, kept
+
+
+def _shared(
+    run: Run, system: SystemPlan, path: Path, stage_fingerprint: str, group: list[str], items: tuple[str, ...]
+) -> SharedStage | None:
+    """Describes a result of the teacher's fine-tuning for the cache; None for the other systems."""
+    if system.kind != "teacher" or run.cache is None:
+        return None
+    return shared_stage(
+        run,
+        "teacher_task",
+        stage_fingerprint,
+        {task: run.data["tasks"][task] for task in group},
+        f"{path.parent.name} {path.stem}",
+        items=items,
+        teacher=read_entry(system.directory / "stage.json", "result", "parameters_sha256"),
+        file=path.name,
+    )
 
 
 def _keeps_parameters(run: Run, system: SystemPlan) -> bool:

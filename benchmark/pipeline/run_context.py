@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from benchmark.models.trees import Params
     from tasks.catalogue import TaskInfo
+    from tasks.system.content_cache import ContentCache
     from tasks.system.progress import Show
 
 
@@ -54,6 +55,7 @@ class Run:
         systems: the systems to work on, by name; None for all.
         gin_text: the settings as gin text, for the records.
         command: the command line, for the records.
+        cache: results that run folders share; None where every stage computes its own.
     """
 
     config: RunConfig
@@ -63,6 +65,7 @@ class Run:
     systems: frozenset[str] | None = None
     gin_text: str = ""
     command: str = ""
+    cache: ContentCache | None = None
 
     @cached_property
     def monitor(self) -> Monitor:

@@ -9,6 +9,7 @@ from benchmark.distillation.teacher_cache import Teacher
 from benchmark.evaluation.masked_lm import evaluate_masked_lm
 from benchmark.export.start import read_start
 from benchmark.pipeline.run_context import Run, load_params, parameters_digest, tokens_seen
+from benchmark.pipeline.shared_stage import shared_stage
 from benchmark.pipeline.workdir import run_stage_once
 from benchmark.training import checkpoints
 from benchmark.training.partitioning import place
@@ -17,6 +18,7 @@ from benchmark.training.pretrain import adapt, pretrain, with_masked_lm_head
 if TYPE_CHECKING:
     from benchmark.config import TeacherConfig
     from benchmark.models.trees import Params
+    from benchmark.pipeline.cache import SharedStage
 
 
 def teacher_stage(run: Run) -> dict[str, Any]:
@@ -43,9 +45,33 @@ def teacher_stage(run: Run) -> dict[str, Any]:
         }
 
     stage_fingerprint = fingerprint(run.text_fingerprint, config, run.config.trainer, run.config.seed)
-    marker = directory / "stage.json"
     return run_stage_once(
-        marker, stage_fingerprint, work, run.progress, "teacher", directory=directory, all_processes=True
+        directory / "stage.json",
+        stage_fingerprint,
+        work,
+        run.progress,
+        "teacher",
+        directory=directory,
+        all_processes=True,
+        shared=_shared(run, config, stage_fingerprint),
+    )
+
+
+def _shared(run: Run, config: TeacherConfig, stage_fingerprint: str) -> SharedStage | None:
+    """Describes the teacher for the cache; None where nothing tells the content of its checkpoint."""
+    if config.checkpoint is not None and not config.checkpoint.sha256:
+        return None
+    encoder = config.architecture
+    return shared_stage(
+        run,
+        "teacher",
+        stage_fingerprint,
+        run.data["pretrain"],
+        f"{encoder.num_hidden_layers}-layer teacher of width {encoder.hidden_size}, {config.pretrain.steps:,} steps",
+        items=("params", "metrics.jsonl", "digests.jsonl"),
+        appended=("metrics.jsonl", "digests.jsonl"),
+        # Who asks for the digests of all steps gets no teacher without them.
+        log_digests=run.config.trainer.log_digests,
     )
 
 

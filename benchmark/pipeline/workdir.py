@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.config import RunConfig, fingerprint, to_dict
 from benchmark.config.checks import result_settings
@@ -18,6 +18,9 @@ from tasks.system.atomic_write import write_text
 from tasks.system.errors import InputError
 from tasks.system.file_lock import LOCK_FILE, try_lock
 from tasks.system.folders import remove_folder
+
+if TYPE_CHECKING:
+    from benchmark.pipeline.cache import SharedStage
 
 # Markers of stages and of their parts, and records of which only a copy is left.
 _MARKERS = ("*/stage.json", "students/*/stage.json", "evaluation/*/*/*.json", "results/*.json")
@@ -81,39 +84,54 @@ def run_stage_once(
     directory: Path | None = None,
     directory_fingerprint: str | None = None,
     all_processes: bool = False,
+    shared: SharedStage | None = None,
 ) -> dict[str, Any]:
     """Runs a stage, or a part of one, unless its marker shows that it ended with the same settings.
+
+    Where the cache of results has what the stage would make, it is taken from there, with the seconds of the call that
+    made it.
 
     Args:
         path: the marker; it is written last, so it stands for the whole work.
         stage_fingerprint: of everything the work depends on.
-        work: returns the values that later stages need, as JSON.
+        work: returns the values that later stages need, as JSON. `cached_seconds` among them is the time that others
+            took for what it found in the cache, and is added to its own.
         progress: receives progress lines.
         name: shown in progress lines.
         directory: folder of the checkpoints from which an interrupted call resumes; it is emptied first when they
             belong to other inputs (another fingerprint).
         directory_fingerprint: of what these checkpoints depend on, where that is less than the whole work does.
         all_processes: True where all processes of a distributed run do this work; process 0 decides and writes.
+        shared: the result in the cache; None where there is no cache for it.
 
     Returns:
-        The marker: `result`, `seconds` and `reused`.
+        The marker: `result`, `seconds` and `reused`, and `cached` = True where it came from the cache.
     """
     writes = not all_processes or distributed.is_leader()
     marker = finished(path, stage_fingerprint) if writes else None
+    origin: dict[str, bool] = {}
+    if marker is None and writes and shared is not None and shared.take(path):
+        marker, origin = finished(path, stage_fingerprint), {"cached": True}
+        progress(f"{name}: taken from the cache {shared.cache.folder}")
     if all_processes:
         marker = distributed.broadcast(marker)
     if marker is not None:
-        progress(f"{name}: reused")
-        return {**marker, "reused": True}
+        if not origin:
+            progress(f"{name}: reused")
+        return {**marker, "reused": True, **origin}
     started = time.perf_counter()
+    whole = True
     if directory is not None and writes:
-        start_folder(directory, directory_fingerprint or stage_fingerprint)
+        whole = start_folder(directory, directory_fingerprint or stage_fingerprint, shared.key if shared else None)
     if all_processes:
         distributed.wait(f"{name} begins")
     result = work()
-    marker = {"fingerprint": stage_fingerprint, "result": result, "seconds": round(time.perf_counter() - started, 3)}
+    seconds = round(time.perf_counter() - started + result.pop("cached_seconds", 0.0), 3)
+    marker = {"fingerprint": stage_fingerprint, "result": result, "seconds": seconds}
     if writes:
         write_json(path, marker)
+        if shared is not None and whole:
+            shared.store(path, seconds)
     if all_processes:
         distributed.wait(f"{name} is done")
     return {**marker, "reused": False}
@@ -144,15 +162,31 @@ def locked(workdir: Path) -> Iterator[None]:
         yield
 
 
-def start_folder(directory: Path, stage_fingerprint: str) -> None:
+def start_folder(directory: Path, stage_fingerprint: str, key: str | None = None) -> bool:
     """Prepares the folder of the checkpoints from which an interrupted call resumes.
 
     It is emptied when they belong to other inputs (another fingerprint).
+
+    Args:
+        directory: the folder.
+        stage_fingerprint: of what the checkpoints depend on.
+        key: of the cache of results, which knows of more: code, versions, numerics.
+
+    Returns:
+        True where what comes out has been made under this key alone: the folder was empty, or begun with the same one.
     """
     begun = directory / "begun.json"
-    if directory.exists() and finished(begun, stage_fingerprint, ()) is None:
+    there = finished(begun, stage_fingerprint, ()) if directory.exists() else None
+    if there is not None:
+        if there.get("key") == key:
+            return key is not None
+        # From here on it is the work of two; which of them goes on later makes no difference.
+        write_json(begun, {"fingerprint": stage_fingerprint})
+        return False
+    if directory.exists():
         remove_folder(directory)
-    write_json(begun, {"fingerprint": stage_fingerprint})
+    write_json(begun, {"fingerprint": stage_fingerprint, **({} if key is None else {"key": key})})
+    return True
 
 
 def _has_results(workdir: Path) -> bool:

@@ -13,6 +13,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,16 @@ _ENVIRONMENT_PREFIXES = (
     "OMP_",
     "MKL_",
     "OPENBLAS_",
+)
+# Of these, what changes no number: folders of compiled programs, and names of devices and processes.
+_WITHOUT_NUMBERS = (
+    "JAX_COMPILATION_CACHE",
+    "JAX_COORDINATOR",
+    "JAX_NUM_PROCESSES",
+    "JAX_PERSISTENT_CACHE",
+    "JAX_PLATFORMS",
+    "JAX_PROCESS_ID",
+    "CUDA_VISIBLE",
 )
 
 
@@ -117,6 +128,16 @@ def machine() -> dict[str, str | int | float | None]:
         "memory_bytes": int(memory) * 1024 if memory.isdigit() else None,
         "cpu_governor": _read(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")).strip() or None,
         "load_average_1min": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+    }
+
+
+def numerical_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Returns the variables with which numerical libraries may compute other numbers."""
+    names = (*_ENVIRONMENT_PREFIXES, "NPROC", "PJRT_NPROC", "NPY_DISABLE", "ONEDNN_", "ATEN_")
+    return {
+        name: value
+        for name, value in sorted(environment.items())
+        if name.startswith(names) and not name.startswith(_WITHOUT_NUMBERS)
     }
 
 

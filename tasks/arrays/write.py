@@ -1,10 +1,9 @@
-"""Atomic writing of token arrays and other folders: a killed process leaves nothing incomplete in their place."""
+"""Atomic writing of token arrays: a killed process leaves nothing incomplete in their place."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,33 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.arrays.token_arrays import META_FILE, damage
-from tasks.system import file_lock
+from tasks.system.atomic_directory import atomic_directory
 from tasks.system.errors import DataError
 from tasks.system.folders import remove_folder
-
-BUILDING = ".building-"
-
-
-@contextmanager
-def atomic_directory(target: Path) -> Iterator[Path]:
-    """Builds a folder next to its place and moves it there at the end; the second of two builders discards its own.
-
-    Yields:
-        An empty folder to build in.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.parent / f"{BUILDING}{target.name}-{secrets.token_hex(4)}"
-    temporary.mkdir()
-    with file_lock.exclusive_lock(temporary):
-        try:
-            yield temporary
-            try:
-                temporary.rename(target)
-            except OSError:
-                if not target.is_dir():
-                    raise
-        finally:
-            remove_folder(temporary, ignore_errors=True)
 
 
 @contextmanager

@@ -22,10 +22,13 @@ from tasks.system.errors import StageError
 if TYPE_CHECKING:
     from tasks.materialize.progress import Progress, ShowState
     from tasks.materialize.request import MaterializeRequest
+    from tasks.system.content_cache import ContentCache, EntryName
 
 # Raised whenever the same sources give other arrays; directories of older versions are then left alone.
 FORMAT_VERSION = 2
 ROWS_PER_BATCH = 2048
+# The packages of this checkout that make token arrays.
+CODE = ("tasks",)
 
 
 class BuildNeededError(StageError):
@@ -42,8 +45,12 @@ class Build:
     progress: Progress
     show: ShowState = lambda _: None
     may_build: bool = True
+    # Results that run folders share; None where everything is built here.
+    cache: ContentCache | None = None
     source_files: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    # Name of each part that came from the cache -> seconds that its building took.
+    cached: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def require_build(self) -> None:
         """Stops a call that may only reuse."""
@@ -58,6 +65,37 @@ class Build:
             yield
         finally:
             self.seconds[step] = round(self.seconds.get(step, 0.0) + time.perf_counter() - start, 3)
+
+    def take(self, kind: str, target: Path) -> bool:
+        """Takes a part from the cache; False where it has none.
+
+        Args:
+            kind: a word for what it is.
+            target: its place, whose name is a digest of what shapes the content.
+        """
+        if self.cache is None:
+            return False
+        about = self.cache.take(self._entry(self.cache, kind, target), target.parent, self.progress)
+        if about is not None:
+            self.cached[target.name] = float(about["seconds"])
+        return about is not None
+
+    def keep(self, kind: str, target: Path, seconds: float) -> None:
+        """Keeps a part that was built just now in the cache, with the seconds that it took."""
+        if self.cache is not None:
+            about = {"title": target.name, "seconds": round(seconds, 3)}
+            self.cache.store(self._entry(self.cache, kind, target), target.parent, [target.name], about, self.progress)
+
+    def _entry(self, cache: ContentCache, kind: str, target: Path) -> EntryName:
+        """Names a part; the fields of the request are those that a name in a run's folder leaves out or abridges."""
+        request = self.request
+        shaped = {
+            "microworld": [request.microworld_seed, request.microworld_scale],
+            "vocabulary": [request.pretrain_corpora],
+            "pretrain": [request.pretrain_corpora, request.pretrain_validation, request.pretrain_seed],
+            "task": [request.source],
+        }
+        return cache.name(kind, CODE, name=target.name, request=shaped[kind])
 
     def source(self, path: Path | HubCorpus) -> str:
         """Digests a source file, folder or corpus, and notes it for `data.json`."""

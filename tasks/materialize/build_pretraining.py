@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from tasks.arrays.write import array_directory, atomic_directory
+from tasks.arrays.write import array_directory
 from tasks.encoding import tokenizer_files, vocabulary
 from tasks.encoding.preprocessors import token_id_dtype
 from tasks.materialize import upkeep
@@ -15,6 +16,7 @@ from tasks.materialize.build import FORMAT_VERSION, ROWS_PER_BATCH, Build, diges
 from tasks.materialize.progress import Meter
 from tasks.pretraining import pretraining_task
 from tasks.sources import corpora
+from tasks.system.atomic_directory import atomic_directory
 from tasks.system.atomic_write import write_bytes
 from tasks.system.errors import DataError
 from tasks.system.folders import remove_folder
@@ -49,7 +51,7 @@ def build_vocabulary(build: Build) -> vocabulary.Vocabulary:
     if earlier and target.is_file() and not upkeep.vocabulary_is_intact(build.output, earlier, target.name):
         build.progress(f"{target}: not as it was written; training it again")
         target.unlink()
-    if not target.is_file():
+    if not target.is_file() and not build.take("vocabulary", target):
         build.require_build()
         with build.timed("vocabulary"):
             sentences = (
@@ -60,6 +62,7 @@ def build_vocabulary(build: Build) -> vocabulary.Vocabulary:
             )
             tokens = vocabulary.train_wordpiece(sentences, request.vocabulary_size)
             write_bytes(target, "".join(f"{token}\n" for token in tokens).encode())
+        build.keep("vocabulary", target, build.seconds["vocabulary"])
         build.progress(f"vocabulary: {len(tokens):,} tokens trained in {build.seconds['vocabulary']:.1f} s")
     return vocabulary.load(target)
 
@@ -105,18 +108,23 @@ def build_pretraining(build: Build, vocab: vocabulary.Vocabulary) -> dict[str, s
             "train": build.output / f"{name}-train-{digest(*train_key, held_out)}",
             "validation": build.output / f"{name}-validation-{digest(*train_key, held_out)}",
         }
-        found = [upkeep.usable(target, build.progress) for target in targets.values()]
+        found = [_there(build, target) for target in targets.values()]
         if not all(found):
             _build_rows(build, vocab, request.pretrain_corpora, request.pretrain_rates, targets)
         return {split: path.name for split, path in targets.items()}
     validation_digest = build.source(build.corpus(request.pretrain_validation))
     train = build.output / f"{name}-train-{digest(*train_key)}"
     validation = build.output / f"{name}-validation-{digest(*shared, validation_digest, held_out)}"
-    if not upkeep.usable(train, build.progress):
+    if not _there(build, train):
         _build_rows(build, vocab, request.pretrain_corpora, request.pretrain_rates, {"train": train})
-    if not upkeep.usable(validation, build.progress):
+    if not _there(build, validation):
         _build_rows(build, vocab, (request.pretrain_validation,), (1.0,), {"validation": validation})
     return {"train": train.name, "validation": validation.name}
+
+
+def _there(build: Build, target: Path) -> bool:
+    """Returns True where an array folder can be used, or came from the cache just now."""
+    return upkeep.usable(target, build.progress) or build.take("pretrain", target)
 
 
 def _build_rows(
@@ -127,7 +135,7 @@ def _build_rows(
     targets: Mapping[str, Path],
 ) -> None:
     """Reads rows of a mixture into the targets; where there are both, validation gets the last rows."""
-    request = build.request
+    request, start = build.request, time.perf_counter()
     seqio_tasks = build.seqio_tasks()
     task = pretraining_task(request.sentence_pairs)
     held_out = request.validation_rows if len(targets) == 2 else 0
@@ -166,5 +174,8 @@ def _build_rows(
         if held_out:
             with array_directory(targets["validation"], dtypes) as writer:
                 writer.append(pending)
+    # The rows of all splits are made in one go.
+    for name, target in targets.items():
+        build.keep("pretrain", target, time.perf_counter() - start if name == first else 0.0)
     parts = ", ".join(f"{name} {rows if name == first else held_out:,}" for name in targets)
     build.progress(f"pretrain: {parts} rows of {request.pretrain_length} in {build.seconds['pretrain']:.1f} s")

@@ -59,7 +59,7 @@ def build_task(build: Build, info: TaskInfo, vocabulary: Vocabulary) -> dict[str
             *_own_definition(info),
         )
         target = build.output / f"{info.name}-{split}-{key}"
-        if not upkeep.usable(target, build.progress):
+        if not upkeep.usable(target, build.progress) and not build.take("task", target):
             _build_split(build, info, split, vocabulary, config, target, files)
         directories[split] = target.name
     if not directories:
@@ -86,6 +86,7 @@ def _build_split(
     files: Sequence[Path],
 ) -> None:
     """Reads one split through SeqIO into token arrays."""
+    began = time.perf_counter()
     seqio_tasks = build.seqio_tasks()
     dtypes: dict[str, npt.DTypeLike] = {"input_ids": token_id_dtype(vocabulary.size), "token_type_ids": np.uint8}
     start = time.perf_counter()
@@ -111,6 +112,8 @@ def _build_split(
             elif build.request.source == "files":
                 source_notes.write(writer.directory, info, build.root, split, build.request.on_bad_row)
             rows = writer.num_rows
+    # The import of TensorFlow belongs to the first part, which another folder is spared too.
+    build.keep("task", target, time.perf_counter() - began)
     build.progress(f"{info.name}: {split} {rows:,} rows in {time.perf_counter() - start:.1f} s")
 
 

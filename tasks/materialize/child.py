@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.materialize.request import MaterializeRequest
+from tasks.system.content_cache import ContentCache
 from tasks.system.errors import DataError
 
 
@@ -49,12 +50,14 @@ def main() -> None:
     message = json.load(sys.stdin)
     try:
         request = MaterializeRequest.from_dict(message["request"])
-        output = Path(message["output"])
+        output, shared = Path(message["output"]), message.get("cache")
         result = materialize(
             request,
             output,
             lambda line: write_answer(progress=line),
             lambda state: write_answer(state=dataclasses.asdict(state)),
+            None if shared is None else ContentCache.from_dict(shared),
+            message.get("cached", {}),
         )
         write_answer(result=result)
     except DataError as error:

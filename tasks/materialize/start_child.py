@@ -10,8 +10,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from tasks.system.child_process import ChildError, ChildProcess, child_environment, module_command
@@ -19,6 +20,7 @@ from tasks.system.errors import DataError, StageError
 
 if TYPE_CHECKING:
     from tasks.materialize.request import MaterializeRequest
+    from tasks.system.content_cache import ContentCache
 
 _LOG_TAIL_LINES = 20
 # They do not change the result.
@@ -51,6 +53,9 @@ def run(
     output: Path,
     progress: Callable[[str], None],
     show: Callable[[dict[str, Any]], None] = lambda _: None,
+    *,
+    cache: ContentCache | None = None,
+    cached: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Runs the child and waits for it.
 
@@ -59,6 +64,8 @@ def run(
         output: the folder for the result.
         progress: gets the lines of the child's progress as they come.
         show: gets the fields of `tasks.materialize.progress.State`, a few times a second during long steps.
+        cache: results that other folders share.
+        cached: parts that came from it already, with the seconds that their building took.
 
     Returns:
         The content of `data.json`.
@@ -67,7 +74,14 @@ def run(
         DataError: that of the child, unchanged.
         RuntimeError: if the child died otherwise; the message ends with the end of its log.
     """
-    message = json.dumps({"request": dataclasses.asdict(request), "output": str(output)})
+    message = json.dumps(
+        {
+            "request": dataclasses.asdict(request),
+            "output": str(output),
+            "cache": None if cache is None else cache.to_dict(),
+            "cached": dict(cached),
+        }
+    )
     # Paths of a request may be relative to the folder of this process.
     child = ChildProcess(module_command("tasks.materialize.child"), environment(_TOKENIZER_THREADS), "data", None)
     with child:

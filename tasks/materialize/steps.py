@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from tasks import microworld, sources
-from tasks.arrays.write import atomic_directory
 from tasks.catalogue import find_tasks
 from tasks.files import source_notes
 from tasks.files.text_files import sha256_file
@@ -30,7 +31,11 @@ from tasks.materialize.upkeep import DATA_FILE
 from tasks.pretraining import pretraining_task
 from tasks.sources import own
 from tasks.system import file_lock
+from tasks.system.atomic_directory import atomic_directory
 from tasks.system.atomic_write import write_text
+
+if TYPE_CHECKING:
+    from tasks.system.content_cache import ContentCache
 
 __all__ = ["DATA_FILE", "MaterializeRequest", "materialize", "run_in_child"]
 
@@ -40,6 +45,8 @@ def materialize(
     output: Path,
     progress: Progress = lambda _: None,
     show: ShowState | None = None,
+    cache: ContentCache | None = None,
+    cached: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Makes the vocabulary and the token arrays of a request, except those that are there already.
 
@@ -48,39 +55,51 @@ def materialize(
         output: the folder for the result; it is created.
         progress: gets one line per finished step.
         show: gets the state of long steps; by default `progress` gets a line about them every few seconds.
+        cache: results that other folders share.
+        cached: parts that came from it before this call, with the seconds that their building took.
 
     Returns:
         The content of `output/data.json`, which is written last: `vocabulary`, `pretrain_task`, `pretrain`, `tasks`,
         `own_tasks` (definitions with all labels, see `tasks.own_task`), `task_sources` (notes on the files of tasks,
         see `tasks.files.source_notes`), `warnings` (their differences from known ones, and many unknown tokens),
-        `unknown_tokens` (see `tasks.materialize.unknown_tokens`), `source_files`, `request`, `seconds` (time per step).
-        Its paths are relative to `output`.
+        `unknown_tokens` (see `tasks.materialize.unknown_tokens`), `source_files`, `request`, `seconds` (time per step;
+        `cached` is the time that others took for what came from the cache). Its paths are relative to `output`.
 
     Raises:
         DataError: if a file is missing or cannot be used.
     """
-    return _locked(Build(request, output, _root_path(request, output), progress, show or lines(progress)))
+    root, shown = _root_path(request, output), show or lines(progress)
+    return _locked(Build(request, output, root, progress, shown, cache=cache, cached=dict(cached)))
 
 
-def run_in_child(request: MaterializeRequest, output: Path, progress: Progress = lambda _: None) -> dict[str, Any]:
+def run_in_child(
+    request: MaterializeRequest,
+    output: Path,
+    progress: Progress = lambda _: None,
+    cache: ContentCache | None = None,
+) -> dict[str, Any]:
     """Serves a request as `materialize` does, but builds in a child process, which keeps TensorFlow out of this one.
 
     Args:
         request: the data to make.
         output: the folder for the result; it is created.
         progress: gets one line per finished step.
+        cache: results that other folders share.
 
     Returns:
-        The content of `output/data.json`. Where everything is there already, no process is started.
+        The content of `output/data.json`. Where everything is there already or in the cache, no process is started.
 
     Raises:
         DataError: that of the child, unchanged.
     """
+    build = Build(request, output, _root_path(request, output), progress, may_build=False, cache=cache)
     try:
-        return _locked(Build(request, output, _root_path(request, output), progress, may_build=False))
+        return _locked(build)
     except BuildNeededError:
         with display(progress) as show:
-            return start_child.run(request, output, progress, lambda state: show(State(**state)))
+            return start_child.run(
+                request, output, progress, lambda state: show(State(**state)), cache=cache, cached=build.cached
+            )
 
 
 def _locked(build: Build) -> dict[str, Any]:
@@ -88,7 +107,12 @@ def _locked(build: Build) -> dict[str, Any]:
     with file_lock.builder_lock(
         build.output, lambda: build.progress(f"waiting for the process that builds in {build.output}")
     ):
-        data = _materialize(build)
+        before = len(build.cached)
+        try:
+            data = _materialize(build)
+        finally:
+            if build.cache is not None and (taken := len(build.cached) - before):
+                build.progress(f"data: {taken} parts taken from the cache {build.cache.folder}")
         upkeep.remove_leftovers(build.output, data)
         return data
 
@@ -107,7 +131,7 @@ def _materialize(build: Build) -> dict[str, Any]:
     notes = source_notes.load(output, tasks)
     unknown = unknown_tokens.count(output, {"pretrain": pretrain, **tasks}, vocab)
     warnings = source_notes.warnings(notes) + unknown_tokens.warnings(unknown, request.vocabulary, vocab)
-    if build.seconds:
+    if build.seconds or build.cached:
         for warning in warnings:
             build.progress(f"warning: {warning}")
     data = {
@@ -124,10 +148,10 @@ def _materialize(build: Build) -> dict[str, Any]:
         "unknown_tokens": unknown,
         "source_files": build.source_files,
         "request": dataclasses.asdict(request),
-        "seconds": build.seconds,
+        "seconds": build.seconds | ({"cached": round(sum(build.cached.values()), 3)} if build.cached else {}),
     }
     data = json.loads(json.dumps(data))
-    if not build.seconds:
+    if not data["seconds"]:
         # Nothing was built: the times of the run that did build are worth more than none.
         data["seconds"] = _seconds_of_earlier_run(output)
     write_text(output / DATA_FILE, json.dumps(data, indent=1, sort_keys=True) + "\n")
@@ -154,12 +178,15 @@ def _generate_microworld(build: Build) -> None:
     request = build.request
     if request.source != "microworld" or build.root.is_dir():
         return
-    build.require_build()
-    with build.timed("microworld"), file_lock.builder_lock(build.root.parent):
-        upkeep.remove_half_built(build.root.parent)
-        if not build.root.is_dir():
+    with file_lock.builder_lock(build.root.parent):
+        if build.root.is_dir() or build.take("microworld", build.root):
+            return
+        build.require_build()
+        with build.timed("microworld"):
+            upkeep.remove_half_built(build.root.parent)
             with atomic_directory(build.root) as temporary:
                 microworld.generate(temporary, seed=request.microworld_seed, scale=request.microworld_scale)
+        build.keep("microworld", build.root, build.seconds["microworld"])
     build.progress(f"microworld: generated in {build.seconds['microworld']:.1f} s")
 
 

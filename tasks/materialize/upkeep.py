@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.arrays import token_arrays
-from tasks.arrays.write import BUILDING
 from tasks.encoding import vocabulary
 from tasks.system import file_lock
+from tasks.system.atomic_directory import BUILDING
 from tasks.system.errors import DataError
 from tasks.system.folders import remove_folder
 

@@ -24,7 +24,7 @@ class OneLineParser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:
         """Takes the keywords of `argparse.ArgumentParser`."""
         super().__init__(allow_abbrev=False, **settings)
-        self.register("type", Path, _path)
+        self.register("type", Path, local_path)
 
     def error(self, message: str) -> NoReturn:
         """Raises `InputError` with the message of argparse."""
@@ -44,7 +44,12 @@ class OneLineParser(argparse.ArgumentParser):
         return flags, unknown
 
 
-def _path(text: str) -> Path:
+def local_path(text: str) -> Path:
+    """Reads a path, as the type of a flag.
+
+    Raises:
+        argparse.ArgumentTypeError: it is empty, or an address such as `gs://bucket`.
+    """
     if not text:
         raise argparse.ArgumentTypeError("expected a path, found ''")
     if _REMOTE.match(text):

@@ -40,6 +40,13 @@ def test_flags_become_settings(tmp_path: Path) -> None:
     assert words[-1].startswith("--workdir=runs/evaluate_it-s-a-model-")
 
 
+def test_flags_of_the_cache_are_passed_on(tmp_path: Path) -> None:
+    assert not any(word.startswith("--cache") for word in command_line([str(tmp_path)]))
+    for given in ("--cache_dir=none", "--cache_dir=", "--cache_dir=a b"):
+        assert given in command_line([str(tmp_path), given])
+    assert "--cache_limit=1500000B" in command_line([str(tmp_path), "--cache_limit=1.5MB"])
+
+
 def test_models_in_folders_of_one_name_have_runs_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a", "b"):
         (tmp_path / name / "model").mkdir(parents=True)

@@ -186,6 +186,24 @@ def test_a_linked_stage_begins_anew_and_leaves_what_it_was_linked_to(tmp_path: P
     assert read_json(elsewhere / "begun.json") == {"fingerprint": "a"}
 
 
+def test_a_folder_knows_the_key_that_all_of_it_was_made_under(tmp_path: Path) -> None:
+    stage = tmp_path / "teacher"
+    assert start_folder(stage, "a", "key")
+    assert start_folder(stage, "a", "key")
+    # Work under another key, or under one that nobody knows, spoils it for good, until it begins anew.
+    for other in ("another", None):
+        assert not start_folder(stage, "a", other)
+        assert not start_folder(stage, "a", "key")
+        assert start_folder(stage, f"b {other}", "key")
+        assert start_folder(stage, "a", "key")
+
+
+def test_seconds_that_a_cache_saved_count_and_are_no_result(tmp_path: Path) -> None:
+    marker = run_stage_once(tmp_path / "m", "a", lambda: {"value": 1, "cached_seconds": 100.0}, print, "stage")
+    assert marker["result"] == {"value": 1}
+    assert 100.0 <= marker["seconds"] < 101.0
+
+
 @pytest.mark.parametrize("content", ["[]", "not JSON"])
 def test_declare_refuses_a_damaged_folder(tmp_path: Path, content: str) -> None:
     (tmp_path / "config.json").write_text(content)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tasks.arrays import token_arrays
-from tasks.arrays.write import array_directory, atomic_directory
+from tasks.arrays.write import array_directory
+from tasks.system.atomic_directory import atomic_directory
 from tasks.system.atomic_write import write_bytes
 from tasks.system.errors import DataError
 
