@@ -75,6 +75,7 @@ def run_in_child(request: MaterializeRequest, output: Path, progress: Progress =
 
     Raises:
         DataError: that of the child, unchanged.
+        StageError: the system refused the child something, as `OSError` says it in this process.
     """
     try:
         return _locked(Build(request, output, _root_path(request, output), progress, may_build=False))
