@@ -10,6 +10,8 @@ from benchmark.export.record_tasks import predicted_with, score_of_seed
 from tasks.system.errors import InputError, shown
 
 if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
     from benchmark.records.record import Record
     from tasks.catalogue import TaskInfo
 
@@ -76,7 +78,7 @@ def _dataset(record: Record, task: TaskInfo) -> str:
     return _DATASETS[task.hub.folder.partition("/")[0]]
 
 
-def _result(record: Record, task: TaskInfo, metric: str, value: float) -> object:
+def _result(record: Record, task: TaskInfo, metric: str, value: float) -> EvalResult:
     """Makes one entry of the `model-index`."""
     from huggingface_hub import EvalResult
 
@@ -103,7 +105,7 @@ def check_repository(name: str) -> None:
         InputError: one line.
     """
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     expected = "expected ORG/NAME, the account or organization and the new model's name on the Hugging Face hub"
     try:

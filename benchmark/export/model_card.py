@@ -58,9 +58,9 @@ def model_card(
     assert training is not None
     assert provenance is not None
     embedded = provenance.embedded_data
-    task, seed = (tuned.task, tuned.seed) if tuned else (None, 0)
+    trained, seed = (tuned.task, tuned.seed) if tuned else (None, 0)
     lines = [
-        front_matter(record, task, seed, onnx=graphs is not None),
+        front_matter(record, trained, seed, onnx=graphs is not None),
         "",
         f"# {system.title} ({record.track} {record.track_version})",
         "",

@@ -48,7 +48,7 @@ def write_rows(directory: Path, labels: np.ndarray, length: int = 16) -> token_a
         "token_type_ids": (np.arange(length) > 6) * used,
         "label": labels,
     }
-    dtypes = {"input_ids": np.uint16, "token_type_ids": np.uint8, "label": labels.dtype}
+    dtypes: dict[str, Any] = {"input_ids": np.uint16, "token_type_ids": np.uint8, "label": labels.dtype}
     with array_directory(directory, dtypes) as writer:
         writer.append({name: values.astype(dtypes[name]) for name, values in batch.items()})
     return token_arrays.load(directory)
