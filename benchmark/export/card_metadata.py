@@ -41,8 +41,9 @@ def front_matter(record: Record, task: TaskInfo | None = None, seed: int = 0, on
         onnx: the folder has graphs.
 
     Returns:
-        YAML between two lines of `---`. Scores are those of the exported parameters, in percent; data sets of the hub
-        are named only where the run used them, not its generated data.
+        YAML between two lines of `---`. Scores are those of the exported parameters, in percent: on every task that
+        they predict, or masked-LM accuracy. Data sets of the hub are named only where the run used them, not its
+        generated data.
     """
     from huggingface_hub import ModelCardData
 
@@ -55,6 +56,8 @@ def front_matter(record: Record, task: TaskInfo | None = None, seed: int = 0, on
         for metric in other.metrics
         if (value := score_of_seed(record, other.name, metric, seed)) is not None
     ]
+    if task is None and record.training is not None and record.training.masked_lm_accuracy is not None:
+        results.append(_masked_lm_result(record.training.masked_lm_accuracy))
     data = ModelCardData(
         language="en",
         license="apache-2.0" if embedded else "other",
@@ -62,7 +65,7 @@ def front_matter(record: Record, task: TaskInfo | None = None, seed: int = 0, on
         pipeline_tag=_PIPELINES[task.kind] if task is not None else "fill-mask",
         tags=["distillation", "autodistill-bench", *(["onnx"] if onnx else [])],
         datasets=sorted({name for other in tasks if (name := _dataset(record, other))}) or None,
-        metrics=sorted({_METRICS.get(metric, metric) for other in tasks for metric in other.metrics}) or None,
+        metrics=sorted({result.metric_type for result in results}) or None,
         eval_results=results or None,
         # Without scores the name would be a member that the hub does not know.
         model_name=record.system.title if results else None,
@@ -95,6 +98,20 @@ def _result(record: Record, task: TaskInfo, metric: str, value: float) -> EvalRe
         metric_type=_METRICS.get(metric, metric),
         metric_name=f"{metric} (percent)",
         metric_value=round(value, 2),
+    )
+
+
+def _masked_lm_result(accuracy: float) -> EvalResult:
+    """Makes the entry of a model before fine-tuning."""
+    from huggingface_hub import EvalResult
+
+    return EvalResult(
+        task_type="fill-mask",
+        dataset_type="held-out-text",
+        dataset_name="held-out text of the run",
+        metric_type="accuracy",
+        metric_name="masked-LM accuracy (percent)",
+        metric_value=round(accuracy, 2),
     )
 
 

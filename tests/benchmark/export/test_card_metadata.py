@@ -71,11 +71,17 @@ def test_generated_data_are_not_taken_for_those_of_the_hub() -> None:
     }
 
 
-@pytest.mark.parametrize(("task", "seed"), [(None, 6), ("glue_mrpc_v1", 1)])
-def test_a_model_without_scores_of_its_own_has_none(task: str | None, seed: int) -> None:
-    data = read(record(), task, seed)
-    assert data.eval_results is None and "model_name" not in data.to_dict()
-    assert data.pipeline_tag == ("fill-mask" if task is None else "text-classification")
+def test_a_model_before_fine_tuning_has_its_masked_lm_accuracy_alone() -> None:
+    data = read(record(), None)
+    assert data.pipeline_tag == "fill-mask" and data.datasets is None
+    (found,) = data.eval_results
+    assert (found.task_type, found.metric_type, found.metric_value) == ("fill-mask", "accuracy", 40.0)
+
+
+def test_a_model_without_scores_of_its_own_has_none() -> None:
+    data = read(record(), "glue_mrpc_v1", seed=1)
+    assert data.eval_results is None and data.metrics is None
+    assert "model_name" not in data.to_dict() and "model-index" not in data.to_dict()
 
 
 def test_a_title_is_data_in_the_front_matter() -> None:
