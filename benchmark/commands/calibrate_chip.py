@@ -155,13 +155,11 @@ def host_seconds(encoder: EncoderConfig, batch_size: int, sequence_length: int) 
     """Times the shortest call of an encoder's serving program on this machine, after a few that do not count."""
     import jax
 
-    from benchmark.models.encoder import Encoder
+    from benchmark.latency.runtimes import random_params
     from benchmark.models.inference import compile_encoder
-    from benchmark.training.initial import init_tree, trained_like
 
     shape = (batch_size, sequence_length)
-    params = trained_like(init_tree(Encoder(encoder), encoder, 0, num_inputs=3))
-    serve = compile_encoder(encoder, params, *shape)
+    serve = compile_encoder(encoder, random_params(encoder), *shape)
     ids = np.random.default_rng(0).integers(0, encoder.vocab_size, shape, dtype=np.int32)
     inputs = jax.device_put((ids, np.ones(shape, np.int32), np.zeros(shape, np.int32)))
     for _ in range(10):

@@ -63,20 +63,3 @@ def init_tree(model: nn.Module, encoder: EncoderConfig, seed: int, num_inputs: i
         return values * np.float32(encoder.initializer_range)
 
     return dict(jax.tree.map_with_path(draw, shapes(model, num_inputs)))
-
-
-def trained_like(params: Params, seed: int = 0) -> Params:
-    """Adds noise to initial parameters, so that they cost as much as trained ones.
-
-    A compiler that knows the parameters leaves out the addition of a bias of zeros and the multiplication by a scale of
-    ones. No training leaves those values, and no measurement may profit from them.
-
-    Args:
-        params: a tree of host arrays.
-        seed: the seed of the noise, which has a standard deviation of 0.01.
-
-    Returns:
-        The tree with noise, of the same dtypes.
-    """
-    rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda leaf: leaf + np.float32(0.01) * rng.standard_normal(leaf.shape, np.float32), params)

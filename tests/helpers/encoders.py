@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
 
 from benchmark.config import EncoderConfig
+
+if TYPE_CHECKING:
+    from benchmark.models.trees import Params
 
 
 def small_encoder(**changes: Any) -> EncoderConfig:
@@ -22,3 +28,9 @@ def small_encoder(**changes: Any) -> EncoderConfig:
         "initializer_range": 0.1,
     }
     return EncoderConfig(**(values | changes))
+
+
+def trained_like(params: Params) -> Params:
+    """Adds noise to initial parameters: no bias is 0 and no scale is 1 after a training."""
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda leaf: leaf + np.float32(0.01) * rng.standard_normal(leaf.shape, np.float32), params)

@@ -9,10 +9,11 @@ from typing import Any
 from benchmark.config import EncoderConfig, to_dict
 from benchmark.records.record import Unscored, write
 from benchmark.training import checkpoints, finetune
-from benchmark.training.initial import init_tree, trained_like
+from benchmark.training.initial import init_tree
 from tasks.catalogue import get_task
 from tasks.encoding import vocabulary
 from tests.helpers.board_records import make_record, make_task
+from tests.helpers.encoders import trained_like
 
 
 def write_record(workdir: Path, encoder: EncoderConfig, *tasks: str, unscored: str = "") -> Path:

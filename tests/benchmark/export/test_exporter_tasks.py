@@ -21,11 +21,11 @@ from benchmark.pipeline.run_context import Run
 from benchmark.records.record import read, write
 from benchmark.training import checkpoints, finetune
 from benchmark.training.batches import make_batch
-from benchmark.training.initial import init_tree, trained_like
+from benchmark.training.initial import init_tree
 from tasks.arrays.token_arrays import TokenArrays
 from tasks.catalogue import get_task
 from tasks.sources.own import resolve
-from tests.helpers.encoders import small_encoder
+from tests.helpers.encoders import small_encoder, trained_like
 from tests.helpers.kept_models import keep, write_record
 from tests.helpers.mnli_run import AX, ENCODER, MISMATCHED, MNLI, make_run
 from tests.helpers.own_tasks import STARS, own_definition, own_task, write_stars
