@@ -10,7 +10,10 @@ from pathlib import Path
 
 from baselines.catalogue import FOLDER, baselines
 from tasks.system.command_line import OneLineParser, at_least, check_output_folder
-from tasks.system.errors import InputError, named_files, nearest_match_hint, run_command
+from tasks.system.errors import InputError, named_files, nearest_match_hint, run_command, shown
+
+# Those of `benchmark.export.onnx_precisions`, which is imported late.
+_PRECISIONS = ("float32", "int8", "float16")
 
 
 def _list() -> int:
@@ -73,13 +76,27 @@ def _import(name: str, checkpoint: Path, to: Path | None, allow_pickle: bool) ->
     return 0
 
 
-def _export(record: Path, to: Path, task: str, onnx: bool) -> int:
+def _export(options: argparse.Namespace) -> int:
     """Writes the model of a record for use outside this project."""
+    if options.no_onnx and options.onnx is not None:
+        raise InputError(f"--no_onnx, --onnx={','.join(options.onnx)}: expected one of the two")
+    onnx = () if options.no_onnx else _PRECISIONS[:1] if options.onnx is None else options.onnx
+    if unknown := [name for name in onnx if name not in _PRECISIONS]:
+        raise InputError(f"--onnx={shown(unknown[0])}: {nearest_match_hint(unknown[0], _PRECISIONS)}")
+    if not onnx and not options.no_onnx:
+        raise InputError(f"--onnx: expected some of {', '.join(_PRECISIONS)}, or --no_onnx")
+    check_output_folder("--to", options.to)
+    from benchmark.export import card_metadata
+
+    if options.push_to_hub is not None:
+        card_metadata.check_repository(options.push_to_hub)
     from benchmark.export.exporter import export_record
 
-    check_output_folder("--to", to)
-    for line in export_record(record, to, onnx=onnx, task=task):
+    for line in export_record(options.record, options.to, onnx=onnx, task=options.task):
         print(line)
+    if options.push_to_hub is not None:
+        for line in card_metadata.upload_lines(options.push_to_hub, options.to):
+            print(line)
     return 0
 
 
@@ -106,7 +123,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     exports.add_argument("record", type=Path, metavar="RECORD", help="results/NAME.json inside its run's folder")
     exports.add_argument("--to", type=Path, required=True, metavar="DIR", help="the folder to write")
     exports.add_argument("--task", default="", metavar="TASK", help="the model fine-tuned on it, with its head")
-    exports.add_argument("--no_onnx", action="store_true", help="leave out model.onnx")
+    onnx = f"ONNX files to write, with commas, of {','.join(_PRECISIONS)} (default: {_PRECISIONS[0]})"
+    exports.add_argument("--onnx", type=_names, metavar="NAMES", help=onnx)
+    exports.add_argument("--no_onnx", action="store_true", help="write no ONNX file")
+    hub = "print the command that publishes the folder on the Hugging Face hub; nothing is sent"
+    exports.add_argument("--push_to_hub", metavar="ORG/NAME", help=hub)
     words = list(sys.argv[1:] if arguments is None else arguments)
     return run_command(
         lambda: _run(parser.parse_args(words), words), interrupted="interrupted; the same command continues"
@@ -137,11 +158,14 @@ def _run(options: argparse.Namespace, words: Sequence[str]) -> int:
     with named_files():
         if options.command == "list":
             return _list()
+        from benchmark.process import setup
+
+        setup.expect_no_tpu()
         if options.command == "measure":
             return _measure(options, words)
         if options.command == "import":
             return _import(options.name, options.checkpoint, options.to, options.allow_pickle)
-        return _export(options.record, options.to, options.task, not options.no_onnx)
+        return _export(options)
 
 
 if __name__ == "__main__":

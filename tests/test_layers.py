@@ -39,6 +39,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "benchmark.hardware",
         "benchmark.latency",
         "benchmark.models",
+        "benchmark.process",
         "benchmark.records",
         "benchmark.training",
         "tasks",
@@ -65,8 +66,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "benchmark.evaluation",
         "tasks",
     ),
+    # Exported graphs are scored as runs are.
     "benchmark.export": (
         "benchmark.config",
+        "benchmark.evaluation",
         "benchmark.models",
         "benchmark.records",
         "benchmark.training",
@@ -130,7 +133,11 @@ HOMES: dict[str, tuple[str, ...]] = {
     # Ax computes with torch, and its threads are capped there.
     "torch": ("benchmark.search.ax_search", "benchmark.search.ax_analysis", "benchmark.export"),
     "transformers": ("benchmark.export", "benchmark.latency.onnx_child"),
-    "onnxruntime": ("benchmark.export.onnx_export", "benchmark.latency.runtimes"),
+    "onnxruntime": (
+        "benchmark.export.onnx_export",
+        "benchmark.export.onnx_precisions",
+        "benchmark.latency.runtimes",
+    ),
     "pyarrow": ("tasks.sources.hugging_face",),
 }
 

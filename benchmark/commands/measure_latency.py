@@ -64,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _measure(flags: argparse.Namespace, bindings: list[str]) -> int:
     from benchmark.cli.gin_loader import load_run_config
+    from benchmark.process import setup
 
+    setup.expect_no_tpu()
     config = load_run_config(flags.gin_file, bindings, flags.gin_search_paths)
     if flags.text and flags.workdir:
         raise InputError("--text and --workdir: expected one of them, as both say what the inputs are")

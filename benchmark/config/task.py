@@ -83,6 +83,8 @@ class TaskConfig(Checked):
             self.refuse("label_names", "() for those of the training file, or at least two, of kind = 'classification'")
         if len(set(self.label_names)) != len(self.label_names):
             self.refuse("label_names", "no label twice")
+        if any(name != name.strip() for name in self.label_names):
+            self.refuse("label_names", "labels without white space around them, which is cut off in files too")
         if self.label_range and (
             self.kind != "regression" or len(self.label_range) != 2 or self.label_range[0] >= self.label_range[1]
         ):

@@ -1,10 +1,11 @@
-"""Export of the model of a record: a Hugging Face directory with tokenizer, model card and ONNX file."""
+"""Export of the model of a record: a Hugging Face directory with tokenizer, model card and ONNX files."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from benchmark.config import EncoderConfig, encoder_from_dict
 from benchmark.export import checkpoint_files
 from benchmark.export.model_card import FineTuned, label_names, model_card
 from benchmark.export.onnx_export import export_onnx
+from benchmark.export.onnx_precisions import PRECISIONS, write_copy
+from benchmark.export.onnx_scores import DevelopmentSet, GraphFiles, graph_files
+from benchmark.export.record_tasks import score_of_seed, task_of
 from benchmark.models.heads import SequenceModel, SpanModel
 from benchmark.models.hugging_face import CheckpointError
 from benchmark.models.hugging_face_config import export_type
@@ -19,9 +23,11 @@ from benchmark.records.record import Record, RecordError, read
 from benchmark.training import checkpoints
 from benchmark.training.initial import shapes
 from benchmark.training.pretrain import load_params
-from tasks.catalogue import OwnFile, OwnTask, TaskInfo, get_task, own_task_info
+from tasks.arrays import token_arrays
+from tasks.catalogue import TaskInfo, get_task
 from tasks.encoding import tokenizer_files, vocabulary
-from tasks.system.errors import nearest_match_hint
+from tasks.system.errors import DataError, nearest_match_hint
+from tasks.system.folders import remove_folder
 
 
 def folder_of_run(record: Record, path: Path) -> Path:
@@ -89,7 +95,7 @@ def fine_tuned(record: Record, path: Path, task: str) -> tuple[dict[str, Any], F
     known = [scored.task for scored in record.tasks] + [unscored.task for unscored in record.unscored]
     if task not in known:
         raise RecordError(f"{path}: has no task {task!r}: {nearest_match_hint(task, known)}")
-    info = _task(record, task)
+    info = task_of(record, task)
     trained = get_task(info.trained_on) if info.trained_on else info
     directory = workdir / "evaluation" / record.system.name / trained.name
     marker = directory / "parameters.json"
@@ -104,29 +110,8 @@ def fine_tuned(record: Record, path: Path, task: str) -> tuple[dict[str, Any], F
     encoder = encoder_of(record, path)
     model = SpanModel(encoder) if trained.kind == "span" else SequenceModel(encoder, trained.num_labels)
     kept = directory / "parameters"
-    return _restored(kept, path, lambda: checkpoints.restore(kept, shapes(model, 3))), FineTuned(trained, seed)
-
-
-def _task(record: Record, name: str) -> TaskInfo:
-    """Looks up a task, in the record where it is an own one."""
-    definition = next((scored.definition for scored in record.tasks if scored.task == name), None)
-    if definition is None:
-        return get_task(name)
-    own = OwnTask(
-        name=name,
-        title=definition.title,
-        kind=definition.kind,
-        files=tuple(OwnFile(split=s, path=f.name, format=f.format) for s, f in definition.files.items()),
-        validation_fraction=definition.validation_fraction or 0.0,
-        split_seed=definition.split_seed or 0,
-        text_columns=tuple(definition.text_columns),
-        label_column=definition.label_column,
-        label_names=tuple(definition.label_names),
-        label_range=tuple(definition.label_range),
-        unanswerable=definition.unanswerable,
-        metrics=tuple(definition.metrics),
-    )
-    return own_task_info(own)
+    length = _read(marker, "result").get("length")
+    return _restored(kept, path, lambda: checkpoints.restore(kept, shapes(model, 3))), FineTuned(trained, seed, length)
 
 
 def _restored(source: Path, path: Path, restore: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -171,13 +156,14 @@ def write_tokenizer(kept: Path, max_length: int, directory: Path) -> None:
     ).save_pretrained(directory)
 
 
-def export_record(path: Path, directory: Path, *, onnx: bool = True, task: str = "") -> list[str]:
-    """Exports the model that a record describes.
+def export_record(path: Path, directory: Path, *, onnx: tuple[str, ...] = ("float32",), task: str = "") -> list[str]:
+    """Exports the model that a record describes; a failure leaves no half-written folder.
 
     Args:
         path: the record, inside the folder of its run.
         directory: the folder to write; it must be missing or empty.
-        onnx: writes `model.onnx` too and checks it with ONNX Runtime.
+        onnx: precisions of ONNX files (`onnx_precisions.PRECISIONS`), each run by ONNX Runtime and, with a task, scored
+            on its development set. The float32 file is always among them, as the others are made of it; () writes none.
         task: the task whose fine-tuned model is exported; '' for the model before fine-tuning, with masked-LM head.
 
     Returns:
@@ -185,7 +171,8 @@ def export_record(path: Path, directory: Path, *, onnx: bool = True, task: str =
 
     Raises:
         RecordError: the record cannot be read, or its parameters are missing.
-        CheckpointError: transformers has no class that computes the architecture, or the folder is not empty.
+        CheckpointError: transformers has no class that computes the architecture, ONNX Runtime makes no such file, or
+            the folder is not empty.
     """
     record = read(path)
     encoder = encoder_of(record, path)
@@ -196,14 +183,63 @@ def export_record(path: Path, directory: Path, *, onnx: bool = True, task: str =
     workdir = folder_of_run(record, path)
     kept, pad_id = _vocabulary(workdir, record)
     head = _head_settings(tuned.task) if tuned else {}
-    checkpoint_files.write(directory, encoder, params, pad_token_id=pad_id, **head)
-    write_tokenizer(kept, encoder.max_length, directory)
-    (directory / "README.md").write_text(model_card(record, kind, tuned), encoding="utf-8")
     what = f"fine-tuned on {tuned.task.title} with seed {tuned.seed}" if tuned else "with masked-LM head"
     lines = [f"{record.system.title}: {kind} {what}, {record.system.parameters:,} parameters, in {directory}"]
-    if onnx:
-        lines.append(export_onnx(directory))
+    graphs = None
+    with _removed_on_failure(directory):
+        checkpoint_files.write(directory, encoder, params, pad_token_id=pad_id, **head)
+        write_tokenizer(kept, encoder.max_length, directory)
+        if onnx:
+            lines.append(export_onnx(directory))
+            wanted = tuple(name for name in PRECISIONS if name in ("float32", *onnx))
+            lines += [write_copy(directory, precision) for precision in wanted[1:]]
+            graphs = _scored(directory, wanted, record, workdir, task, tuned, pad_id)
+            lines += graphs.lines()
+        (directory / "README.md").write_text(model_card(record, kind, tuned, graphs), encoding="utf-8")
     return lines
+
+
+@contextmanager
+def _removed_on_failure(directory: Path) -> Iterator[None]:
+    """Removes what a block that fails has written into an empty or missing folder, so that the next try can begin."""
+    existed = directory.exists()
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for path in directory.iterdir():
+            if path.is_dir():
+                remove_folder(path)
+            else:
+                path.unlink()
+        if not existed:
+            directory.rmdir()
+        raise
+
+
+def _scored(
+    directory: Path,
+    precisions: tuple[str, ...],
+    record: Record,
+    workdir: Path,
+    task: str,
+    tuned: FineTuned | None,
+    pad_id: int,
+) -> GraphFiles:
+    """Scores the graphs of a fine-tuned model on the rows that the run scored it on."""
+    if tuned is None:
+        return graph_files(directory, precisions, unscored="a model before fine-tuning answers no task")
+    info = task_of(record, task)
+    try:
+        splits = _read(workdir / "data" / "data.json", "tasks", task)
+        if "validation" not in splits:
+            return graph_files(directory, precisions, unscored=f"{task} has no labelled development set")
+        rows = token_arrays.load(workdir / "data" / splits["validation"])
+    except (DataError, RecordError):
+        return graph_files(directory, precisions, unscored=f"the run's folder has no usable arrays of {task}")
+    recorded = score_of_seed(record, task, info.primary_metric, tuned.seed)
+    data = DevelopmentSet(info, rows, pad_id, tuned.length or rows.features["input_ids"].shape[1])
+    return graph_files(directory, precisions, data, recorded)
 
 
 def _head_settings(task: TaskInfo) -> dict[str, Any]:

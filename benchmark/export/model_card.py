@@ -5,16 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from benchmark.export.card_metadata import front_matter
 from tasks.catalogue import TASKS, TaskInfo
 
 if TYPE_CHECKING:
+    from benchmark.export.onnx_scores import GraphFiles
     from benchmark.records.record import LatencyBlock, Record
 
-_PIPELINES = {
-    "classification": "text-classification",
-    "regression": "text-classification",
-    "span": "question-answering",
-}
 # The labels of tasks whose files have numbers for them, as the data sets on the Hugging Face hub name them.
 _LABELS = {
     "glue_cola": ("unacceptable", "acceptable"),
@@ -27,10 +24,17 @@ _LABELS = {
 
 @dataclass(frozen=True)
 class FineTuned:
-    """The task and the seed with which an exported model was fine-tuned."""
+    """The task and the seed with which an exported model was fine-tuned.
+
+    Attributes:
+        task: the task.
+        seed: the seed.
+        length: tokens of the rows, with padding, that it predicted in its run; None where the run does not say.
+    """
 
     task: TaskInfo
     seed: int
+    length: int | None = None
 
 
 def label_names(task: TaskInfo) -> tuple[str, ...]:
@@ -38,27 +42,25 @@ def label_names(task: TaskInfo) -> tuple[str, ...]:
     return _LABELS.get(task.name.rpartition("_v")[0], task.label_names)
 
 
-def model_card(record: Record, model_type: str, tuned: FineTuned | None = None) -> str:
+def model_card(
+    record: Record, model_type: str, tuned: FineTuned | None = None, graphs: GraphFiles | None = None
+) -> str:
     """Writes the card as Markdown with the front matter that model hubs read.
 
     Args:
         record: a measured record.
         model_type: the class of transformers that computes it.
         tuned: task and seed of the fine-tuned model; None for the model before fine-tuning.
+        graphs: the ONNX files beside it; None for none.
     """
     system, training, provenance = record.system, record.training, record.provenance
     assert system.encoder is not None
     assert training is not None
     assert provenance is not None
     embedded = provenance.embedded_data
+    trained, seed = (tuned.task, tuned.seed) if tuned else (None, 0)
     lines = [
-        "---",
-        "language: en",
-        f"license: {'apache-2.0' if embedded else 'other'}",
-        "library_name: transformers",
-        f"pipeline_tag: {_PIPELINES[tuned.task.kind] if tuned else 'fill-mask'}",
-        "tags: [distillation, autodistill-bench]",
-        "---",
+        front_matter(record, trained, seed, onnx=graphs is not None),
         "",
         f"# {system.title} ({record.track} {record.track_version})",
         "",
@@ -89,6 +91,7 @@ def model_card(record: Record, model_type: str, tuned: FineTuned | None = None) 
         )
         for name, score in task.metrics.items():
             lines.append(f"| {title} ({task.task}) | {name} | {score.value:.2f} | {len(task.seeds)} |")
+    lines += [] if graphs is None else ["", *_graph_lines(graphs)]
     lines += [
         "",
         "## Latency",
@@ -123,6 +126,29 @@ def _head(tuned: FineTuned | None) -> str:
     }
     head = f"a head fine-tuned on {task.title} (`{task.name}`, seed {tuned.seed})"
     return f"{head} that reads {reads} and {answers[task.kind]}"
+
+
+def _graph_lines(graphs: GraphFiles) -> list[str]:
+    """Describes the ONNX files with their sizes and scores."""
+    head = ["## ONNX files", ""]
+    if graphs.unscored:
+        rows = [f"| {file.name} | {file.precision} | {file.mebibytes} |" for file in graphs.files]
+        return [*head, "| file | precision | MiB |", "|---|---|---|", *rows, "", f"Not scored: {graphs.unscored}."]
+    run = "" if graphs.recorded is None else f" The run scored {graphs.recorded:.2f} with the same parameters."
+    return [
+        *head,
+        f"Development set of {graphs.task}, {graphs.num_examples:,} examples, each alone, through ONNX Runtime;"
+        f" {graphs.metric} in percent.{run}",
+        "",
+        f"| file | precision | MiB | {graphs.metric} | difference to float32 |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {file.name} | {file.precision} | {file.mebibytes} | {file.scores[graphs.metric]:.2f} |"
+            f" {'-' if file is graphs.files[0] else format(graphs.difference(file), '+.2f')} |"
+            for file in graphs.files
+        ),
+        *(f"\n{line}" for line in graphs.losses()),
+    ]
 
 
 def _latency_row(block: LatencyBlock) -> str:

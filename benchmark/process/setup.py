@@ -56,7 +56,8 @@ def expect_no_tpu(devices: Path = Path("/sys/bus/pci/devices")) -> None:
     """Tells libtpu, where it is installed on a machine without TPU, that this machine is alone.
 
     jax asks every installed platform for its devices, and libtpu prints an error then because nobody has told it its
-    hosts. Where a TPU is, or the environment names hosts, or jax was imported before, nothing is changed.
+    hosts, and a warning because it does not know how many chips they have. Where a TPU is, or the environment names
+    hosts, or jax was imported before, nothing is changed.
 
     Args:
         devices: the folder in which Linux lists PCI devices; TPUs are Google's.
@@ -69,6 +70,8 @@ def expect_no_tpu(devices: Path = Path("/sys/bus/pci/devices")) -> None:
                 return
     os.environ["TPU_WORKER_HOSTNAMES"] = "localhost"
     os.environ.setdefault("TPU_WORKER_ID", "0")
+    # One chip. Programs that are compiled for other chips name theirs and stay the same.
+    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-1")
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
 
 

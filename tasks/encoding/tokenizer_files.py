@@ -40,6 +40,8 @@ _BERT_LIKE = ("Bert", "DistilBert", "Electra", "MobileBert")
 _ROBERTA_LIKE = ("Roberta", "Longformer", "Bart")
 _GENERIC = ("PreTrained", "TokenizersBackend")
 _WORDPIECE_FLAGS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
+# Members of `tokenizer_config.json`, and of `tokenizer.json` with the direction that holds without them.
+_SIDES = {"padding_side": "padding", "truncation_side": "truncation"}
 
 
 def present(directory: Path) -> list[Path]:
@@ -82,6 +84,8 @@ def read_lines(path: Path) -> tuple[str, ...]:
         raise DataError(f"vocabulary {path}: byte {error.start} is not UTF-8") from error
     if lines and not lines[-1]:
         lines.pop()
+    if len(lines) == 1 and "\r" in lines[0].rstrip("\r"):
+        raise DataError(f"vocabulary {path}: its lines end with a carriage return alone; line feeds are expected")
     tokens = tuple(line.rstrip("\r") for line in lines)
     if len(set(tokens)) != len(tokens):
         token, count = Counter(tokens).most_common(1)[0]
@@ -103,6 +107,7 @@ def read_directory(directory: Path) -> TokenizerSettings:
         raise DataError(f"vocabulary {directory}: no {TOKENIZER}, {WORDS} or {BPE_IDS} and {MERGES}; one is expected")
     files = {name: _json(directory / name) for name in names if name in (TOKENIZER, CONFIG, SPECIAL_MAP, ADDED)}
     config = files.get(CONFIG, {})
+    _refuse_left(directory, config, files.get(TOKENIZER, {}))
     family = _family(directory, config, TOKENIZER in files, BPE_IDS in names)
     if TOKENIZER in files:
         found, stated = tokenizer_json.parse(directory / TOKENIZER, files[TOKENIZER], _defaults(family))
@@ -113,6 +118,17 @@ def read_directory(directory: Path) -> TokenizerSettings:
     found = added_tokens.complete(directory, files, found, stated)
     _refuse_incomplete(directory, found)
     return found
+
+
+def _refuse_left(directory: Path, config: Mapping[str, Any], whole: Mapping[str, Any]) -> None:
+    """Refuses a tokenizer that pads or cuts texts at their beginning, which changes positions and what is read."""
+    for name, member in _SIDES.items():
+        place, value = f"{directory / CONFIG}: {name}", config.get(name)
+        section = whole.get(member)
+        if value is None and isinstance(section, Mapping):
+            place, value = f"{directory / TOKENIZER}: {member}.direction", section.get("direction")
+        if value is not None and str(value).lower() != "right":
+            raise DataError(f"{place} is {value!r}; 'right' is expected, as rows are padded and cut at their end")
 
 
 def _refuse_incomplete(directory: Path, found: TokenizerSettings) -> None:

@@ -100,6 +100,8 @@ def text_value(values: Mapping[str, Any], column: str) -> str:
 def label_name(column: str, value: object) -> str:
     """Names the label of a classification as text, whole numbers and truth values too.
 
+    White space around it is no part of it: it is invisible, and `good` and `good ` would be two labels.
+
     Raises:
         ValueProblemError: it is empty, or another kind of value.
     """
@@ -107,7 +109,7 @@ def label_name(column: str, value: object) -> str:
         return str(value).lower()
     if isinstance(value, int):
         return str(value)
-    name = text_value({column: value}, column) if isinstance(value, str) else ""
+    name = text_value({column: value}, column).strip() if isinstance(value, str) else ""
     if not name or "\n" in name:
         raise ValueProblemError(f"{column} is {shown(repr(value))}; a label on one line or a whole number is expected")
     return name
@@ -137,7 +139,8 @@ def _number(column: str, value: Any, limits: tuple[float, float]) -> float:
     """Converts the label of a regression."""
     # float() alone also takes `1_0`, `nan` and the digits of other scripts.
     if isinstance(value, str):
-        number = float(value) if _NUMBER.fullmatch(value) else math.nan
+        # White space around it is as invisible as around the label of a classification.
+        number = float(value) if _NUMBER.fullmatch(value.strip()) else math.nan
     else:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         # Python's whole numbers may be too large for a float.

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from tasks.catalogue import OwnFile
 
 
+# Characters of a value in a comma-separated file. The 131,072 of the module `csv` are too few for a long document; a
+# limit there must be, as a quote that is not closed takes the rest of the file.
+MAX_CSV_VALUE = 2**24
+
+
 @dataclass(frozen=True)
 class TableRow:
     """A row: its place in the file, such as `line 7`, and its values by column."""
@@ -100,18 +105,30 @@ def _csv_cells(path: Path) -> Iterator[tuple[str, list[str] | str]]:
     while True:
         place = f"line {reader.line_num + 1}"
         try:
-            cells = next(reader)
+            cells = _next_cells(reader)
             "".join(cells).encode()
         except StopIteration:
             return
         except csv.Error as error:
-            yield place, f"not CSV: {error}"
+            if "field limit" in str(error):
+                yield place, f"a value of more than {MAX_CSV_VALUE:,} characters; is a quote before it not closed?"
+            else:
+                yield place, f"not CSV: {error}"
         except UnicodeEncodeError as error:
             byte = ord(error.object[error.start]) - 0xDC00
             yield place, f"byte 0x{byte:02x} is not UTF-8; UTF-8 text is expected"
         else:
             if cells:
                 yield place, cells
+
+
+def _next_cells(reader: Iterator[list[str]]) -> list[str]:
+    """Reads a row with values of up to `MAX_CSV_VALUE` characters; the limit is the whole process's and is put back."""
+    before = csv.field_size_limit(MAX_CSV_VALUE)
+    try:
+        return next(reader)
+    finally:
+        csv.field_size_limit(before)
 
 
 def _json_rows(path: Path, columns: Sequence[str]) -> Iterator[TableRow | BadRow]:

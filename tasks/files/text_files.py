@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
@@ -56,15 +57,19 @@ def raw_lines(path: Path, *, keep_ends: bool = False) -> Iterator[bytes]:
         The lines without their endings, unless `keep_ends`.
 
     Raises:
-        DataError: on a damaged archive.
+        DataError: on a damaged archive, or a file whose lines end with a carriage return alone, as on old Macs.
     """
     with archive_errors(path), open_binary(path) as file:
         # The `readline` of the archive classes is slow.
-        first = True
-        for line in io.BufferedReader(cast("io.RawIOBase", file), 1 << 16):
-            if first:
-                line, first = line.removeprefix(BYTE_ORDER_MARK), False
-            yield line if keep_ends else line.rstrip(b"\r\n")
+        lines = iter(io.BufferedReader(cast("io.RawIOBase", file), 1 << 16))
+        first = next(lines, b"").removeprefix(BYTE_ORDER_MARK)
+        second = next(lines, b"")
+        # Within a text of several lines a lone carriage return is a character like any other.
+        if not second and b"\r" in first.rstrip(b"\r\n"):
+            raise DataError(f"{path}: its lines end with a carriage return alone; line feeds (\\n) are expected")
+        for line in itertools.chain((first, second), lines):
+            if line:
+                yield line if keep_ends else line.rstrip(b"\r\n")
 
 
 def not_utf8(error: UnicodeDecodeError) -> str:

@@ -64,7 +64,7 @@ def main() -> None:
         write_answer(error=str(error))
     except OSError as error:
         # A full disk, a folder without write permission: the system's message is enough, a traceback adds nothing.
-        write_answer(error=f"{error.filename or message['output']}: {error.strerror or error}")
+        write_answer(failure=f"{error.filename or message['output']}: {error.strerror or error}")
     except Exception as error:
         # The second import of a package that is there in part fails for another reason than the first.
         if early.error is not None:

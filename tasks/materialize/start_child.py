@@ -72,6 +72,7 @@ def run(
 
     Raises:
         DataError: that of the child, unchanged.
+        StageError: the system refused the child something: a full disk, a folder that cannot be written.
         RuntimeError: if the child died otherwise; the message ends with the end of its log.
     """
     message = json.dumps(
@@ -87,16 +88,27 @@ def run(
     with child:
         child.send(message)
         try:
-            for answer in child.answers():
-                if "progress" in answer:
-                    progress(answer["progress"])
-                elif "state" in answer:
-                    show(answer["state"])
-                else:
-                    return answer["result"]
-            raise child.death()
+            answer = _last_answer(child, progress, show)
         except ChildError as error:
             tail = "\n".join(error.log.splitlines()[-_LOG_TAIL_LINES:])
             raise RuntimeError(f"{error}\n{tail}") from None
         except StageError as error:
             raise DataError(str(error)) from None
+    if "failure" in answer:
+        raise StageError(answer["failure"])
+    result: dict[str, Any] = answer["result"]
+    return result
+
+
+def _last_answer(
+    child: ChildProcess, progress: Callable[[str], None], show: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """Passes the child's progress on until it answers with `result` or `failure`; raises as `ChildProcess.answers`."""
+    for answer in child.answers():
+        if "progress" in answer:
+            progress(answer["progress"])
+        elif "state" in answer:
+            show(answer["state"])
+        else:
+            return answer
+    raise child.death()

@@ -91,6 +91,7 @@ def run_in_child(
 
     Raises:
         DataError: that of the child, unchanged.
+        StageError: the system refused the child something, as `OSError` says it in this process.
     """
     build = Build(request, output, _root_path(request, output), progress, may_build=False, cache=cache)
     try:

@@ -20,6 +20,7 @@ from benchmark.config import EncoderConfig, to_dict
 from benchmark.hardware import compiled
 from benchmark.models.formulas import num_parameters
 from benchmark.records.record import RecordError, comparable, parse, read, write
+from tasks.system.errors import StageError
 from tasks.system.repository import REPOSITORY
 from tests.helpers.board_records import make_record, make_task
 from tests.helpers.latencies import PLAIN
@@ -202,3 +203,19 @@ def test_mistakes_get_one_line_before_anything_is_measured(
     for part in parts:
         assert part.format(tmp_path) in captured.err
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_libtpu_is_told_of_a_missing_tpu_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The processes that measure have the environment of this one."""
+    seen: list[str] = []
+
+    def measure(*_: object, **__: object) -> None:
+        seen.append("measured")
+        raise StageError("enough")
+
+    monkeypatch.setattr("benchmark.process.setup.expect_no_tpu", lambda: seen.append("told"))
+    monkeypatch.setattr("baselines.measure.measure_published", measure)
+    assert main(["measure", f"--to={tmp_path}", "--systems=mobilebert"]) == 1
+    assert seen == ["told", "measured"]

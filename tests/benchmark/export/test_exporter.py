@@ -88,7 +88,7 @@ def test_an_exported_student_works_outside_this_project(
     with torch.no_grad():
         theirs = model(**{name: torch.from_numpy(values) for name, values in batch.items()}).logits.numpy()
     np.testing.assert_allclose(np.asarray(logits)[real], theirs[real], atol=1e-5)
-    session = onnxruntime.InferenceSession(str(directory / "model.onnx"), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(directory / "onnx" / "model.onnx"), providers=["CPUExecutionProvider"])
     names = {entry.name for entry in session.get_inputs()}
     (found,) = session.run(["logits"], {name: batch[name].astype(np.int64) for name in names})
     np.testing.assert_allclose(found[real], theirs[real], atol=1e-4)
@@ -121,7 +121,7 @@ def test_any_tokenizer_is_exported_with_its_ids(kind: str, run: Path, tmp_path: 
 
 def test_the_card_says_what_the_record_says(run: Path, tmp_path: Path) -> None:
     assert main(["export", str(run), f"--to={tmp_path / 'out'}", "--no_onnx"]) == 0
-    assert not (tmp_path / "out" / "model.onnx").exists()
+    assert not (tmp_path / "out" / "onnx").exists()
     card = (tmp_path / "out" / "README.md").read_text()
     for part in ("| intra_bottleneck_size | 8 |", "71.25", "1.500", "mobilebert", "Apache", "python run_benchmark.py"):
         assert part in card

@@ -14,20 +14,19 @@ import torch
 import transformers
 
 from baselines.__main__ import main
-from benchmark.config import EncoderConfig, to_dict
+from benchmark.config import EncoderConfig
 from benchmark.evaluation.predict import predict
 from benchmark.pipeline import finetune as finetuning
 from benchmark.pipeline.run_context import Run
-from benchmark.records.record import Unscored, read, write
+from benchmark.records.record import read, write
 from benchmark.training import checkpoints, finetune
 from benchmark.training.batches import make_batch
 from benchmark.training.initial import init_tree
 from tasks.arrays.token_arrays import TokenArrays
 from tasks.catalogue import get_task
-from tasks.encoding import vocabulary
 from tasks.sources.own import resolve
-from tests.helpers.board_records import make_record, make_task
 from tests.helpers.encoders import small_encoder, trained_like
+from tests.helpers.kept_models import keep, write_record
 from tests.helpers.mnli_run import AX, ENCODER, MISMATCHED, MNLI, make_run
 from tests.helpers.own_tasks import STARS, own_definition, own_task, write_stars
 
@@ -39,41 +38,6 @@ BERT = small_encoder(
     normalization_type="layer_norm",
     pooler="tanh",
 )
-
-
-def write_record(workdir: Path, encoder: EncoderConfig, *tasks: str, unscored: str = "") -> Path:
-    """Writes the other files of a run: settings, vocabulary, and the record of its system `toy`."""
-    words = workdir / "data" / "vocabulary-1.txt"
-    words.parent.mkdir(parents=True, exist_ok=True)
-    tokens = [*vocabulary.SPECIAL_TOKENS, *(f"word{n}" for n in range(40 - len(vocabulary.SPECIAL_TOKENS)))]
-    vocabulary.write(tokens, words)
-    digest = vocabulary.load(words).digest
-    index = words.with_name("data.json")
-    values = json.loads(index.read_text()) if index.exists() else {"vocabulary": {}}
-    values["vocabulary"] |= {"path": words.name, "digest": digest, "pad_id": 0}
-    index.write_text(json.dumps(values))
-    (workdir / "config.json").write_text(json.dumps({"fingerprint": "f"}))
-    record = make_record("toy", *(make_task(50.0, task) for task in tasks))
-    assert record.provenance
-    provenance = record.provenance.model_copy(update={"vocabulary_digest": digest, "config_fingerprint": "f"})
-    system = record.system.model_copy(update={"encoder": to_dict(encoder)})
-    others = [Unscored(task=unscored, split="test", num_examples=1, seeds=[0], predictions=[])] if unscored else []
-    path = workdir / "results" / "toy.json"
-    write(path, record.model_copy(update={"provenance": provenance, "system": system, "unscored": others}))
-    return path
-
-
-def keep(workdir: Path, encoder: EncoderConfig, task: str) -> tuple[Path, Any]:
-    """A record with random parameters fine-tuned on one task, and these parameters."""
-    info = get_task(task)
-    model = finetune.task_model(encoder, finetune.task_head(info))
-    params = trained_like(init_tree(model, encoder, 3, num_inputs=3))
-    folder = workdir / "evaluation" / "toy" / task
-    checkpoints.save(folder / "parameters", finetune.without_unused_outputs(params, info))
-    marker = {"fingerprint": "t", "result": {"seed": 4}}
-    for name in ("parameters.json", "seed4.json"):
-        (folder / name).write_text(json.dumps(marker))
-    return write_record(workdir, encoder, task), params
 
 
 def random_rows(count: int) -> TokenArrays:
@@ -109,7 +73,8 @@ def test_an_exported_model_predicts_what_its_run_predicted(tmp_path: Path, capfd
     for task, split in ((MNLI, "validation"), (MISMATCHED, "validation"), (AX, "test")):
         directory = tmp_path / task
         capfd.readouterr()
-        assert main(["export", str(record), f"--task={task}", f"--to={directory}", "--no_onnx"]) == 0
+        onnx = [] if task == MISMATCHED else ["--no_onnx"]
+        assert main(["export", str(record), f"--task={task}", f"--to={directory}", *onnx]) == 0
         captured = capfd.readouterr()
         assert "mobilebert fine-tuned on MNLI-m with seed 5" in captured.out
         assert captured.err == ""
@@ -119,6 +84,10 @@ def test_an_exported_model_predicts_what_its_run_predicted(tmp_path: Path, capfd
         found = outputs(model, run.rows("tasks", task, split), 24).logits.argmax(dim=1).tolist()
         written = json.loads(finetuning.prediction_path(run, "toy", task, 5).read_text())
         assert found == written["result"]["predictions"]
+        if onnx == []:
+            labels = run.rows("tasks", task, split).features["label"]
+            assert f" MiB, {100 * np.mean(found == labels):.2f}\n" in captured.out
+            assert "development set of MNLI-mm, 30 examples, accuracy in percent:" in captured.out
         assert len(set(found)) > 1
     card = (tmp_path / AX / "README.md").read_text()
     assert "pipeline_tag: text-classification" in card and "entailment, neutral, contradiction" in card
@@ -141,13 +110,14 @@ def test_every_kind_of_head(
     directory = tmp_path / "exported"
     assert main(["export", str(record), f"--task={task}", f"--to={directory}"]) == 0
     captured = capfd.readouterr()
-    assert captured.err == "" and "model.onnx: opset" in captured.out
+    assert captured.err == "" and "onnx/model.onnx: opset" in captured.out
+    assert f"not scored: the run's folder has no usable arrays of {task}" in captured.out
     rows = random_rows(5)
     expected = predict(encoder, params, info, rows, 16, 0)
     model = getattr(transformers, architecture).from_pretrained(directory)
     assert model.config.architectures == [architecture]
     theirs = outputs(model, rows)
-    session = onnxruntime.InferenceSession(str(directory / "model.onnx"), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(directory / "onnx" / "model.onnx"), providers=["CPUExecutionProvider"])
     shapes = {entry.name: entry.shape for entry in session.get_outputs()}
     answers = session.run(None, inputs_of(rows))
     real = inputs_of(rows)["attention_mask"] > 0

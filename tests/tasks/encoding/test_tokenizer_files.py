@@ -239,6 +239,7 @@ def deep(path: Path, *members: object, value: object) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
+TRUNCATION = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
 CONTRADICTIONS = {
     "lower case": (
         lambda d: change(d / "tokenizer_config.json", do_lower_case=True),
@@ -288,6 +289,18 @@ CONTRADICTIONS = {
         lambda d: deep(d / "tokenizer.json", "model", "vocab", "[PAD]", value=900),
         r"tokenizer\.json: id of '.*' is 1; ids from 0 to \d+, each once, are expected",
     ),
+    "padding on the left": (
+        lambda d: change(d / "tokenizer_config.json", padding_side="left"),
+        r"tokenizer_config\.json: padding_side is 'left'; 'right' is expected",
+    ),
+    "truncation on the left": (
+        lambda d: change(d / "tokenizer_config.json", truncation_side="left"),
+        r"tokenizer_config\.json: truncation_side is 'left'; 'right' is expected",
+    ),
+    "truncation on the left, stated elsewhere": (
+        lambda d: deep(d / "tokenizer.json", "truncation", value={**TRUNCATION, "direction": "Left"}),
+        r"tokenizer\.json: truncation\.direction is 'Left'; 'right' is expected",
+    ),
     "no JSON": (lambda d: (d / "tokenizer.json").write_text("{"), r"tokenizer\.json: is no JSON"),
     "no object": (lambda d: (d / "tokenizer.json").write_text("[]"), r"tokenizer\.json: a JSON object is expected"),
     "no tokenizer": (lambda d: (d / "tokenizer.json").write_text("{}"), r"tokenizer\.json: is no file of tokenizers"),
@@ -305,6 +318,28 @@ def test_what_changes_ids_is_refused_in_one_line(directories, tmp_path, name):
     with pytest.raises(DataError, match=message) as caught:
         vocabulary.load(folder)
     assert "\n" not in str(caught.value)
+
+
+def test_sides_are_those_that_transformers_takes(directories, tmp_path):
+    """What is refused would be other rows there, and what is read the same ones."""
+    from transformers import AutoTokenizer
+
+    def rows(name, in_config, in_file):
+        folder = shutil.copytree(directories["cased"]["kept"], tmp_path / name)
+        deep(folder / "tokenizer.json", "truncation", value={**TRUNCATION, "direction": in_file})
+        change(folder / "tokenizer_config.json", **({"truncation_side": in_config} if in_config else {}))
+        texts = ["The cats sat on the mats", "The"]
+        found = AutoTokenizer.from_pretrained(folder)(texts, truncation=True, padding="max_length", max_length=6)
+        read = vocabulary.load(folder)
+        return found["input_ids"], preprocessors.encode_rows(vocabulary.tokenizer(folder), read, texts, None, 6)
+
+    for name, in_config, in_file in (("one", None, "Right"), ("two", "right", "Left"), ("three", "right", "Right")):
+        theirs, ours = rows(name, in_config, in_file)
+        assert ours["input_ids"].tolist() == theirs
+    for name, in_config, in_file in (("four", "left", "Right"), ("five", None, "Left")):
+        with pytest.raises(DataError, match="'right' is expected"):
+            rows(name, in_config, in_file)
+        assert AutoTokenizer.from_pretrained(tmp_path / name).truncation_side == "left"
 
 
 JSON_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json")

@@ -113,6 +113,7 @@ def test_too_small_or_nothing_to_train_on():
         (b"[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n", r"no \[MASK\]"),
         (b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\na\n", "token 'a' occurs 2 times"),
         (b"\xff\n", "not UTF-8"),
+        (b"[PAD]\r[UNK]\r[CLS]\r[SEP]\r[MASK]\ra\r", "its lines end with a carriage return alone"),
     ],
 )
 def test_bad_vocabularies(tmp_path, content, message):

@@ -124,6 +124,46 @@ def test_unusable_tables_are_one_line(tmp_path: Path, form: str, content: str, m
     assert f"{path}: {message}" in str(refused.value)
 
 
+def test_a_long_document_is_one_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Longer than the module `csv` takes by itself; what is longer than the limit is called that."""
+    limit = csv.field_size_limit()
+    text = "long, " * 50_000
+    assert len(text) > limit
+    path = tmp_path / "t.csv"
+    path.write_text(f'text,label\n"{text}",1\nb,2\n')
+    assert values(path, "csv") == [(text, "1"), ("b", "2")]
+    monkeypatch.setattr("tasks.files.tables.MAX_CSV_VALUE", 1000)
+    bad, good = rows(path, "csv")
+    assert isinstance(bad, BadRow) and bad.place == "line 2"
+    assert bad.reason == "a value of more than 1,000 characters; is a quote before it not closed?"
+    assert isinstance(good, TableRow) and good.values == {"text": "b", "label": "2"}
+    assert csv.field_size_limit() == limit
+
+
+@pytest.mark.parametrize("form", ["tsv", "csv", "jsonl"])
+@pytest.mark.parametrize("end", ["", "\r", "\n", "\r\n"])
+def test_lines_that_end_with_a_carriage_return_alone_are_named(tmp_path: Path, form: str, end: str) -> None:
+    lines = {
+        "tsv": ["text\tlabel", "a\t1", "b\t2"],
+        "csv": ["text,label", "a,1", "b,2"],
+        "jsonl": ['{"text": "a", "label": "1"}', '{"text": "b", "label": "2"}'],
+    }[form]
+    path = tmp_path / "table"
+    path.write_bytes(("\r".join(lines) + end).encode())
+    with pytest.raises(DataError) as refused:
+        rows(path, form)
+    assert str(refused.value) == f"{path}: its lines end with a carriage return alone; line feeds (\\n) are expected"
+    for ending in ("\n", "\r\n"):
+        path.write_bytes(ending.join(lines).encode())
+        assert values(path, form) == [("a", "1"), ("b", "2")]
+
+
+def test_a_carriage_return_inside_a_text_is_a_character(tmp_path: Path) -> None:
+    path = tmp_path / "t.tsv"
+    path.write_bytes(b"text\tlabel\na\rb\t1\n")
+    assert values(path, "tsv") == [("a\rb", "1")]
+
+
 def test_a_missing_table_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.tsv is missing: it should hold rows with the columns text, label"):
         rows(tmp_path / "none.tsv", "tsv")

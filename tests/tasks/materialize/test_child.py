@@ -13,7 +13,7 @@ import pytest
 from tasks.arrays import token_arrays
 from tasks.materialize import start_child
 from tasks.materialize.steps import materialize, run_in_child
-from tasks.system.errors import DataError
+from tasks.system.errors import DataError, StageError, run_command
 from tasks.system.repository import REPOSITORY
 from tests.tasks.materialize.official import make_request
 
@@ -99,10 +99,20 @@ def test_childs_error_is_the_parents(root, tmp_path):
     assert not (tmp_path / "output" / "data.json").exists()
 
 
-def test_childs_trouble_with_the_disk_is_one_line(root, tmp_path):
+def test_childs_trouble_with_the_disk_is_one_line_and_no_mistake_of_the_input(root, tmp_path, capsys):
+    """As in the parent, where the same error ends the command with 1 and not with 2."""
     (tmp_path / "output").write_text("a file where the folder should be")
-    with pytest.raises(DataError, match=r"output: File exists$"):
+
+    def work():
         start_child.run(make_request(root), tmp_path / "output", lambda line: None)
+        return 0
+
+    with pytest.raises(StageError, match=r"output: File exists$"):
+        work()
+    assert run_command(work) == 1
+    assert run_command(lambda: (run_in_child(make_request(root), tmp_path / "output"), 0)[1]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == second == f"error: {tmp_path / 'output'}: File exists"
 
 
 def test_killed_run_is_finished_by_the_next(made, root, tmp_path):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tasks.catalogue import own_task_info
 from tasks.sources import own
-from tasks.system.errors import DataError
+from tasks.system.errors import DataError, InputError
 from tests.helpers.own_tasks import own_task, read, write_stars
 
 SPAN = {"text": ["film"], "answer_start": [7]}
@@ -162,6 +162,38 @@ def test_labels_that_make_no_task(tmp_path: Path, labels: list[str], changes: di
     with pytest.raises(DataError) as refused:
         own.resolve(own_task(path, **changes))
     assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(("form", "separator"), [("tsv", "\t"), ("csv", ",")])
+def test_white_space_around_labels_is_no_part_of_them(tmp_path: Path, form: str, separator: str) -> None:
+    """It is invisible, so that nobody means two labels by it; inside a label it counts."""
+    labels = ["good", "good ", " bad", "bad\u00a0", "not  good", "not good"]
+    path = tmp_path / f"t.{form}"
+    path.write_text(f"text{separator}label\n" + "".join(f"x{separator}{label}\n" for label in labels))
+    names = ("bad", "good", "not  good", "not good")
+    info = own.resolve(own_task(path))
+    assert info.label_names == names
+    both = read(info, "train") + read(info, "validation")
+    assert sorted(row["label"] for row in both) == [0, 0, 1, 1, 2, 3]
+    given = own.resolve(own_task(path, label_names=names[::-1]))
+    assert sorted(row["label"] for row in read(given, "train") + read(given, "validation")) == [0, 1, 2, 2, 3, 3]
+    with pytest.raises(InputError, match=r"TaskConfig.label_names.*without white space around them"):
+        own_task(path, label_names=("good", "bad "))
+
+
+def test_white_space_around_numbers_is_no_part_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("text,label\nx, 2.5\ny,3 \n")
+    info = own.resolve(own_task(path, kind="regression"))
+    assert sorted(row["label"] for row in read(info, "train") + read(info, "validation")) == [2.5, 3.0]
+
+
+def test_a_label_of_white_space_alone_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "t.tsv"
+    path.write_text("text\tlabel\nx\ta\ny\tb\nz\t \n")
+    with pytest.raises(DataError, match=r"line 4: label is ' '; a label on one line"):
+        info = own.resolve(own_task(path))
+        read(info, "train") + read(info, "validation")
 
 
 @pytest.mark.parametrize("value", [1.5, None, ["a"], {"a": 1}])
