@@ -40,8 +40,12 @@ def _value(kind: Any, value: Any) -> Any:
     """Builds the settings in the value of a field; their class checks everything else."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
-        classes = [option for option in inner if dataclasses.is_dataclass(option)]
+        classes = [option for option in inner if _is_settings(option)]
         return value if value is None or not classes else _value(classes[0], value)
     if origin is tuple and isinstance(value, list):
         return tuple(_value(inner[0], item) for item in value)
-    return from_dict(kind, value) if dataclasses.is_dataclass(kind) else value
+    return from_dict(kind, value) if _is_settings(kind) else value
+
+
+def _is_settings(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Checked)

@@ -31,9 +31,12 @@ function restorePlaces() {
   history.replaceState(null, "");
 }
 
-// A menu, a choice or a selection that the reader has open is not taken away.
-const isBusy = () => document.hidden || document.querySelector("details.menu[open]")
-  || document.activeElement?.matches("select, input[type=search]") || String(getSelection());
+// A menu, a list or a selection that the reader has open is not taken away, nor the focus while the reader types.
+const PAUSE_MS = 10000;
+let touched = -PAUSE_MS;
+
+const isBusy = () => document.hidden || document.querySelector("details.menu[open]") || String(getSelection())
+  || (document.activeElement?.matches("select, input") && performance.now() - touched < PAUSE_MS);
 
 function showAge() {
   const node = byId("changed");
@@ -48,6 +51,7 @@ function setUpRefresh() {
   setInterval(showAge, 1000);
   // The plots are drawn when the page is laid out, and give it its height.
   requestAnimationFrame(() => requestAnimationFrame(restorePlaces));
+  for (const name of ["pointerdown", "keydown"]) addEventListener(name, () => { touched = performance.now(); }, true);
   const every = DATA.watch.refresh_s;
   if (every) setInterval(() => isBusy() || reload(), every * 1000);
 }

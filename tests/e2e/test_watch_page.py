@@ -93,5 +93,6 @@ def test_before_the_first_trial_there_is_a_page_without_plots(browser: Any, tmp_
     assert shown.inner_text("h1") == "Unfinished: 0 of 8 trials"
     assert "This run is not finished" in shown.inner_text("header")
     assert shown.locator("main section").count() == 0
+    assert shown.inner_text("main") == "No trial has ended yet, and no system has a record."
     tab.context.close()
     assert tab.problems == []

@@ -114,18 +114,18 @@ def test_it_is_built_again_when_the_folder_changes(run: Path, tmp_path: Path, mo
 
     def unchanged(seconds: float) -> None:
         assert len(lines) == 2
-        monkeypatch.setattr(watch.time, "sleep", third)
+        monkeypatch.setattr("leaderboard.watch.time.sleep", third)
 
     def second(seconds: float) -> None:
         assert seconds == 3
         write_trials(run, config, 2)
-        monkeypatch.setattr(watch.time, "sleep", unchanged)
+        monkeypatch.setattr("leaderboard.watch.time.sleep", unchanged)
 
     def first(seconds: float) -> None:
         # A record that is only half there when the folder is looked at; it is written whole later.
         (run / "results").mkdir()
         (run / "results" / "bad.json").write_text("{")
-        monkeypatch.setattr(watch.time, "sleep", mended)
+        monkeypatch.setattr("leaderboard.watch.time.sleep", mended)
 
     def mended(seconds: float) -> None:
         assert lines[-1].startswith("the page stays as it was: ") and data_of(page)["watch"]["trials"] == "1 of 8"
@@ -135,7 +135,7 @@ def test_it_is_built_again_when_the_folder_changes(run: Path, tmp_path: Path, mo
 
     write_trials(run, config, 1)
     page = tmp_path / "page" / "index.html"
-    monkeypatch.setattr(watch.time, "sleep", first)
+    monkeypatch.setattr("leaderboard.watch.time.sleep", first)
     with pytest.raises(KeyboardInterrupt):
         watch.watch(run, tmp_path / "page", lines.append, every=3)
     assert [line.partition(" -> ")[0] for line in lines] == [f"unfinished: {n} of 8 trials" for n in (1, 2)]
