@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,17 @@ def watched(browser: Any, run: Path) -> Iterator[Tab]:
     assert tab.problems == []
 
 
+def until(page: Any, expression: str) -> None:
+    """Waits until an expression is true; the page may load itself meanwhile, and its policy forbids to poll in it."""
+    deadline = time.monotonic() + 15
+    while time.monotonic() < deadline:
+        with contextlib.suppress(Exception):
+            if page.evaluate(expression):
+                return
+        page.wait_for_timeout(50)
+    raise AssertionError(expression)
+
+
 def test_trials_front_and_hypervolume_are_shown(watched: Tab) -> None:
     page = watched.open()
     assert page.title() == "Running: 5 of 8 trials: micro_test 0.1"
@@ -52,12 +65,12 @@ def test_it_loads_the_next_state_and_keeps_the_place(watched: Tab, run: Path) ->
     page = watched.open("#trials=-accuracy")
     page.wait_for_selector("#history-volume svg")
     page.mouse.wheel(0, 400)
-    page.wait_for_function("scrollY > 100")
+    until(page, "scrollY > 100")
     place = page.evaluate("scrollY")
     write_trials(run, run_config(8), 6)
     watch.build_page(run, run / "watch", 1)
-    page.wait_for_function("document.querySelectorAll('#trials tbody tr').length === 6")
-    page.wait_for_function(f"Math.abs(scrollY - {place}) < 2")
+    until(page, "document.querySelectorAll('#trials tbody tr').length === 6")
+    until(page, f"Math.abs(scrollY - {place}) < 2")
     assert page.get_attribute("#trials th[data-key='accuracy']", "aria-sort") == "descending"
     assert page.title().startswith("Running: 6 of 8 trials")
 
@@ -69,7 +82,7 @@ def test_an_open_menu_is_not_taken_away(watched: Tab) -> None:
     page.wait_for_timeout(1500)
     assert page.evaluate("window.kept") is True
     page.click("h1")
-    page.wait_for_function("window.kept === undefined")
+    until(page, "window.kept === undefined")
 
 
 def test_systems_and_trials_share_the_page(watched: Tab, run: Path) -> None:
@@ -81,7 +94,7 @@ def test_systems_and_trials_share_the_page(watched: Tab, run: Path) -> None:
     assert page.locator("#board tbody tr").count() == 3 and page.locator("#trials tbody tr").count() == 5
     assert page.inner_text("#details-title") == "Found 31"
     page.evaluate("window.kept = true")
-    page.wait_for_function("window.kept === undefined")
+    until(page, "window.kept === undefined")
     assert page.inner_text("#details-title") == "Found 31"
 
 
