@@ -13,7 +13,7 @@ Show = Callable[[str, float, float | None, str], None]
 
 
 def duration(seconds: float) -> str:
-    """Words a time to two digits or more: `90 s`, `15 min`, `3.4 h`."""
+    """Words a time: `90 s`, `15 min`, `3.4 h`."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 120 * 60 else f"{seconds / 3600:.1f} h"
