@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -25,9 +26,10 @@ def ended(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def seconds_left(trials: Sequence[Trial], total: int, workers: int) -> float | None:
-    """Estimates the time until a search ends: the median duration of its trials, times those left, over the workers.
+    """Estimates the time until a search ends: the median duration of its trials, for each round of the workers.
 
-    Trials of earlier calls and failed ones count; trials that run count as left.
+    Trials of earlier calls and failed ones count; trials that run count as left. A last round with fewer trials than
+    workers takes as long as another.
 
     Args:
         trials: all trials so far.
@@ -40,7 +42,7 @@ def seconds_left(trials: Sequence[Trial], total: int, workers: int) -> float | N
     took = [float(trial.result["seconds"]) for trial in ended(trials)]
     if not took:
         return None
-    return statistics.median(took) * max(0, total - len(took)) / workers
+    return statistics.median(took) * math.ceil(max(0, total - len(took)) / workers)
 
 
 def summary(config: SearchConfig, trials: Sequence[Trial], total: int, elapsed: float) -> str:

@@ -51,7 +51,7 @@ def test_trials_front_and_hypervolume_are_shown(watched: Tab) -> None:
     assert page.title() == "Running: 5 of 8 trials: micro_test 0.1"
     assert "This run goes on." in page.inner_text("header")
     facts = page.inner_text("dl.facts")
-    assert "5 of 8, 2 running, 1 failed" in facts and "about 15 s" in facts and " ago)" in facts
+    assert "5 of 8, 2 running, 1 failed" in facts and "about 20 s" in facts and " ago)" in facts
     assert page.locator("#trials tbody tr").count() == 5
     assert page.locator("#history-scatter .point").count() == 4
     assert page.locator("#history-volume path.volume").count() == 1

@@ -44,7 +44,7 @@ def test_the_page_of_a_running_search(run: Path, capsys: pytest.CaptureFixture[s
     text, data = page.read_text(encoding="utf-8"), data_of(page)
     assert "<title>Running: 5 of 8 trials: micro_test 0.1</title>" in text
     assert "<strong>This run goes on.</strong>" in text and "Synthetic data." in text
-    assert (data["watch"]["trials"], data["watch"]["left"]) == ("5 of 8, 2 running, 1 failed", "about 15 s")
+    assert (data["watch"]["trials"], data["watch"]["left"]) == ("5 of 8, 2 running, 1 failed", "about 20 s")
     assert data["watch"]["done"] == "data, teacher"
     assert data["watch"]["refresh_s"] == 0, "nobody builds a page again that was asked for once"
     assert [trial["trial"] for trial in data["history"]["trials"]] == [0, 1, 2, 3, 4]

@@ -50,7 +50,7 @@ def test_failed_and_running_trials_are_counted(tmp_path: Path) -> None:
     found = read_so_far(search_of(config), folder / "search", config.track)
     assert (found.ended, found.failed, found.running, found.total) == (5, 1, 2, 8)
     # Three are left of ten seconds each, two at a time.
-    assert found.seconds_left == 15.0
+    assert found.seconds_left == 20.0
     assert [row["status"] for row in found.history["trials"]].count("failed") == 1
 
 
