@@ -156,7 +156,7 @@ def search_stage(run: Run) -> dict[str, Any]:
             tensorboard = run.monitor.tensorboard
             on_end = None if tensorboard is None else partial(_write_outcome, tensorboard)
             trials = run_search(
-                *(config, journal, executor, run.config.seed, run.progress, latency, store), run.show, on_end
+                config, journal, executor, run.config.seed, run.progress, latency, store, run.show, on_end
             )
         distributed.dismiss()
         remove_folder(directory / "trials", ignore_errors=True)
