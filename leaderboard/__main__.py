@@ -1,4 +1,4 @@
-"""Command line of the leaderboard: `python -m leaderboard build | published --results=DIR --out=DIR`."""
+"""Command line of the leaderboard: `python -m leaderboard build | published --results=DIR --out=DIR | watch RUN`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tasks.system.command_line import OneLineParser, check_output_folder
+from tasks.system.command_line import OneLineParser, at_least, check_output_folder
 from tasks.system.errors import named_files, run_command
 
 
@@ -21,6 +21,13 @@ def _parser() -> argparse.ArgumentParser:
     published = commands.add_parser("published", help="write the page of the records of `python -m baselines measure`")
     _add_folders(published)
     published.add_argument("--title", default="Published models on this machine", help="heading of the page")
+    watch = commands.add_parser("watch", help="write the page of a run that is not finished, again when it gets on")
+    watch.add_argument("run", type=Path, metavar="RUN", help="folder of the run (its --workdir)")
+    watch.add_argument("--out", type=Path, metavar="DIR", help="folder to write to (default: RUN/watch)")
+    watch.add_argument(
+        "--every", type=at_least(1), default=5, metavar="SECONDS", help="time between looks at the run (default: 5)"
+    )
+    watch.add_argument("--once", action="store_true", help="write the page once, and end")
     return parser
 
 
@@ -50,7 +57,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    return _published(options) if options.command == "published" else _build(options)
+    commands = {"build": _build, "published": _published, "watch": _watch}
+    return commands[options.command](options)
+
+
+def _watch(options: argparse.Namespace) -> int:
+    # Imported late, as below.
+    from leaderboard import watch
+
+    out = options.out if options.out is not None else options.run / watch.PAGE_FOLDER
+    with named_files():
+        watch.read_run(options.run)
+        watch.check_out(options.run, out)
+        check_output_folder("--out", out)
+        watch.watch(options.run, out, lambda line: print(line, flush=True), every=options.every, once=options.once)
+    return 0
 
 
 def _published(options: argparse.Namespace) -> int:

@@ -75,22 +75,28 @@ def own_titles(records: Iterable[Record]) -> dict[str, str]:
     return {name: definition.title for name, (_, definition) in found.items()}
 
 
-def board_data(records: Sequence[Record], title: str, history: Mapping[str, Any] | None) -> dict[str, Any]:
+def board_data(
+    records: Sequence[Record], title: str, history: Mapping[str, Any] | None, watch: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Computes the data of the page.
 
     Args:
         records: the records of one track and version.
         title: heading of the page.
         history: a validated search history as plain values, or None.
+        watch: what the page of a run that is not finished says of it (`leaderboard.watch.page_data`), with its track;
+            there may be no record then.
 
     Returns:
         Plain values, equal for equal records in any order.
 
     Raises:
-        RecordError: no record, records of different tracks or versions, or a record that contradicts itself.
+        RecordError: no record (without `watch`), records of different tracks or versions, or a record that contradicts
+            itself.
     """
     records = sorted(records, key=lambda record: record.id)
-    track, version = _one_track(records)
+    unfinished = watch or {}
+    track, version = _one_track(records) if records or watch is None else (watch["track"], watch["track_version"])
     tasks = _task_qualities(records)
     common = common_tasks(records)
     averages = sorted({name for record in records for name in record.averages})
@@ -103,6 +109,7 @@ def board_data(records: Sequence[Record], title: str, history: Mapping[str, Any]
         "track": track,
         "track_version": version,
         "embedded_data": track.startswith("micro")
+        or bool(unfinished.get("embedded_data"))
         or any(record.provenance.embedded_data for record in records if record.provenance),
         "contenders": sorted(CONTENDERS),
         "devices": _devices(records),
@@ -118,6 +125,7 @@ def board_data(records: Sequence[Record], title: str, history: Mapping[str, Any]
         "places": {quality.key: _places(records, scores, quality.key) for quality in qualities},
         "fronts": {group.key: _fronts(records, scores, qualities, group, references[group]) for group in groups},
         "history": history,
+        "watch": watch,
     }
 
 

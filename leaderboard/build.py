@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _HERE = Path(__file__).parent
 # The scripts that pages start with.
-ENTRIES = ("main.js", "published.js")
+ENTRIES = ("main.js", "published.js", "watch.js")
 
 
 def _inline(text: str) -> tuple[Markup, str]:
@@ -76,7 +76,14 @@ def render(data: Mapping[str, Any], template: str = "index.html", entry: str = "
     )
 
 
-def build(records: Sequence[Record], out: Path, *, title: str, history: Mapping[str, Any] | None = None) -> Path:
+def build(
+    records: Sequence[Record],
+    out: Path,
+    *,
+    title: str,
+    history: Mapping[str, Any] | None = None,
+    watch: Mapping[str, Any] | None = None,
+) -> Path:
     """Writes the board of one track: `index.html`, `records.csv`, `records.json`, and the search's tables in `search`.
 
     Equal records give equal bytes, in any order.
@@ -86,6 +93,7 @@ def build(records: Sequence[Record], out: Path, *, title: str, history: Mapping[
         out: folder to write to; it is created if missing.
         title: heading of the page.
         history: search history to show (docs/leaderboard.md gives the format), or None.
+        watch: for a run that is not finished, which may have no record yet: as `board_data` has it.
 
     Returns:
         Path of the page.
@@ -94,12 +102,13 @@ def build(records: Sequence[Record], out: Path, *, title: str, history: Mapping[
         RecordError: the records cannot share a board, or the history does not follow its schema.
     """
     checked = parse_history(history).model_dump(mode="json") if history is not None else None
-    data = board_data(records, title, checked)
+    data = board_data(records, title, checked, watch)
     records = sorted(records, key=lambda record: record.id)
     page = out / "index.html"
-    write_text(out / "records.csv", records_csv(records))
-    write_text(out / "records.json", records_json(records))
+    if records:
+        write_text(out / "records.csv", records_csv(records))
+        write_text(out / "records.json", records_json(records))
     for name, text in tables(checked).items() if checked else ():
         write_text(out / "search" / name, text)
-    write_text(page, render(data))
+    write_text(page, render(data, entry="main.js" if watch is None else "watch.js"))
     return page

@@ -22,13 +22,15 @@ SYSTEM = "tasks.system"
 # A module may import what begins with one of the listed names; the entry with the longest matching name counts.
 ALLOWED: dict[str, tuple[str, ...]] = {
     "run_benchmark": ("leaderboard", "benchmark", "tasks"),
-    # Of `hardware` only what refuses claims that no chip could keep, of `search` only what a front is.
+    # Of `hardware` only what refuses claims that no chip could keep, of `search` only what a front is, and the state of
+    # a search that goes on.
     "leaderboard": (
         "leaderboard",
         "benchmark.config",
         "benchmark.hardware.chips",
         "benchmark.records",
         "benchmark.search.pareto",
+        "benchmark.search.so_far",
         "tasks.catalogue",
         "tasks.scoring.averages",
     ),
@@ -275,6 +277,7 @@ LIGHT = [
     "benchmark.records.manifest",
     "benchmark.records.record",
     "leaderboard.build",
+    "leaderboard.watch",
     "tasks.catalogue",
     "tasks.files.readers",
     "tasks.sources.tfds",

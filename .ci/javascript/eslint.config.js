@@ -2,7 +2,8 @@
 
 const BROWSER = [
   "addEventListener", "Blob", "document", "getSelection", "history", "innerWidth", "location", "navigator", "Node",
-  "requestAnimationFrame", "ResizeObserver", "setTimeout", "URL", "URLSearchParams",
+  "performance", "requestAnimationFrame", "ResizeObserver", "scrollTo", "scrollY", "setInterval", "setTimeout", "URL",
+  "URLSearchParams",
 ];
 
 export default [

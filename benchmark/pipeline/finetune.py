@@ -27,7 +27,7 @@ from benchmark.pipeline.threads import map_threads
 from benchmark.pipeline.workdir import read_entry, run_stage_once, start_folder
 from benchmark.training import checkpoints, distributed, finetune
 from benchmark.training.batches import TaskData, used_length
-from benchmark.training.job import TrainingJob
+from benchmark.training.job import Monitor, silent
 from tasks.scoring import metrics
 
 if TYPE_CHECKING:
@@ -44,6 +44,11 @@ def prediction_path(run: Run, system: str, task: str, seed: int) -> Path:
 def parameters_path(run: Run, system: str, task: str) -> Path:
     """Path of the parameters that were fine-tuned on a task with the first seed, if they are kept."""
     return run.workdir / "evaluation" / system / task / "parameters"
+
+
+def figures(system: str, task: str, seed: int) -> tuple[str, ...]:
+    """Name of a fine-tuning run in TensorBoard."""
+    return "finetune", system, task, f"seed_{seed}"
 
 
 def evaluation_split(run: Run, task: str) -> str:
@@ -201,14 +206,14 @@ def _trained(
     predicted = [run.rows("tasks", task, evaluation_split(run, task)) for task in group]
     length = max(used_length(rows, pad_id, multiple) for rows in (train, *predicted))
     name = f"{system.name} {trained} seed {seed}"
+    # A system is trained on one device.
+    job = dataclasses.replace(run.job(name, folder, seed=seed, figures=figures(system.name, trained, seed)), mesh=None)
     if distill_task.learns_from_teacher(run, system):
         teachers = parameters_path(run, "teacher", trained).parent
-        # A system is trained on one device.
-        job = dataclasses.replace(run.job(name, folder, seed=seed), mesh=None)
         return distill_task.distill_system(run, system, start, trained, length, teachers, job), length
     data = TaskData(run.tasks[trained], train, length, pad_id)
-    # Plain fine-tuning is short: nothing of it is kept or shown.
-    job = TrainingJob(name, seed=seed, trainer=run.config.trainer)
+    # Plain fine-tuning is short: nothing of it is kept or shown, but for its event files.
+    job = dataclasses.replace(job, directory=None, monitor=Monitor(run.monitor.tensorboard), progress=silent)
     return finetune.finetune(system.encoder, start, data, run.config.finetune, epochs, job), length
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -133,19 +132,29 @@ class Run:
         trainer, folder = self.config.trainer, self.workdir / "teacher_cache"
         return TeacherCache(trainer.teacher_cache_bytes, folder, trainer.teacher_cache_disk_bytes)
 
-    def job(self, name: str, directory: Path | None, *, seed: int | None = None, quiet: bool = False) -> TrainingJob:
+    def job(
+        self,
+        name: str,
+        directory: Path | None,
+        *,
+        seed: int | None = None,
+        quiet: bool = False,
+        figures: tuple[str, ...] = (),
+    ) -> TrainingJob:
         """Makes the job of a training run on the mesh.
 
         Args:
             name: shown in progress lines and errors.
             directory: for checkpoints and metrics; None keeps nothing.
             seed: None for that of the run.
-            quiet: shows nothing and writes nothing to TensorBoard, for one of many runs.
+            quiet: writes no progress lines, for one of many runs.
+            figures: name in TensorBoard, as `TrainingJob.figures` has it.
         """
         seed = self.config.seed if seed is None else seed
-        monitor = dataclasses.replace(self.monitor, tensorboard=None) if quiet else self.monitor
         progress = silent if quiet else self.progress
-        return TrainingJob(name, directory, seed, self.config.trainer, self.mesh, monitor, progress)
+        return TrainingJob(
+            name, directory, seed, self.config.trainer, self.mesh, self.monitor, progress, figures=figures
+        )
 
     @property
     def systems_at_once(self) -> int:

@@ -23,6 +23,7 @@ from benchmark.search.journal import Journal
 from benchmark.search.loop import run_search
 from benchmark.search.results import found_systems, history
 from benchmark.training import distributed
+from benchmark.training.hooks import write_outcome
 from tasks.system.atomic_write import write_text
 from tasks.system.folders import remove_folder
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from benchmark.distillation.initial import Start
     from benchmark.distillation.teacher_cache import Teacher
+    from benchmark.search.journal import Trial
     from benchmark.search.problem import Problem
 
 
@@ -79,7 +81,7 @@ class FlashDistillation:
         stop = None if job["fraction"] == 1.0 else math.ceil(job["fraction"] * total)
         kept = trial_folder(self.run.workdir, job["number"]) if config.search.rungs else None
         with setup.compile_seconds() as compiling:
-            training = self.run.job(f"trial {job['number']}", kept, quiet=True)
+            training = self.run.job(f"trial {job['number']}", kept, quiet=True, figures=figures(job["number"]))
             _, result = distil_student(
                 self.run, self.teacher, encoder, recipe, training, start=self.start, stop_after=stop
             )
@@ -87,6 +89,18 @@ class FlashDistillation:
             remove_folder(kept, ignore_errors=True)
         scores = {name: result["masked_lm"][name] for name in ("accuracy", "accuracy_stderr", "loss")}
         return scores | {"steps": result["steps"], "compile_seconds": sum(compiling)}
+
+
+def figures(number: int) -> tuple[str, ...]:
+    """Name of a trial in TensorBoard."""
+    return "search", f"trial_{number}"
+
+
+def _write_outcome(tensorboard: Path, trial: Trial) -> None:
+    """Adds the outcome of a trial to its event files, with its architecture as hyperparameters."""
+    names = ("accuracy", "latency_s", "parameters", "seconds")
+    outcome = {name: float(trial.result[name]) for name in names if trial.result.get(name) is not None}
+    write_outcome(tensorboard.joinpath(*figures(trial.number)), trial.point, outcome)
 
 
 def trial_folder(workdir: Path, number: int) -> Path:
@@ -139,7 +153,11 @@ def search_stage(run: Run) -> dict[str, Any]:
         executor = make_executor(shared, config.executor, config.parallel_trials)
         with Journal(directory / "journal.jsonl") as journal:
             store = partial(_store, run, trial_fingerprint) if config.algorithm == "ax" or config.storage_url else None
-            trials = run_search(config, journal, executor, run.config.seed, run.progress, latency, store)
+            tensorboard = run.monitor.tensorboard
+            on_end = None if tensorboard is None else partial(_write_outcome, tensorboard)
+            trials = run_search(
+                config, journal, executor, run.config.seed, run.progress, latency, store, run.show, on_end
+            )
         distributed.dismiss()
         remove_folder(directory / "trials", ignore_errors=True)
         problem = Architectures(config, latency).problem({})

@@ -14,6 +14,7 @@ from benchmark.models.formulas import num_parameters
 from benchmark.search import halving
 from benchmark.search.architectures import Architectures
 from benchmark.search.feasibility import feasibility, limits
+from benchmark.search.pace import Pace
 from benchmark.search.proposals import next_points, on_plateau
 from benchmark.search.space import decode
 from tasks.system.errors import StageError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from benchmark.search.executors import Executor, Outcome
     from benchmark.search.journal import Journal, Trial
     from benchmark.search.problem import Problem
+    from tasks.system.progress import Show
 
 
 def run_search(
@@ -32,6 +34,8 @@ def run_search(
     progress: Callable[[str], None],
     latency: KnownLatency | None = None,
     store: Callable[[Problem], Callable[[list[Trial]], None]] | None = None,
+    show: Show | None = None,
+    on_end: Callable[[Trial], None] | None = None,
 ) -> list[Trial]:
     """Runs trials until `num_trials` are done, and resumes from the journal.
 
@@ -50,6 +54,8 @@ def run_search(
         latency: the known objective; by default one without a cache on disk.
         store: opens a second record of the trials, and returns a function that updates it. It is opened when the first
             trials have ended, since that takes seconds.
+        show: shows a bar of the whole search; None for none.
+        on_end: receives each trial that has ended, when it is in the journal.
 
     Returns:
         All trials.
@@ -75,7 +81,11 @@ def run_search(
             f"search: SearchConfig.latency_threshold_s = {config.latency_threshold_s:g} is compared with ranks, which"
             " may be many times shorter than times"
         )
-    search = _Search(config, journal, executor, latency, progress)
+    # A small space may end before the budget.
+    points = len(problem.pool.points) if problem.enumerable else config.num_trials
+    pace = Pace(config, max(min(config.num_trials, points), len(journal.trials)), progress, show)
+    pace.update(journal.trials)
+    search = _Search(config, journal, executor, latency, pace, on_end)
     update: Callable[[list[Trial]], None] | None = None
     try:
         while True:
@@ -90,6 +100,7 @@ def run_search(
                 return journal.trials
             search.advance(running)
     finally:
+        pace.close()
         executor.close()
 
 
@@ -139,10 +150,11 @@ class _Search:
         journal: Journal,
         executor: Executor,
         latency: KnownLatency,
-        progress: Callable[[str], None],
+        pace: Pace,
+        on_end: Callable[[Trial], None] | None,
     ) -> None:
         self._config, self._journal, self._executor = config, journal, executor
-        self._latency, self._progress = latency, progress
+        self._latency, self._pace, self._on_end = latency, pace, on_end
         self._submitted: set[int] = set()
         self._fractions = halving.fractions(config)
 
@@ -203,7 +215,9 @@ class _Search:
 
     def _finish(self, trial: Trial, status: str, result: dict[str, Any]) -> None:
         self._journal.finish(trial, status, result)
-        self._progress(_progress_line(trial, self._fractions, self._latency.only_a_rank))
+        self._pace.update(self._journal.trials, _progress_line(trial, self._fractions, self._latency.only_a_rank))
+        if self._on_end is not None:
+            self._on_end(trial)
 
 
 def _progress_line(trial: Trial, fractions: tuple[float, ...], only_a_rank: bool) -> str:

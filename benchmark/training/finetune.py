@@ -191,7 +191,8 @@ def finetune(
         return make_batch(rows, indices, length, data.pad_id), rate, settings
 
     steps = Steps(step, inputs, total, describe_batch=lambda number: describe_indices(number, chosen(number)[0]))
-    # A log waits for the device, and the many short runs of a stage have no use for one.
-    job = dataclasses.replace(job, trainer=dataclasses.replace(job.trainer, log_every=total))
+    # A log waits for the device, and the many short runs of a stage have no use for one that nothing keeps.
+    if job.directory is None and job.monitor.tensorboard is None:
+        job = dataclasses.replace(job, trainer=dataclasses.replace(job.trainer, log_every=total))
     state, _ = fit(init_state(params, optimizer), steps, job)
     return state.params

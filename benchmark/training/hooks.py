@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from benchmark.training import checkpoints, distributed
 from benchmark.training.tree_digest import tree_digest
+from tasks.system.progress import duration
 
 if TYPE_CHECKING:
     from tasks.system.progress import Show
@@ -142,6 +143,24 @@ def write_tensorboard(directory: Path) -> Hook:
     return hook
 
 
+def write_outcome(directory: Path, choices: dict[str, int], outcome: dict[str, float]) -> None:
+    """Writes the outcome of a training run as TensorBoard has it on its page of hyperparameters.
+
+    Args:
+        directory: folder of the run's event files.
+        choices: what distinguishes the run from others.
+        outcome: its figures, by the names of the scalars.
+    """
+    from tensorboardX import SummaryWriter
+    from tensorboardX.summary import hparams
+
+    with SummaryWriter(str(directory)) as writer:
+        for summary in hparams(choices, outcome):
+            writer.file_writer.add_summary(summary)
+        for name, value in outcome.items():
+            writer.add_scalar(name, value, 0)
+
+
 def write_lines(progress: Progress, seconds_between: float = 5.0) -> Hook:
     """Writes a line with pace and time left, at most one every few seconds and one at the last step."""
     shown = time.perf_counter()
@@ -173,4 +192,4 @@ def _describe_pace(event: Event) -> str:
     """Writes loss, pace and time left."""
     rate = (event.step - event.first_step) / max(event.seconds, 1e-9)
     left = (event.total_steps - event.step) / rate
-    return f"loss {event.metrics['loss']:.3f}, {rate:.1f} steps/s, {left:.0f} s left"
+    return f"loss {event.metrics['loss']:.3f}, {rate:.1f} steps/s, {duration(left)} left"

@@ -37,11 +37,17 @@ class Monitor:
     show: Show | None = None
     digests: bool = False
 
-    def hooks(self, name: str, progress: Progress, directory: Path | None = None) -> tuple[Hook, ...]:
-        """Makes the hooks of a fit with files in `directory`; the words of its name are folders below `tensorboard`."""
+    def hooks(
+        self, name: str, progress: Progress, directory: Path | None = None, figures: tuple[str, ...] = ()
+    ) -> tuple[Hook, ...]:
+        """Makes the hooks of a fit with files in `directory`.
+
+        Its event files are in the folders `figures` below `tensorboard`; without them the words of its name are the
+        folders.
+        """
         watching = [show_bar(self.show) if self.show else write_lines(progress)]
         if self.tensorboard is not None:
-            watching.append(write_tensorboard(self.tensorboard.joinpath(*name.split())))
+            watching.append(write_tensorboard(self.tensorboard.joinpath(*(figures or name.split()))))
         if self.digests and directory is not None:
             watching.append(write_digests(directory / "digests.jsonl"))
         return tuple(watching)
@@ -59,6 +65,8 @@ class TrainingJob:
         mesh: the devices to train on; None for one.
         monitor: makes the hooks.
         progress: receives one line now and then.
+        figures: folders of the event files below `Monitor.tensorboard`, which are the name of the run there; () takes
+            the words of `name`.
     """
 
     name: str
@@ -68,12 +76,14 @@ class TrainingJob:
     mesh: Mesh | None = None
     monitor: Monitor = Monitor()
     progress: Progress = silent
+    figures: tuple[str, ...] = ()
 
     def part(self, name: str) -> TrainingJob:
         """Makes the job of one phase: its name follows this one's, its folder lies in this one's."""
         directory = self.directory / name if self.directory is not None else None
-        return dataclasses.replace(self, name=f"{self.name} {name}", directory=directory)
+        figures = (*self.figures, name) if self.figures else ()
+        return dataclasses.replace(self, name=f"{self.name} {name}", directory=directory, figures=figures)
 
     def hooks(self) -> tuple[Hook, ...]:
         """Makes the monitor's hooks for this job."""
-        return self.monitor.hooks(self.name, self.progress, self.directory)
+        return self.monitor.hooks(self.name, self.progress, self.directory, self.figures)

@@ -6,9 +6,9 @@ export function setUpPage(store) {
   document.querySelector(".skip").addEventListener("click", (event) => {
     // The address belongs to the state of the page, so the jump is made here.
     event.preventDefault();
-    const target = document.querySelector("#systems .table-scroll");
-    target.focus();
-    target.scrollIntoView();
+    const target = document.querySelector("main .table-scroll");
+    target?.focus();
+    target?.scrollIntoView();
   });
 
   // The reader changes the address, or goes back.

@@ -18,6 +18,8 @@ from typing import IO
 from tasks.system.folders import remove_folder
 
 LOCK_FILE = ".lock"
+# The locks of a Linux system, one a line: number, kind, mode, access, process, device and inode.
+_LOCKS = Path("/proc/locks")
 
 
 def try_lock(file: IO[str] | int) -> bool:
@@ -38,6 +40,26 @@ def try_lock(file: IO[str] | int) -> bool:
     except (BlockingIOError, PermissionError):
         return False
     return True
+
+
+def is_locked(path: Path) -> bool | None:
+    """Tells if a process holds the lock of a file, without touching the lock.
+
+    The system lists the locks of the processes that this one can see: those of another machine or container are not
+    among them.
+
+    Returns:
+        None where the system keeps no such list.
+    """
+    try:
+        table = _LOCKS.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    if not path.exists():
+        return False
+    inode, lines = str(path.stat().st_ino), map(str.split, table.splitlines())
+    # The device is not compared: some file systems list another one than `stat` names.
+    return any(len(line) > 5 and line[1] == "FLOCK" and line[5].rpartition(":")[2] == inode for line in lines)
 
 
 @contextmanager

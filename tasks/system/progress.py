@@ -1,4 +1,4 @@
-"""Progress bars on a terminal, one for each long step in progress."""
+"""Progress of long steps: bars on a terminal, one for each step, and the wording of their times."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ from typing import Any
 
 # Name of the step, the work done, all of its work (None where it is unknown), and the text next to the bar.
 Show = Callable[[str, float, float | None, str], None]
+
+
+def duration(seconds: float) -> str:
+    """Words a time: `90 s`, `15 min`, `3.4 h`."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 120 * 60 else f"{seconds / 3600:.1f} h"
 
 
 @contextmanager

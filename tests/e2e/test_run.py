@@ -17,10 +17,12 @@ import pytest
 
 from benchmark.process import numerics
 from benchmark.records.record import read
+from leaderboard import watch
 from tasks.system.repository import REPOSITORY
 from tests.conftest import NUMERICS
 from tests.e2e import light_host
 from tests.e2e.tiny_run import COMMAND, finish, results, start
+from tests.helpers import event_files
 
 
 def test_a_run_leaves_records_and_page(complete: tuple[Path, str]) -> None:
@@ -44,6 +46,34 @@ def test_a_run_leaves_records_and_page(complete: tuple[Path, str]) -> None:
     assert [t["generator"] for t in history["trials"]] == ["design", "design", "ax"]
     assert "time by stage" in output
     assert "plain" in output
+
+
+def test_every_training_run_is_in_tensorboard(complete: tuple[Path, str]) -> None:
+    workdir, output = complete
+    history = json.loads((workdir / "search" / "history.json").read_text())
+    (found,) = (path.stem for path in (workdir / "results").glob("found-*.json"))
+    phases = [phase for phase in ("transfer", "distillation") if (workdir / "students" / found / phase).is_dir()]
+    trials = [f"search/trial_{trial['trial']}" for trial in history["trials"]]
+    tasks = ("glue_sst2_v1", "squad_v1_1_v1", "squad_v2_0_v1")
+    expected = {"teacher", *trials} | {f"{name}/{phase}" for name in (found, "plain", *trials) for phase in phases}
+    for name in ("teacher", found, "plain"):
+        expected |= {f"finetune/{name}/{task}/seed_{seed}" for task in tasks for seed in (0, 1)}
+    assert len(phases) == 2 and event_files.runs(workdir / "tensorboard") == expected
+    for name, trial in zip(trials, history["trials"], strict=True):
+        shown = event_files.scalars(workdir / "tensorboard" / name)
+        assert [value for _, value in shown["accuracy"]] == pytest.approx([trial["accuracy"]], rel=1e-6)
+    # Each trial is one line of the log, with the state of the search.
+    lines = [line for line in output.splitlines() if "] trial " in line]
+    assert [line.partition(" s; ")[2].partition(" trials, ")[0] for line in lines] == ["1/3", "2/3", "3/3"]
+    assert "\r" not in output
+
+
+def test_the_page_of_the_ended_run_says_so(complete: tuple[Path, str], tmp_path: Path) -> None:
+    workdir, _ = complete
+    page, watched = watch.build_page(workdir, tmp_path, 5)
+    assert watched.headline.startswith("finished: 3 trials, 2 students, 18 fine-tunings, 3 records")
+    text = page.read_text(encoding="utf-8")
+    assert "This run has finished." in text and 'id="history-importance"' in text
 
 
 def test_questions_without_answer_are_scored_with_thresholds(complete: tuple[Path, str]) -> None:

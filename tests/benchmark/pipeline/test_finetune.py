@@ -25,7 +25,8 @@ from benchmark.training.initial import init_tree
 from benchmark.training.job import TrainingJob
 from tasks.catalogue import get_task
 from tasks.scoring import metrics
-from tests.helpers.mnli_run import AX, MISMATCHED, MNLI, TINY, make_run
+from tests.helpers import event_files
+from tests.helpers.mnli_run import AX, MISMATCHED, MNLI, TINY, TRAIN_ROWS, make_run
 
 
 @pytest.fixture
@@ -92,6 +93,27 @@ def test_what_is_there_is_not_predicted_again(tmp_path: Path, trained: list[tupl
     assert not finetuning.finetuned_system(run, system)["reused"]
     assert [(task, seed) for task, seed, *_ in trained] == [(MNLI, 1)]
     assert results(run, MISMATCHED) == before
+
+
+def test_each_task_and_seed_has_event_files_that_change_nothing(tmp_path: Path, trained: list[tuple[Any, ...]]) -> None:
+    found, identity = {}, {}
+    for on in (True, False):
+        run, system = make_run(tmp_path / str(on), "test")
+        trainer = dataclasses.replace(run.config.trainer, tensorboard=on, log_every=10)
+        run = Run(dataclasses.replace(run.config, trainer=trainer), run.workdir, run.progress)
+        finetuning.finetuned_system(run, system)
+        found[on] = results(run, MNLI) + results(run, AX)
+        identity[on] = finetuning.prediction_path(run, "toy", MNLI, 0).read_text().partition('"result"')[0]
+        assert (run.workdir / "tensorboard").exists() == on
+    # A log waits for the device; the bits of a training do not depend on it.
+    assert found[True] == found[False] and identity[True] == identity[False]
+    folder = tmp_path / "True" / "tensorboard"
+    assert event_files.runs(folder) == {f"finetune/toy/{MNLI}/seed_{seed}" for seed in (0, 1)}
+    steps = finetune.finetune_steps(run.config.finetune, 4.0, TRAIN_ROWS)
+    for seed in (0, 1):
+        losses = event_files.scalars(folder / "finetune" / "toy" / MNLI / f"seed_{seed}")["loss"]
+        assert [step for step, _ in losses] == [*range(10, steps, 10), steps]
+        assert losses[0][1] > losses[-1][1]
 
 
 def test_the_log_shows_the_primary_metric_of_scores_in_any_order() -> None:

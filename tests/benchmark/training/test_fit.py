@@ -3,8 +3,9 @@
 import io
 import json
 import shutil
-import struct
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ from benchmark.training.metrics import Speed, known_peak, peak_flops, training_f
 from benchmark.training.optimizers import make_optimizer
 from benchmark.training.state import init_state, make_train_step
 from tasks.system import progress as progress_bars
+from tasks.system.repository import REPOSITORY
+from tests.helpers.event_files import runs, scalars
 
 OPTIMIZER = make_optimizer(OptimizerConfig(weight_decay=0.0))
 
@@ -88,7 +91,9 @@ class Listener(Monitor):
 
     hook: Hook = print
 
-    def hooks(self, name: str, progress: Any, directory: Path | None = None) -> tuple[Hook, ...]:
+    def hooks(
+        self, name: str, progress: Any, directory: Path | None = None, figures: tuple[str, ...] = ()
+    ) -> tuple[Hook, ...]:
         return (self.hook,)
 
 
@@ -270,30 +275,49 @@ def test_with_every_checkpoint_damaged_a_run_begins_anew(undisturbed: dict[int, 
     assert equal(state, undisturbed[1])
 
 
-def events(path: Path) -> list[tuple[int, dict[str, float]]]:
-    """Step and scalars of every event of a TensorBoard file, with the framing read by hand (TFRecord)."""
-    from tensorboardX.proto.event_pb2 import Event as Proto
-
-    content, found = path.read_bytes(), []
-    while content:
-        (length,) = struct.unpack("<Q", content[:8])
-        event = Proto.FromString(content[12 : 12 + length])
-        found.append((event.step, {value.tag: value.simple_value for value in event.summary.value}))
-        content = content[16 + length :]
-    return found
-
-
 def test_tensorboard_shows_what_the_metrics_file_holds(tmp_path: Path) -> None:
     monitor = Monitor(tensorboard=tmp_path / "tensorboard")
     assert not Monitor().hooks("a", print)[1:]
     run(tmp_path / "run", monitor=monitor, name="student transfer")
-    (path,) = (tmp_path / "tensorboard" / "student" / "transfer").iterdir()
-    shown: dict[int, dict[str, float]] = {}
-    for step, values in events(path):
-        shown.setdefault(step, {}).update(values)
-    for line in written(tmp_path / "run"):
-        step = line.pop("step")
-        assert shown[step] == {name: pytest.approx(value, rel=1e-6) for name, value in line.items()}
+    shown = scalars(tmp_path / "tensorboard" / "student" / "transfer")
+    lines = written(tmp_path / "run")
+    assert {name: [step for step, _ in pairs] for name, pairs in shown.items()} == {
+        name: [line["step"] for line in lines] for name in lines[0] if name != "step"
+    }
+    for name, pairs in shown.items():
+        assert [value for _, value in pairs] == pytest.approx([line[name] for line in lines], rel=1e-6)
+
+
+def test_a_run_can_have_a_name_of_its_own_in_tensorboard(tmp_path: Path) -> None:
+    job = TrainingJob("trial 3", monitor=Monitor(tensorboard=tmp_path), figures=("search", "trial_3"))
+    part = job.part("transfer")
+    assert (part.name, part.figures) == ("trial 3 transfer", ("search", "trial_3", "transfer"))
+    assert job.part("a").part("b").figures == ("search", "trial_3", "a", "b")
+    run(None, monitor=part.monitor, name=part.name, figures=part.figures)
+    assert runs(tmp_path) == {"search/trial_3/transfer"}
+
+
+def test_a_resumed_run_has_each_step_once_in_tensorboard(tmp_path: Path) -> None:
+    monitor = Monitor(tensorboard=tmp_path / "tensorboard")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "run", stopping(14), monitor=monitor)
+    time.sleep(1.0)  # a file's name has the second in which it was begun
+    run(tmp_path / "run", monitor=monitor)
+    assert len(list((tmp_path / "tensorboard" / "run").iterdir())) == 2
+    for pairs in scalars(tmp_path / "tensorboard" / "run").values():
+        assert [step for step, _ in pairs] == [line["step"] for line in written(tmp_path / "run")]
+
+
+def test_without_event_files_their_writer_is_not_loaded() -> None:
+    code = (
+        "import sys, jax.numpy\n"
+        "from benchmark.training.job import Monitor\n"
+        "from benchmark.training.hooks import Event\n"
+        "for hook in Monitor().hooks('a', print): hook(Event('begin', 'a', 0, 1, 0, 0.0))\n"
+        "print('tensorboardX' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert result.stdout == "False\n"
 
 
 def test_the_metrics_file_is_json(tmp_path: Path) -> None:

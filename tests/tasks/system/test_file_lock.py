@@ -46,3 +46,14 @@ def test_a_lock_that_is_held_is_another_process(tmp_path, monkeypatch, number):
     monkeypatch.setattr(fcntl, "flock", refuse)
     with pytest.raises(RunError, match="another process is running here"), locked(tmp_path):
         pass
+
+
+def test_a_lock_is_seen_without_being_touched(tmp_path, monkeypatch):
+    path = tmp_path / ".lock"
+    assert file_lock.is_locked(path) is False
+    with locked(tmp_path):
+        assert file_lock.is_locked(path) is True
+        assert file_lock.is_locked(tmp_path) is False
+    assert file_lock.is_locked(path) is False
+    monkeypatch.setattr(file_lock, "_LOCKS", tmp_path / "missing")
+    assert file_lock.is_locked(path) is None
