@@ -13,7 +13,7 @@ from benchmark.config.chips import ChipConfig
 from benchmark.config.encoder import EncoderConfig
 from benchmark.config.executor import ExecutorConfig
 
-# Methods of a latency that is known before a trial is trained: two estimate that of a chip, one measures this machine's.
+# Methods of a latency that is known before a trial is trained: two estimate that of a chip, one measures this machine.
 MEASURED = "measured"
 LATENCY_METHODS = ("compiled", "roofline", MEASURED)
 DEFAULT_LATENCY_THRESHOLD_S = 1.0
@@ -123,8 +123,8 @@ class SearchConfig(Checked):
     accuracy_threshold: float = setting(0.0, at_least=0.0, at_most=100.0)
     latency_threshold_s: float = setting(DEFAULT_LATENCY_THRESHOLD_S, at_least=0.0)
     max_parameters: int = setting(0, at_least=0)
-    # Latency is that of this chip, by the first of `latency_methods` that works on this machine (docs/hardware.md). With
-    # ('measured',) it is that of this machine, and the chip's figures only order what is not measured yet.
+    # Latency is that of this chip, by the first of `latency_methods` that works here (docs/hardware.md); with
+    # ('measured',) it is that of this machine, and the chip only orders what is not measured yet.
     chip: ChipConfig = setting()
     latency_methods: tuple[str, ...] = setting(("compiled", "roofline"), choices=LATENCY_METHODS)
     batch_size: int = setting(1, at_least=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ def test_the_protocol_is_that_of_the_run_shortened() -> None:
 
 
 def test_a_real_measurement_has_all_instructions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    portable = numerics.portable_environment(numerics.native_environment(dict(__import__("os").environ)), 2)
+    portable = numerics.portable_environment(numerics.native_environment(os.environ), 2)
     for key, value in portable.items():
         monkeypatch.setenv(key, value)
     config = candidate_protocol(dataclasses.replace(CONFIG, processes=1, max_processes=1), 1, 8)
