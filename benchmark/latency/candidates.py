@@ -185,7 +185,8 @@ class Candidates:
             }
             self._write(f"{name}.json", figures)
             half = max(speedup / interval[0], interval[1] / speedup) - 1.0
-            shown.append(f"{figures['latency_s'] * 1e3:.3f} ms +-{half:.0%}")
+            width = f"{half:.0%}" if half < 1.0 else "over 100%"
+            shown.append(f"{figures['latency_s'] * 1e3:.3f} ms +-{width}")
         busy = f"; other processes took {others['cores']:.2f} cores" if (others["cores"] or 0.0) > 0.25 else ""
         took = time.perf_counter() - started
         self._progress(f"latency: measured {', '.join(shown) or 'nothing'} in {took:.1f} s{busy}")
