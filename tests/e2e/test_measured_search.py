@@ -16,12 +16,13 @@ from tests.conftest import NUMERICS
 from tests.e2e.test_verify import copied, verify
 from tests.e2e.tiny_run import COMMAND, environment
 
-FLAG = "--gin.SearchConfig.latency_methods=('measured',)"
+# One trial at a time, so that more trials continue the search.
+FLAGS = ("--gin.SearchConfig.latency_methods=('measured',)", "--gin.SearchConfig.parallel_trials=1")
 
 
 def run(workdir: Path, *flags: str) -> str:
     done = subprocess.run(
-        [*COMMAND, f"--workdir={workdir}", FLAG, *flags],
+        [*COMMAND, f"--workdir={workdir}", *FLAGS, *flags],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
@@ -50,7 +51,7 @@ def test_a_search_for_this_machine(tmp_path: Path) -> None:
     history = json.loads((workdir / "search" / "history.json").read_text(encoding="utf-8"))
     assert history["objectives"]["latency"]["chip"].startswith(f"{record.search.measured.chip}, ")
     page = (workdir / "site" / "index.html").read_text(encoding="utf-8")
-    assert record.search.measured.chip in page and "cpu_2core" not in page
+    assert history["objectives"]["latency"]["chip"] in page
     # More trials measure what they add.
     kept = {p.name: p.read_bytes() for p in (workdir / "search" / "measured").glob("????????????????.json")}
     output = run(workdir, "--gin.SearchConfig.num_trials=4", "--stages=data,teacher,search")
