@@ -252,7 +252,7 @@ def run(arguments: list[str], command: str) -> int:
         if {"search", "distill"} & set(stages):
             from benchmark.pipeline.preflight import preflight
 
-            known = preflight(config, stages)
+            known = preflight(config, stages, distributed=flags.distributed)
     workdir = choose_workdir(flags.workdir, config, writes=not flags.dry_run)
     # A run that has its arrays already no longer needs the files of the sources.
     if "data" in stages and not (workdir / "data" / "data.json").exists():

@@ -188,6 +188,8 @@ def estimates(config: RunConfig, encoder: EncoderConfig) -> Iterator[str]:
     from benchmark.hardware.estimates import ONLY_A_RANK, LatencyFailure, known_latency
 
     search = config.required_search()
+    if search.measures_latency:
+        return
     latency = known_latency(search, None, _print_progress)
     found = (
         [latency.quick(encoder)]

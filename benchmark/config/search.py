@@ -13,8 +13,9 @@ from benchmark.config.chips import ChipConfig
 from benchmark.config.encoder import EncoderConfig
 from benchmark.config.executor import ExecutorConfig
 
-# Methods that estimate a latency without measuring it.
-LATENCY_METHODS = ("compiled", "roofline")
+# Methods of a latency that is known before a trial is trained: two estimate that of a chip, one measures this machine.
+MEASURED = "measured"
+LATENCY_METHODS = ("compiled", "roofline", MEASURED)
 DEFAULT_LATENCY_THRESHOLD_S = 1.0
 # Algorithms that propose the next architectures (docs/search.md).
 ALGORITHMS = ("ax", "nsga2", "sobol", "random", "exhaustive")
@@ -122,7 +123,8 @@ class SearchConfig(Checked):
     accuracy_threshold: float = setting(0.0, at_least=0.0, at_most=100.0)
     latency_threshold_s: float = setting(DEFAULT_LATENCY_THRESHOLD_S, at_least=0.0)
     max_parameters: int = setting(0, at_least=0)
-    # Latency is that of this chip, by the first of `latency_methods` that works on this machine (docs/hardware.md).
+    # Latency is that of this chip, by the first of `latency_methods` that works here (docs/hardware.md); with
+    # ('measured',) it is that of this machine, and the chip only orders what is not measured yet.
     chip: ChipConfig = setting()
     latency_methods: tuple[str, ...] = setting(("compiled", "roofline"), choices=LATENCY_METHODS)
     batch_size: int = setting(1, at_least=1)
@@ -130,14 +132,32 @@ class SearchConfig(Checked):
     num_found: int = setting(1, at_least=1)
 
     def check(self) -> None:
-        """Refuses methods that are missing or repeated, rungs out of order, and architectures that are no points."""
+        """Refuses methods that do not go together, rungs out of order, and architectures that are no points."""
         if not self.latency_methods or len(set(self.latency_methods)) != len(self.latency_methods):
             self.refuse("latency_methods", "distinct methods, at least one of " + ", ".join(LATENCY_METHODS))
+        if self.measures_latency:
+            self._refuse_disturbed()
         if tuple(sorted(set(self.rungs))) != self.rungs:
             self.refuse("rungs", "distinct shares in rising order")
         for encoder in self.attach:
             if not self.space.contains(encoder):
                 self.refuse("attach", "architectures that are points of SearchConfig.space")
+
+    @property
+    def measures_latency(self) -> bool:
+        """True where the latency of the search is measured on this machine."""
+        return MEASURED in self.latency_methods
+
+    def _refuse_disturbed(self) -> None:
+        """Refuses measured latency beside estimates of a chip, or beside trials that train."""
+        if len(self.latency_methods) > 1:
+            self.refuse("latency_methods", "('measured',) alone, as the other methods are those of SearchConfig.chip")
+        if self.asynchronous and self.parallel_trials > 1:
+            self.refuse(
+                "asynchronous", "False with latency_methods = ('measured',): nothing is measured beside a trial"
+            )
+        if self.executor.name != "local":
+            self.executor.refuse("name", "'local' with latency_methods = ('measured',), which measures this machine")
 
     def of_any_length(self) -> SearchConfig:
         """Returns what a trial depends on: the settings without the number of trials and what is made of them."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from benchmark.config import ChipConfig, ConfigError, EncoderConfig
+from benchmark.config.search import MEASURED
 from benchmark.hardware import compiled, roofline
 from tasks.system.errors import StageError
 
@@ -42,7 +43,10 @@ class Target(Protocol):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A latency of one forward pass in seconds, its method (`compiled` or `roofline`), and its parts."""
+    """A latency of one forward pass in seconds, its method, and its parts.
+
+    The method is `compiled` or `roofline`, or `measured` in a search that measures (`benchmark.search.measured`).
+    """
 
     method: str
     latency_s: float
@@ -54,6 +58,24 @@ class LatencyFailure:
     """The reason, in one line, why an architecture has no latency."""
 
     reason: str
+
+
+class Latencies(Protocol):
+    """Latencies of architectures that a search knows before it trains them; `KnownLatency` estimates them."""
+
+    @property
+    def method(self) -> str:
+        """Method of `exact`."""
+
+    @property
+    def only_a_rank(self) -> bool:
+        """True where `exact` orders architectures and is no time."""
+
+    def quick(self, encoder: EncoderConfig) -> Estimate:
+        """Returns a latency that takes no time to know."""
+
+    def exact(self, encoders: Sequence[EncoderConfig]) -> list[Estimate | LatencyFailure]:
+        """Returns the latency that the search works with, of each architecture in their order."""
 
 
 class KnownLatency:
@@ -144,9 +166,14 @@ def known_latency(target: Target, cache_directory: Path | None, progress: Callab
         progress: receives one line for each method that is not available, and one where the latency is only a rank.
 
     Raises:
-        StageError: none of the methods is available; one line.
+        StageError: none of the methods is available, or the latency is to be measured; one line.
     """
     chip = target.chip
+    if MEASURED in target.latency_methods:
+        raise StageError(
+            "SearchConfig.latency_methods = ('measured',): measured by the search of a run alone; expected methods that"
+            f" estimate the latency of {chip.name}"
+        )
     refused = []
     for method in target.latency_methods:
         try:

@@ -8,24 +8,28 @@ from typing import TYPE_CHECKING
 
 from benchmark.config import ConfigError
 from benchmark.hardware.estimates import roofline_latency
+from benchmark.latency.onnx_graphs import missing_package
+from benchmark.pipeline.search_latency import protocol
 from benchmark.search.feasibility import feasibility, limits
 
 if TYPE_CHECKING:
     from benchmark.config import RunConfig, SearchConfig
 
 
-def preflight(config: RunConfig, stages: Sequence[str]) -> list[str]:
+def preflight(config: RunConfig, stages: Sequence[str], *, distributed: bool = False) -> list[str]:
     """Checks what the stages need and describes the search space.
 
     Args:
         config: the settings, those of checkpoints filled in.
         stages: the stages to run.
+        distributed: whether several processes join in the run.
 
     Returns:
         Lines for the report of a dry run.
 
     Raises:
-        ConfigError: Ray is missing, a student is deeper than the teacher, or no architecture meets the limits.
+        ConfigError: Ray is missing, a student is deeper than the teacher, no architecture meets the limits, or a
+            latency cannot be measured.
     """
     if {"search", "distill"} & set(stages):
         _check_depth(config)
@@ -34,7 +38,7 @@ def preflight(config: RunConfig, stages: Sequence[str]) -> list[str]:
     executor = config.search.executor
     if executor.name == "ray" and importlib.util.find_spec("ray") is None:
         executor.refuse("name", "'local', as Ray is not installed (the extra 'cluster')")
-    return _check_limits(config.search)
+    return _check_measured(config, distributed) if config.search.measures_latency else _check_limits(config.search)
 
 
 def _check_depth(config: RunConfig) -> None:
@@ -49,6 +53,30 @@ def _check_depth(config: RunConfig) -> None:
     space = config.search.space if config.search is not None else None
     if space is not None and not space.conditions and max(space.num_hidden_layers) > most:
         space.refuse("num_hidden_layers", f"numbers of at most the teacher's {most} layers")
+
+
+def _check_measured(config: RunConfig, distributed: bool) -> list[str]:
+    """Refuses what a search that measures cannot do; its latencies are known when the search begins."""
+    search = config.required_search()
+    search.chip.require("measured", "peak_flops", "memory_bandwidth")
+    if distributed:
+        search.refuse("latency_methods", "estimates with --distributed, as the other processes disturb a measurement")
+    for encoder, whose in ((search.space.base, "SearchSpace.base"), (config.latency.reference, "the reference")):
+        if search.sequence_length > encoder.max_length:
+            search.refuse("sequence_length", f"at most {encoder.max_length_text} of {whose}")
+    runtime = protocol(config).runtimes[0]
+    if runtime == "onnxruntime" and (package := missing_package()) is not None:
+        config.latency.refuse("runtimes", f"'xla' first, as {package} is not installed")
+    found = feasibility(search, roofline_latency(search))
+    count = (
+        "a space too large to list" if found is None else f"{found.small_enough} architectures within max_parameters"
+    )
+    if found is not None and not found.small_enough and not search.attach:
+        search.refuse("max_parameters", f"limits that an architecture of the space meets; nearest: {found.nearest}")
+    return [
+        f"search: {count}; latency is measured on this machine, so latency_threshold_s ="
+        f" {search.latency_threshold_s:g} counts when the search begins"
+    ]
 
 
 def _check_limits(search: SearchConfig) -> list[str]:

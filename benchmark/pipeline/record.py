@@ -20,6 +20,7 @@ from benchmark.records import verification
 from benchmark.records.record import (
     CheckpointSource,
     LatencyBlock,
+    MeasuredSearch,
     Numerics,
     Provenance,
     Record,
@@ -168,7 +169,11 @@ def _search_excerpt(context: run_context.Run, system: run_context.SystemPlan) ->
     trials = read_trials(context.workdir / "search" / "journal.jsonl") if system.kind == "found" else []
     if not trials:
         return None
-    return SearchExcerpt(trials=[shortened(trial) for trial in trials])
+    measured = read_entry(context.workdir / "search" / "stage.json", "result").get("measured")
+    return SearchExcerpt(
+        trials=[shortened(trial) for trial in trials],
+        measured=None if measured is None else MeasuredSearch(**measured),
+    )
 
 
 def task_score(context: run_context.Run, system: str, task_name: str) -> TaskScore:
@@ -230,9 +235,12 @@ def _latency_blocks(context: run_context.Run, system: run_context.SystemPlan) ->
 
 
 def _estimated_blocks(context: run_context.Run, system: run_context.SystemPlan) -> list[LatencyBlock]:
-    """Estimates latency by the roofline of the search's chip, and by its compiler where the search used that."""
+    """Estimates latency by the roofline of the search's chip, and by its compiler where the search used that.
+
+    There is no estimate where the search measured: its target is this machine, as that of the measured blocks.
+    """
     search = context.config.search
-    if search is None:
+    if search is None or search.measures_latency:
         return []
     latency = known_latency(search, context.workdir / "estimates", lambda _: None)
     found = [latency.quick(system.encoder)]

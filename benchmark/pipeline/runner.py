@@ -141,14 +141,14 @@ def _summary(context: Run, timing: dict[str, float], reused: list[str]) -> None:
         + " ".join(f"{t[:13]:>13}" for t in tasks)
     )
     for r in sorted(rows, key=lambda r: -(r.training.masked_lm_accuracy or 0) if r.training else 0):
-        measured = r.latency[0]
+        # A verification on another kind of machine measures nothing.
+        first = r.latency[0] if r.latency else None
+        took = f"{first.latency_s * 1e3:.2f}" if first else "-"
+        speedup = f"{first.speedup or 0:.2f}" if first else "-"
         scores = [t.metrics[t.primary_metric] for t in r.tasks]
         cells = " ".join(
             f"{s.value:6.1f} +-{(s.interval[1] - s.interval[0]) / 2:4.1f}" if s.interval else "" for s in scores
         )
         accuracy = r.training.masked_lm_accuracy if r.training else None
         mlm = "-" if accuracy is None else f"{accuracy:.2f}"
-        line(
-            f"{r.system.name:<22} {r.system.parameters or 0:>10,} {measured.latency_s * 1e3:7.2f}"
-            f" {measured.speedup or 0:8.2f} {mlm:>6} {cells}"
-        )
+        line(f"{r.system.name:<22} {r.system.parameters or 0:>10,} {took:>7} {speedup:>8} {mlm:>6} {cells}")

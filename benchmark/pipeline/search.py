@@ -11,6 +11,7 @@ from benchmark.config import RunConfig, encoder_from_dict, fingerprint, to_dict
 from benchmark.hardware.estimates import known_latency
 from benchmark.pipeline.distill import distil_student, recipe_start
 from benchmark.pipeline.run_context import Run
+from benchmark.pipeline.search_latency import description, measured_latency, measuring, protocol_fingerprint
 from benchmark.pipeline.teacher import load_teacher
 from benchmark.pipeline.workdir import read_entry, run_stage_once, write_json
 from benchmark.process import numerics, setup
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from benchmark.distillation.initial import Start
     from benchmark.distillation.teacher_cache import Teacher
+    from benchmark.pipeline.search_latency import Source
     from benchmark.search.journal import Trial
     from benchmark.search.problem import Problem
 
@@ -133,12 +135,19 @@ def shared_work(run: Run, evaluate: FlashDistillation) -> Callable[[dict[str, An
     return evaluate if alone else distributed.one_at_a_time(evaluate)
 
 
-def search_stage(run: Run) -> dict[str, Any]:
-    """Searches student architectures; every trial is a flash distillation with the same batches."""
+def search_stage(run: Run, measured: Source | None = None) -> dict[str, Any]:
+    """Searches student architectures; every trial is a flash distillation with the same batches.
+
+    Args:
+        run: the run.
+        measured: gives the latencies of a search that measures; by default they are measured here.
+    """
     config, directory = run.config.search, run.workdir / "search"
     assert config is not None
     teacher_fingerprint = read_entry(run.workdir / "teacher" / "stage.json", "fingerprint")
-    inputs = (teacher_fingerprint, run.config.distill, run.config.seed)
+    inputs: tuple[Any, ...] = (teacher_fingerprint, run.config.distill, run.config.seed)
+    if config.measures_latency:
+        inputs += (protocol_fingerprint(run.config),)
     stage_fingerprint = fingerprint(config, *inputs)
     # A longer search goes on from the trials of a shorter one.
     trial_fingerprint = fingerprint(config.of_any_length(), *inputs)
@@ -149,7 +158,12 @@ def search_stage(run: Run) -> dict[str, Any]:
             distributed.follow(evaluate)
             return {}
         shared = shared_work(run, evaluate)
-        latency = known_latency(config, run.workdir / "estimates", run.progress)
+        source = (measured or measuring(run)) if config.measures_latency else None
+        latency = (
+            known_latency(config, run.workdir / "estimates", run.progress)
+            if source is None
+            else measured_latency(config, source, run.progress)
+        )
         executor = make_executor(shared, config.executor, config.parallel_trials)
         with Journal(directory / "journal.jsonl") as journal:
             store = partial(_store, run, trial_fingerprint) if config.algorithm == "ax" or config.storage_url else None
@@ -161,7 +175,8 @@ def search_stage(run: Run) -> dict[str, Any]:
         distributed.dismiss()
         remove_folder(directory / "trials", ignore_errors=True)
         problem = Architectures(config, latency).problem({})
-        found_out = history(config, trials, run.config.track, latency.method)
+        machine = "" if source is None else str(source.machine)
+        found_out = history(config, trials, run.config.track, latency.method, machine)
         found_out["analysis"] = analyse(config, problem, trials, run.config.seed)
         write_json(directory / "history.json", found_out)
         for name, text in tables(found_out).items():
@@ -175,7 +190,8 @@ def search_stage(run: Run) -> dict[str, Any]:
         if not run.config.trainer.teacher_in_step:
             run.progress(f"search: {run.teacher_cache.summary()}")
         systems = {name: to_dict(encoder) for name, encoder in found}
-        return {"found": systems, "trials": len(trials), "teacher_cache": cached}
+        result = {"found": systems, "trials": len(trials), "teacher_cache": cached}
+        return result if source is None else result | {"measured": description(source)}
 
     return run_stage_once(
         directory / "stage.json",

@@ -22,9 +22,11 @@ from benchmark.pipeline import runner
 from benchmark.pipeline.data import data_stage
 from benchmark.pipeline.record import current_numerics
 from benchmark.pipeline.run_context import Run
+from benchmark.pipeline.search import search_stage
+from benchmark.pipeline.search_latency import Recorded
 from benchmark.pipeline.workdir import RunError, read_json, write_json
 from benchmark.records import manifest, verification
-from benchmark.records.compare import compare, same, same_values
+from benchmark.records.compare import compare, not_compared, same, same_values
 from benchmark.records.record import Record, SearchExcerpt, SearchTrial, read
 from benchmark.records.verification import Compared
 from benchmark.search.journal import Trial
@@ -55,6 +57,9 @@ def contradictions(request: Request) -> list[Compared]:
     for name, source in record.provenance.checkpoints.items():
         found = checkpoints.get(name, {"files": {}})["files"]
         fields += same_values(f"provenance.checkpoints.{name}.files", source.files, found)
+    measured = record.search.measured if record.search is not None else None
+    if request.search and config.search is not None and config.search.measures_latency and measured is None:
+        fields.append(same("search.measured", None, "the measured latencies, with which the search is run again"))
     fields.append(same("id", record.id, f"{config.track}-{record.system.name}-{settings[:12]}"))
     expected = _encoder(request)
     if isinstance(expected, Compared):
@@ -177,6 +182,9 @@ def _run(request: Request, workdir: Path, command: str) -> Record:
     replacements: dict[str, runner.Work] = {"data": lambda run: _checked_data(request, run, data_stage)}
     if not request.search:
         replacements["search"] = lambda run: _adopted_search(request, run)
+    elif request.record.search is not None and (measured := request.record.search.measured) is not None:
+        # Measured latencies are of that machine and of that day; the proposals that follow from them are not.
+        replacements["search"] = lambda run: search_stage(run, Recorded(measured))
     if not _same_kind_of_machine(request.record):
         replacements["latency"] = _no_latency
     names = (stage.name for stage in runner.TABLE)
@@ -247,7 +255,11 @@ def _compared_search(request: Request, workdir: Path) -> list[Compared]:
     found = read(workdir / "results" / f"{name}.json").search
     trials = found.trials if found is not None else []
     one, two = ({str(i): _line(t) for i, t in enumerate(ts)} for ts in (request.record.search.trials, trials))
-    return list(same_values("search.trials", one, two))
+    fields = list(same_values("search.trials", one, two))
+    if (measured := request.record.search.measured) is not None:
+        note = "measured latencies are not repeated: the search was run again with those of the record"
+        fields.append(not_compared("search.measured", len(measured.seconds), len(measured.seconds), note))
+    return fields
 
 
 def _line(trial: SearchTrial) -> str:

@@ -190,10 +190,34 @@ class SearchTrial(StrictModel):
         return self
 
 
+class MeasuredSearch(StrictModel):
+    """The latencies that a search measured: the machine, and the seconds of each architecture.
+
+    The keys of `seconds` begin the fingerprints of their encoders. Among them are architectures that were measured and
+    not tried. Such a search depends on the machine and on the clock; what it proposes with these latencies does not.
+    """
+
+    chip: str
+    runtime: str
+    threads: int | None = Field(ge=1)
+    protocol_version: int = Field(ge=1)
+    seconds: dict[
+        Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")], Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    ] = Field(min_length=1)
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class SearchExcerpt(StrictModel):
-    """The journal of the search that found a system: all trials in their order."""
+    """The journal of the search that found a system: all trials in their order.
+
+    `measured` is that of a search whose latency was measured, and missing where it was estimated.
+    """
 
     trials: list[SearchTrial] = Field(min_length=1)
+    measured: MeasuredSearch | None = Field(default=None, exclude_if=_is_none)
 
 
 class Numerics(StrictModel):

@@ -6,7 +6,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from benchmark.hardware.estimates import KnownLatency, LatencyFailure
+from benchmark.config.search import MEASURED
+from benchmark.hardware.estimates import Latencies, LatencyFailure
 from benchmark.models.formulas import num_parameters
 from benchmark.search.problem import Field, Objective, Point, Problem
 from benchmark.search.space import decode_if_valid, searched_fields
@@ -26,10 +27,11 @@ class Architectures:
 
     Attributes:
         quick_is_exact: True where no method is better than the quick one.
+        measured: True where an exact latency is a measurement, which takes many seconds.
     """
 
-    def __init__(self, config: SearchConfig, latency: KnownLatency) -> None:
-        self.quick_is_exact = latency.method == "roofline"
+    def __init__(self, config: SearchConfig, latency: Latencies) -> None:
+        self.quick_is_exact, self.measured = latency.method == "roofline", latency.method == MEASURED
         self._config, self._latency = config, latency
         self._names = searched_fields(config.space)
         self._inspected: dict[Key, tuple[EncoderConfig, float] | None] = {}

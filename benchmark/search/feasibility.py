@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from benchmark.models.formulas import num_parameters
 from benchmark.search.problem import ENUMERABLE
-from benchmark.search.space import decode, enumerate_points, searched_fields
+from benchmark.search.space import combinations, decode, enumerate_points
 
 if TYPE_CHECKING:
     from benchmark.config import SearchConfig
-    from benchmark.hardware.estimates import KnownLatency
+    from benchmark.hardware.estimates import Latencies
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Feasibility:
     Attributes:
         architectures: number of valid points.
         small_enough: those of at most `max_parameters`.
-        feasible: of these, those faster than `latency_threshold_s`, by the roofline.
+        feasible: of these, those faster than `latency_threshold_s`, by the quick latency.
         nearest: the architecture that misses a limit by the smallest factor, in words; '' where one is feasible.
     """
 
@@ -32,14 +32,14 @@ class Feasibility:
     nearest: str
 
 
-def feasibility(config: SearchConfig, latency: KnownLatency) -> Feasibility | None:
+def feasibility(config: SearchConfig, latency: Latencies) -> Feasibility | None:
     """Counts the architectures of a space that meet its limits; None for a space that is too large to list.
 
     Args:
         config: the search.
-        latency: gives the roofline estimate of each architecture; an exact latency may be another.
+        latency: gives the quick latency of each architecture, a roofline; the exact one may be another.
     """
-    if math.prod(len(getattr(config.space, name)) for name in searched_fields(config.space)) > ENUMERABLE:
+    if combinations(config.space) > ENUMERABLE:
         return None
     points = enumerate_points(config.space)
     small_enough = feasible = 0

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from benchmark.config import SearchConfig, to_dict
-from benchmark.config.search import DEFAULT_LATENCY_THRESHOLD_S
-from benchmark.hardware.estimates import KnownLatency, LatencyFailure, known_latency
+from benchmark.config.search import DEFAULT_LATENCY_THRESHOLD_S, MEASURED
+from benchmark.hardware.estimates import Latencies, LatencyFailure, known_latency
 from benchmark.models.formulas import num_parameters
 from benchmark.search import halving
 from benchmark.search.architectures import Architectures
@@ -32,7 +32,7 @@ def run_search(
     executor: Executor,
     seed: int,
     progress: Callable[[str], None],
-    latency: KnownLatency | None = None,
+    latency: Latencies | None = None,
     store: Callable[[Problem], Callable[[list[Trial]], None]] | None = None,
     show: Show | None = None,
     on_end: Callable[[Trial], None] | None = None,
@@ -72,7 +72,8 @@ def run_search(
         raise StageError(f"SearchConfig.space: no valid point meets {limits(config)}{nearest}")
     size = str(len(problem.pool.points)) if problem.enumerable else f"up to {problem.size:.0f}"
     progress(f"search: {size} feasible architectures, {config.num_trials} trials by {config.algorithm}")
-    if config.algorithm == "ax" and len(journal.trials) < config.num_trials:
+    # Loading Ax beside a measurement would slow both down.
+    if config.algorithm == "ax" and latency.method != MEASURED and len(journal.trials) < config.num_trials:
         from benchmark.search import ax_search
 
         threading.Thread(target=ax_search.preload, daemon=True).start()
@@ -149,7 +150,7 @@ class _Search:
         config: SearchConfig,
         journal: Journal,
         executor: Executor,
-        latency: KnownLatency,
+        latency: Latencies,
         pace: Pace,
         on_end: Callable[[Trial], None] | None,
     ) -> None:
@@ -165,9 +166,15 @@ class _Search:
         between two of their outcomes then continues as it would have.
         """
         lowest = min(len(t.rungs) for t in running)
-        for trial in running:
-            if trial.number not in self._submitted and (self._config.asynchronous or len(trial.rungs) == lowest):
-                self._submit(trial)
+        waiting = [
+            trial
+            for trial in running
+            if trial.number not in self._submitted and (self._config.asynchronous or len(trial.rungs) == lowest)
+        ]
+        # All at once, before the first of them trains: nothing is measured beside a training.
+        self._latency.exact([decode(self._config.space, trial.point) for trial in waiting])
+        for trial in waiting:
+            self._submit(trial)
         if self._config.asynchronous:
             outcomes = [self._executor.next()] if self._submitted else []
         else:
@@ -181,11 +188,14 @@ class _Search:
         encoder = decode(self._config.space, trial.point)
         found = self._latency.exact([encoder])[0]
         failure = found if isinstance(found, LatencyFailure) else None
-        return failure, {
+        known: dict[str, Any] = {
             "suggest_seconds": trial.result.get("suggest_seconds", 0.0),
             "latency_s": None if isinstance(found, LatencyFailure) else found.latency_s,
             "parameters": num_parameters(encoder),
         }
+        if not isinstance(found, LatencyFailure) and found.method == MEASURED:
+            known |= {"latency_method": MEASURED, **found.details}
+        return failure, known
 
     def _submit(self, trial: Trial) -> None:
         """Hands a trial to the executor; one without a latency fails before it is trained."""

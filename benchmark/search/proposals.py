@@ -24,8 +24,8 @@ def next_points(
     """Chooses the next points from the trials so far; a pure function of its arguments.
 
     No point is chosen by a quick estimate of its latency: the exact one is computed and the choice repeated, until all
-    chosen ones are exact. Of these only the latencies of tried points are used later, so that a search that was killed
-    chooses as an undisturbed one.
+    chosen ones are exact. Where that is a measurement the choice is repeated only if one of them is too slow. Of these
+    only the latencies of tried points are used later, so that a search that was killed chooses as an undisturbed one.
 
     Args:
         config: algorithm and budget.
@@ -49,14 +49,18 @@ def next_points(
     for attempt in itertools.count():
         only_exact = attempt == _SHORTLISTS
         problem = architectures.problem(exact, only_exact)
-        asked = count if architectures.quick_is_exact else count + _SHORTLIST
+        asked = count if architectures.quick_is_exact or architectures.measured else count + _SHORTLIST
         chosen = algorithms.suggest(
             config.algorithm, problem, observations, running, asked, seed, config.num_initial_trials
         )
         all_exact = all(architectures.key(point) in exact for point, _ in chosen[:count]) and (chosen or not only_exact)
-        if architectures.quick_is_exact or all_exact:
-            return [({n: int(v) for n, v in point.items()}, generator) for point, generator in chosen[:count]]
-        exact |= architectures.exact([point for point, _ in chosen])
+        if not architectures.quick_is_exact and not all_exact:
+            points = [point for point, _ in chosen]
+            exact |= architectures.exact(points)
+            fast_enough = bool(points) and len(architectures.problem(exact).feasible(points).points) == len(points)
+            if not (architectures.measured and fast_enough):
+                continue
+        return [({n: int(v) for n, v in point.items()}, generator) for point, generator in chosen[:count]]
     raise AssertionError("an endless loop ended")
 
 

@@ -13,8 +13,18 @@ if TYPE_CHECKING:
     from benchmark.search.journal import Trial
 
 
-def history(config: SearchConfig, trials: list[Trial], track: str, method: str = "roofline") -> dict[str, Any]:
-    """Returns the search as the page shows it: trials, front, hypervolume after each trial, method of latency."""
+def history(
+    config: SearchConfig, trials: list[Trial], track: str, method: str = "roofline", machine: str = ""
+) -> dict[str, Any]:
+    """Returns the search as the page shows it: trials, front, hypervolume after each trial, method of latency.
+
+    Args:
+        config: space, algorithm, thresholds.
+        trials: the trials.
+        track: name of the track.
+        method: method of the latencies.
+        machine: where they were measured; '' for estimates, which are of the search's chip.
+    """
     completed = [t for t in trials if t.status == "completed"]
     front = pareto.non_dominated([(t.result["accuracy"], t.result["latency_s"]) for t in completed])
     on_front = {t.number for t, member in zip(completed, front, strict=True) if member}
@@ -46,7 +56,7 @@ def history(config: SearchConfig, trials: list[Trial], track: str, method: str =
             "direction": "minimize",
             "threshold": config.latency_threshold_s,
             "method": method,
-            "chip": config.chip.name,
+            "chip": machine or config.chip.name,
         },
     }
     return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Mapping
 
 from benchmark.config import ConfigError, EncoderConfig, SearchSpace, fingerprint
@@ -38,6 +39,11 @@ def decode_if_valid(space: SearchSpace, point: Point) -> EncoderConfig | None:
     except ConfigError:
         return None
     return encoder if space.allows(encoder) else None
+
+
+def combinations(space: SearchSpace) -> int:
+    """Counts the combinations of values, those that are no architecture included."""
+    return math.prod(len(getattr(space, name)) for name in searched_fields(space))
 
 
 def enumerate_points(space: SearchSpace) -> list[Point]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.commands.measure_latency import main
+from benchmark.cli.gin_loader import load_run_config
+from benchmark.commands.measure_latency import estimates, main
 from benchmark.records.record import LatencyBlock
 from tasks.system.repository import REPOSITORY
 
@@ -95,3 +96,13 @@ def test_a_measurement_of_one_architecture(capsys: pytest.CaptureFixture[str], t
     ]
     assert [(block.batch_size, block.method) for block in blocks] == [(1, "measured"), (2, "measured")]
     assert (tmp_path / "kept" / "xla-0.json").is_file()
+
+
+def test_no_estimate_stands_beside_a_search_that_measures() -> None:
+    roofline, measured = (
+        load_run_config([str(REPOSITORY / "gin" / name)]) for name in ("quickstart.gin", "laptop.gin")
+    )
+    encoder = roofline.baselines[0].architecture
+    (line,) = estimates(roofline, encoder)
+    assert line.startswith("roofline, cpu_2core, batch 1, length 96: ")
+    assert list(estimates(measured, encoder)) == []

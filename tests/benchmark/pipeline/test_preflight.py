@@ -74,3 +74,32 @@ def test_the_command_writes_nothing_where_no_architecture_is_feasible(
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and re.match(r"error: SearchConfig\.max_parameters = 9: expected limits", error)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_search_that_measures_is_refused_before_the_first_stage_where_it_cannot(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    measured = "SearchConfig.latency_methods=('measured',)"
+    # Whether a threshold can be met is known when something was measured.
+    (line,) = _lines(measured, "SearchConfig.latency_threshold_s=1e-9")
+    assert "243 architectures within max_parameters; latency is measured on this machine" in line
+    assert "cpu_2core" not in line
+    with pytest.raises(ConfigError, match=r"SearchConfig\.sequence_length = 97: expected at most max_pos.* = 96 of "):
+        _lines(measured, "SearchConfig.sequence_length=97")
+    with pytest.raises(ConfigError, match=r"sequence_length = 90: .* = 80 of the reference"):
+        _lines(
+            *(measured, "SearchConfig.sequence_length=90", "LatencyConfig.sequence_lengths=(64,)"),
+            "reference/EncoderConfig.max_position_embeddings=80",
+        )
+    with pytest.raises(ConfigError, match=r"ChipConfig\.peak_flops = 0\.0: .* which method 'measured' needs"):
+        _lines(measured, "cpu_2core/ChipConfig.peak_flops=0.0")
+    with pytest.raises(ConfigError, match=r"max_parameters = 9: .*nearest: num_hidden_layers=2"):
+        _lines(measured, "SearchConfig.max_parameters=9")
+    with pytest.raises(ConfigError, match="expected estimates with --distributed"):
+        preflight(load_run_config([QUICKSTART], [measured]), STAGES, distributed=True)
+    monkeypatch.setattr("benchmark.pipeline.preflight.missing_package", lambda: "onnx")
+    with pytest.raises(
+        ConfigError, match=r"LatencyConfig\.runtimes = .*expected 'xla' first, as onnx is not installed"
+    ):
+        _lines(measured, "LatencyConfig.runtimes=('onnxruntime', 'xla')")
+    assert _lines(measured, "LatencyConfig.runtimes=('xla', 'onnxruntime')")
