@@ -55,7 +55,8 @@ def read_so_far(config: SearchConfig, directory: Path, track: str) -> SoFar:
         trials = read_trials(journal)
         done = ended(trials)
         # Which of several methods the machine has is only known to the run.
-        found = history(config, done, track, " or ".join(config.latency_methods))
+        machine = "the machine of the run" if config.measures_latency else ""
+        found = history(config, done, track, " or ".join(config.latency_methods), machine)
     except StageError as error:
         raise RecordError(str(error)) from None
     except (KeyError, TypeError, ValueError) as error:

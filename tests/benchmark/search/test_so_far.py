@@ -77,6 +77,12 @@ def test_of_several_methods_the_page_claims_none(tmp_path: Path) -> None:
     assert (found.ended, found.seconds_left) == (0, None)
 
 
+def test_a_measured_latency_is_not_called_that_of_the_chip(tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, latency_methods=("measured",))
+    latency = read_so_far(config, tmp_path / "missing", "micro").history["objectives"]["latency"]
+    assert (latency["method"], latency["chip"]) == ("measured", "the machine of the run")
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
