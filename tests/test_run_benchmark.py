@@ -53,7 +53,9 @@ def test_dry_run_shows_tree_fingerprint_and_stages_and_writes_nothing(folder: Pa
     assert "    encoder: EncoderConfig" in lines
     assert "  baselines[1]: BaselineConfig" in lines
     expected = fingerprint(load([str(folder / "run.gin")], ["SEED=5"]).config)
-    assert lines[-3:] == [f"fingerprint: {expected}", f"workdir: {Path('runs/test')}", "stages: data, latency"]
+    place = lines.index(f"fingerprint: {expected}")
+    assert lines[place + 1 : place + 3] == [f"workdir: {Path('runs/test')}", "stages: data, latency"]
+    assert [line.partition(":")[0] for line in lines[place + 3 :]] == ["data", "data", *["machine"] * 3]
     assert [p.name for p in folder.iterdir()] == ["run.gin"]
 
 

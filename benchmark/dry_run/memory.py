@@ -1,0 +1,71 @@
+"""Peak memory of each stage: what a process takes in any case, states, work space, and what is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchmark.dry_run.programs import TRAINING, Program, StageWork
+from benchmark.models.formulas import parameter_counts
+
+if TYPE_CHECKING:
+    from benchmark.config import RunConfig
+    from benchmark.dry_run.costs import Costs
+    from benchmark.dry_run.programs import Job
+
+# Parameters and the two moments of AdamW and LAMB, in float32; the gradients are part of the work space.
+STATE_BYTES, PARAMETER_BYTES = 12, 4
+# The data stage's child, which imports TensorFlow and SeqIO (docs/performance.md); torch and Ax in a search by `ax`.
+TENSORFLOW_BYTES, AX_BYTES = int(0.95 * 2**30), int(0.4 * 2**30)
+# A process that has imported jax and compiled, where no calibration has measured it.
+BASE_BYTES = int(0.5 * 2**30)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes at the peak of a stage: `process`, `states` (with batches of no weight), `work`, and `kept` outputs."""
+
+    process: float
+    states: float = 0.0
+    work: float = 0.0
+    kept: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.process + self.states + self.work + self.kept
+
+
+def state_bytes(program: Program) -> int:
+    """Bytes of the arrays that a program reads and keeps: parameters, and the optimizer's state where it trains."""
+    head = "encoder_and_pooler" if program.kind in ("finetune", "predict") else "encoder_and_masked_lm_head"
+    own = parameter_counts(program.encoder)[head] * (STATE_BYTES if program.kind in TRAINING else PARAMETER_BYTES)
+    teacher = program.teacher
+    return own + (PARAMETER_BYTES * parameter_counts(teacher)["encoder_and_masked_lm_head"] if teacher else 0)
+
+
+def stage_memory(work: StageWork, config: RunConfig, costs: Costs, base: int) -> Memory:
+    """Adds up the peak of a stage: the largest jobs that its threads can have at a time.
+
+    Args:
+        work: what is left of the stage.
+        config: the settings.
+        costs: gives the work space of programs.
+        base: bytes of a process that has loaded the libraries and compiled.
+    """
+    if work.stage == "data":
+        return Memory(TENSORFLOW_BYTES + base // 2)
+    process = base + (AX_BYTES if work.stage == "search" and config.search and config.search.algorithm == "ax" else 0)
+    peaks = sorted((_job_peak(job, costs) for job in work.every_job), key=sum, reverse=True)[: work.workers]
+    states, space = sum(peak[0] for peak in peaks), sum(peak[1] for peak in peaks)
+    if work.stage in ("search", "distill") and config.teacher is not None:
+        states += PARAMETER_BYTES * parameter_counts(config.teacher.architecture)["encoder_and_masked_lm_head"]
+    kept = sum(calls.kept_bytes for job in work.every_job for calls in job.calls)
+    return Memory(process, states, space, min(kept, config.trainer.teacher_cache_bytes))
+
+
+def _job_peak(job: Job, costs: Costs) -> tuple[float, float]:
+    """Bytes of state and of work space of the largest program of a job."""
+    programs = {calls.program for calls in job.calls if calls.program.kind not in ("mask", "teacher")}
+    pairs = [(float(state_bytes(program)), costs.work_bytes(program)) for program in programs]
+    return max(pairs, key=sum, default=(0.0, 0.0))
