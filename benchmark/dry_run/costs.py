@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from benchmark.config import EncoderConfig
     from benchmark.dry_run.programs import Job, StageWork
 
-# FLOP/s of matrix products; seconds of an operation, of the optimizer for a parameter, and of a call.
-RATE, OPERATION, PARAMETER, CALL = 60e9, 40e-6, 6e-9, 2e-3
-# Seconds of tracing and compiling: of every program, and for each dense map of a layer, forward and in a train step.
-COMPILE, FORWARD_MAP, TRAINING_MAP = 0.6, 0.1, 0.35
+# FLOP/s of matrix products; seconds of an operation, of a value that a train step computes and keeps, of the optimizer
+# for a parameter, and of a call.
+RATE, OPERATION, VALUE, PARAMETER, CALL = 50e9, 30e-6, 2.5e-9, 6e-9, 2e-3
+# Seconds of tracing and compiling: forward and in a train step, of every program and for each dense map of a layer.
+COMPILE_FORWARD, COMPILE_TRAINING, FORWARD_MAP, TRAINING_MAP = 0.6, 3.0, 0.1, 0.15
 # Of compiling, what remains where the run has the compiled program already and traces it again.
 AGAIN = 0.25
 # Predictions of masked LM for each column, and the programs that have its head.
@@ -85,22 +86,29 @@ def call_formula(program: Program) -> float:
     """Seconds of a call by formula."""
     if program.kind == "mask":
         return 0.0
-    trains = program.kind in TRAINING
-    operations = program.encoder.num_hidden_layers * (dense_maps(program.encoder) + 2) * (3 if trains else 1)
-    parameters = parameter_counts(program.encoder)["encoder"] if trains else 0
-    host = 0.0 if program.kind == "inference" else CALL
-    return program_flops(program) / RATE + operations * OPERATION + parameters * PARAMETER + host
+    encoder, passes = program.encoder, 3 if program.kind in TRAINING else 1
+    operations = passes * encoder.num_hidden_layers * (dense_maps(encoder) + 2)
+    seconds = program_flops(program) / RATE + operations * OPERATION + passes / 3 * _values(program) * VALUE
+    if program.kind in TRAINING:
+        seconds += parameter_counts(encoder)["encoder"] * PARAMETER
+    return seconds + (0.0 if program.kind == "inference" else CALL)
+
+
+def _values(program: Program) -> int:
+    """Counts the results of all matrix products of a forward pass."""
+    products = matrix_products(program.encoder, program.batch_size, program.length)
+    return sum(product.copies * product.m * product.n for product in products)
 
 
 def compile_formula(program: Program) -> float:
     """Seconds of tracing and compiling by formula."""
-    maps = dense_maps(program.encoder) + 4
+    maps = dense_maps(program.encoder)
     if program.kind == "mask":
         return 2.0
     if program.kind not in TRAINING:
-        return COMPILE + FORWARD_MAP * maps
-    teacher = FORWARD_MAP * (dense_maps(program.teacher) + 4) if program.teacher is not None else 0.0
-    return COMPILE + TRAINING_MAP * maps + teacher
+        return COMPILE_FORWARD + FORWARD_MAP * maps
+    teacher = FORWARD_MAP * dense_maps(program.teacher) if program.teacher is not None else 0.0
+    return COMPILE_TRAINING + TRAINING_MAP * maps + teacher
 
 
 def work_formula(program: Program) -> float:
@@ -109,7 +117,7 @@ def work_formula(program: Program) -> float:
     Forward alone the results of one layer are alive.
     """
     encoder, trains = program.encoder, program.kind in TRAINING
-    values = sum(p.copies * p.m * p.n for p in matrix_products(encoder, program.batch_size, program.length))
+    values = _values(program)
     predictions = round(_MASKED * program.batch_size * program.length)
     logits = predictions * encoder.vocab_size if program.kind in MASKED_LM else 0
     if not trains:
@@ -177,13 +185,14 @@ class Costs:
         limited = min(max(total.wall, calls.at_least), calls.at_most)
         return total.scaled(limited / total.wall) if total.wall else total
 
-    def stage(self, work: StageWork, compiled: set[Program]) -> float:
+    def stage(self, work: StageWork, compiled: set[Program]) -> Seconds:
         """Seconds of a stage: its jobs on its threads, and no faster than all cores together."""
-        first = sum(self.job(job, compiled).wall for job in work.first)
+        first = sum((self.job(job, compiled) for job in work.first), Seconds(0.0, 0.0))
         jobs = [self.job(job, compiled) for job in work.jobs]
-        workers = max(1, min(work.workers, len(jobs)))
-        together = sum(seconds.cpu for seconds in jobs) / self.cores if workers > 1 else 0.0
-        return first + max(makespan([seconds.wall for seconds in jobs], workers), together)
+        cpu, workers = sum(seconds.cpu for seconds in jobs), max(1, min(work.workers, len(jobs)))
+        together = cpu / self.cores if workers > 1 else 0.0
+        wall = max(makespan([seconds.wall for seconds in jobs], workers), together)
+        return first + Seconds(wall, cpu)
 
 
 def makespan(seconds: Iterable[float], workers: int) -> float:

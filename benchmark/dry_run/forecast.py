@@ -16,7 +16,7 @@ from tasks.system.memory import available_bytes
 if TYPE_CHECKING:
     from benchmark.config import RunConfig
     from benchmark.dry_run.calibration import Calibration
-    from benchmark.dry_run.costs import Costs
+    from benchmark.dry_run.costs import Costs, Seconds
     from benchmark.dry_run.programs import Program, StageWork
 
 _GIB = 2.0**30
@@ -101,7 +101,8 @@ def forecast_lines(config: RunConfig, workdir: Path, stages: Sequence[str], gin_
 
 def _calibrated(found: Calibration) -> str:
     others = "" if found.other_cores is None else f"; other processes took {found.other_cores:.1f} cores meanwhile"
-    return f"calibrated in {found.seconds:.0f} s on {found.devices} x {found.device}{others}"
+    several = f", one of {found.devices}; those that share a batch take less time" if found.devices > 1 else ""
+    return f"calibrated in {found.seconds:.0f} s on {found.device}{several}{others}"
 
 
 def table_lines(
@@ -111,7 +112,7 @@ def table_lines(
     from benchmark.dry_run.memory import BASE_BYTES, stage_memory
 
     base = calibration.base_bytes if calibration else BASE_BYTES
-    seconds: dict[str, float] = {}
+    seconds: dict[str, Seconds] = {}
     peaks: dict[str, float] = {}
     compiled: set[Program] = set()
     yield f"{'stage':<9} {'time left':>11} {'memory':>9}  work"
@@ -123,11 +124,11 @@ def table_lines(
         memory = stage_memory(work, config, costs, base)
         peaks[work.stage] = memory.total
         shown = f"{memory.total / _GIB:.1f} GiB"
-        yield f"{work.stage:<9} {duration(seconds[work.stage]):>11} {shown:>9}  {work.text}"
-    total = sum(seconds.values())
-    if not total:
+        yield f"{work.stage:<9} {duration(seconds[work.stage].wall):>11} {shown:>9}  {work.text}"
+    if not seconds:
         return
-    sure = f"within a factor of {FACTOR:g} where nothing else uses the machine"
+    total, cpu = (sum(getattr(s, name) for s in seconds.values()) for name in ("wall", "cpu"))
+    sure = f"within a factor of {FACTOR:g}, if other processes take as much as now; {duration(cpu)} of processor time"
     yield f"{'in all':<9} {duration(total):>11} {'':>9}  {sure}"
     yield (
         "memory: libraries, parameters and optimizer state, the compiler's work space, the teacher's outputs that are"
