@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,12 +18,14 @@ from benchmark.dry_run.costs import Measured, Seconds, call_formula, program_flo
 from benchmark.dry_run.programs import TRAINING, Calls, Program, StageWork
 from benchmark.process import numerics
 from tasks.system.child_process import ChildProcess, child_environment, module_command
+from tasks.system.errors import StageError
 
 if TYPE_CHECKING:
     from benchmark.config import RunConfig
 
 _CHILD = module_command("benchmark.dry_run.calibration_child")
-TIMEOUT_S = 240.0
+# A busy machine has not measured all programs by then; those that it has are taken.
+TIMEOUT_S = 120.0
 # The batch of a program is cut until a call has at most so many FLOPs, a second or two of a slow processor.
 MOST_FLOPS = 1.5e11
 
@@ -32,23 +35,25 @@ class Calibration:
     """What was measured.
 
     Attributes:
-        measured: the programs.
+        measured: the programs, in the order in which they were asked for.
+        asked: number of programs that were asked for.
         seconds: time that the calibration took.
-        base_bytes: memory of a process that has loaded the libraries and compiled.
-        platform: `cpu`, `gpu` or `tpu`.
         device: kind of the first device.
         devices: number of devices.
         device_bytes: memory of a device; None where it is the machine's.
+        base_bytes: memory of a process that has loaded the libraries.
+        program_bytes: what it grows by with each compiled program.
         other_cores: cores that other processes kept busy meanwhile; None where the machine does not say.
     """
 
     measured: tuple[Measured, ...]
+    asked: int
     seconds: float
-    base_bytes: int
-    platform: str
     device: str
     devices: int
     device_bytes: int | None
+    base_bytes: int
+    program_bytes: int
     other_cores: float | None
 
 
@@ -91,43 +96,38 @@ def calibrate(config: RunConfig, gin_text: str, programs: Sequence[Program]) -> 
 
     Raises:
         InputError: the processor lacks a feature that portable numerics need.
-        StageError: the child failed, or took too long.
+        StageError: no program was measured, as the child failed or took too long.
     """
     before = numerics.native_environment(os.environ)
     portable = config.numerics == numerics.PORTABLE
     environment = numerics.portable_environment(before, config.reduction_threads) if portable else before
     parts = config.trainer.gradient_accumulation_steps
-    asked = [_to_json(program, cut_batch(program, parts if program.kind in TRAINING else 1)) for program in programs]
-    measured, last = [], {}
+    asked = [
+        dataclasses.replace(program, batch_size=cut_batch(program, parts if program.kind in TRAINING else 1))
+        for program in programs
+    ]
+    started, measured, process = time.perf_counter(), [], {}
+    late = f"it took more than {TIMEOUT_S:g} s"
     with ChildProcess(_CHILD, child_environment(environment), "calibrating") as child:
-        late = f"calibrating took more than {TIMEOUT_S:g} s"
-        child.send(_request(gin_text, asked))
-        for answer in child.answers(TIMEOUT_S, late):
-            if "number" in answer:
-                program = _cut(programs[answer["number"]], asked[answer["number"]]["batch_size"])
-                call = None if answer["call"] is None else Seconds(*answer["call"])
-                measured.append(Measured(program, Seconds(*answer["compiling"]), call, answer["work_bytes"]))
-            else:
-                last = answer
-    return Calibration(tuple(measured), **last)
+        child.send(json.dumps({"gin": gin_text, "programs": [_to_json(program) for program in asked]}))
+        try:
+            for program, answer in zip(asked, child.answers(TIMEOUT_S, late), strict=False):
+                measured.append(_measured(program, answer["program"]))
+                process = answer["process"]
+        except StageError:
+            if not measured:
+                raise
+    return Calibration(tuple(measured), len(programs), time.perf_counter() - started, **process)
 
 
-def _request(gin_text: str, programs: list[dict[str, Any]]) -> str:
-    return json.dumps({"gin": gin_text, "programs": programs})
+def _measured(program: Program, figures: dict[str, Any]) -> Measured:
+    call = None if figures["call"] is None else Seconds(*figures["call"])
+    return Measured(program, Seconds(*figures["compiling"]), call, figures["work_bytes"])
 
 
-def _cut(program: Program, batch_size: int) -> Program:
-    return dataclasses.replace(program, batch_size=batch_size)
-
-
-def _to_json(program: Program, batch_size: int) -> dict[str, Any]:
-    return {
-        "kind": program.kind,
-        "encoder": to_dict(program.encoder),
-        "batch_size": batch_size,
-        "length": program.length,
-        "variant": program.variant,
-    }
+def _to_json(program: Program) -> dict[str, Any]:
+    names = ("kind", "batch_size", "length", "variant")
+    return {"encoder": to_dict(program.encoder), **{name: getattr(program, name) for name in names}}
 
 
 def from_json(values: dict[str, Any]) -> Program:

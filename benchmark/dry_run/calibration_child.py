@@ -1,7 +1,7 @@
 """The process that measures a few programs of a run on this machine; `benchmark.dry_run.calibration` starts it.
 
-A JSON object on standard input; on standard output one JSON object a line: the figures of a program, or in the end
-those of the process. Arrays hold small numbers of no meaning; their shapes are those of the run.
+A JSON object on standard input; on standard output one JSON object a line, with the figures of a program and those of
+the process so far. Arrays hold small numbers of no meaning; their shapes are those of the run.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from benchmark.training import masking
 from benchmark.training.finetune import task_head
 from benchmark.training.pretrain import param_shapes
 from tasks.catalogue import find_tasks
+from tasks.system.control_groups import read_text
 from tasks.system.errors import StageError
 from tasks.system.memory import available_bytes
 
@@ -112,15 +113,19 @@ def _timed(work: Callable[[], Any]) -> tuple[Any, Seconds]:
     return result, Seconds(time.perf_counter() - wall, time.process_time() - cpu)
 
 
-def measure(config: RunConfig, program: Program) -> dict[str, Any]:
-    """Compiles a program and calls it, unless that needs more memory than there is; `call` is None then."""
+def measure(config: RunConfig, program: Program) -> tuple[dict[str, Any], Any]:
+    """Compiles a program and calls it, unless that needs more memory than there is; `call` is None then.
+
+    Returns:
+        The figures, and the compiled program.
+    """
     made = _program(config, program)
     compiled, compiling = _timed(lambda: made.function.lower(*made.arguments).compile())
     memory = tpu_compiler.read_memory(compiled.memory_analysis())
     figures = {"compiling": dataclasses.astuple(compiling), "work_bytes": memory.work + memory.new_results}
     room, needed = available_bytes(), memory.arguments + memory.new_results + memory.work
     if room is not None and needed > _SHARE * room:
-        return {**figures, "call": None}
+        return {**figures, "call": None}, compiled
     arguments = [jax.tree.map(_array, argument) for argument in made.arguments]
     calls: list[Seconds] = []
     took = 0.0
@@ -134,12 +139,19 @@ def measure(config: RunConfig, program: Program) -> dict[str, Any]:
     # The first call sets things up.
     usual = calls[1:] or calls
     once = float(np.median([c.wall for c in usual])), float(np.mean([c.cpu for c in usual]))
-    return {**figures, "call": once}
+    return {**figures, "call": once}, compiled
+
+
+def _resident_bytes() -> int:
+    """Reads the memory of this process; the largest so far where the system does not say."""
+    words = read_text(Path("/proc/self/statm")).split()
+    if len(words) > 1:
+        return int(words[1]) * resource.getpagesize()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def main() -> None:
     """Reads the request, and measures."""
-    started = time.perf_counter()
     request = json.loads(sys.stdin.read())
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.gin"
@@ -153,25 +165,20 @@ def main() -> None:
     watch, first = machine_state.Watch(), jax.devices()[0]
     # Loads what the first program of a process loads, which is no part of a program.
     jax.jit(lambda x: x + 1)(jnp.zeros(8)).block_until_ready()
-    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    base = _resident_bytes()
+    limit = None if first.platform == "cpu" else (first.memory_stats() or {}).get("bytes_limit")
+    device = {"device": first.device_kind, "devices": jax.device_count(), "device_bytes": limit, "base_bytes": base}
+    # A run keeps its compiled programs too.
+    kept = []
     try:
-        for number, values in enumerate(request["programs"]):
-            write_answer({"number": number, **measure(config, from_json(values))})
+        for values in request["programs"]:
+            figures, compiled = measure(config, from_json(values))
+            kept.append(compiled)
+            growth = max(0, _resident_bytes() - base) // len(kept)
+            process = {**device, "program_bytes": growth, "other_cores": watch.others().cores}
+            write_answer({"program": figures, "process": process})
     except (StageError, ValueError, jax.errors.JaxRuntimeError) as error:
         write_answer({"error": tpu_compiler.first_line(error)})
-        return
-    limit = None if first.platform == "cpu" else (first.memory_stats() or {}).get("bytes_limit")
-    write_answer(
-        {
-            "seconds": round(time.perf_counter() - started, 1),
-            "base_bytes": base,
-            "platform": first.platform,
-            "device": first.device_kind,
-            "devices": jax.device_count(),
-            "device_bytes": limit,
-            "other_cores": watch.others().cores,
-        }
-    )
 
 
 if __name__ == "__main__":

@@ -102,18 +102,19 @@ def forecast_lines(config: RunConfig, workdir: Path, stages: Sequence[str], gin_
 def _calibrated(found: Calibration) -> str:
     others = "" if found.other_cores is None else f"; other processes took {found.other_cores:.1f} cores meanwhile"
     several = f", one of {found.devices}; those that share a batch take less time" if found.devices > 1 else ""
-    return f"calibrated in {found.seconds:.0f} s on {found.device}{several}{others}"
+    count = f"{len(found.measured)} of {found.asked} programs"
+    return f"calibrated with {count} in {found.seconds:.0f} s on {found.device}{several}{others}"
 
 
 def table_lines(
     left: Sequence[StageWork], config: RunConfig, costs: Costs, calibration: Calibration | None
 ) -> Iterator[str]:
     """Writes the table: stage, time left, peak memory and work; then the sum, and a warning where memory is short."""
-    from benchmark.dry_run.memory import BASE_BYTES, stage_memory
+    from benchmark.dry_run.memory import BASE_BYTES, PROGRAM_BYTES, stage_peaks
 
-    base = calibration.base_bytes if calibration else BASE_BYTES
+    sizes = (calibration.base_bytes, calibration.program_bytes) if calibration else (BASE_BYTES, PROGRAM_BYTES)
+    peaks = {stage: memory.total for stage, memory in stage_peaks(left, config, costs, *sizes).items()}
     seconds: dict[str, Seconds] = {}
-    peaks: dict[str, float] = {}
     compiled: set[Program] = set()
     yield f"{'stage':<9} {'time left':>11} {'memory':>9}  work"
     for work in left:
@@ -121,9 +122,7 @@ def table_lines(
             yield f"{work.stage:<9} {'-':>11} {'-':>9}  {work.text}"
             continue
         seconds[work.stage] = costs.stage(work, compiled)
-        memory = stage_memory(work, config, costs, base)
-        peaks[work.stage] = memory.total
-        shown = f"{memory.total / _GIB:.1f} GiB"
+        shown = f"{peaks[work.stage] / _GIB:.1f} GiB"
         yield f"{work.stage:<9} {duration(seconds[work.stage].wall):>11} {shown:>9}  {work.text}"
     if not seconds:
         return
@@ -131,8 +130,8 @@ def table_lines(
     sure = f"within a factor of {FACTOR:g}, if other processes take as much as now; {duration(cpu)} of processor time"
     yield f"{'in all':<9} {duration(total):>11} {'':>9}  {sure}"
     yield (
-        "memory: libraries, parameters and optimizer state, the compiler's work space, the teacher's outputs that are"
-        " kept; token arrays are mapped and do not count"
+        "memory: libraries, compiled programs, parameters and optimizer state, the compiler's work space, the teacher's"
+        " outputs that are kept; token arrays are mapped and do not count"
     )
     room = available_bytes() if calibration is None or calibration.device_bytes is None else calibration.device_bytes
     stage = max(peaks, key=lambda name: peaks[name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,14 +17,14 @@ if TYPE_CHECKING:
 # Parameters and the two moments of AdamW and LAMB, in float32; the gradients are part of the work space.
 STATE_BYTES, PARAMETER_BYTES = 12, 4
 # The data stage's child, which imports TensorFlow and SeqIO (docs/performance.md); torch and Ax in a search by `ax`.
-TENSORFLOW_BYTES, AX_BYTES = int(0.95 * 2**30), int(0.4 * 2**30)
-# A process that has imported jax and compiled, where no calibration has measured it.
-BASE_BYTES = int(0.5 * 2**30)
+TENSORFLOW_BYTES, AX_BYTES = int(0.95 * 2**30), int(0.5 * 2**30)
+# A process that has imported jax, and its growth with a compiled program, where no calibration has measured them.
+BASE_BYTES, PROGRAM_BYTES = int(0.3 * 2**30), 40 * 2**20
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes at the peak of a stage: `process`, `states` (with batches of no weight), `work`, and `kept` outputs."""
+    """Bytes at the peak of a stage: of the process, its models' states, their work space, the outputs that are kept."""
 
     process: float
     states: float = 0.0
@@ -44,24 +45,45 @@ def state_bytes(program: Program) -> int:
     return own + (PARAMETER_BYTES * parameter_counts(teacher)["encoder_and_masked_lm_head"] if teacher else 0)
 
 
-def stage_memory(work: StageWork, config: RunConfig, costs: Costs, base: int) -> Memory:
-    """Adds up the peak of a stage: the largest jobs that its threads can have at a time.
+def stage_peaks(
+    left: Sequence[StageWork], config: RunConfig, costs: Costs, base: int, program_bytes: int
+) -> dict[str, Memory]:
+    """Adds up the peak of each stage: the largest jobs that its threads can have at a time.
+
+    The stages share a process, which keeps its libraries and programs, and returns little of the memory that it frees:
+    a stage has at least the peak of the one before it. The data stage is a child.
 
     Args:
-        work: what is left of the stage.
+        left: what is left of each stage.
         config: the settings.
         costs: gives the work space of programs.
-        base: bytes of a process that has loaded the libraries and compiled.
+        base: bytes of a process that has loaded the libraries.
+        program_bytes: growth of a process with each compiled program.
     """
-    if work.stage == "data":
-        return Memory(TENSORFLOW_BYTES + base // 2)
-    process = base + (AX_BYTES if work.stage == "search" and config.search and config.search.algorithm == "ax" else 0)
-    peaks = sorted((_job_peak(job, costs) for job in work.every_job), key=sum, reverse=True)[: work.workers]
-    states, space = sum(peak[0] for peak in peaks), sum(peak[1] for peak in peaks)
+    peaks: dict[str, Memory] = {}
+    compiled: set[Program] = set()
+    held = Memory(base)
+    for work in (work for work in left if work.every_job):
+        if work.stage == "data":
+            peaks["data"] = Memory(TENSORFLOW_BYTES + base)
+            continue
+        compiled |= {calls.program for job in work.every_job for calls in job.calls if work.stage != "latency"}
+        if work.stage == "search" and config.search is not None and config.search.algorithm == "ax":
+            base += AX_BYTES
+        own = _stage_peak(work, config, costs)
+        peak = Memory(base + program_bytes * len(compiled), own.states, own.work, own.kept)
+        held = peaks[work.stage] = max(held, peak, key=lambda memory: memory.total)
+    return peaks
+
+
+def _stage_peak(work: StageWork, config: RunConfig, costs: Costs) -> Memory:
+    """Adds up the arrays of a stage."""
+    largest = sorted((_job_peak(job, costs) for job in work.every_job), key=sum, reverse=True)[: work.workers]
+    states, space = sum(peak[0] for peak in largest), sum(peak[1] for peak in largest)
     if work.stage in ("search", "distill") and config.teacher is not None:
         states += PARAMETER_BYTES * parameter_counts(config.teacher.architecture)["encoder_and_masked_lm_head"]
     kept = sum(calls.kept_bytes for job in work.every_job for calls in job.calls)
-    return Memory(process, states, space, min(kept, config.trainer.teacher_cache_bytes))
+    return Memory(0.0, states, space, min(kept, config.trainer.teacher_cache_bytes))
 
 
 def _job_peak(job: Job, costs: Costs) -> tuple[float, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from benchmark.dry_run import calibration, forecast
 from benchmark.dry_run.calibration import Calibration, choose_programs, cut_batch
 from benchmark.dry_run.costs import AGAIN, Costs, Measured, Seconds, call_formula, makespan
 from benchmark.dry_run.done import Done
-from benchmark.dry_run.memory import stage_memory
+from benchmark.dry_run.memory import Memory, stage_peaks
 from benchmark.dry_run.programs import Calls, Job, Program, StageWork
 from benchmark.dry_run.rows import read_rows
 from benchmark.dry_run.work import left_work
@@ -127,14 +128,27 @@ def test_memory_adds_up(tiny: Any, step: Program) -> None:
     measured = Measured(step, Seconds(1.0, 1.0), Seconds(0.1, 0.1), work_bytes=1_000_000)
     costs = Costs([measured], cores=2)
     jobs = tuple(Job(str(n), (Calls(step, 10), Calls(step, 0, kept_bytes=7.0))) for n in range(3))
-    one = stage_memory(StageWork("finetune", "", jobs, 1), tiny, costs, base=100)
-    two = stage_memory(StageWork("finetune", "", jobs, 2), tiny, costs, base=100)
+
+    def peak(workers: int, config: Any = tiny) -> Memory:
+        return stage_peaks([StageWork("finetune", "", jobs, workers)], config, costs, 100, 10)["finetune"]
+
+    one, two = peak(1), peak(2)
     assert one.work == pytest.approx(1_000_000) and two.work == pytest.approx(2_000_000)
-    assert two.states == 2 * one.states and one.process == two.process == 100
+    # One program is compiled.
+    assert two.states == 2 * one.states and one.process == two.process == 110
     assert one.kept == 21
     limited = dataclasses.replace(tiny, trainer=dataclasses.replace(tiny.trainer, teacher_cache_bytes=5))
-    assert stage_memory(StageWork("finetune", "", jobs, 1), limited, costs, base=100).kept == 5
+    assert peak(1, limited).kept == 5
     assert two.total == two.process + two.states + two.work + two.kept
+
+
+def test_a_process_keeps_what_an_earlier_stage_took(tiny: Any, tmp_path: Path) -> None:
+    left = left_work(tiny, STAGES, read_rows(tiny, tmp_path), Done())
+    peaks = stage_peaks(left, tiny, Costs((), 2), 10**8, 10**7)
+    totals = [peaks[stage].total for stage in STAGES[1:]]
+    assert totals == sorted(totals) and totals[0] > 10**8
+    programs = {calls.program for job in left[1].every_job for calls in job.calls}
+    assert peaks["teacher"].process == 10**8 + len(programs) * 10**7
 
 
 def test_too_little_memory_is_a_warning(tiny: Any, step: Program, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,11 +217,11 @@ def test_a_dry_run_forecasts_and_writes_nothing(
     def calibrate(config: Any, text: str, programs: Any) -> Calibration:
         assert config == tiny and "tiny" not in text
         found = tuple(Measured(program, Seconds(1.0, 1.0), Seconds(0.01, 0.01), 10**6) for program in programs)
-        return Calibration(found, 12.3, 10**8, "cpu", "cpu", 1, None, 0.25)
+        return Calibration(found, len(programs), 12.3, "cpu", 1, None, 10**8, 10**7, 0.25)
 
     assert run_dry(monkeypatch, tmp_path, calibrate) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("forecast: ")]
-    assert "forecast: calibrated in 12 s on cpu; other processes took 0.2 cores meanwhile" in lines
+    assert "forecast: calibrated with 5 of 5 programs in 12 s on cpu; other processes took 0.2 cores meanwhile" in lines
     assert any(line.startswith("forecast: in all") for line in lines)
     assert list(tmp_path.iterdir()) == []
 
@@ -220,6 +234,37 @@ def test_a_dry_run_whose_calibration_fails_is_rough(
     assert "forecast: not calibrated, times and memory are rough: not here" in out and "forecast: in all" in out
 
 
+CHILD = """
+import json, sys, time
+asked = json.loads(sys.stdin.read())["programs"]
+process = {"device": "cpu", "devices": 1, "device_bytes": None, "base_bytes": 1, "program_bytes": 2, "other_cores": 0.5}
+for number in range(COUNT):
+    figures = {"compiling": [1.0 + number, 2.0], "call": None if number else [0.1, 0.2], "work_bytes": 3}
+    print(json.dumps({"program": figures, "process": process}), flush=True)
+END
+"""
+
+
+@pytest.mark.parametrize(
+    ("count", "end", "words"),
+    [(2, "", ""), (2, "time.sleep(60)", ""), (0, "time.sleep(60)", "more than"), (0, "raise OSError('x')", "code 1")],
+)
+def test_what_was_measured_in_time_is_taken(
+    loaded: Any, step: Program, count: int, end: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = [sys.executable, "-c", CHILD.replace("COUNT", str(count)).replace("END", end)]
+    monkeypatch.setattr(calibration, "_CHILD", child)
+    monkeypatch.setattr(calibration, "TIMEOUT_S", 5.0)
+    if words:
+        with pytest.raises(StageError, match=words):
+            calibration.calibrate(loaded.config, loaded.text, [step] * 3)
+        return
+    found = calibration.calibrate(loaded.config, loaded.text, [step] * 3)
+    assert [m.compiling for m in found.measured] == [Seconds(1.0, 2.0), Seconds(2.0, 2.0)]
+    assert [m.call for m in found.measured] == [Seconds(0.1, 0.2), None]
+    assert (found.asked, found.device, found.program_bytes, found.other_cores) == (3, "cpu", 2, 0.5)
+
+
 @pytest.mark.slow
 def test_every_kind_of_program_is_measured(loaded: Any, tmp_path: Path) -> None:
     left = left_work(loaded.config, STAGES, read_rows(loaded.config, tmp_path), Done())
@@ -229,4 +274,4 @@ def test_every_kind_of_program_is_measured(loaded: Any, tmp_path: Path) -> None:
     for measured in found.measured:
         assert measured.call is not None
         assert 0 < measured.call.wall < measured.compiling.wall < 60
-    assert found.platform == "cpu" and found.base_bytes > 10**8 and found.device_bytes is None
+    assert found.base_bytes > 10**8 > found.program_bytes and found.device_bytes is None
