@@ -42,7 +42,7 @@ class Calibration:
         devices: number of devices.
         device_bytes: memory of a device; None where it is the machine's.
         base_bytes: memory of a process that has loaded the libraries.
-        program_bytes: what it grows by with each compiled program.
+        compile_bytes: what it grows by when it compiles.
         other_cores: cores that other processes kept busy meanwhile; None where the machine does not say.
     """
 
@@ -53,7 +53,7 @@ class Calibration:
     devices: int
     device_bytes: int | None
     base_bytes: int
-    program_bytes: int
+    compile_bytes: int
     other_cores: float | None
 
 
@@ -112,17 +112,22 @@ def calibrate(config: RunConfig, gin_text: str, programs: Sequence[Program]) -> 
         child.send(json.dumps({"gin": gin_text, "programs": [_to_json(program) for program in asked]}))
         try:
             for program, answer in zip(asked, child.answers(TIMEOUT_S, late), strict=False):
-                measured.append(_measured(program, answer["program"]))
                 process = answer["process"]
+                measured.append(_measured(program, answer["program"], process["device"] == "cpu"))
         except StageError:
             if not measured:
                 raise
     return Calibration(tuple(measured), len(programs), time.perf_counter() - started, **process)
 
 
-def _measured(program: Program, figures: dict[str, Any]) -> Measured:
-    call = None if figures["call"] is None else Seconds(*figures["call"])
-    return Measured(program, Seconds(*figures["compiling"]), call, figures["work_bytes"])
+def _measured(program: Program, figures: dict[str, Any], on_processor: bool) -> Measured:
+    """Reads the figures of a program; on a processor, without the time in which other processes had it."""
+
+    def undisturbed(wall: float, cpu: float) -> Seconds:
+        return Seconds(min(wall, cpu) if on_processor else wall, cpu)
+
+    call = None if figures["call"] is None else undisturbed(*figures["call"])
+    return Measured(program, undisturbed(*figures["compiling"]), call, figures["work_bytes"])
 
 
 def _to_json(program: Program) -> dict[str, Any]:

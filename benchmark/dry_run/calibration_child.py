@@ -113,19 +113,15 @@ def _timed(work: Callable[[], Any]) -> tuple[Any, Seconds]:
     return result, Seconds(time.perf_counter() - wall, time.process_time() - cpu)
 
 
-def measure(config: RunConfig, program: Program) -> tuple[dict[str, Any], Any]:
-    """Compiles a program and calls it, unless that needs more memory than there is; `call` is None then.
-
-    Returns:
-        The figures, and the compiled program.
-    """
+def measure(config: RunConfig, program: Program) -> dict[str, Any]:
+    """Compiles a program and calls it, unless that needs more memory than there is; `call` is None then."""
     made = _program(config, program)
     compiled, compiling = _timed(lambda: made.function.lower(*made.arguments).compile())
     memory = tpu_compiler.read_memory(compiled.memory_analysis())
     figures = {"compiling": dataclasses.astuple(compiling), "work_bytes": memory.work + memory.new_results}
     room, needed = available_bytes(), memory.arguments + memory.new_results + memory.work
     if room is not None and needed > _SHARE * room:
-        return {**figures, "call": None}, compiled
+        return {**figures, "call": None}
     arguments = [jax.tree.map(_array, argument) for argument in made.arguments]
     calls: list[Seconds] = []
     took = 0.0
@@ -139,7 +135,7 @@ def measure(config: RunConfig, program: Program) -> tuple[dict[str, Any], Any]:
     # The first call sets things up.
     usual = calls[1:] or calls
     once = float(np.median([c.wall for c in usual])), float(np.mean([c.cpu for c in usual]))
-    return {**figures, "call": once}, compiled
+    return {**figures, "call": once}
 
 
 def _resident_bytes() -> int:
@@ -168,14 +164,12 @@ def main() -> None:
     base = _resident_bytes()
     limit = None if first.platform == "cpu" else (first.memory_stats() or {}).get("bytes_limit")
     device = {"device": first.device_kind, "devices": jax.device_count(), "device_bytes": limit, "base_bytes": base}
-    # A run keeps its compiled programs too.
-    kept = []
+    grown = 0
     try:
         for values in request["programs"]:
-            figures, compiled = measure(config, from_json(values))
-            kept.append(compiled)
-            growth = max(0, _resident_bytes() - base) // len(kept)
-            process = {**device, "program_bytes": growth, "other_cores": watch.others().cores}
+            figures = measure(config, from_json(values))
+            grown = grown or max(0, _resident_bytes() - base)
+            process = {**device, "compile_bytes": grown, "other_cores": watch.others().cores}
             write_answer({"program": figures, "process": process})
     except (StageError, ValueError, jax.errors.JaxRuntimeError) as error:
         write_answer({"error": tpu_compiler.first_line(error)})

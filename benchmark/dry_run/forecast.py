@@ -110,9 +110,9 @@ def table_lines(
     left: Sequence[StageWork], config: RunConfig, costs: Costs, calibration: Calibration | None
 ) -> Iterator[str]:
     """Writes the table: stage, time left, peak memory and work; then the sum, and a warning where memory is short."""
-    from benchmark.dry_run.memory import BASE_BYTES, PROGRAM_BYTES, stage_peaks
+    from benchmark.dry_run.memory import BASE_BYTES, COMPILE_BYTES, stage_peaks
 
-    sizes = (calibration.base_bytes, calibration.program_bytes) if calibration else (BASE_BYTES, PROGRAM_BYTES)
+    sizes = (calibration.base_bytes, calibration.compile_bytes) if calibration else (BASE_BYTES, COMPILE_BYTES)
     peaks = {stage: memory.total for stage, memory in stage_peaks(left, config, costs, *sizes).items()}
     seconds: dict[str, Seconds] = {}
     compiled: set[Program] = set()
@@ -127,7 +127,7 @@ def table_lines(
     if not seconds:
         return
     total, cpu = (sum(getattr(s, name) for s in seconds.values()) for name in ("wall", "cpu"))
-    sure = f"within a factor of {FACTOR:g}, if other processes take as much as now; {duration(cpu)} of processor time"
+    sure = f"within a factor of {FACTOR:g} where nothing else uses the machine; {duration(cpu)} of processor time"
     yield f"{'in all':<9} {duration(total):>11} {'':>9}  {sure}"
     yield (
         "memory: libraries, compiled programs, parameters and optimizer state, the compiler's work space, the teacher's"

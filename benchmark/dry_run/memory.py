@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 STATE_BYTES, PARAMETER_BYTES = 12, 4
 # The data stage's child, which imports TensorFlow and SeqIO (docs/performance.md); torch and Ax in a search by `ax`.
 TENSORFLOW_BYTES, AX_BYTES = int(0.95 * 2**30), int(0.5 * 2**30)
-# A process that has imported jax, and its growth with a compiled program, where no calibration has measured them.
-BASE_BYTES, PROGRAM_BYTES = int(0.3 * 2**30), 40 * 2**20
+# A process that has imported jax, and its growth when it compiles, where no calibration has measured them.
+BASE_BYTES, COMPILE_BYTES = int(0.25 * 2**30), int(0.25 * 2**30)
+# A compiled program of a small model: the quickstart keeps about fifty of them.
+PROGRAM_BYTES = 40 * 2**20
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def state_bytes(program: Program) -> int:
 
 
 def stage_peaks(
-    left: Sequence[StageWork], config: RunConfig, costs: Costs, base: int, program_bytes: int
+    left: Sequence[StageWork], config: RunConfig, costs: Costs, base: int, compile_bytes: int
 ) -> dict[str, Memory]:
     """Adds up the peak of each stage: the largest jobs that its threads can have at a time.
 
@@ -58,7 +60,7 @@ def stage_peaks(
         config: the settings.
         costs: gives the work space of programs.
         base: bytes of a process that has loaded the libraries.
-        program_bytes: growth of a process with each compiled program.
+        compile_bytes: growth of a process when it compiles.
     """
     peaks: dict[str, Memory] = {}
     compiled: set[Program] = set()
@@ -71,7 +73,9 @@ def stage_peaks(
         if work.stage == "search" and config.search is not None and config.search.algorithm == "ax":
             base += AX_BYTES
         own = _stage_peak(work, config, costs)
-        peak = Memory(base + program_bytes * len(compiled), own.states, own.work, own.kept)
+        peak = Memory(
+            base + compile_bytes * work.workers + PROGRAM_BYTES * len(compiled), own.states, own.work, own.kept
+        )
         held = peaks[work.stage] = max(held, peak, key=lambda memory: memory.total)
     return peaks
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from benchmark.dry_run.rows import Rows, SplitRows
     from tasks.catalogue import TaskInfo
 
-# Rows of a batch of `predict`.
-PREDICTION_BATCH = 128
+# Rows of a batch of `predict`, and of an augmentation, with the share of tokens for which it asks.
+PREDICTION_BATCH, QUERY_BATCH, QUERIES = 128, 64, 0.5
 # Seconds beside the steps of a fine-tuning, on the machine of docs/performance.md.
 FINETUNING_OVERHEAD = 0.3
 
@@ -43,16 +43,16 @@ def finetune_work(config: RunConfig, rows: Rows, done: Done, stages: tuple[str, 
                 if missing:
                     runs += 1
                     calls += _one_finetuning(config, system, tasks, group, missing, rows)
+            if calls and system.kind == "teacher" and "train" in rows.tasks[trained]:
+                calls += _augmentation(config, system, tasks[trained], rows.tasks[trained]["train"])
         if calls:
             job = Job(system.name, tuple(calls), runs * FINETUNING_OVERHEAD)
             (first if system.kind == "teacher" and config.finetune.distill is not None else jobs).append(job)
             steps += round(sum(call.count for call in calls if call.program.kind in TRAINING))
     if not jobs and not first:
         return StageWork("finetune", "done")
-    seeds = len(config.finetune.seeds)
-    words = f"{len(jobs) + len(first)} of {len(systems)} systems on {len(tasks)} tasks, {seeds} seed" + "s" * (
-        seeds > 1
-    )
+    seeds = f"{len(config.finetune.seeds)} seed{'s' if len(config.finetune.seeds) > 1 else ''}"
+    words = f"{len(jobs) + len(first)} of {len(systems)} systems on {len(tasks)} tasks, {seeds}"
     return StageWork("finetune", f"{words}, {steps:,} steps", tuple(jobs), config.parallel_systems, tuple(first))
 
 
@@ -79,6 +79,18 @@ def _one_finetuning(
     for task in missing:
         program = Program("predict", system.encoder, PREDICTION_BATCH, length, head)
         yield Calls(program, math.ceil(predicted[task].count / PREDICTION_BATCH))
+
+
+def _augmentation(config: RunConfig, teacher: Student, task: TaskInfo, train: SplitRows) -> Iterator[Calls]:
+    """Lists the calls of the teacher that look for replacements of words, of about every second token."""
+    distill = config.finetune.distill
+    if (
+        distill is not None
+        and distill.augmentation is not None
+        and any(task.kind in p.augmented for p in distill.phases)
+    ):
+        queries = train.count * train.length * QUERIES
+        yield Calls(Program("evaluate", teacher.encoder, QUERY_BATCH, train.length), math.ceil(queries / QUERY_BATCH))
 
 
 def _task_distillation(

@@ -123,6 +123,26 @@ def test_grouped_rows_are_counted_by_length(tiny: Any) -> None:
     assert steps == [(8, 5.0), (32, 5.0)]
 
 
+def test_a_task_that_is_distilled_has_the_steps_of_its_phases() -> None:
+    names = ("tests/e2e/tiny.gin", "gin/distill/tinybert_task.gin")
+    bindings = [
+        "AugmentationConfig.copies=(2,)",
+        "intermediate/TaskPhaseConfig.epochs=(2.0,)",
+        "prediction/TaskPhaseConfig.epochs=(1.0,)",
+        "prediction/TaskPhaseConfig.augmented=()",
+        "DataConfig.tasks=('glue_sst2_v1',)",
+    ]
+    config: Any = load([str(REPOSITORY / name) for name in names], bindings).config
+    found = works(config)["finetune"]
+    # Two epochs of 100 rows with two copies each, and one of the rows alone, in batches of 32; two seeds.
+    steps = 2 * (19 + 4)
+    assert counts(found, "distill_task") == {"found 1": steps, "plain": steps}
+    assert counts(found, "teacher") == {"found 1": steps, "plain": steps}
+    # The teacher is fine-tuned first, and asked for the replacements of half of 100 x 32 tokens, 64 at a time.
+    assert [job.name for job in found.first] == ["teacher"]
+    assert counts(found, "finetune") == {"teacher": 2 * 7} and counts(found, "evaluate") == {"teacher": 25}
+
+
 # What is done.
 
 
