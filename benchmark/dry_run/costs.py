@@ -162,11 +162,13 @@ class Costs:
         return ratio * work_formula(program)
 
     def _most_like(self, program: Program, among: Sequence[Measured]) -> Measured | None:
-        """Chooses what was measured for a program: one that trains for one that trains, the nearest in cost."""
+        """Chooses what was measured for a program: if it trains one that trains, of its kind if there is one."""
         group, formula = _group(program), call_formula(program)
 
-        def distance(measured: Measured) -> float:
-            return abs(math.log(max(formula, 1e-9) / max(call_formula(measured.program), 1e-9)))
+        def distance(measured: Measured) -> tuple[bool, float]:
+            other = measured.program
+            far = abs(math.log(max(formula, 1e-9) / max(call_formula(other), 1e-9)))
+            return other.kind != program.kind, far
 
         return min((m for m in among if _group(m.program) == group), key=distance, default=None)
 
