@@ -61,13 +61,13 @@ def choose_programs(stages: Sequence[StageWork]) -> list[Program]:
     """Chooses the programs to measure, few enough for half a minute.
 
     Of each kind that trains it is the one with the most work (of students' distillations the middle one, as there are
-    many), of those that run forward the one with the most work, and one masking program.
+    many), of those that run forward the one with the most work.
     """
     weight: dict[Program, float] = {}
     for calls in _calls(stages):
         weight[calls.program] = weight.get(calls.program, 0.0) + calls.count * call_formula(calls.program)
     chosen = []
-    for kinds in (("pretrain",), ("distill",), ("finetune",), ("teacher", "evaluate", "predict"), ("mask",)):
+    for kinds in (("pretrain",), ("distill",), ("finetune",), ("teacher", "evaluate", "predict")):
         among = [program for program in weight if program.kind in kinds]
         if not among:
             continue

@@ -31,7 +31,6 @@ from benchmark.export.start import completed
 from benchmark.hardware import tpu_compiler
 from benchmark.latency import machine_state
 from benchmark.process.setup import end_with_parent
-from benchmark.training import masking
 from benchmark.training.finetune import task_head
 from benchmark.training.pretrain import param_shapes
 from tasks.catalogue import find_tasks
@@ -73,11 +72,6 @@ def _program(config: RunConfig, program: Program) -> train_steps.Program:
         state, batch, *rest = made.arguments
         cut = {n: jax.ShapeDtypeStruct((size, program.length)[: len(s.shape)], s.dtype) for n, s in batch.items()}
         return train_steps.Program(made.name, made.function, (state, cut, *rest))
-    if kind == "mask":
-        ids = jax.ShapeDtypeStruct((size, program.length), np.int32)
-        special = masking.SpecialTokens(encoder.vocab_size, 0, 101, 102, 103)
-        function = jax.jit(lambda key, ids: masking.mask_tokens(key, ids, special, _RATE))
-        return train_steps.Program("mask", function, (jax.eval_shape(jax.random.key, 0), ids))
     # Every other program runs a model forward.
     masked = train_steps.masked_batch(data, encoder.vocab_size, size, _RATE)
     masked = jax.tree.map(lambda s: _cut_length(s, data.pretrain_length, program.length), masked)
@@ -102,8 +96,6 @@ def _array(leaf: Any) -> Any:
     """Makes an array of a shape; what is none stays."""
     if not isinstance(leaf, jax.ShapeDtypeStruct):
         return leaf
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        return jax.random.key(0)
     return jnp.full(leaf.shape, 0.01 if jnp.issubdtype(leaf.dtype, jnp.floating) else 1, leaf.dtype)
 
 

@@ -106,7 +106,7 @@ def test_few_programs_are_calibrated_and_none_where_nothing_is_left(tiny: Any, t
     left = left_work(tiny, STAGES, read_rows(tiny, tmp_path), Done())
     chosen = choose_programs(left)
     kinds = [program.kind for program in chosen]
-    assert kinds[:3] == ["pretrain", "distill", "finetune"] and kinds[-1] == "mask" and len(kinds) == 5
+    assert kinds[:3] == ["pretrain", "distill", "finetune"] and kinds[3:] in (["evaluate"], ["predict"], ["teacher"])
     # The teacher's fine-tuning of spans takes the most time.
     assert chosen[2].encoder == tiny.teacher.encoder and chosen[2].length == 64
     trained = [work for work in left if work.stage in ("data", "record")]
@@ -222,7 +222,7 @@ def test_a_dry_run_forecasts_and_writes_nothing(
 
     assert run_dry(monkeypatch, tmp_path, calibrate) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("forecast: ")]
-    assert "forecast: calibrated with 5 of 5 programs in 12 s on cpu; other processes took 0.2 cores meanwhile" in lines
+    assert "forecast: calibrated with 4 of 4 programs in 12 s on cpu; other processes took 0.2 cores meanwhile" in lines
     assert any(line.startswith("forecast: in all") for line in lines)
     assert list(tmp_path.iterdir()) == []
 
@@ -268,12 +268,13 @@ def test_what_was_measured_in_time_is_taken(
 
 
 @pytest.mark.slow
-def test_every_kind_of_program_is_measured(loaded: Any, tmp_path: Path) -> None:
+def test_every_kind_of_program_is_measured(loaded: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "TIMEOUT_S", 600.0)
     left = left_work(loaded.config, STAGES, read_rows(loaded.config, tmp_path), Done())
     programs = choose_programs(left)
     found = calibration.calibrate(loaded.config, loaded.text, programs)
     assert [m.program for m in found.measured] == programs
     for measured in found.measured:
         assert measured.call is not None
-        assert 0 < measured.call.wall < measured.compiling.wall < 60
+        assert 0 < measured.call.wall < measured.compiling.wall
     assert found.base_bytes > 10**8 and found.compile_bytes > 0 and found.device_bytes is None
