@@ -19,8 +19,12 @@ from tasks.system.repository import REPOSITORY
 from tests.benchmark.cli.test_gin_loader import RUN
 from tests.conftest import NUMERICS_FLAG
 
-# As deep as the students of the default space, so that the run could start.
-DEEP_TEACHER = "\nEncoderConfig.num_hidden_layers = 24\n"
+# As deep as the students of the default space, and a chip with figures, so that the run could start.
+DEEP_TEACHER = """
+EncoderConfig.num_hidden_layers = 24
+ChipConfig.peak_flops = 1e12
+ChipConfig.memory_bandwidth = 1e11
+"""
 HEAVY = ("jax", "flax", "tensorflow", "torch", "seqio", "t5", "ax", "pandas", "transformers", "orbax")
 
 
