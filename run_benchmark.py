@@ -51,7 +51,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--verify", type=Path, metavar="RECORD", help="run a record again from itself alone, and compare")
     add("--verify_search", action="store_true", help="with --verify: run the search of a found system again too")
     add_flags(parser)
-    add("--dry_run", action="store_true", help="print settings, stages and shapes, compile for a target")
+    add("--dry_run", action="store_true", help="print settings, files, shapes and a forecast of time and memory")
     return parser
 
 
@@ -249,7 +249,7 @@ def run(arguments: list[str], command: str) -> int:
         if not flags.dry_run:
             numerics.enforce(config.numerics, config.reduction_threads)
         config = with_checkpoints(config)
-        if {"search", "distill"} & set(stages):
+        if {"search", "distill", "latency"} & set(stages):
             from benchmark.pipeline.preflight import preflight
 
             known = preflight(config, stages, distributed=flags.distributed)
@@ -257,6 +257,11 @@ def run(arguments: list[str], command: str) -> int:
     # A run that has its arrays already no longer needs the files of the sources.
     if "data" in stages and not (workdir / "data" / "data.json").exists():
         config.data.check_files(may_be_elsewhere=flags.dry_run)
+        # A dry run lists what is missing.
+        if not flags.dry_run:
+            from benchmark.pipeline.data_files import require_data_files
+
+            require_data_files(config.data)
     if flags.dry_run:
         from benchmark.process import setup
 

@@ -19,8 +19,12 @@ from tasks.system.repository import REPOSITORY
 from tests.benchmark.cli.test_gin_loader import RUN
 from tests.conftest import NUMERICS_FLAG
 
-# As deep as the students of the default space, so that the run could start.
-DEEP_TEACHER = "\nEncoderConfig.num_hidden_layers = 24\n"
+# As deep as the students of the default space, and a chip with figures, so that the run could start.
+DEEP_TEACHER = """
+EncoderConfig.num_hidden_layers = 24
+ChipConfig.peak_flops = 1e12
+ChipConfig.memory_bandwidth = 1e11
+"""
 HEAVY = ("jax", "flax", "tensorflow", "torch", "seqio", "t5", "ax", "pandas", "transformers", "orbax")
 
 
@@ -53,7 +57,9 @@ def test_dry_run_shows_tree_fingerprint_and_stages_and_writes_nothing(folder: Pa
     assert "    encoder: EncoderConfig" in lines
     assert "  baselines[1]: BaselineConfig" in lines
     expected = fingerprint(load([str(folder / "run.gin")], ["SEED=5"]).config)
-    assert lines[-3:] == [f"fingerprint: {expected}", f"workdir: {Path('runs/test')}", "stages: data, latency"]
+    place = lines.index(f"fingerprint: {expected}")
+    assert lines[place + 1 : place + 3] == [f"workdir: {Path('runs/test')}", "stages: data, latency"]
+    assert [line.partition(":")[0] for line in lines[place + 3 :]] == ["data", "data", *["machine"] * 3]
     assert [p.name for p in folder.iterdir()] == ["run.gin"]
 
 

@@ -1,8 +1,9 @@
-"""The report of `--dry_run`: the settings, the shapes of every train step, and their memory and time on the target.
+"""The report of `--dry_run`: the settings, the shapes of every train step, their memory and time on the target.
 
 Shapes come from abstract evaluation of the programs that a run would compile; nothing is computed, and no data is read.
-Where the settings name a target (`TrainerConfig.target`), a child process compiles the train steps for it. jax is
-imported only where shapes are evaluated, so that a dry run of the other stages answers at once.
+Where the settings name a target (`TrainerConfig.target`), a child process compiles the train steps for it; else the
+time on this machine is forecast (`benchmark.dry_run.forecast`). jax is imported only where shapes are evaluated, so
+that a dry run of the other stages answers at once.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from benchmark.config import TRAINING_STAGES, fingerprint
+from benchmark.dry_run import forecast
 from benchmark.export.start import checkpoint_notes
 from benchmark.hardware.tpu_compiler import ENVIRONMENT, Memory, first_line
 from benchmark.models.formulas import num_parameters
@@ -71,9 +73,12 @@ class ProgramFigures:
 
 
 def report_lines(config: RunConfig, workdir: Path, stages: tuple[str, ...], gin_text: str) -> Iterator[str]:
-    """Writes the report, one line at a time: settings, fingerprint, folder and stages, shapes, and the target.
+    """Writes the report, one line at a time.
+
+    It has settings, fingerprint, folder and stages, the data files, the machine, shapes, the target, and the forecast.
 
     Raises:
+        RunError: the folder holds a run of other settings.
         CheckpointError: the weights of a checkpoint contradict its configuration, or are damaged.
         StageError: settings do not go together, or a step does not fit the target; one line.
     """
@@ -83,6 +88,11 @@ def report_lines(config: RunConfig, workdir: Path, stages: tuple[str, ...], gin_
     yield f"fingerprint: {fingerprint(config)}"
     yield f"workdir: {workdir}"
     yield f"stages: {', '.join(stages)}"
+    if "data" in stages:
+        for line in forecast.file_lines(config, workdir):
+            yield f"data: {line}"
+    for line in forecast.machine_lines(config, stages):
+        yield f"machine: {line}"
     # jax is imported for these alone.
     if not TRAINING_STAGES & set(stages):
         return
@@ -92,6 +102,8 @@ def report_lines(config: RunConfig, workdir: Path, stages: tuple[str, ...], gin_
     yield f"shapes: evaluated in {time.perf_counter() - started:.1f} s"
     for line in compile_lines(config, gin_text):
         yield f"target: {line}"
+    for line in forecast.forecast_lines(config, workdir, stages, gin_text):
+        yield f"forecast: {line}"
 
 
 def tree_lines(value: Any, name: str = "", indent: int = 0) -> Iterator[str]:

@@ -28,17 +28,46 @@ def preflight(config: RunConfig, stages: Sequence[str], *, distributed: bool = F
         Lines for the report of a dry run.
 
     Raises:
-        ConfigError: Ray is missing, a student is deeper than the teacher, no architecture meets the limits, or a
-            latency cannot be measured.
+        ConfigError: a package is missing, a student is deeper than the teacher, no architecture meets the limits, no
+            method gives the search a latency, or a latency cannot be measured.
     """
     if {"search", "distill"} & set(stages):
         _check_depth(config)
+    if "latency" in stages:
+        _check_runtimes(config)
     if config.search is None or "search" not in stages:
         return []
     executor = config.search.executor
     if executor.name == "ray" and importlib.util.find_spec("ray") is None:
         executor.refuse("name", "'local', as Ray is not installed (the extra 'cluster')")
-    return _check_measured(config, distributed) if config.search.measures_latency else _check_limits(config.search)
+    if config.search.algorithm == "nsga2" and importlib.util.find_spec("pymoo") is None:
+        config.search.refuse("algorithm", "another one, as pymoo is not installed")
+    if config.search.measures_latency:
+        return _check_measured(config, distributed)
+    _check_methods(config.search)
+    return _check_limits(config.search)
+
+
+def _check_runtimes(config: RunConfig) -> None:
+    """Refuses a measurement of which every runtime is missing; one of several is left out and named in the records."""
+    package = missing_package()
+    if config.latency.runtimes == ("onnxruntime",) and package is not None:
+        config.latency.refuse("runtimes", f"'xla' too, as {package} is not installed")
+
+
+def _check_methods(search: SearchConfig) -> None:
+    """Refuses a search none of whose methods can give a latency here."""
+    reasons = []
+    for method in search.latency_methods:
+        try:
+            search.chip.require(method, "peak_flops", "memory_bandwidth")
+        except ConfigError as error:
+            reasons.append(str(error))
+            continue
+        if method != "compiled" or importlib.util.find_spec("libtpu") is not None:
+            return
+        reasons.append("compiled needs libtpu, which is not installed")
+    search.refuse("latency_methods", f"a method that works here: {'; '.join(reasons)}")
 
 
 def _check_depth(config: RunConfig) -> None:

@@ -194,30 +194,40 @@ def _has_results(workdir: Path) -> bool:
     return any(any(workdir.glob(pattern)) for pattern in _MARKERS)
 
 
-def write_run_identity(workdir: Path, config: RunConfig, gin_text: str, manifest: dict[str, Any]) -> bool:
-    """Writes `config.gin`, `config.json` and `manifest.json` before any work starts.
+def adds_to_run(workdir: Path, config: RunConfig) -> bool:
+    """Tells if a folder holds a run of other settings to which these add; writes nothing.
 
     A folder in which no stage has ended is taken over by other settings: what was refused in it need not be removed
     before the corrected command.
+
+    Raises:
+        RunError: the folder holds a run of other settings; the message names those that differ.
+    """
+    path = workdir / "config.json"
+    if not path.exists() or finished(path, fingerprint(config), ()) is not None or not _has_results(workdir):
+        return False
+    there, wanted = read_json(path), to_dict(result_settings(config))
+    before = there.get("result_settings") if isinstance(there, dict) else None
+    if before is None or not grows(before, wanted):
+        found = changes(before, wanted)
+        named = f" (there -> now: {found})" if found else ""
+        raise RunError(f"{workdir}: holds a run of other settings{named}; choose another --workdir or remove it")
+    return True
+
+
+def write_run_identity(workdir: Path, config: RunConfig, gin_text: str, manifest: dict[str, Any]) -> bool:
+    """Writes `config.gin`, `config.json` and `manifest.json` before any work starts.
 
     Returns:
         True where the folder holds a run that these settings add to.
 
     Raises:
-        RunError: the folder holds a run of other settings; the message names those that differ.
+        RunError: as `adds_to_run`.
     """
+    held = adds_to_run(workdir, config)
     wanted = to_dict(result_settings(config))
     settings = {"fingerprint": fingerprint(config), "config": to_dict(config), "result_settings": wanted}
-    path = workdir / "config.json"
-    held = path.exists() and finished(path, settings["fingerprint"], ()) is None and _has_results(workdir)
-    if held:
-        there = read_json(path)
-        before = there.get("result_settings") if isinstance(there, dict) else None
-        if before is None or not grows(before, wanted):
-            found = changes(before, wanted)
-            named = f" (there -> now: {found})" if found else ""
-            raise RunError(f"{workdir}: holds a run of other settings{named}; choose another --workdir or remove it")
-    write_json(path, settings)
+    write_json(workdir / "config.json", settings)
     write_text(workdir / "config.gin", gin_text)
     write_json(workdir / "manifest.json", manifest)
     return held

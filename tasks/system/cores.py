@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
-_CGROUPS = Path("sys/fs/cgroup")
+from tasks.system.control_groups import folders, read_text
 
 
 def usable_cores(root: Path = Path("/")) -> int:
@@ -37,30 +36,16 @@ def quota_cores(root: Path) -> float | None:
     Returns:
         The quota, None where there is none.
     """
-    quotas = [_version_2(folder) if new else _version_1(folder) for folder, new in _folders(root)]
+    quotas = [_version_2(folder) if new else _version_1(folder) for folder, new in folders(root, "cpu")]
     return min((quota for quota in quotas if quota is not None), default=None)
 
 
-def _folders(root: Path) -> Iterator[tuple[Path, bool]]:
-    """Yields the folders of this process's groups, and whether they are of version 2."""
-    for line in _text(root / "proc/self/cgroup").splitlines():
-        _, controllers, path = (line + "::").split(":")[:3]
-        new = not controllers
-        if not new and "cpu" not in controllers.split(","):
-            continue
-        tops = ("", "unified") if new else (controllers, "cpu")
-        group = Path(path.strip("/"))
-        for top in dict.fromkeys(root / _CGROUPS / name for name in tops):
-            for folder in dict.fromkeys((group, *group.parents)):
-                yield top / folder, new
-
-
 def _version_2(folder: Path) -> float | None:
-    return _ratio(_text(folder / "cpu.max").split())
+    return _ratio(read_text(folder / "cpu.max").split())
 
 
 def _version_1(folder: Path) -> float | None:
-    return _ratio([_text(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period")])
+    return _ratio([read_text(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period")])
 
 
 def _ratio(values: list[str]) -> float | None:
@@ -69,10 +54,3 @@ def _ratio(values: list[str]) -> float | None:
         return None
     quota, period = map(int, values)
     return quota / period if quota and period else None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

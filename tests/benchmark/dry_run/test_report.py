@@ -24,7 +24,7 @@ from benchmark.cli.gin_loader import load
 from benchmark.config import ChipConfig, TargetConfig, TrainerConfig, fingerprint
 from benchmark.distillation.initial import init_student, student_shapes
 from benchmark.distillation.teacher_cache import Teacher
-from benchmark.dry_run import report, train_steps
+from benchmark.dry_run import calibration, report, train_steps
 from benchmark.hardware.hlo_cycles import estimated_cycles
 from benchmark.hardware.tpu_compiler import Memory, compile_program, read_memory
 from benchmark.search.space import encode, enumerate_points
@@ -63,12 +63,18 @@ def shapes_of(tree: object) -> dict[str, tuple[tuple[int, ...], str]]:
 # The whole dry run.
 
 
+def not_calibrated(*_: object) -> None:
+    raise StageError("not here")
+
+
 @pytest.mark.parametrize("path", TRACKS, ids=lambda path: path.stem)
 def test_every_track_passes(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    # It takes half a minute, and has tests of its own.
+    monkeypatch.setattr(calibration, "calibrate", not_calibrated)
     assert main([f"--gin_file={path}", "--dry_run"]) == 0
     out, err = capsys.readouterr()
     config: Any = load([str(path)]).config
@@ -80,8 +86,9 @@ def test_every_track_passes(
     for baseline in config.baselines:
         assert [line for line in lines if line.startswith(f"{baseline.name}, phase")][-1].find(phases[-1]) > 0
     assert list(tmp_path.iterdir()) == []
-    missing = [line for line in out.splitlines() if "libtpu is not installed" in line]
+    missing = [line for line in out.splitlines() if line.startswith("target: ") and "libtpu is not installed" in line]
     assert len(missing) == (config.trainer.target is not None)
+    assert ("forecast: in all" in out) == (config.trainer.target is None)
 
 
 def test_stages_that_train_nothing_evaluate_nothing(

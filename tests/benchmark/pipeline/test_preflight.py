@@ -65,6 +65,23 @@ def test_a_missing_ray_is_known_before_the_teacher() -> None:
     assert _lines(*ray, stages=("data",)) == []
 
 
+def test_a_latency_that_nothing_here_gives_is_known_before_the_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(
+        ConfigError, match=r"SearchConfig\.latency_methods = \('compiled',\): .*libtpu, which is not inst"
+    ):
+        _lines("SearchConfig.latency_methods=('compiled',)")
+    assert _lines("SearchConfig.latency_methods=('compiled', 'roofline')")
+    with pytest.raises(ConfigError, match=r"latency_methods = \('roofline',\): .*ChipConfig\.peak_flops"):
+        _lines("cpu_2core/ChipConfig.peak_flops=0.0")
+    with pytest.raises(ConfigError, match=r"SearchConfig\.algorithm = 'nsga2': .*pymoo is not installed"):
+        _lines("SearchConfig.algorithm='nsga2'")
+    with pytest.raises(ConfigError, match=r"LatencyConfig\.runtimes = \('onnxruntime',\): .*'xla' too, as onnxruntime"):
+        _lines("LatencyConfig.runtimes=('onnxruntime',)")
+    assert _lines("LatencyConfig.runtimes=('onnxruntime', 'xla')")
+    assert _lines("LatencyConfig.runtimes=('onnxruntime',)", stages=("search",))
+
+
 def test_the_command_writes_nothing_where_no_architecture_is_feasible(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
