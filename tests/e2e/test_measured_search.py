@@ -16,8 +16,17 @@ from tests.conftest import NUMERICS
 from tests.e2e.test_verify import copied, verify
 from tests.e2e.tiny_run import COMMAND, environment
 
-# One trial at a time, so that more trials continue the search.
-FLAGS = ("--gin.SearchConfig.latency_methods=('measured',)", "--gin.SearchConfig.parallel_trials=1")
+# One trial at a time, so that more trials continue the search; of the rest only what a record needs.
+FLAGS = (
+    "--gin.SearchConfig.latency_methods=('measured',)",
+    "--gin.SearchConfig.parallel_trials=1",
+    "--gin.RunConfig.baselines=()",
+    "--gin.DataConfig.tasks=('glue_sst2_v1',)",
+    "--gin.FinetuneConfig.seeds=(0,)",
+    "--gin.LatencyConfig.batch_sizes=(1,)",
+    "--gin.LatencyConfig.processes=1",
+    "--gin.LatencyConfig.max_processes=1",
+)
 
 
 def run(workdir: Path, *flags: str) -> str:
