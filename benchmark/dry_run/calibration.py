@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _CHILD = module_command("benchmark.dry_run.calibration_child")
 # A busy machine has not measured all programs by then; those that it has are taken.
 TIMEOUT_S = 120.0
+# Cores that other processes may keep busy without making a calibration rough.
+QUIET_CORES = 0.5
 # The batch of a program is cut until a call has at most so many FLOPs, a second or two of a slow processor.
 MOST_FLOPS = 1.5e11
 
@@ -55,6 +57,11 @@ class Calibration:
     base_bytes: int
     compile_bytes: int
     other_cores: float | None
+
+    @property
+    def is_quiet(self) -> bool:
+        """True where all programs were measured and other processes hardly disturbed them."""
+        return len(self.measured) == self.asked and (self.other_cores or 0.0) <= QUIET_CORES
 
 
 def choose_programs(stages: Sequence[StageWork]) -> list[Program]:

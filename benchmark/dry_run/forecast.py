@@ -127,8 +127,9 @@ def table_lines(
     if not seconds:
         return
     total, cpu = (sum(getattr(s, name) for s in seconds.values()) for name in ("wall", "cpu"))
-    sure = f"within a factor of {FACTOR:g} where nothing else uses the machine; {duration(cpu)} of processor time"
-    yield f"{'in all':<9} {duration(total):>11} {'':>9}  {sure}"
+    sure = f"within a factor of {FACTOR:g}" if calibration is not None and calibration.is_quiet else "rough"
+    words = f"{sure}, where nothing else uses the machine; {duration(cpu)} of processor time"
+    yield f"{'in all':<9} {duration(total):>11} {'':>9}  {words}"
     yield (
         "memory: libraries, compiled programs, parameters and optimizer state, the compiler's work space, the teacher's"
         " outputs that are kept; token arrays are mapped and do not count"
