@@ -146,6 +146,11 @@ def execute(
     from benchmark.process import setup
 
     setup.collect_less_often()
+    if {"teacher", "search", "distill", "finetune"} & set(stages):
+        from benchmark.training.partitioning import make_mesh
+
+        # Too many devices are refused before the data are made.
+        make_mesh(config.trainer.mesh)
     run = Run(config, workdir, gin_text=gin_text, command=command, cache=cache)
     return runner.run(run, stages, publish=publish)
 

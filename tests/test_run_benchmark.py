@@ -14,13 +14,14 @@ import run_benchmark
 from benchmark.cli.command_line import parse_flags
 from benchmark.cli.gin_loader import load
 from benchmark.config import STAGES, ConfigError, fingerprint
-from tasks.system.errors import BAD_INPUT, InputError
+from tasks.system.errors import BAD_INPUT, FAILED, INTERRUPTED, InputError
 from tasks.system.repository import REPOSITORY
 from tests.benchmark.cli.test_gin_loader import RUN
 from tests.conftest import NUMERICS_FLAG
 
-# As deep as the students of the default space, and a chip with figures, so that the run could start.
+# As deep as the students of the default space, of one vocabulary, and a chip with figures, so that the run could start.
 DEEP_TEACHER = """
+DataConfig.vocabulary_size = 30522
 EncoderConfig.num_hidden_layers = 24
 ChipConfig.peak_flops = 1e12
 ChipConfig.memory_bandwidth = 1e11
@@ -317,3 +318,30 @@ def test_front_end_loads_nothing_heavy(module: str) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment, timeout=120
     )
     assert result.stdout.strip() == "[]"
+
+
+def test_more_devices_than_there_are_are_refused_before_the_data_are_made(folder: Path) -> None:
+    mesh = (
+        "--gin.RunConfig.trainer=@TrainerConfig()",
+        "--gin.TrainerConfig.mesh=@MeshConfig()",
+        "--gin.MeshConfig.data=64",
+    )
+    done = call("--gin_file=run.gin", "--workdir=out", NUMERICS_FLAG, *mesh, cwd=folder)
+    assert done.returncode == FAILED
+    assert done.stderr.splitlines()[-1].startswith(
+        "error: MeshConfig.data = 64, MeshConfig.model = 1: expected at most "
+    )
+    assert not (folder / "out" / "data").exists()
+
+
+def test_an_interrupted_command_does_not_wait_for_its_threads() -> None:
+    code = (
+        "import sys, threading, time\n"
+        "from benchmark.training.distributed import leave\n"
+        "threading.Thread(target=time.sleep, args=(300,)).start()\n"
+        "print('done')\n"
+        "leave(int(sys.argv[1]))\n"
+    )
+    command = [sys.executable, "-c", code, str(INTERRUPTED)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout) == (INTERRUPTED, "done\n")

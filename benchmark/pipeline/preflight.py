@@ -28,11 +28,12 @@ def preflight(config: RunConfig, stages: Sequence[str], *, distributed: bool = F
         Lines for the report of a dry run.
 
     Raises:
-        ConfigError: a package is missing, a student is deeper than the teacher, no architecture meets the limits, no
-            method gives the search a latency, or a latency cannot be measured.
+        ConfigError: a package is missing, a student is deeper than the teacher or of another vocabulary, no
+            architecture meets the limits, no method gives the search a latency, or a latency cannot be measured.
     """
     if {"search", "distill"} & set(stages):
         _check_depth(config)
+        _check_vocabulary(config)
     if "latency" in stages:
         _check_runtimes(config)
     if config.search is None or "search" not in stages:
@@ -82,6 +83,20 @@ def _check_depth(config: RunConfig) -> None:
     space = config.search.space if config.search is not None else None
     if space is not None and not space.conditions and max(space.num_hidden_layers) > most:
         space.refuse("num_hidden_layers", f"numbers of at most the teacher's {most} layers")
+
+
+def _check_vocabulary(config: RunConfig) -> None:
+    """Refuses architectures of another size than the vocabulary that the run trains; no other size is known yet."""
+    if config.data.vocabulary != "train":
+        return
+    parts = [("the search space", config.search.space.base)] if config.search is not None else []
+    if config.teacher is not None and config.teacher.checkpoint is None:
+        parts.append(("the teacher", config.teacher.architecture))
+    parts += [(f"baseline {b.name!r}", b.architecture) for b in config.distilled_baselines if b.checkpoint is None]
+    size = config.data.vocabulary_size
+    for whose, encoder in parts:
+        if encoder.vocab_size != size:
+            encoder.refuse("vocab_size", f"DataConfig.vocabulary_size = {size} for {whose}")
 
 
 def _check_measured(config: RunConfig, distributed: bool) -> list[str]:

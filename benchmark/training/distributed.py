@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, TypeVar
 
-from tasks.system.errors import InputError
+from tasks.system.errors import INTERRUPTED, InputError
 
 Result = TypeVar("Result")
 
@@ -134,8 +134,12 @@ def follow(work: Callable[[Any], object]) -> None:
 
 
 def leave(code: int) -> None:
-    """Ends a process that failed without waiting for the others, who notice and end too; 0 does nothing."""
-    if code and process_count() > 1:
+    """Ends a process that failed without waiting for the others, who notice and end too; 0 does nothing.
+
+    After an interrupt it does not wait for trials and systems in its threads either, which would train to their end
+    while the same command already continues the run. What they have finished is on disk.
+    """
+    if code == INTERRUPTED or (code and process_count() > 1):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

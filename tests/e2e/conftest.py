@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 
 from leaderboard.build import build
+from tasks.system.atomic_write import write_text
+from tasks.system.file_lock import builder_lock
 from tests.e2e.page_data import SYSTEMS, make_history, make_record
 from tests.e2e.tab import Tab
 from tests.e2e.tiny_run import finish
@@ -61,6 +64,12 @@ def tab(shared_tab: Tab) -> Iterator[Tab]:
 
 @pytest.fixture(scope="session")
 def complete(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """An undisturbed run and its output."""
-    workdir = tmp_path_factory.mktemp("complete") / "run"
-    return workdir, finish(workdir)
+    """An undisturbed run and its output; of several workers the first runs it, and all have a copy."""
+    folder = tmp_path_factory.getbasetemp()
+    shared = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "complete"
+    with builder_lock(shared):
+        text = shared / "output.txt"
+        if not text.exists():
+            write_text(text, finish(shared / "run"))
+        output = text.read_text(encoding="utf-8")
+    return shutil.copytree(shared / "run", tmp_path_factory.mktemp("complete") / "run"), output

@@ -57,6 +57,16 @@ def test_students_deeper_than_the_teacher_are_refused_by_name() -> None:
     assert _lines("teacher/EncoderConfig.num_hidden_layers=3", stages=("data", "teacher")) == []
 
 
+@pytest.mark.parametrize(
+    ("scope", "whose"), [("teacher", "the teacher"), ("space", "the search space"), ("tinybert", "baseline 'tinybert'")]
+)
+def test_another_vocabulary_than_that_of_the_run_is_known_before_it_is_trained(scope: str, whose: str) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"vocab_size = 30522: expected DataConfig.vocabulary_size = 1024 for {whose}"
+    ):
+        _lines(f"{scope}/EncoderConfig.vocab_size=30522")
+
+
 @pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed")
 def test_a_missing_ray_is_known_before_the_teacher() -> None:
     ray = ("ExecutorConfig.name='ray'", "SearchConfig.executor=@ExecutorConfig()")
