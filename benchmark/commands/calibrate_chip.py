@@ -14,7 +14,7 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from benchmark.cli.command_line import gin_parser, parse_flags
 from benchmark.cli.gin_loader import load
 from benchmark.config.run import NAME
 from benchmark.hardware.roofline import estimate
+from benchmark.latency import machine_state
 from benchmark.process import setup
 from benchmark.records import manifest
 from tasks.system.atomic_write import write_text
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 TPU_FIGURES: tuple[str, ...] = ("op_overhead_s", "on_chip_bandwidth")
 CPU_FIGURES: tuple[str, ...] = ("op_overhead_s", "on_chip_bandwidth", "vector_flops", "sustained_flops")
+# Below this rank correlation a roofline is no help to a search; above this many cores of others a machine is not idle.
+LEAST_TAU, MOST_OTHER_CORES = 0.8, 0.3
 # Start value of a fit that does not follow from the chip's figures.
 _OVERHEAD_S = 1e-6
 
@@ -106,6 +109,22 @@ def gin_file(chip: ChipConfig, comments: Sequence[str]) -> str:
             shown = f"{value:.4g}" if isinstance(value, float) else repr(value)
             lines.append(f"{chip.name}/ChipConfig.{field.name} = {shown}")
     return "\n".join(lines) + "\n"
+
+
+def doubts(found: Mapping[str, float], other_cores: float | None) -> Iterator[str]:
+    """Yields reasons not to trust a calibration.
+
+    Args:
+        found: as of `agreement`.
+        other_cores: cores that other processes took meanwhile; None where it does not matter or is not known.
+    """
+    if not found["tau"] >= LEAST_TAU:
+        yield (
+            f"the fitted roofline orders the architectures otherwise than they were measured: tau {found['tau']:.2f},"
+            f" expected at least {LEAST_TAU}; more --architectures, or an idle machine"
+        )
+    if other_cores is not None and other_cores > MOST_OTHER_CORES:
+        yield f"other processes took {other_cores:.1f} cores meanwhile; expected an idle machine"
 
 
 def draw_architectures(config: SearchConfig, count: int, seed: int) -> list[EncoderConfig]:
@@ -219,9 +238,12 @@ def _calibrate(options: argparse.Namespace, bindings: list[str], command: str) -
     if options.name is not None and not re.fullmatch(NAME, options.name):
         raise InputError(f"--name={options.name}: expected a name of the form {NAME}")
     config = load(options.gin_file, bindings, options.gin_search_paths).config.required_search()
+    watch = machine_state.Watch()
     chip, fields, found = calibrate(
         config, options.architectures, options.cache, lambda line: print(line, file=sys.stderr, flush=True)
     )
+    for line in doubts(found, None if chip.topology else watch.others().cores):
+        print(f"warning: {line}", file=sys.stderr)
     chip = dataclasses.replace(chip, name=options.name or chip.name)
     device = manifest.device_info()
     where = "" if chip.topology else f" on {device.get('cpu_model', 'a CPU')}, {device.get('cpu_usable', '?')} cores"

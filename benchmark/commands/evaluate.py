@@ -48,7 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--gin_file", action="append", default=[], metavar="FILE", help="further gin file, after gin/evaluate.gin")
     add("--workdir", type=Path, metavar="DIR", help="folder of the run (default: runs/evaluate_NAME-DIGEST)")
     add_flags(parser)
-    add("--dry_run", action="store_true", help="print settings, stages and shapes")
+    add("--dry_run", action="store_true", help="print settings, files, shapes and a forecast")
     # Never parsed here; it stands for the help text.
     add("--gin.NAME", metavar="VALUE", help="set a macro or Class.field after all gin files", dest="_")
     return parser

@@ -10,7 +10,7 @@ the first seed (`benchmark.pipeline.distill_task`); the teacher therefore comes 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,11 +29,15 @@ from benchmark.training import checkpoints, distributed, finetune
 from benchmark.training.batches import TaskData, used_length
 from benchmark.training.job import Monitor, silent
 from tasks.scoring import metrics
+from tasks.system.progress import duration
 
 if TYPE_CHECKING:
     from benchmark.models.trees import Params
     from benchmark.pipeline.cache import SharedStage
     from tasks.catalogue import TaskInfo
+
+# One seed of a task that takes longer has a line of its own.
+REPORTED_FROM_S = 10.0
 
 
 def prediction_path(run: Run, system: str, task: str, seed: int) -> Path:
@@ -93,6 +97,7 @@ def finetuned_system(run: Run, system: SystemPlan) -> dict[str, Any]:
             group = [trained, *(task for task in tasks if run.tasks[task].trained_on == trained)]
             for seed in seeds:
                 predicted, parameters = _evaluated(run, system, start, group, seed)
+                _report_slow(run, system, predicted)
                 markers |= predicted
                 kept += parameters
             if distill_task.needs_parameters(run, system):
@@ -103,6 +108,16 @@ def finetuned_system(run: Run, system: SystemPlan) -> dict[str, Any]:
     origin = f" ({taken} results taken from the cache {run.cache.folder})" if run.cache is not None and taken else ""
     run.progress(f"finetune {system.name}: " + ("reused" if done["reused"] else ", ".join(lines)) + origin)
     return done
+
+
+def _report_slow(run: Run, system: SystemPlan, predicted: Mapping[tuple[str, int], dict[str, Any]]) -> None:
+    """Writes a line for a seed of a task that took long, so that a log of slow fine-tunings goes on."""
+    worked = [m for m in predicted.values() if not m["reused"] and "cached" not in m]
+    seconds = sum(marker["seconds"] for marker in worked)
+    if seconds >= REPORTED_FROM_S:
+        scores = [score_line(run.tasks[task], marker["result"]["scores"]) for (task, _), marker in predicted.items()]
+        seed = next(iter(predicted))[1]
+        run.progress(f"finetune {system.name}: seed {seed} in {duration(seconds)}, {', '.join(scores)}")
 
 
 def score_line(task: TaskInfo, scores: dict[str, float]) -> str:

@@ -165,3 +165,11 @@ def test_a_table_with_a_hole_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(estimates.KnownLatency, "exact", lambda self, encoders: [failure] * len(encoders))
     with pytest.raises(StageError, match=r"hidden_size=\d+, .*: compiling took more than 1 s"):
         tabulate_latencies.table(CONFIG, calibrate_chip.draw_architectures(CONFIG, 1, seed=0), None, lambda line: None)
+
+
+def test_a_calibration_that_orders_badly_or_was_disturbed_says_so() -> None:
+    good = {"tau": 0.95, "mean_error": 0.05, "largest_error": 0.1}
+    assert list(calibrate_chip.doubts(good, 0.1)) == list(calibrate_chip.doubts(good, None)) == []
+    (line,) = calibrate_chip.doubts({**good, "tau": 0.067}, None)
+    assert "tau 0.07, expected at least 0.8" in line
+    assert len(list(calibrate_chip.doubts({**good, "tau": float("nan")}, 1.5))) == 2

@@ -81,13 +81,24 @@ def test_with_labels_the_diagnostic_set_is_scored(tmp_path: Path, trained: list[
     assert all(set(result["scores"]) == {"matthews"} for result in results(run, AX))
 
 
-def test_what_is_there_is_not_predicted_again(tmp_path: Path, trained: list[tuple[Any, ...]]) -> None:
-    run, system = make_run(tmp_path, "test")
+def test_what_is_there_is_not_predicted_again(
+    tmp_path: Path, trained: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    made, system = make_run(tmp_path, "test")
+    run = Run(made.config, made.workdir, lines.append)
+    monkeypatch.setattr(finetuning, "REPORTED_FROM_S", 0.001)
     finetuning.finetuned_system(run, system)
     before = results(run, MISMATCHED)
+    # Slow seeds have lines of their own; nothing is said of what is there.
+    first, second, _ = lines
+    assert first.startswith("finetune toy: seed 0 in ") and f", {MNLI} " in first
+    assert second.startswith("finetune toy: seed 1 in ") and f"{AX} predicted, no labels" in second
     trained.clear()
+    lines.clear()
     assert finetuning.finetuned_system(run, system)["reused"]
     assert trained == []
+    assert lines == ["finetune toy: reused"]
     # A run that was killed between two predictions of one model trains that model again, and gets the same.
     finetuning.prediction_path(run, "toy", MISMATCHED, 1).unlink()
     assert not finetuning.finetuned_system(run, system)["reused"]
