@@ -20,12 +20,9 @@ from benchmark.records import verification
 from benchmark.records.record import (
     CheckpointSource,
     LatencyBlock,
-    MeasuredSearch,
     Numerics,
     Provenance,
     Record,
-    SearchExcerpt,
-    SearchTrial,
     SkippedRows,
     System,
     TaskScore,
@@ -33,6 +30,7 @@ from benchmark.records.record import (
     Unscored,
     write,
 )
+from benchmark.records.search_excerpt import MeasuredSearch, SearchExcerpt, SearchTrial
 from benchmark.records.task_definition import TaskDefinition, TaskFile
 from benchmark.records.track_settings import track_settings
 from benchmark.search.journal import read_trials

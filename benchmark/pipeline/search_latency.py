@@ -11,7 +11,7 @@ from benchmark.hardware.estimates import LatencyFailure
 from benchmark.latency.candidates import Candidates, Machine, candidate_key, candidate_protocol
 from benchmark.latency.inputs import rows_of_data
 from benchmark.latency.results import PROTOCOL_VERSION
-from benchmark.records.record import MeasuredSearch
+from benchmark.records.search_excerpt import MeasuredSearch
 from benchmark.search.measured import MeasuredLatency
 from tasks.system.errors import StageError
 

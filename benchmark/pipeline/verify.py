@@ -27,7 +27,7 @@ from benchmark.pipeline.search_latency import Recorded
 from benchmark.pipeline.workdir import RunError, read_json, write_json
 from benchmark.records import manifest, verification
 from benchmark.records.compare import compare, not_compared, same, same_values
-from benchmark.records.record import Record, SearchExcerpt, SearchTrial, read
+from benchmark.records.record import Record, read
 from benchmark.records.verification import Compared
 from benchmark.search.journal import Trial
 from benchmark.search.results import found_systems
@@ -35,6 +35,7 @@ from tasks.system.errors import StageError
 
 if TYPE_CHECKING:
     from benchmark.pipeline.verify_request import Request
+    from benchmark.records.search_excerpt import SearchExcerpt, SearchTrial
 
 IDENTITY = "verify.json"
 

@@ -30,6 +30,19 @@ def small_encoder(**changes: Any) -> EncoderConfig:
     return EncoderConfig(**(values | changes))
 
 
+def small_bert(**changes: Any) -> EncoderConfig:
+    """Makes a BERT of one layer, 16 wide, and 40 tokens, with a pooler, and with changes."""
+    values: dict[str, Any] = {
+        "embedding_size": 16,
+        "intra_bottleneck_size": None,
+        "key_query_shared_bottleneck": False,
+        "trigram_input": False,
+        "normalization_type": "layer_norm",
+        "pooler": "tanh",
+    }
+    return small_encoder(**(values | changes))
+
+
 def trained_like(params: Params) -> Params:
     """Adds noise to initial parameters: no bias is 0 and no scale is 1 after a training."""
     rng = np.random.default_rng(0)

@@ -25,19 +25,12 @@ from benchmark.training.initial import init_tree
 from tasks.arrays.token_arrays import TokenArrays
 from tasks.catalogue import get_task
 from tasks.sources.own import resolve
-from tests.helpers.encoders import small_encoder, trained_like
+from tests.helpers.encoders import small_bert, trained_like
 from tests.helpers.kept_models import keep, write_record
 from tests.helpers.mnli_run import AX, ENCODER, MISMATCHED, MNLI, make_run
 from tests.helpers.own_tasks import STARS, own_definition, own_task, write_stars
 
-BERT = small_encoder(
-    embedding_size=16,
-    intra_bottleneck_size=None,
-    key_query_shared_bottleneck=False,
-    trigram_input=False,
-    normalization_type="layer_norm",
-    pooler="tanh",
-)
+BERT = small_bert()
 
 
 def random_rows(count: int) -> TokenArrays:

@@ -20,20 +20,12 @@ from benchmark.export.onnx_scores import DevelopmentSet, GraphFile, GraphFiles
 from tasks.arrays import token_arrays
 from tasks.arrays.write import array_directory
 from tasks.catalogue import get_task
-from tests.helpers.encoders import small_encoder
+from tests.helpers.encoders import small_bert, small_encoder
 from tests.helpers.kept_models import keep
 
 # Wide enough that weights outweigh the nodes of a graph.
 SIZES: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4}
-BERT = small_encoder(
-    **SIZES,
-    embedding_size=64,
-    intra_bottleneck_size=None,
-    key_query_shared_bottleneck=False,
-    trigram_input=False,
-    normalization_type="layer_norm",
-    pooler="tanh",
-)
+BERT = small_bert(**SIZES, embedding_size=64)
 MOBILEBERT = small_encoder(**SIZES, embedding_size=32, intra_bottleneck_size=32)
 PRECISIONS = ("float32", "int8", "float16")
 ROWS = 60

@@ -18,7 +18,7 @@ from benchmark.pipeline.search_latency import Recorded, description, measured_la
 from benchmark.pipeline.verify import contradictions
 from benchmark.pipeline.verify_request import read_request
 from benchmark.pipeline.workdir import read_json, write_json
-from benchmark.records.record import MeasuredSearch, SearchExcerpt
+from benchmark.records.search_excerpt import MeasuredSearch, SearchExcerpt
 from benchmark.search.space import decode, enumerate_points
 from tasks.system.errors import StageError
 from tasks.system.repository import REPOSITORY

@@ -17,8 +17,6 @@ from benchmark.records.record import (
     Provenance,
     Record,
     RecordError,
-    SearchExcerpt,
-    SearchTrial,
     System,
     TaskScore,
     Training,
@@ -27,6 +25,7 @@ from benchmark.records.record import (
     read,
     write,
 )
+from benchmark.records.search_excerpt import SearchExcerpt, SearchTrial
 from benchmark.records.strict_schema import strict_json
 from tasks.system.atomic_write import write_text
 
