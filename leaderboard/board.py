@@ -104,6 +104,7 @@ def board_data(
     scores = {record.id: _estimates(record, tasks, common) for record in records}
     groups = latency_groups(records)
     references = {group: group_reference(records, group) for group in groups}
+    titles = _titles(records)
     return {
         "title": printable(title),
         "track": track,
@@ -118,10 +119,15 @@ def board_data(
         "common_tasks": [tasks[key].label for key in common],
         "groups": [
             asdict(group)
-            | {"key": group.key, "reference": references[group], "only_a_rank": _is_only_a_rank(records, group)}
+            | {
+                "key": group.key,
+                "reference": references[group],
+                "only_a_rank": _is_only_a_rank(records, group),
+                "runs": _measuring_runs(records, group),
+            }
             for group in groups
         ],
-        "rows": [_row(record, scores[record.id], references) for record in records],
+        "rows": [_row(record, titles[record.id], scores[record.id], references) for record in records],
         "places": {quality.key: _places(records, scores, quality.key) for quality in qualities},
         "fronts": {group.key: _fronts(records, scores, qualities, group, references[group]) for group in groups},
         "history": history,
@@ -163,6 +169,28 @@ def _is_only_a_rank(records: Iterable[Record], group: LatencyGroup) -> bool:
     """Returns True where a latency of the group is a roofline without a fitted cost of an operation."""
     blocks = (latency_blocks(record).get(group) for record in records)
     return any(block is not None and bool(block.details.get("only_a_rank")) for block in blocks)
+
+
+def _measuring_runs(records: Iterable[Record], group: LatencyGroup) -> int:
+    """Counts the runs whose latencies were measured in a group: at other times, and maybe on other machines."""
+    if group.method != "measured":
+        return 0
+    return len({_run(record) for record in records if group in latency_blocks(record)})
+
+
+def _run(record: Record) -> str:
+    """Names the run that made a record by the start of its fingerprint; '' where none did."""
+    return record.provenance.config_fingerprint[:8] if record.provenance else ""
+
+
+def _titles(records: Iterable[Record]) -> dict[str, str]:
+    """Gives each record its title, with its run and then its id where titles of several would be equal."""
+    spellings = {}
+    for record in records:
+        title = printable(record.system.title)
+        spellings[record.id] = (title, f"{title} (run {_run(record)})", f"{title} ({record.id})")
+    counts = Counter(spelling for options in spellings.values() for spelling in set(options))
+    return {name: next(s for s in options if counts[s] == 1 or s is options[-1]) for name, options in spellings.items()}
 
 
 def _devices(records: Iterable[Record]) -> list[str]:
@@ -261,7 +289,7 @@ def _fronts(
 
 
 def _row(
-    record: Record, scores: Mapping[str, ScoreEstimate], references: Mapping[LatencyGroup, str | None]
+    record: Record, title: str, scores: Mapping[str, ScoreEstimate], references: Mapping[LatencyGroup, str | None]
 ) -> dict[str, Any]:
     value = record.model_dump(mode="json", include={"id", "trust", "tasks", "training", "provenance"})
     for task in value["tasks"]:
@@ -269,7 +297,7 @@ def _row(
     system = record.system.model_dump(mode="json")
     blocks = latency_blocks(record)
     return value | {
-        "system": system | {"title": printable(record.system.title)},
+        "system": system | {"title": title},
         "scores": {key: [estimate.value, *(estimate.interval or (None, None))] for key, estimate in scores.items()},
         "latency": {group.key: _latency(block, references[group]) for group, block in blocks.items()},
     }

@@ -5,7 +5,11 @@ The tests run under portable numerics, as runs do, so that they compute the same
 the machine.
 """
 
+import atexit
 import os
+import shutil
+import sys
+import tempfile
 from pathlib import Path
 
 import hypothesis
@@ -16,6 +20,15 @@ from tasks.system.cache_folder import VARIABLE
 
 # No test reads or fills the cache of the user; a test of the cache names a folder of its own.
 os.environ[VARIABLE] = "none"
+
+# Compiling is most of the time of many tests: the workers, and the runs that tests start, share one cache of compiled
+# programs. A limit, far above what is kept, lets JAX lock it. What is compared with peers compiles for itself.
+PROGRAMS = "JAX_COMPILATION_CACHE_DIR"
+if PROGRAMS not in os.environ and "--benchmark-only" not in sys.argv:
+    os.environ[PROGRAMS] = tempfile.mkdtemp(prefix="programs-")
+    os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(10 * 2**30)
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+    atexit.register(shutil.rmtree, os.environ[PROGRAMS], ignore_errors=True)
 
 # Before anything numerical is imported.
 NUMERICS = os.environ.get("AUTODISTILL_NUMERICS", "native" if numerics.missing_features() else "portable")

@@ -148,9 +148,13 @@ def test_a_folder_in_an_unset_variable_is_found_before_anything_is_written(
     capsys.readouterr()
     assert run_benchmark.main(words) == BAD_INPUT
     error = (
-        "error: DataConfig.directory = '$NO_SUCH_DATA': expected a folder; the environment variable in it is not set"
+        "error: DataConfig.directory = '$NO_SUCH_DATA': expected a folder; the environment variable NO_SUCH_DATA in it"
     )
-    assert capsys.readouterr().err.strip() == error
+    assert capsys.readouterr().err.strip() == f"{error} is not set"
+    # Empty, the folder would be the current one.
+    monkeypatch.setenv("NO_SUCH_DATA", "")
+    assert run_benchmark.main(words) == BAD_INPUT
+    assert capsys.readouterr().err.strip() == f"{error} is empty"
     assert [p.name for p in folder.iterdir()] == ["run.gin"]
 
 

@@ -138,6 +138,11 @@ def _refuse_syntax(place: str, text: str, why: str) -> NoReturn:
     if "Failed to parse token" in why:
         word = why.rpartition("Failed to parse token")[2].strip()
         why = f"{word} is neither a number nor a known word; a string needs quotes"
+    elif "Unable to parse value" in why:
+        why = "the value is none; a string needs quotes"
+    name, _, value = text.partition("=")
+    if place.startswith(OVERRIDE) and "needs quotes" in why and not set("'\"") & set(value):
+        why += f" within those of the shell, as in {OVERRIDE}{name.strip()}=\"'{shown(value.strip())}'\""
     raise syntax_error(place, text, why)
 
 

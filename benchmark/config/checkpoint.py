@@ -29,13 +29,12 @@ class CheckpointConfig(Checked):
         """Expands the environment variables in `directory`.
 
         Raises:
-            ConfigError: one of them is not set, or there is no such folder.
+            ConfigError: one of them is not set or empty, or there is no such folder.
         """
-        path = Path(os.path.expanduser(os.path.expandvars(self.directory)))  # noqa: PTH111  (no error of unknown users)
         if not self.directory:
             self.refuse("directory", "a Hugging Face directory with config.json and model.safetensors")
-        if "$" in str(path):
-            self.refuse("directory", "a folder; the environment variable in it is not set")
+        directory = self.expanded("directory", "a folder")
+        path = Path(os.path.expanduser(directory))  # noqa: PTH111  (no error of unknown users)
         try:
             there = path.is_dir()
         except OSError:

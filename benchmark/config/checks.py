@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 import re
 import types
 import typing
@@ -22,6 +23,8 @@ from tasks.system.errors import InputError
 
 # The largest seed: jax keeps the low 32 bits of a key's seed, so that larger ones would start alike.
 LARGEST_SEED = 2**31 - 1
+
+_VARIABLE = re.compile(r"\$(\w+|\{\w+\})")
 
 
 class ConfigError(InputError):
@@ -230,6 +233,24 @@ class Checked:
     def refuse(self, field: str, accepted: str) -> typing.NoReturn:
         """Raises ConfigError for one of this object's fields."""
         raise ConfigError(f"{type(self).__name__}.{field}", getattr(self, field), accepted)
+
+    def expanded(self, field: str, accepted: str) -> str:
+        """Expands the environment variables in the text of a field.
+
+        Raises:
+            ConfigError: one of them is not set, or is empty: what is written below it would be looked for elsewhere.
+        """
+        text = getattr(self, field)
+        for name in missing_variables(text):
+            state = "empty" if name in os.environ else "not set"
+            self.refuse(field, f"{accepted}; the environment variable {name} in it is {state}")
+        return os.path.expandvars(text)
+
+
+def missing_variables(text: str) -> list[str]:
+    """Lists the environment variables in a text that are not set, or are empty."""
+    names = (name.strip("{}") for name in _VARIABLE.findall(text))
+    return [name for name in names if not os.environ.get(name)]
 
 
 def to_dict(config: Any) -> Any:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.config.checkpoint import CheckpointConfig
-from benchmark.config.checks import LARGEST_SEED, Checked, setting
+from benchmark.config.checks import LARGEST_SEED, Checked, missing_variables, setting
 from benchmark.config.task import TaskConfig
 from tasks.system.compression import existing_file
 
@@ -115,32 +114,26 @@ class DataConfig(Checked):
         """Expands the environment variables in `directory`.
 
         Raises:
-            ConfigError: one of them is not set.
+            ConfigError: one of them is not set, or is empty.
         """
-        directory = os.path.expandvars(self.directory)
-        if "$" in directory:
-            self.refuse("directory", "a folder; the environment variable in it is not set")
-        return directory
+        return self.expanded("directory", "a folder")
 
     def expanded_vocabulary(self) -> str:
         """Expands the environment variables in `vocabulary`; raises as `expanded_directory` does."""
-        vocabulary = os.path.expandvars(self.vocabulary)
-        if "$" in vocabulary:
-            self.refuse("vocabulary", f"{_VOCABULARIES}; the environment variable in it is not set")
-        return vocabulary
+        return self.expanded("vocabulary", _VOCABULARIES)
 
     def check_files(self, *, may_be_elsewhere: bool = False) -> None:
         """Refuses a folder or a vocabulary that is not there.
 
         Args:
-            may_be_elsewhere: accepts an environment variable that is not set, with which the files are on another
-                machine.
+            may_be_elsewhere: accepts an environment variable that is not set or is empty, with which the files are on
+                another machine.
 
         Raises:
             ConfigError: names the field.
         """
         # Each by itself: put together, the name of a variable would run on into the vocabulary.
-        if may_be_elsewhere and any("$" in os.path.expandvars(path) for path in (self.directory, self.vocabulary)):
+        if may_be_elsewhere and any(map(missing_variables, (self.directory, self.vocabulary))):
             return
         root = Path(self.expanded_directory())
         if self.source == "microworld":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,12 +138,9 @@ class TaskConfig(Checked):
         """Expands the environment variables in a path and places it below `root`.
 
         Raises:
-            ConfigError: one of them is not set.
+            ConfigError: one of them is not set, or is empty.
         """
-        path = os.path.expandvars(self.paths[field])
-        if "$" in path:
-            self.refuse(field, "a path; the environment variable in it is not set")
-        return root / path
+        return root / self.expanded(field, "a path")
 
     def request(self, root: Path | None) -> OwnTask:
         """Makes the definition for the data stage.

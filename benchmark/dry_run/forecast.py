@@ -35,9 +35,9 @@ def file_lines(config: RunConfig, workdir: Path) -> Iterator[str]:
         yield f"not known here: {error}"
         return
     yield from (files.line for files in found)
-    missing = sum(files.missing is not None for files in found)
-    if missing:
-        yield f"{missing} of {len(found)} are missing; without them a run is refused before its first stage"
+    refused = sum(files.refused is not None for files in found)
+    if refused:
+        yield f"{refused} of {len(found)} are missing or of no use; a run is refused before its first stage"
 
 
 def machine_lines(config: RunConfig, stages: Sequence[str]) -> Iterator[str]:

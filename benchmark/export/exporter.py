@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from benchmark.config import EncoderConfig, encoder_from_dict
 from benchmark.export import checkpoint_files
@@ -201,9 +203,13 @@ def export_record(path: Path, directory: Path, *, onnx: tuple[str, ...] = ("floa
 
 @contextmanager
 def _removed_on_failure(directory: Path) -> Iterator[None]:
-    """Removes what a block that fails has written into an empty or missing folder, so that the next try can begin."""
+    """Removes what a block that fails has written into an empty or missing folder, so that the next try can begin.
+
+    A request to end (SIGTERM) is such a failure, as an interrupt is.
+    """
     existed = directory.exists()
     directory.mkdir(parents=True, exist_ok=True)
+    before = signal.signal(signal.SIGTERM, _end)
     try:
         yield
     except BaseException:
@@ -215,6 +221,14 @@ def _removed_on_failure(directory: Path) -> Iterator[None]:
         if not existed:
             directory.rmdir()
         raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    """Ends the process from within, so that what is open is closed; the exit code is a shell's after the signal."""
+    del frame
+    raise SystemExit(128 + number)
 
 
 def _scored(

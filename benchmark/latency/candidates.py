@@ -129,24 +129,23 @@ class Candidates:
             LatencyError: the measurement was refused or failed.
         """
         named = {candidate_key(encoder): encoder for encoder in encoders}
-        reasons = {
-            name: f"{encoder.max_length_text}: expected at least {self._config.sequence_lengths[0]} tokens"
-            for name, encoder in named.items()
-            if encoder.max_length < self._config.sequence_lengths[0]
-        }
-        missing = {n: e for n, e in named.items() if n not in reasons and self._seconds(n) is None}
+        missing = {name: encoder for name, encoder in named.items() if self._found(name) is None}
+        for name, encoder in list(missing.items()):
+            if encoder.max_length < self._config.sequence_lengths[0]:
+                reason = f"{encoder.max_length_text}: expected at least {self._config.sequence_lengths[0]} tokens"
+                self._write(f"{name}.json", {"without": reason})
+                del missing[name]
         if missing:
-            reasons |= self._measure(missing)
-        found = {name: self._seconds(name) for name in named}
-        return [reasons.get(name) or found[name] or "no samples" for name in map(candidate_key, encoders)]
+            self._measure(missing)
+        return [self._found(name) or "no samples" for name in map(candidate_key, encoders)]
 
-    def figures(self) -> dict[str, float]:
-        """Returns the seconds of all architectures that were measured for the folder, by `candidate_key`."""
+    def figures(self) -> dict[str, float | str]:
+        """Returns what is known of all architectures that the folder was asked for, by `candidate_key`."""
         names = sorted(path.stem for path in self._folder.glob("*.json") if len(path.stem) == 16)
-        return {name: seconds for name in names if (seconds := self._seconds(name)) is not None}
+        return {name: found for name in names if (found := self._found(name)) is not None}
 
-    def _measure(self, encoders: Mapping[str, EncoderConfig]) -> dict[str, str]:
-        """Measures architectures and writes their figures; returns the reason for each that has none."""
+    def _measure(self, encoders: Mapping[str, EncoderConfig]) -> None:
+        """Measures architectures and writes the figures of each, or the reason why it has none."""
         started = time.perf_counter()
         graphs = self._folder / "graphs"
         results = self._measurement(
@@ -162,11 +161,11 @@ class Candidates:
             self._write(REFERENCE_FILE, reference)
         files = results.processes[cell.runtime]
         others = max((file["others"] for file in files), key=lambda other: other["cores"] or 0.0)
-        reasons, shown = {}, []
+        shown = []
         for name in encoders:
             found = results.measurement(cell, name)
             if found is None:
-                reasons[name] = results.absent.get(f"{cell.runtime}/{name}", "no samples")
+                self._write(f"{name}.json", {"without": results.absent.get(f"{cell.runtime}/{name}", "no samples")})
                 continue
             speedup, interval = statistics.speedup(found.samples_ns, found.reference_samples_ns, floor)
             figures = {
@@ -190,17 +189,19 @@ class Candidates:
         busy = f"; other processes took {others['cores']:.2f} cores" if (others["cores"] or 0.0) > 0.25 else ""
         took = time.perf_counter() - started
         self._progress(f"latency: measured {', '.join(shown) or 'nothing'} in {took:.1f} s{busy}")
-        return reasons
 
-    def _seconds(self, name: str) -> float | None:
+    def _found(self, name: str) -> float | str | None:
+        """Returns the seconds of an architecture, or why it has none; None where it was not asked for."""
         figures = self._read(f"{name}.json")
-        return None if figures is None else float(figures["latency_s"])
+        if figures is None:
+            return None
+        return str(figures["without"]) if "without" in figures else float(figures["latency_s"])
 
     def _read(self, name: str) -> dict[str, Any] | None:
         """Reads a file of the folder; a damaged one counts as missing."""
         try:
             found: dict[str, Any] = json.loads((self._folder / name).read_text(encoding="utf-8"))
-            return found if found["latency_s"] > 0 else None
+            return found if "without" in found or found["latency_s"] > 0 else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

@@ -13,7 +13,7 @@ from benchmark.latency.inputs import rows_of_data
 from benchmark.latency.results import PROTOCOL_VERSION
 from benchmark.records.search_excerpt import MeasuredSearch
 from benchmark.search.measured import MeasuredLatency
-from tasks.system.errors import StageError
+from tasks.system.errors import StageError, shown
 
 if TYPE_CHECKING:
     from benchmark.config import EncoderConfig, LatencyConfig, RunConfig, SearchConfig
@@ -30,8 +30,8 @@ class Source(Protocol):
     def __call__(self, encoders: Sequence[EncoderConfig]) -> list[float | str]:
         """Returns for each architecture its seconds, or in words why it has none."""
 
-    def figures(self) -> Mapping[str, float]:
-        """Returns all seconds so far by `candidate_key`."""
+    def figures(self) -> Mapping[str, float | str]:
+        """Returns all answers so far by `candidate_key`."""
 
 
 @dataclass(frozen=True)
@@ -46,21 +46,22 @@ class Recorded:
         return Machine(self.measured.chip, self.measured.runtime, self.measured.threads)
 
     def __call__(self, encoders: Sequence[EncoderConfig]) -> list[float | str]:
-        """Returns the recorded seconds.
+        """Returns what the record says of architectures.
 
         Raises:
             StageError: the record lacks an architecture, so that it is not that of this search.
         """
+        known = self.figures()
         for encoder in encoders:
-            if candidate_key(encoder) not in self.measured.seconds:
+            if candidate_key(encoder) not in known:
                 raise StageError(
                     f"search.measured: expected the latency of {candidate_key(encoder)}, which is proposed"
                 )
-        return [self.measured.seconds[candidate_key(encoder)] for encoder in encoders]
+        return [known[candidate_key(encoder)] for encoder in encoders]
 
-    def figures(self) -> Mapping[str, float]:
-        """Returns the recorded seconds."""
-        return self.measured.seconds
+    def figures(self) -> Mapping[str, float | str]:
+        """Returns the recorded seconds and reasons."""
+        return {**self.measured.seconds, **self.measured.without}
 
 
 def protocol(config: RunConfig) -> LatencyConfig:
@@ -105,12 +106,13 @@ def measured_latency(config: SearchConfig, source: Source, progress: Callable[[s
 
 def description(source: Source) -> dict[str, Any]:
     """Describes the measured latencies of a search for its record, as JSON."""
-    machine = source.machine
+    machine, figures = source.machine, source.figures()
     described = MeasuredSearch(
         chip=machine.chip,
         runtime=machine.runtime,
         threads=machine.threads,
         protocol_version=PROTOCOL_VERSION,
-        seconds=dict(source.figures()),
+        seconds={name: found for name, found in figures.items() if not isinstance(found, str)},
+        without={name: shown(found, 400) for name, found in figures.items() if isinstance(found, str)},
     )
     return described.model_dump(mode="json")

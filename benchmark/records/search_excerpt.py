@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from benchmark.records.strict_schema import StrictModel
+
+Key = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+"""Of an architecture: `benchmark.latency.candidates.candidate_key`."""
 
 
 class SearchTrial(StrictModel):
@@ -33,16 +37,16 @@ class MeasuredSearch(StrictModel):
     """The latencies that a search measured: the machine, and the seconds of each architecture.
 
     The keys of `seconds` begin the fingerprints of their encoders. Among them are architectures that were measured and
-    not tried. Such a search depends on the machine and on the clock; what it proposes with these latencies does not.
+    not tried. `without` says why others have no latency, such as one that a runtime cannot compute. Such a search
+    depends on the machine and on the clock; what it proposes with these latencies does not.
     """
 
     chip: str
     runtime: str
     threads: int | None = Field(ge=1)
     protocol_version: int = Field(ge=1)
-    seconds: dict[
-        Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")], Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    ] = Field(min_length=1)
+    seconds: dict[Key, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(min_length=1)
+    without: dict[Key, Annotated[str, Field(max_length=400)]] = Field(default_factory=dict, exclude_if=operator.not_)
 
 
 def _is_none(value: object) -> bool:

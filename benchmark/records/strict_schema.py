@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Annotated, Any, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tasks.system.errors import InputError, shown
+from tasks.system.errors import InputError, nearest, one_line, shown
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -34,11 +38,26 @@ def validated(model: type[Model], value: object, name: str, error: type[InputErr
     try:
         return model.model_validate(value)
     except ValidationError as refused:
-        first = refused.errors()[0]
+        found = refused.errors()
+        # A mistyped name is an unknown field and a missing one: the first says what is in the file.
+        first = next((e for e in found if e["type"] == _UNKNOWN), found[0])
         # Names of unknown fields come from the file: control characters in them would reach the reader's terminal.
-        field = "".join(c if c.isprintable() else repr(c)[1:-1] for c in ".".join(map(str, first["loc"])))
-        field = field or model.__name__.lower()
-        raise error(f"{name}: {field} = {shown(repr(first.get('input')))}: {first['msg']}") from None
+        field = one_line(".".join(map(str, first["loc"]))) or model.__name__.lower()
+        raise error(f"{name}: {field}{_reason(first, found)}") from None
+
+
+_UNKNOWN, _MISSING = "extra_forbidden", "missing"
+
+
+def _reason(first: ErrorDetails, found: Sequence[ErrorDetails]) -> str:
+    """Words what follows the name of a field that was refused."""
+    if first["type"] == _MISSING:
+        return " is missing"
+    value = f" = {shown(repr(first.get('input')))}"
+    if first["type"] != _UNKNOWN:
+        return f"{value}: {first['msg']}"
+    beside = [str(e["loc"][-1]) for e in found if e["type"] == _MISSING and e["loc"][:-1] == first["loc"][:-1]]
+    return f"{value}: unknown field{nearest(str(first['loc'][-1]), beside)}"
 
 
 def _finite(text: str) -> float:

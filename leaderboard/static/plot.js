@@ -108,7 +108,9 @@ function plotHint(points, state) {
   const without = DATA.rows.length - points.length;
   const where = group ? `Latency ${groupLabel(group)}. ` : "";
   const missing = without ? ` ${plural(without, "system")} without these numbers not drawn.` : "";
-  return `${where}Filled marks: the front (${front}). Bars: 95 % intervals.${missing}`;
+  const runs = state.x === "latency" && group?.runs > 1
+    ? ` Latencies of ${group.runs} runs, measured at different times: speed-ups compare better.` : "";
+  return `${where}Filled marks: the front (${front}). Bars: 95 % intervals.${runs}${missing}`;
 }
 
 function drawPlot(state) {

@@ -108,7 +108,12 @@ def test_every_folder_has_a_readme_and_every_number_a_source() -> None:
     ("change", "message"),
     [
         ({"name": "other"}, "the folder's name 'bert_base' is expected"),
-        ({"surprise": 1}, "surprise"),
+        ({"surprise": 1}, "surprise = 1: unknown field$"),
+        (
+            {"citation": {"title": "T", "authors": "A", "yaer": 2019, "url": "https://a.b"}},
+            r"citation\.yaer = 2019: unknown field; did you mean 'year'\?$",
+        ),
+        ({"citation": {"title": "T", "authors": "A", "url": "https://a.b"}}, r"citation\.year is missing$"),
         ({"licence": 3}, "licence"),
         ({"masked_lm_accuracy": {"value": 171.0, "source": "s", "note": ""}}, "masked_lm_accuracy"),
         ({"architecture": {"intra_bottleneck_size": 30, "num_attention_heads": 4}}, "num_attention_heads"),

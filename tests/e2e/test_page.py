@@ -320,6 +320,24 @@ def test_a_roofline_that_is_only_a_rank_is_called_one(browser: Any, tmp_path: Pa
     assert tab.problems == []
 
 
+def test_a_board_of_two_runs_compares_speedups_first(browser: Any, tmp_path: Path) -> None:
+    first, second = make_record(*SYSTEMS[0]), make_record(*SYSTEMS[2])
+    assert second.provenance
+    other = second.provenance.model_copy(update={"config_fingerprint": "12" * 32})
+    system = second.system.model_copy(update={"title": first.system.title})
+    records = [first, second.model_copy(update={"provenance": other, "system": system})]
+    tab = Tab(browser, build(records, tmp_path, title="Two runs", history=None))
+    page = tab.open()
+    assert page.locator("#axis").input_value() == "speedup"
+    assert "Speed-up against bert_reference" in page.text_content("#plot")
+    assert "(run abababab)" in page.inner_text("#systems") and "(run 12121212)" in page.inner_text("#systems")
+    assert "runs" not in page.inner_text("#plot-hint")
+    page.select_option("#axis", "latency")
+    assert "Latencies of 2 runs, measured at different times" in page.inner_text("#plot-hint")
+    tab.context.close()
+    assert tab.problems == []
+
+
 def test_an_own_task_is_described_with_the_scores(browser: Any, tmp_path: Path) -> None:
     record = make_record(*SYSTEMS[0])
     score = make_task(70.0, "stars_v1", definition=own_definition(title=HOSTILE))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +12,12 @@ from benchmark.records.record import comparable, read
 from tasks.system.repository import REPOSITORY
 from tests.conftest import NUMERICS_FLAG
 
-CACHE = tempfile.TemporaryDirectory(prefix="xla-cache-")
 COMMAND = [sys.executable, "run_benchmark.py", f"--gin_file={Path(__file__).with_name('tiny.gin')}", NUMERICS_FLAG]
 
 
 def environment() -> dict[str, str]:
-    """All runs share one cache of compiled programs, beside their folders: most of their time is compiling."""
-    return {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": str(CACHE.name),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
+    """That of the tests, with their cache of compiled programs, of which small ones are kept too."""
+    return {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 
 
 def start(workdir: Path, *flags: str, python: str = sys.executable) -> subprocess.Popen[str]:

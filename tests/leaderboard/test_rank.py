@@ -145,6 +145,30 @@ def test_speedups_over_another_reference_are_not_compared() -> None:
     assert [next(iter(row["latency"].values()))["comparable_speedup"] for row in data["rows"]] == [True, True, False]
 
 
+def test_systems_of_several_runs_are_told_apart() -> None:
+    def system(name: str, title: str, run: str, method: str = "measured") -> Record:
+        record = make_record(name, make_task(70), latency=(make_block(method=method),), title=title)
+        assert record.provenance
+        provenance = record.provenance.model_copy(update={"config_fingerprint": run})
+        return record.model_copy(update={"provenance": provenance})
+
+    one, two = "1" * 64, "2" * 64
+    board = [system("a", "Mobile", one), system("b", "Mobile", two), system("c", "Tiny", two)]
+    data = board_data(board, "t", None)
+    assert [row["system"]["title"] for row in data["rows"]] == [
+        "Mobile (run 11111111)",
+        "Mobile (run 22222222)",
+        "Tiny",
+    ]
+    # Milliseconds of two runs were measured at different times; those of a method that computes them are comparable.
+    assert [group["runs"] for group in data["groups"]] == [2]
+    assert [group["runs"] for group in board_data(board[1:], "t", None)["groups"]] == [1]
+    computed = [system("a", "Mobile", one, "roofline"), system("b", "Mobile", one, "roofline")]
+    data = board_data(computed, "t", None)
+    assert [group["runs"] for group in data["groups"]] == [0]
+    assert [row["system"]["title"] for row in data["rows"]] == ["Mobile (a)", "Mobile (b)"]
+
+
 def test_only_contenders_are_ranked_and_stand_on_the_front() -> None:
     kinds = ("found", "baseline", "teacher", "control")
     board = [

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +200,23 @@ def test_a_file_that_cannot_be_made_is_one_line_and_leaves_no_folder(
         assert "makes no int8 graph of this model: an operator; export without int8" in refused("int8")
     monkeypatch.setattr(onnx_precisions, "_difference", lambda *_: float("nan"))
     assert "exceeds the range of float16; export without float16" in refused("float16")
+
+
+def test_an_export_that_is_told_to_end_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record, _ = keep(tmp_path / "run", dataclasses.replace(BERT, num_hidden_layers=1), "glue_sst2_v1")
+
+    def end(directory: Path) -> str:
+        assert (directory / "model.safetensors").is_file()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+        return ""
+
+    monkeypatch.setattr("benchmark.export.exporter.export_onnx", end)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit, match="143"):
+        main(["export", str(record), "--task=glue_sst2_v1", f"--to={tmp_path / 'out'}"])
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_the_parameters_are_those_of_the_file(models: Path) -> None:
     [
         ("TEACHER='/nowhere'", r"directory = '/nowhere'.*there is no folder /nowhere"),
         ("TEACHER=''", "directory = ''.*a Hugging Face directory"),
-        ("TEACHER='$NOT_SET'", "environment variable in it is not set"),
+        ("TEACHER='$NOT_SET'", "environment variable NOT_SET in it is not set"),
         ("TEACHER='~nobody-of-this-name/model'", "there is no folder ~nobody-of-this-name/model"),
         ("teacher/CheckpointConfig.sha256='" + "0" * 64 + "'", "sha256 = '0000.*the digest of the files"),
         (

@@ -83,6 +83,10 @@ def test_an_architecture_without_a_latency_has_a_reason(tmp_path: Path) -> None:
         "cannot be exported",
     ]
     assert measurement.asked == [names]
+    # Nothing is asked for twice, and the record of the search has the reasons too.
+    again = make(tmp_path, measurement)
+    assert again([SHORT, TINY, OTHER]) == found and measurement.asked == [names]
+    assert again.figures() == dict(zip(map(candidate_key, (SHORT, TINY, OTHER)), found, strict=True))
 
 
 def test_latencies_of_two_machines_are_not_mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

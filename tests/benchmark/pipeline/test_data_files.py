@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -38,11 +39,11 @@ def test_files_are_found_and_missed(tmp_path: Path) -> None:
     write(tmp_path, "wiki/AA/wiki_00", "wiki/AA/wiki_01", "glue/SST-2/train.tsv")
     found = {files.part: files for files in list_data_files(files_of(tmp_path))}
     assert [path.name for path in found["text wiki"].paths] == ["wiki_00", "wiki_01"]
-    assert "and 1 more" in found["text wiki"].line
+    assert found["text wiki"].line.endswith(" and 1 more, 54 B")
     assert found["glue_sst2_v1 train"].paths == (tmp_path / "glue/SST-2/train.tsv",)
     # The test split is optional.
     assert found.keys() == {"text wiki", "text more.txt", "vocabulary", "glue_sst2_v1 train", "glue_sst2_v1 validation"}
-    missing = [part for part, files in found.items() if files.missing is not None]
+    missing = [part for part, files in found.items() if files.refused is not None]
     assert missing == ["text more.txt", "glue_sst2_v1 validation"]
     assert f"MISSING: {tmp_path / 'more.txt'} is missing" in found["text more.txt"].line
     with pytest.raises(DataError, match=r"more\.txt is missing"):
@@ -57,7 +58,7 @@ def test_what_is_generated_or_downloaded_is_not_missing(tmp_path: Path) -> None:
     downloaded = list_data_files(
         files_of(tmp_path, source="tfds", pretrain_corpora=("tfds:wiki/en:1.0.0",) * 1, pretrain_rates=(1.0,))
     )
-    assert all(files.missing is None for files in downloaded)
+    assert all(files.refused is None for files in downloaded)
     assert sum("downloads it" in files.line for files in downloaded) == 2
 
 
@@ -65,7 +66,31 @@ def test_own_files_are_looked_for_whatever_the_source(tmp_path: Path) -> None:
     write(tmp_path, "mine.tsv")
     own = TaskConfig(name="mine_v1", train=str(tmp_path / "mine.tsv"), validation=str(tmp_path / "gone.tsv"))
     found = list_data_files(DataConfig(tasks=("mine_v1",), own_tasks=(own,)))
-    assert [files.part for files in found if files.missing is not None] == ["mine_v1 validation"]
+    assert [files.part for files in found if files.refused is not None] == ["mine_v1 validation"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "table", "message"),
+    [
+        ({"label_column": "stars"}, TABLE, "column 'stars'"),
+        ({}, "sentence\tlabel\na b\t1\nc d\t1\n", "one label, '1', in 'label'"),
+        ({}, "sentence\tlabel\na b\t1\nc d\t0\ne f\t2\n", "3 labels in 'label'; TaskConfig.metrics"),
+        ({"kind": "regression", "metrics": ("spearman",)}, "sentence\tlabel\na b\tgood\n", "label is 'good'"),
+        ({"kind": "regression", "metrics": ("spearman",)}, "sentence\tlabel\n", "no examples"),
+    ],
+)
+def test_own_files_without_the_columns_or_labels_are_refused(
+    tmp_path: Path, settings: dict[str, object], table: str, message: str
+) -> None:
+    for name in ("train.tsv", "dev.tsv"):
+        (tmp_path / name).write_text(table)
+    values: dict[str, object] = {"text_columns": ("sentence",), "metrics": ("f1",), **settings}
+    own = TaskConfig(name="mine_v1", train="train.tsv", validation="dev.tsv", **values)  # type: ignore[arg-type]
+    config = DataConfig(directory=str(tmp_path), tasks=("mine_v1",), own_tasks=(own,))
+    refused = [files for files in list_data_files(config) if files.refused is not None]
+    assert refused and all("REFUSED" in files.line and message in files.line for files in refused)
+    with pytest.raises(DataError, match=re.escape(message)):
+        require_data_files(config)
 
 
 def test_a_run_is_refused_before_its_first_stage(
@@ -88,5 +113,5 @@ def test_a_run_is_refused_before_its_first_stage(
     # A dry run lists all that is missing.
     assert main([*arguments, "--stages=data", "--dry_run"]) == 0
     out = capsys.readouterr().out
-    assert out.count("MISSING") == 1 + 2 * 3 and "are missing; without them a run is refused" in out
+    assert out.count("MISSING") == 1 + 2 * 3 and "are missing or of no use; a run is refused" in out
     assert not (tmp_path / "run").exists()

@@ -37,6 +37,22 @@ def machine() -> Recorded:
     return Recorded(MeasuredSearch(chip="some laptop", runtime="xla", threads=2, protocol_version=4, seconds=seconds))
 
 
+def test_a_record_has_the_architectures_without_a_latency() -> None:
+    config = load_run_config([str(TINY)]).required_search()
+    one, two, three = [decode(config.space, point) for point in enumerate_points(config.space)][:3]
+    known = {candidate_key(one): 1e-3}
+    told = {candidate_key(two): "cannot be exported"}
+    measured = machine().measured.model_copy(update={"seconds": known, "without": told})
+    described = description(Recorded(measured))
+    assert described["seconds"] == known and described["without"] == told
+    again = Recorded(MeasuredSearch.model_validate(described))
+    assert again([two, one, two]) == ["cannot be exported", 1e-3, "cannot be exported"]
+    with pytest.raises(StageError, match=f"expected the latency of {candidate_key(three)}, which is proposed"):
+        again([three])
+    # A search in which all have one is written as before.
+    assert "without" not in description(machine())
+
+
 def test_the_gin_file_of_my_laptop_changes_the_method_alone() -> None:
     laptop, quickstart = load_run_config([str(LAPTOP)]), load_run_config([str(REPOSITORY / "gin" / "quickstart.gin")])
     assert laptop.required_search().measures_latency
