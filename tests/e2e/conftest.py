@@ -63,13 +63,24 @@ def tab(shared_tab: Tab) -> Iterator[Tab]:
 
 
 @pytest.fixture(scope="session")
-def complete(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """An undisturbed run and its output; of several workers the first runs it, and all have a copy."""
+def shared_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an undisturbed `run`, its `output.txt` and the `cache` that it filled; one for all workers."""
     folder = tmp_path_factory.getbasetemp()
     shared = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "complete"
     with builder_lock(shared):
-        text = shared / "output.txt"
-        if not text.exists():
-            write_text(text, finish(shared / "run"))
-        output = text.read_text(encoding="utf-8")
-    return shutil.copytree(shared / "run", tmp_path_factory.mktemp("complete") / "run"), output
+        if not (shared / "output.txt").exists():
+            write_text(shared / "output.txt", finish(shared / "run", f"--cache_dir={shared / 'cache'}"))
+    return shared
+
+
+@pytest.fixture(scope="session")
+def complete(shared_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A copy of the undisturbed run, and its output."""
+    workdir = shutil.copytree(shared_run / "run", tmp_path_factory.mktemp("complete") / "run")
+    return workdir, (shared_run / "output.txt").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def filled_cache(shared_run: Path) -> str:
+    """The flag of the cache that the undisturbed run has filled."""
+    return f"--cache_dir={shared_run / 'cache'}"

@@ -44,9 +44,16 @@ def run(workdir: Path, *flags: str) -> str:
 
 
 @pytest.mark.slow
-def test_a_search_for_this_machine(tmp_path: Path) -> None:
+def test_a_search_for_this_machine(complete: tuple[Path, str], filled_cache: str, tmp_path: Path) -> None:
     workdir = tmp_path / "run"
-    output = run(workdir)
+    output = run(workdir, filled_cache)
+    # Data, the teacher and its fine-tuning are those of another run, and so are the scores.
+    assert "teacher: taken from the cache" in output and "(1 results taken from the cache" in output
+    teachers = [read(folder / "results" / "teacher.json") for folder in (workdir, complete[0])]
+    ours, theirs = ({task.task: task for task in teacher.tasks}["glue_sst2_v1"] for teacher in teachers)
+    assert ours.metrics["accuracy"].per_seed == theirs.metrics["accuracy"].per_seed[:1]
+    assert ours.predictions_sha256 == theirs.predictions_sha256[:1]
+    assert teachers[0].training == teachers[1].training
     assert f", {usable_cores()} threads, xla; batch 1, length 32" in output
     (path,) = (workdir / "results").glob("found-*.json")
     record = read(path)

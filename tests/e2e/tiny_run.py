@@ -33,9 +33,9 @@ def start(workdir: Path, *flags: str, python: str = sys.executable) -> subproces
     )
 
 
-def finish(workdir: Path) -> str:
+def finish(workdir: Path, *flags: str) -> str:
     """Runs to the end; returns the output."""
-    process = start(workdir)
+    process = start(workdir, *flags)
     output, _ = process.communicate(timeout=600)
     assert process.returncode == 0, output
     return output

@@ -38,7 +38,7 @@ def start(out: Path, work: dict[str, list[str]], devices: int, **variables: str)
     """Starts the child with so many virtual devices; its programs are compiled fast rather than well."""
     out.mkdir(exist_ok=True)
     quick = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
-    flags = f"--xla_force_host_platform_device_count={devices} {quick}"
+    flags = f"--xla_force_host_platform_device_count={devices} {quick} --xla_cpu_use_fusion_emitters=false"
     return subprocess.Popen(
         [sys.executable, "-m", "tests.helpers.mesh_child", str(out), json.dumps(work)],
         cwd=REPOSITORY,
