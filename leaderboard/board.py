@@ -10,21 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.records.record import LatencyBlock, Record, RecordError
 from benchmark.records.same_track import differences
+from benchmark.statistics.pairs import compare, resolution
 from leaderboard.columns import COLUMNS
+from leaderboard.estimates import Estimate, TaskKey, common_tasks, estimates, primary_scores
 from leaderboard.export import printable
 from leaderboard.rank import (
     CONTENDERS,
     LatencyGroup,
-    ScoreEstimate,
-    TaskKey,
-    common_tasks,
     group_reference,
     latency_blocks,
     latency_groups,
-    masked_lm_estimate,
-    mean_estimate,
     pareto_front,
-    primary_scores,
     tie_places,
 )
 from tasks.catalogue import TASKS
@@ -101,7 +97,7 @@ def board_data(
     common = common_tasks(records)
     averages = sorted({name for record in records for name in record.averages})
     qualities = _qualities(tasks, common, averages)
-    scores = {record.id: _estimates(record, tasks, common) for record in records}
+    scores = estimates(records)
     groups = latency_groups(records)
     references = {group: group_reference(records, group) for group in groups}
     titles = _titles(records)
@@ -129,6 +125,7 @@ def board_data(
         ],
         "rows": [_row(record, titles[record.id], scores[record.id], references) for record in records],
         "places": {quality.key: _places(records, scores, quality.key) for quality in qualities},
+        "resolutions": {quality.key: _resolution(records, scores, quality.key) for quality in qualities},
         "fronts": {group.key: _fronts(records, scores, qualities, group, references[group]) for group in groups},
         "history": history,
         "watch": watch,
@@ -247,23 +244,26 @@ def _qualities(tasks: Mapping[TaskKey, Quality], common: Sequence[TaskKey], aver
     ]
 
 
-def _estimates(record: Record, tasks: Iterable[TaskKey], common: Sequence[TaskKey]) -> dict[str, ScoreEstimate]:
-    """Collects the scores of one record by quality key; missing ones are left out."""
-    own = primary_scores(record)
-    found = {"mean": mean_estimate(own, common), "masked_lm_accuracy": masked_lm_estimate(record)}
-    found |= {key.key: own.get(key) for key in tasks}
-    found |= {f"average.{name}": ScoreEstimate(value) for name, value in record.averages.items()}
-    return {key: estimate for key, estimate in found.items() if estimate is not None}
+def _contenders(
+    records: Sequence[Record], scores: Mapping[str, Mapping[str, Estimate]], key: str
+) -> dict[str, Estimate]:
+    return {r.id: scores[r.id][key] for r in records if r.system.kind in CONTENDERS and key in scores[r.id]}
 
 
-def _places(records: Sequence[Record], scores: Mapping[str, Mapping[str, ScoreEstimate]], key: str) -> dict[str, Any]:
-    contenders = {r.id: scores[r.id][key] for r in records if r.system.kind in CONTENDERS and key in scores[r.id]}
-    return {name: [place.rank, place.tied] for name, place in tie_places(contenders).items()}
+def _places(records: Sequence[Record], scores: Mapping[str, Mapping[str, Estimate]], key: str) -> dict[str, Any]:
+    places = tie_places(_contenders(records, scores, key))
+    return {name: [place.rank, place.tied] for name, place in places.items()}
+
+
+def _resolution(records: Sequence[Record], scores: Mapping[str, Mapping[str, Estimate]], key: str) -> float | None:
+    """The smallest difference that the board can resolve; None where no noise is known."""
+    known = [estimate for estimate in _contenders(records, scores, key).values() if estimate.interval is not None]
+    return resolution(compare([estimate.entry for estimate in known]))
 
 
 def _fronts(
     records: Sequence[Record],
-    scores: Mapping[str, Mapping[str, ScoreEstimate]],
+    scores: Mapping[str, Mapping[str, Estimate]],
     qualities: Sequence[Quality],
     group: LatencyGroup,
     reference: str | None,
@@ -289,7 +289,7 @@ def _fronts(
 
 
 def _row(
-    record: Record, title: str, scores: Mapping[str, ScoreEstimate], references: Mapping[LatencyGroup, str | None]
+    record: Record, title: str, scores: Mapping[str, Estimate], references: Mapping[LatencyGroup, str | None]
 ) -> dict[str, Any]:
     value = record.model_dump(mode="json", include={"id", "trust", "tasks", "training", "provenance"})
     for task in value["tasks"]:
@@ -298,9 +298,14 @@ def _row(
     blocks = latency_blocks(record)
     return value | {
         "system": system | {"title": title},
-        "scores": {key: [estimate.value, *(estimate.interval or (None, None))] for key, estimate in scores.items()},
+        "scores": {key: _score(estimate) for key, estimate in scores.items()},
         "latency": {group.key: _latency(block, references[group]) for group, block in blocks.items()},
     }
+
+
+def _score(estimate: Estimate) -> list[float | None]:
+    """The value, the interval of the mean over runs, and that of another run."""
+    return [estimate.value, *(estimate.interval or (None, None)), *(estimate.run or (None, None))]
 
 
 def _printable(value: Any) -> Any:

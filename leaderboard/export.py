@@ -7,22 +7,13 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from benchmark.records.csv_text import Cell, csv_text
 from leaderboard.columns import Column, of_family
-from leaderboard.rank import (
-    LatencyGroup,
-    ScoreEstimate,
-    TaskKey,
-    common_tasks,
-    latency_blocks,
-    latency_groups,
-    masked_lm_estimate,
-    mean_estimate,
-    primary_scores,
-)
+from leaderboard.estimates import Estimate, estimates, primary_scores
+from leaderboard.rank import LatencyGroup, latency_blocks, latency_groups
 
 if TYPE_CHECKING:
     from benchmark.records.record import Record
@@ -58,14 +49,16 @@ def records_json(records: Sequence[Record]) -> str:
     return "[\n" + ",\n".join(lines) + "\n]\n"
 
 
-def _with_interval(estimate: ScoreEstimate | None) -> list[Cell]:
+def _with_intervals(estimate: Estimate | None) -> list[Cell]:
     if estimate is None:
-        return [None, None, None]
-    return [estimate.value, *(estimate.interval or (None, None))]
+        return [None] * 5
+    return [estimate.value, *(estimate.interval or (None, None)), *(estimate.run or (None, None))]
 
 
 def records_csv(records: Sequence[Record]) -> str:
     """Writes one line for each record: identity, cost, accuracy, mean, tasks and latencies, with 95 % bounds.
+
+    A score has two pairs of them: `low` and `high` of the mean over runs, `run_low` and `run_high` of another run.
 
     Args:
         records: the records, in the order of the lines.
@@ -73,12 +66,12 @@ def records_csv(records: Sequence[Record]) -> str:
     Returns:
         CSV text.
     """
-    common, groups = common_tasks(records), latency_groups(records)
+    groups, found = latency_groups(records), estimates(records)
     tasks = sorted({key for record in records for key in primary_scores(record)})
     names = ["masked_lm_accuracy", "mean", *(key.key for key in tasks)]
     header = ["id", "track", "track_version", "name", "title", "kind"]
     header += [_csv_name(column) for column in of_family("system")]
-    header += [name + end for name in names for end in ("", ".low", ".high")]
+    header += [name + end for name in names for end in ("", ".low", ".high", ".run_low", ".run_high")]
     latency = (
         *(_csv_name(column) for column in of_family("latency")),
         "speedup",
@@ -87,7 +80,7 @@ def records_csv(records: Sequence[Record]) -> str:
         "reference",
     )
     header += [f"{group.key}.{name}" for group in groups for name in latency]
-    return csv_text(header, [_csv_row(record, common, tasks, groups) for record in records])
+    return csv_text(header, [_csv_row(record, found[record.id], names, groups) for record in records])
 
 
 def _csv_name(column: Column) -> str:
@@ -95,14 +88,13 @@ def _csv_name(column: Column) -> str:
 
 
 def _csv_row(
-    record: Record, common: Sequence[TaskKey], tasks: Sequence[TaskKey], groups: Sequence[LatencyGroup]
+    record: Record, scores: Mapping[str, Estimate], names: Sequence[str], groups: Sequence[LatencyGroup]
 ) -> list[Cell]:
-    system, scores, blocks = record.system, primary_scores(record), latency_blocks(record)
+    system, blocks = record.system, latency_blocks(record)
     row: list[Cell] = [record.id, record.track, record.track_version, system.name, system.title, system.kind]
     row += [column.value(record) for column in of_family("system")]
-    row += _with_interval(masked_lm_estimate(record)) + _with_interval(mean_estimate(scores, common))
-    for key in tasks:
-        row += _with_interval(scores.get(key))
+    for name in names:
+        row += _with_intervals(scores.get(name))
     for group in groups:
         block = blocks.get(group)
         row += [column.value(block) for column in of_family("latency")]

@@ -1,23 +1,26 @@
-"""Comparable groups, mean scores with intervals, tie groups and Pareto fronts.
+"""Comparable groups of latencies, tie groups and Pareto fronts.
 
 Pure functions of records and numbers. Two latencies are compared only inside one `LatencyGroup`, two scores only where
-task, split and metric are the same. Systems of the kinds in `CONTENDERS` are ranked and stand on the front; teachers,
-untrained controls and published numbers are shown with them as points of reference.
+task, split and metric are the same (`leaderboard.estimates.TaskKey`). Systems of the kinds in `CONTENDERS` are ranked
+and stand on the front; teachers, untrained controls and published numbers are shown with them as points of reference.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from benchmark.records.record import LatencyBlock, Record, RecordError, TaskScore
+from benchmark.records.record import LatencyBlock, Record, RecordError
 from benchmark.search.pareto import non_dominated
+from benchmark.statistics.pairs import LEVEL, compare
+
+if TYPE_CHECKING:
+    from leaderboard.estimates import Estimate
 
 CONTENDERS = frozenset({"found", "baseline"})
 _METHODS = ("measured", "compiled", "roofline", "reported")
-_Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True, order=True)
@@ -50,75 +53,12 @@ class LatencyGroup:
         return ".".join(part for part in parts if part)
 
 
-@dataclass(frozen=True, order=True)
-class TaskKey:
-    """Conditions that must be equal before two task scores may be compared."""
-
-    task: str
-    split: str
-    metric: str
-
-    @classmethod
-    def from_score(cls, score: TaskScore) -> TaskKey:
-        """Returns the key of a task's primary metric."""
-        return cls(score.task, score.split, score.primary_metric)
-
-    @property
-    def key(self) -> str:
-        """Short text that names the score in addresses and column names."""
-        return f"{self.task}.{self.split}.{self.metric}"
-
-
-@dataclass(frozen=True)
-class ScoreEstimate:
-    """A number with its 95 % interval; the interval is None where it is not known."""
-
-    value: float
-    interval: tuple[float, float] | None = None
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        """The interval, or the number itself twice where the interval is not known."""
-        return self.interval or (self.value, self.value)
-
-
 @dataclass(frozen=True)
 class Place:
     """A rank that may be shared: `rank` counts the systems of all better groups, plus one."""
 
     rank: int
     tied: bool
-
-
-def wilson_interval(percent: float, count: int) -> tuple[float, float]:
-    """Computes the 95 % Wilson interval of a proportion (Wilson 1927, doi 10.1080/01621459.1927.10502953).
-
-    Args:
-        percent: the proportion, 0 to 100.
-        count: the number of trials.
-
-    Returns:
-        Lower and upper bound in percent, inside 0 to 100.
-    """
-    p, z2 = percent / 100, _Z95 * _Z95
-    centre = (p + z2 / (2 * count)) / (1 + z2 / count)
-    half = _Z95 * math.sqrt(p * (1 - p) / count + z2 / (4 * count * count)) / (1 + z2 / count)
-    return 100 * max(0.0, min(p, centre - half)), 100 * min(1.0, max(p, centre + half))
-
-
-def primary_scores(record: Record) -> dict[TaskKey, ScoreEstimate]:
-    """Collects the primary metric of every task of a record.
-
-    Raises:
-        RecordError: a task is scored twice on the same split.
-    """
-    scores: dict[TaskKey, ScoreEstimate] = {}
-    for task in record.tasks:
-        key, metric = TaskKey.from_score(task), task.metrics[task.primary_metric]
-        if key in scores:
-            raise RecordError(f"{record.id}: tasks: {task.task!r} on split {task.split!r} is given twice")
-        scores[key] = ScoreEstimate(metric.value, metric.interval)
-    return scores
 
 
 def latency_blocks(record: Record) -> dict[LatencyGroup, LatencyBlock]:
@@ -149,56 +89,12 @@ def group_reference(records: Iterable[Record], group: LatencyGroup) -> str | Non
     return min(counts, key=lambda name: (-counts[name], name)) if counts else None
 
 
-def common_tasks(records: Iterable[Record]) -> list[TaskKey]:
-    """Lists the task scores that every measured system with at least one score has, by name.
-
-    Published numbers do not shrink the set; they get a mean only where they cover it.
-    """
-    sets = [set(primary_scores(r)) for r in records if r.system.kind != "reported" and r.tasks]
-    return sorted(set.intersection(*sets)) if sets else []
-
-
-def mean_estimate(scores: Mapping[TaskKey, ScoreEstimate], tasks: Sequence[TaskKey]) -> ScoreEstimate | None:
-    """Computes the plain mean of some task scores.
-
-    The interval takes the errors of different tasks as independent (their examples are) and adds them in quadrature,
-    separately for each side; it is unknown where that of one task is.
-
-    Args:
-        scores: the scores of one system.
-        tasks: the tasks of the mean.
-
-    Returns:
-        The mean, or None where a score is missing or there is no task.
-    """
-    if not tasks or any(task not in scores for task in tasks):
-        return None
-    chosen = [scores[task] for task in tasks]
-    value = math.fsum(score.value for score in chosen) / len(chosen)
-    if any(score.interval is None for score in chosen):
-        return ScoreEstimate(value)
-    low, high = (
-        math.sqrt(math.fsum((score.bounds[side] - score.value) ** 2 for score in chosen)) / len(chosen)
-        for side in (0, 1)
-    )
-    return ScoreEstimate(value, (value - low, value + high))
-
-
-def masked_lm_estimate(record: Record) -> ScoreEstimate | None:
-    """Returns the masked-LM accuracy, with its Wilson interval where the number of predictions is known."""
-    training = record.training
-    if training is None or training.masked_lm_accuracy is None:
-        return None
-    value, count = training.masked_lm_accuracy, training.masked_lm_predictions
-    return ScoreEstimate(value, wilson_interval(value, count) if count else None)
-
-
-def tie_places(scores: Mapping[str, ScoreEstimate]) -> dict[str, Place]:
+def tie_places(scores: Mapping[str, Estimate]) -> dict[str, Place]:
     """Ranks systems by score, higher first, with ties.
 
-    A group is led by the best system that is not placed yet; it takes every following system, in order of score, whose
-    95 % interval overlaps the leader's, up to the first that does not. No member can be told
-    apart from the leader by their two intervals.
+    A group is led by the best system that is not placed yet; it takes every following system, in order of score, that
+    cannot be told apart from the leader, up to the first that can: the difference of the two is significant at 5 %
+    after Holm's correction for all pairs of the board.
 
     Args:
         scores: the score of each system by id.
@@ -207,12 +103,12 @@ def tie_places(scores: Mapping[str, ScoreEstimate]) -> dict[str, Place]:
         The place of each system.
     """
     order = sorted(scores, key=lambda name: (-scores[name].value, name))
+    apart = compare([scores[name].entry for name in order]).adjusted < LEVEL
     places: dict[str, Place] = {}
     start = 0
     while start < len(order):
-        floor = scores[order[start]].bounds[0]
         stop = start + 1
-        while stop < len(order) and scores[order[stop]].bounds[1] >= floor:
+        while stop < len(order) and not apart[start, stop]:
             stop += 1
         for name in order[start:stop]:
             places[name] = Place(start + 1, stop - start > 1)

@@ -1,6 +1,6 @@
 // The columns of the table of systems.
 
-import { element, format, kindIcon, KINDS, MISSING, range, significant } from "./dom.js";
+import { element, format, isNumber, kindIcon, KINDS, MISSING, range, significant } from "./dom.js";
 import { DATA, frontOf, GROUPS, latencyOf, scoreOf, store } from "./state.js";
 import { numberColumn, textColumn } from "./table.js";
 
@@ -11,18 +11,24 @@ function scoreCell(row, key) {
   return [element("span", { text: format.score(score[0]) }), bounds ? element("small", { text: bounds }) : null];
 }
 
+// The smallest difference of two systems that the noise of the board lets one find in four of five cases.
+function resolutionText(key) {
+  const least = DATA.resolutions[key];
+  return isNumber(least) ? `; two systems ${format.score(least)} points apart are told apart in 4 of 5 cases` : "";
+}
+
 function qualityColumn(quality, shown) {
   return {
     key: quality.key,
     label: quality.label,
-    title: quality.description,
+    title: quality.description + resolutionText(quality.key),
     numeric: true,
     shown,
     first: "falling",
     value: (row) => scoreOf(row, quality.key),
     cell: (row) => scoreCell(row, quality.key),
-    export: (row) => (row.scores[quality.key] || [null, null, null]),
-    exportNames: [quality.key, quality.key + ".low", quality.key + ".high"],
+    export: (row) => (row.scores[quality.key] || Array(5).fill(null)),
+    exportNames: ["", ".low", ".high", ".run_low", ".run_high"].map((end) => quality.key + end),
   };
 }
 

@@ -15,25 +15,28 @@ function definitionList(pairs) {
 }
 
 // All metrics of a task, the primary one first, under one heading.
-function taskLines(task) {
+function taskLines(task, row) {
+  const [, low, high, runLow, runHigh] = row.scores[`${task.task}.${task.split}.${task.primary_metric}`];
   const names = Object.keys(task.metrics).sort((a, b) => (b === task.primary_metric) - (a === task.primary_metric));
   return names.map((name, index) => {
-    const { value, interval, per_seed: perSeed } = task.metrics[name];
+    const { value, per_seed: perSeed } = task.metrics[name];
+    // Of other metrics the page has no estimate.
+    const bounds = index === 0 ? [[low, high], [runLow, runHigh]] : [[], []];
     const heading = { scope: "rowgroup", rowspan: names.length, text: task.task, title: `${task.split}, ${task.num_examples} examples` };
     return element("tr", { class: index === 0 ? "primary" : null },
       index === 0 ? element("th", heading) : null,
       element("td", { text: name }),
       element("td", { class: "number", text: format.score(value) }),
-      element("td", { class: "number interval", text: interval ? range(...interval, format.score) : MISSING }),
+      ...bounds.map(([from, to]) => element("td", { class: "number interval", text: range(from, to, format.score) || MISSING })),
       element("td", { class: "seeds", text: perSeed.map(format.score).join("  "), title: "seeds " + task.seeds.join(", ") }));
   });
 }
 
 function scoreTable(row) {
-  const heads = ["Task", "Metric", "Median", "95 % interval", "Each seed"];
+  const heads = ["Task", "Metric", "Median", "Mean over runs", "Another run", "Each seed"];
   return element("div", { class: "table-scroll" }, element("table", { class: "small" },
     element("thead", {}, element("tr", {}, ...heads.map((text) => element("th", { scope: "col", text })))),
-    ...row.tasks.map((task) => element("tbody", {}, ...taskLines(task)))));
+    ...row.tasks.map((task) => element("tbody", {}, ...taskLines(task, row)))));
 }
 
 // The definition of a task that is not in the catalogue: what its scores depend on.

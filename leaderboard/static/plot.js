@@ -24,7 +24,7 @@ function plotPoints(state) {
 }
 
 function plotScales(points, box, state) {
-  const scores = points.flatMap(({ row }) => row.scores[state.y].filter(isNumber));
+  const scores = points.flatMap(({ row }) => row.scores[state.y].slice(0, 3).filter(isNumber));
   const costs = points.flatMap((point) => [point.cost, ...costInterval(point.row, state)]);
   const narrow = box.width < 520;
   return {
@@ -110,7 +110,7 @@ function plotHint(points, state) {
   const missing = without ? ` ${plural(without, "system")} without these numbers not drawn.` : "";
   const runs = state.x === "latency" && group?.runs > 1
     ? ` Latencies of ${group.runs} runs, measured at different times: speed-ups compare better.` : "";
-  return `${where}Filled marks: the front (${front}). Bars: 95 % intervals.${runs}${missing}`;
+  return `${where}Filled marks: the front (${front}). Bars: 95 % intervals of the mean over runs.${runs}${missing}`;
 }
 
 function drawPlot(state) {

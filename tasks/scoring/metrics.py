@@ -155,7 +155,7 @@ def per_example_scores(task: str | TaskInfo, predictions: Any, references: Any) 
             for answer, example in zip(answers, references, strict=True)
         ]
         return {name: np.array([row[name] for row in rows], np.float64) for name in ("exact_match", "f1")}
-    expected, predicted = _columns(info, predictions, references)
+    expected, predicted = checked_columns(info, predictions, references)
     return {} if info.kind == "regression" else {"accuracy": (expected == predicted).astype(np.float64)}
 
 
@@ -178,7 +178,7 @@ def score(task: str | TaskInfo, predictions: Any, references: Any) -> dict[str, 
     if info.kind == "span":
         rows = per_example_scores(info, predictions, references)
         return {name: 100.0 * float(rows[name].mean()) for name in info.metrics}
-    expected, predicted = _columns(info, predictions, references)
+    expected, predicted = checked_columns(info, predictions, references)
     return {name: _FUNCTIONS[name](expected, predicted) for name in info.metrics}
 
 
@@ -194,7 +194,7 @@ _FUNCTIONS: Mapping[str, Callable[[np.ndarray, np.ndarray], float]] = MappingPro
 )
 
 
-def _columns(info: TaskInfo, predictions: Any, references: Any) -> tuple[np.ndarray, np.ndarray]:
+def checked_columns(info: TaskInfo, predictions: Any, references: Any) -> tuple[np.ndarray, np.ndarray]:
     """Checks the two columns of a classification or regression task."""
     expected, predicted = np.asarray(references), np.asarray(predictions)
     if expected.ndim != 1 or expected.shape != predicted.shape or not len(expected):

@@ -25,6 +25,7 @@ from leaderboard.__main__ import main
 from leaderboard.board import board_data
 from leaderboard.build import build
 from leaderboard.columns import COLUMNS
+from leaderboard.estimates import estimates
 from leaderboard.export import island_json, printable, records_csv
 from leaderboard.load import load_records
 from leaderboard.scripts import join
@@ -109,7 +110,11 @@ def test_the_csv_of_records_has_one_line_each() -> None:
     rows = list(csv.DictReader(io.StringIO(records_csv(board), newline="")))
     assert [row["id"] for row in rows] == ["a", "b"]
     assert rows[0]["title"] == "'=cmd()"
-    assert float(rows[0]["glue_sst2_v1.validation.accuracy.low"]) == 68.0
+    score = "glue_sst2_v1.validation.accuracy"
+    assert [float(rows[0][score + end]) for end in (".low", ".high")] == [
+        *(estimates(board)["a"][score].interval or ())
+    ]
+    assert rows[0][f"{score}.run_low"] == ""
     assert float(rows[0]["measured.two_cores.b1.l64.float32.speedup"]) == 2.0
     assert rows[1]["mean"] == ""
 

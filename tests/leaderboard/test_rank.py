@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -10,9 +11,12 @@ from hypothesis import strategies as st
 
 from benchmark.records.record import Record, RecordError, TaskScore
 from benchmark.records.task_definition import TaskFile
+from benchmark.statistics.pairs import LEVEL, Entry, compare
+from benchmark.statistics.variance import UNKNOWN, Variance
 from leaderboard import rank
 from leaderboard.board import board_data, distribution, task_label
-from leaderboard.rank import LatencyGroup, ScoreEstimate, TaskKey
+from leaderboard.estimates import Estimate, TaskKey, common_tasks
+from leaderboard.rank import LatencyGroup
 from tests.helpers.board_records import make_block, make_record, make_task
 from tests.helpers.own_tasks import STARS, own_definition
 
@@ -37,31 +41,37 @@ def test_the_front_is_exactly_what_nothing_dominates(points: dict[str, Any], gen
 
 
 _ESTIMATES = st.builds(
-    lambda value, half: ScoreEstimate(value, None if half is None else (value - half, value + half)),
+    lambda value, examples: Estimate(value, entry=Entry(value, examples=examples)),
     st.floats(0, 100),
-    st.none() | st.floats(0, 20),
+    st.just(UNKNOWN) | st.floats(0, 400).map(lambda variance: Variance(variance, 99.0)),
 )
 
 
 @given(st.dictionaries(st.text("abcdef", min_size=1), _ESTIMATES))
-def test_places_follow_scores_and_ties_overlap_their_leader(scores: dict[str, ScoreEstimate]) -> None:
+def test_places_follow_scores_and_ties_are_not_told_apart_from_their_leader(scores: dict[str, Estimate]) -> None:
     places = rank.tie_places(scores)
     assert set(places) == set(scores)
     order = sorted(scores, key=lambda name: (-scores[name].value, name))
     ranks = [places[name].rank for name in order]
     assert ranks == sorted(ranks)
+    adjusted = compare([scores[name].entry for name in order]).adjusted
     for position, name in enumerate(order):
-        leader = order[places[name].rank - 1]
-        assert places[leader].rank == places[name].rank <= position + 1
-        if name != leader:
-            assert scores[name].bounds[1] >= scores[leader].bounds[0] and places[name].tied
+        lead = places[name].rank - 1
+        assert places[order[lead]].rank == places[name].rank <= position + 1
+        if position != lead:
+            assert adjusted[lead, position] >= LEVEL and places[name].tied
+        elif position:
+            assert adjusted[places[order[position - 1]].rank - 1, position] < LEVEL
         assert places[name].tied == (ranks.count(places[name].rank) > 1)
 
 
 def test_places_by_hand() -> None:
-    scores = {"a": ScoreEstimate(80, (78, 82)), "b": ScoreEstimate(77, (75, 79)), "c": ScoreEstimate(74, (73, 75.5))}
-    places = rank.tie_places(scores | {"d": ScoreEstimate(60)})
-    # b overlaps a; c overlaps b but not the leader a, so it leads the next group.
+    def estimate(value: float, error: float) -> Estimate:
+        return Estimate(value, entry=Entry(value, examples=Variance(error**2, math.inf)))
+
+    scores = {"a": estimate(80, 1), "b": estimate(77, 1), "c": estimate(74, 1), "d": Estimate(60, entry=Entry(60))}
+    places = rank.tie_places(scores)
+    # 3 points are 2.1 standard errors, too few for one of six pairs; 6 points are 4.2.
     assert {name: (p.rank, p.tied) for name, p in places.items()} == {
         "a": (1, True),
         "b": (1, True),
@@ -70,45 +80,13 @@ def test_places_by_hand() -> None:
     }
 
 
-def test_the_mean_adds_errors_in_quadrature() -> None:
-    a, b = TaskKey("a", "v", "m"), TaskKey("b", "v", "m")
-    scores = {a: ScoreEstimate(80.0, (77.0, 83.0)), b: ScoreEstimate(60.0, (56.0, 64.0))}
-    assert rank.mean_estimate(scores, [a, b]) == ScoreEstimate(70.0, (67.5, 72.5))
-    assert rank.mean_estimate(scores | {b: ScoreEstimate(60.0)}, [a, b]) == ScoreEstimate(70.0, None)
-    assert rank.mean_estimate({a: scores[a]}, [a, b]) is None
-    assert rank.mean_estimate(scores, []) is None
-
-
-@given(st.floats(0, 100), st.integers(1, 100_000))
-def test_the_wilson_interval_holds_the_proportion(percent: float, count: int) -> None:
-    low, high = rank.wilson_interval(percent, count)
-    assert 0 <= low <= percent + 1e-9 and percent - 1e-9 <= high <= 100
-
-
-def test_the_wilson_interval_against_a_published_value() -> None:
-    # Newcombe (1998), table I: 81 of 263.
-    low, high = rank.wilson_interval(100 * 81 / 263, 263)
-    assert (round(low, 2), round(high, 2)) == (25.53, 36.62)
-
-
-def test_common_tasks_ignore_published_numbers_and_untested_systems() -> None:
-    board = [
-        make_record("a", make_task(70), make_task(60, "glue_rte_v1")),
-        make_record("b", make_task(65), make_task(50, "glue_rte_v1"), make_task(40, "glue_cola_v1")),
-        make_record("c", make_task(80), kind="reported"),
-        make_record("d", kind="control"),
-    ]
-    assert [key.task for key in rank.common_tasks(board)] == ["glue_rte_v1", "glue_sst2_v1"]
-    assert rank.common_tasks([]) == []
-
-
 def test_scores_of_other_splits_and_latencies_of_other_conditions_are_never_mixed() -> None:
     board = [
         make_record("a", make_task(70), latency=(make_block(1e-3),)),
         make_record("b", make_task(60, split="test"), latency=(make_block(5e-4, dtype="bfloat16"),)),
         make_record("c", make_task(65), latency=(make_block(5e-4, batch_size=8), make_block(2e-3))),
     ]
-    assert rank.common_tasks(board) == []
+    assert common_tasks(board) == []
     data = board_data(board, "t", None)
     assert len({q["label"] for q in data["qualities"]}) == len(data["qualities"]), "labels tell the splits apart"
     key = TaskKey("glue_sst2_v1", "validation", "accuracy").key
