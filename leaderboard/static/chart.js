@@ -154,7 +154,8 @@ export function placeLabels(points, box, lines) {
   const taken = points.map(({ x, y }) => ({ left: x - 6, right: x + 6, top: y - 6, bottom: y + 6 }));
   const labels = [];
   for (const point of points) {
-    const text = point.label.length > 28 ? point.label.slice(0, 27) + "\u2026" : point.label;
+    // The end tells systems of several runs apart.
+    const text = point.label.length > 29 ? point.label.slice(0, 14) + "\u2026" + point.label.slice(-14) : point.label;
     const width = text.length * 6.4;
     const spot = findSpot(point, width, box, [...taken, ...lines]) || findSpot(point, width, box, taken);
     if (!spot) continue;

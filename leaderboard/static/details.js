@@ -27,15 +27,20 @@ function taskLines(task, row) {
       index === 0 ? element("th", heading) : null,
       element("td", { text: name }),
       element("td", { class: "number", text: format.score(value) }),
-      ...bounds.map(([from, to]) => element("td", { class: "number interval", text: range(from, to, format.score) || MISSING })),
+      ...bounds.map(([from, to]) => element("td", { class: "number range", text: range(from, to, format.score) || MISSING })),
       element("td", { class: "seeds", text: perSeed.map(format.score).join("  "), title: "seeds " + task.seeds.join(", ") }));
   });
 }
 
 function scoreTable(row) {
-  const heads = ["Task", "Metric", "Median", "Mean over runs", "Another run", "Each seed"];
+  const heads = [
+    ["Task"], ["Metric"], ["Median", "Over fine-tuning seeds"],
+    ["Mean over runs", "95 % interval on other examples of the kind"],
+    ["Another run", "Where one with another fine-tuning seed falls on the same examples, with 95 %; missing where no system has two seeds"],
+    ["Each seed"],
+  ];
   return element("div", { class: "table-scroll" }, element("table", { class: "small" },
-    element("thead", {}, element("tr", {}, ...heads.map((text) => element("th", { scope: "col", text })))),
+    element("thead", {}, element("tr", {}, ...heads.map(([text, title]) => element("th", { scope: "col", text, title })))),
     ...row.tasks.map((task) => element("tbody", {}, ...taskLines(task, row)))));
 }
 
