@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.records.record import LatencyBlock, Record, RecordError
 from benchmark.records.same_track import differences
+from benchmark.records.track_settings import ALWAYS
 from benchmark.statistics.pairs import compare, resolution
 from leaderboard.columns import COLUMNS
 from leaderboard.estimates import Estimate, TaskKey, common_tasks, estimates, primary_scores
@@ -150,6 +151,13 @@ def _one_track(records: Sequence[Record]) -> tuple[str, str]:
 def _check_track_settings(records: Sequence[Record]) -> None:
     """Refuses records that have the name of a track in common and not what a track fixes (RULES.md, 1)."""
     made_here = [(record.id, record.provenance) for record in records if record.provenance is not None]
+    if any(own.track_settings for _, own in made_here):
+        for name, own in made_here:
+            if missing := ALWAYS - own.track_settings.keys():
+                raise RecordError(
+                    f"{name}: provenance.track_settings: without {', '.join(sorted(missing))}, so that nothing says"
+                    " whether it is of the track; accepted: a record with the settings of its track"
+                )
     for index, (name, own) in enumerate(made_here):
         for other_name, other in made_here[:index]:
             found = list(differences(own, other))

@@ -60,6 +60,11 @@ class LatencyFailure:
     reason: str
 
 
+def is_only_a_rank(method: str, chip: ChipConfig) -> bool:
+    """Returns True for a roofline without a fitted cost of an operation: it orders architectures and is no time."""
+    return method == "roofline" and not chip.op_overhead_s
+
+
 class Latencies(Protocol):
     """Latencies of architectures that a search knows before it trains them; `KnownLatency` estimates them."""
 
@@ -91,8 +96,8 @@ class KnownLatency:
 
     @property
     def only_a_rank(self) -> bool:
-        """True where `exact` orders architectures and is no time: a roofline without a fitted cost of an operation."""
-        return self.method == "roofline" and not self._target.chip.op_overhead_s
+        """True where `exact` orders architectures and is no time (`is_only_a_rank`)."""
+        return is_only_a_rank(self.method, self._target.chip)
 
     def quick(self, encoder: EncoderConfig) -> Estimate:
         """Returns the roofline estimate: arithmetic alone, in microseconds."""

@@ -147,7 +147,11 @@ def _record(context: run_context.Run, system: run_context.SystemPlan, provenance
         ),
         search=_search_excerpt(context, system),
         provenance=provenance.model_copy(
-            update={"track_settings": track_settings(config, trained=trained["recipe"] != PUBLISHED)}
+            update={
+                "track_settings": track_settings(
+                    config, context.data["pretrain"], trained=trained["recipe"] != PUBLISHED
+                )
+            }
         ),
     )
 
@@ -229,10 +233,10 @@ def _latency_blocks(context: run_context.Run, system: run_context.SystemPlan) ->
     name = run_context.measured_system(system, run_context.plan(context))
     files = {runtime: [folder / file_name(runtime, i) for i in range(n)] for runtime, n in marker["processes"].items()}
     measured = blocks(read_results(files, marker["absent"]), name, context.config.latency)
-    return [*measured, *_estimated_blocks(context, system)]
+    return [*measured, *estimated_blocks(context, system)]
 
 
-def _estimated_blocks(context: run_context.Run, system: run_context.SystemPlan) -> list[LatencyBlock]:
+def estimated_blocks(context: run_context.Run, system: run_context.SystemPlan) -> list[LatencyBlock]:
     """Estimates latency by the roofline of the search's chip, and by its compiler where the search used that.
 
     There is no estimate where the search measured: its target is this machine, as that of the measured blocks.

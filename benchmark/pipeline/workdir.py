@@ -13,9 +13,10 @@ from benchmark.config import RunConfig, fingerprint, to_dict
 from benchmark.config.checks import result_settings
 from benchmark.pipeline.growth import grows
 from benchmark.pipeline.settings_changes import changes
+from benchmark.search.journal import read_trials, refuse_cut_group
 from benchmark.training import distributed
 from tasks.system.atomic_write import write_text
-from tasks.system.errors import InputError
+from tasks.system.errors import InputError, StageError
 from tasks.system.file_lock import LOCK_FILE, try_lock
 from tasks.system.folders import remove_folder
 
@@ -201,7 +202,8 @@ def adds_to_run(workdir: Path, config: RunConfig) -> bool:
     before the corrected command.
 
     Raises:
-        RunError: the folder holds a run of other settings; the message names those that differ.
+        RunError: the folder holds a run of other settings, and the message names those that differ; or a search that
+            cannot be continued.
     """
     path = workdir / "config.json"
     if not path.exists() or finished(path, fingerprint(config), ()) is not None or not _has_results(workdir):
@@ -212,7 +214,20 @@ def adds_to_run(workdir: Path, config: RunConfig) -> bool:
         found = changes(before, wanted)
         named = f" (there -> now: {found})" if found else ""
         raise RunError(f"{workdir}: holds a run of other settings{named}; choose another --workdir or remove it")
+    _refuse_cut_search(workdir, config, before)
     return True
+
+
+def _refuse_cut_search(workdir: Path, config: RunConfig, before: dict[str, Any]) -> None:
+    """Refuses more trials after a search that its budget has ended inside a group of parallel ones."""
+    if config.search is None or not before.get("search"):
+        return
+    try:
+        trials = read_trials(workdir / "search" / "journal.jsonl")
+        if len(trials) == before["search"].get("num_trials") < config.search.num_trials:
+            refuse_cut_group(config.search, trials)
+    except StageError as error:
+        raise RunError(str(error)) from None
 
 
 def write_run_identity(workdir: Path, config: RunConfig, gin_text: str, manifest: dict[str, Any]) -> bool:

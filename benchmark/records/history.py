@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,13 +25,14 @@ class AccuracyObjective(StrictModel):
 
 
 class LatencyObjective(StrictModel):
-    """Latency of the student, by the named method on the named chip."""
+    """Latency of the student, by the named method on the named chip; a rank orders architectures and is no time."""
 
     unit: Literal["s"]
     direction: Literal["minimize"]
     threshold: Finite
     method: str
     chip: str
+    only_a_rank: bool = Field(default=False, exclude_if=operator.not_)
 
 
 class Objectives(StrictModel):

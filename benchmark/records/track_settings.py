@@ -17,7 +17,7 @@ from benchmark.config.checks import result_settings
 from benchmark.records.strict_schema import StrictModel
 
 # Fields of DataConfig that decide how a row of a task is made, and those that are compared in another way: digests of
-# files and of the vocabulary, and the tasks, each of which is compared by itself.
+# files and of the vocabulary, the rows of text, and the tasks, each of which is compared by itself.
 _TASK_ROWS = ("task_length", "span_length", "span_stride", "max_query_length", "on_bad_row")
 _NOT_OF_THE_TEXT = (
     *("source", "directory", "microworld_seed", "microworld_scale", "tasks", "own_tasks", "vocabulary", "checkpoint"),
@@ -26,6 +26,10 @@ _NOT_OF_THE_TEXT = (
 )
 # Fields of FinetuneConfig on which the score of a seed does not depend.
 _FREE_FINETUNING = ("seeds", "write_nbest")
+
+
+# Parts that every record of a run has.
+ALWAYS = frozenset({"task_rows", "finetuning", "latency", "numerics"})
 
 
 class TrackSettings(StrictModel):
@@ -47,11 +51,12 @@ class TrackSettings(StrictModel):
         return self
 
 
-def track_settings(config: RunConfig, *, trained: bool) -> dict[str, TrackSettings]:
+def track_settings(config: RunConfig, text_rows: Mapping[str, str], *, trained: bool) -> dict[str, TrackSettings]:
     """Collects what the settings of a run fix for one of its systems.
 
     Args:
         config: the settings.
+        text_rows: names of the arrays of text by split, each of which stands for its content.
         trained: False for a published checkpoint, which brings its own vocabulary and was trained elsewhere.
 
     Returns:
@@ -63,10 +68,14 @@ def track_settings(config: RunConfig, *, trained: bool) -> dict[str, TrackSettin
         "task_rows": {name: data[name] for name in _TASK_ROWS},
         "finetuning": _without(result_settings(config.finetune), _FREE_FINETUNING),
         "latency": result_settings(config.latency),
-        "numerics": {"numerics": config.numerics, "reduction_threads": config.reduction_threads},
+        "numerics": {
+            "numerics": config.numerics,
+            "reduction_threads": config.reduction_threads,
+            "compute_dtype": config.trainer.compute_dtype,
+        },
     }
     if trained:
-        parts["text"] = _without(data, (*_TASK_ROWS, *_NOT_OF_THE_TEXT))
+        parts["text"] = _without(data, (*_TASK_ROWS, *_NOT_OF_THE_TEXT)) | {"rows": dict(text_rows)}
         parts["teacher"] = result_settings(config.teacher)
         parts["recipe"] = result_settings(config.distill)
     return {name: TrackSettings.of(settings) for name, settings in parts.items() if settings is not None}

@@ -58,7 +58,7 @@ class AxStorage:
         """
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+                warnings.filterwarnings("ignore", r"TypeDecorator .* will not produce a cache key", _cache_warning())
                 for trial in trials:
                     self._update(trial)
         except _database_errors() as error:

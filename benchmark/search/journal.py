@@ -10,10 +10,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.search.lease import Lease
 from tasks.system.errors import StageError
+
+if TYPE_CHECKING:
+    from benchmark.config import SearchConfig
 
 # The ways in which a trial can end.
 ENDS = ("completed", "failed", "stopped")
@@ -129,3 +132,19 @@ class Journal:
     def finish(self, trial: Trial, status: str, result: dict[str, Any]) -> None:
         """Records the end of a trial, one of `ENDS`; a stopped one ends with the outcome at its last rung."""
         self._append({"event": status, "trial": trial.number, "result": result})
+
+
+def refuse_cut_group(config: SearchConfig, trials: list[Trial]) -> None:
+    """Refuses to go on from a search whose last group was cut by its budget: a fresh one would propose other points.
+
+    Raises:
+        StageError: it was, and another `SearchConfig.num_trials` asks for more.
+    """
+    last = [trial for trial in trials if trial.group == trials[-1].group] if trials else []
+    whole = len(last) in (0, config.parallel_trials) or any(trial.generator == "attach" for trial in last)
+    if not whole and not config.asynchronous:
+        raise StageError(
+            f"SearchConfig.num_trials = {config.num_trials}: the {len(trials)} trials of this folder end inside a group"
+            f" of parallel_trials = {config.parallel_trials}, so that a longer search would not be the one that these"
+            " settings give; accepted: another --workdir"
+        )

@@ -14,6 +14,7 @@ from benchmark.models.formulas import num_parameters
 from benchmark.search import halving
 from benchmark.search.architectures import Architectures
 from benchmark.search.feasibility import feasibility, limits
+from benchmark.search.journal import refuse_cut_group
 from benchmark.search.pace import Pace
 from benchmark.search.proposals import next_points, on_plateau
 from benchmark.search.space import decode
@@ -124,22 +125,10 @@ def _propose(
     asked = time.perf_counter()
     choices = next_points(config, architectures, journal.trials, seed, wanted)
     if choices:
-        _refuse_cut_group(config, journal.trials)
+        refuse_cut_group(config, journal.trials)
         seconds = (time.perf_counter() - asked) / len(choices)
         for trial in journal.start(choices):
             trial.result = {"suggest_seconds": seconds}
-
-
-def _refuse_cut_group(config: SearchConfig, trials: list[Trial]) -> None:
-    """Refuses to go on from a search whose last group was cut by its budget: a fresh one would propose other points."""
-    last = [trial for trial in trials if trial.group == trials[-1].group] if trials else []
-    whole = len(last) in (0, config.parallel_trials) or any(trial.generator == "attach" for trial in last)
-    if not whole and not config.asynchronous:
-        raise StageError(
-            f"SearchConfig.num_trials = {config.num_trials}: the {len(trials)} trials of this folder end inside a group"
-            f" of parallel_trials = {config.parallel_trials}, so that a longer search would not be the one that these"
-            " settings give; accepted: another --workdir"
-        )
 
 
 class _Search:

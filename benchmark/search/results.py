@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from benchmark.config import EncoderConfig, SearchConfig, to_dict
+from benchmark.hardware.estimates import is_only_a_rank
 from benchmark.search import pareto
 from benchmark.search.space import architecture_hash, decode, searched_fields
 from tasks.system.errors import StageError
@@ -57,6 +58,7 @@ def history(
             "threshold": config.latency_threshold_s,
             "method": method,
             "chip": machine or config.chip.name,
+            **({"only_a_rank": True} if is_only_a_rank(method, config.chip) else {}),
         },
     }
     return {

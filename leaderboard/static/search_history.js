@@ -7,6 +7,12 @@ import { GENERATOR_OUTLINES, generatorIndex, generatorsOf } from "./generators.j
 import { createTable, numberColumn, textColumn } from "./table.js";
 import { frontChance, percent, setUpAnalysis } from "./search_analysis.js";
 
+// A roofline whose cost of an operation is not fitted puts architectures in order, and is no time.
+const methodName = ({ method, only_a_rank: rank }) => method + (rank ? " (a rank, not a time)" : "");
+
+const latencyTitle = ({ objectives }) =>
+  (objectives.latency.only_a_rank ? "Latency, a rank and not a time" : "Latency in ms") + " (log axis), better to the left";
+
 function trialLines(trial, fields) {
   const spread = isNumber(trial.accuracy_stderr) ? " \u00b1 " + trial.accuracy_stderr.toFixed(2) : "";
   return [
@@ -54,7 +60,7 @@ function drawScatter(search) {
   });
   const front = points.filter(({ trial }) => trial.on_front);
   container.replaceChildren(canvas(box, `Masked-LM accuracy against latency, ${plural(drawn.length, "trial")}`,
-    axisX(box, scales.x, "Latency in ms (log axis), better to the left"),
+    axisX(box, scales.x, latencyTitle(search)),
     axisY(box, scales.y, "Masked-LM accuracy (%)"),
     ...thresholdLines(box, scales, search.objectives),
     shape("path", { d: frontPath(front, box, true), class: "front" }),
@@ -103,7 +109,7 @@ function trialColumns(search) {
         isNumber(trial.accuracy_stderr) ? element("small", { class: "inline", text: "\u00b1" + trial.accuracy_stderr.toFixed(2) }) : null,
       ],
     },
-    column("latency_s", "Latency (ms)", "On the target hardware", format.milliseconds),
+    column("latency_s", search.objectives.latency.only_a_rank ? "Latency (a rank)" : "Latency (ms)", "On the target hardware", format.milliseconds),
     { ...textColumn("on_front", "Front", "Not dominated by another trial", (trial) => (trial.on_front ? "yes" : "")), first: "falling" },
     ...(search.analysis?.front.length ? [numberColumn("front_probability", "Front chance",
       "Share of draws of the accuracies' noise in which no other trial dominates it",
@@ -120,7 +126,7 @@ function historyNotes(search) {
   byId("history-count").textContent = `${search.algorithm}, ${plural(search.trials.length, "trial")}`
     + ends.filter(([, count]) => count).map(([status, count]) => `, ${count} ${status}`).join("");
   byId("history-hint").textContent =
-    `Each trial is a short (flash) distillation. Latency: ${latency.method}, ${latency.chip}. Reference point of the hypervolume: `
+    `Each trial is a short (flash) distillation. Latency: ${methodName(latency)}, ${latency.chip}. Reference point of the hypervolume: `
     + `${accuracy.threshold} % and ${format.milliseconds(latency.threshold)} ms. Filled marks: the front. Bars: one standard error.`;
   byId("history-legend").replaceChildren(...generatorsOf(search.trials).slice(0, 4).map((name, index) =>
     element("li", {}, shape("svg", { class: `icon generator-${index}`, viewBox: "-8 -8 16 16", "aria-hidden": "true" },

@@ -70,7 +70,13 @@ def test_a_search_for_this_machine(complete: tuple[Path, str], filled_cache: str
     assert history["objectives"]["latency"]["chip"] in page
     # More trials measure what they add.
     kept = {p.name: p.read_bytes() for p in (workdir / "search" / "measured").glob("????????????????.json")}
-    output = run(workdir, "--gin.SearchConfig.num_trials=4", "--stages=data,teacher,search")
+    marker = workdir / "students" / path.stem / "stage.json"
+    first = marker.read_bytes()
+    more = ("--gin.SearchConfig.num_trials=4", "--gin.SearchConfig.num_found=2")
+    output = run(workdir, *more, "--stages=data,teacher,search,distill")
+    # A student that is found again is not distilled again.
+    assert marker.read_bytes() == first
+    assert f"distill {path.stem}: reused" in output or path.stem not in output.partition("search: found ")[2]
     assert output.count("latency: measured ") <= 2
     assert all((workdir / "search" / "measured" / name).read_bytes() == text for name, text in kept.items())
     if NUMERICS != "portable":

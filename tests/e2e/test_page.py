@@ -338,6 +338,19 @@ def test_a_board_of_two_runs_compares_speedups_first(browser: Any, tmp_path: Pat
     assert tab.problems == []
 
 
+def test_a_search_by_ranks_is_called_one(browser: Any, tmp_path: Path) -> None:
+    value = make_history()
+    value["objectives"]["latency"] |= {"method": "roofline", "only_a_rank": True}
+    parsed = parse_history(value).model_dump(mode="json")
+    tab = Tab(browser, build([make_record(*SYSTEMS[0])], tmp_path, title="Ranks", history=parsed))
+    page = tab.open()
+    assert "Latency: roofline (a rank, not a time), " in page.inner_text("#history-hint")
+    assert "Latency, a rank and not a time" in page.text_content("#history-scatter")
+    assert "Latency (a rank)" in page.inner_text("#trials")
+    tab.context.close()
+    assert tab.problems == []
+
+
 def test_an_own_task_is_described_with_the_scores(browser: Any, tmp_path: Path) -> None:
     record = make_record(*SYSTEMS[0])
     score = make_task(70.0, "stars_v1", definition=own_definition(title=HOSTILE))

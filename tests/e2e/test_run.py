@@ -66,6 +66,7 @@ def test_every_training_run_is_in_tensorboard(complete: tuple[Path, str]) -> Non
     lines = [line for line in output.splitlines() if "] trial " in line]
     assert [line.partition(" s; ")[2].partition(" trials, ")[0] for line in lines] == ["1/3", "2/3", "3/3"]
     assert "\r" not in output
+    assert "figures while it runs: tensorboard --logdir " in output and "/run/tensorboard (pip install" in output
 
 
 def test_the_page_of_the_ended_run_says_so(complete: tuple[Path, str], tmp_path: Path) -> None:

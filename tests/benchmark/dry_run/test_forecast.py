@@ -221,7 +221,9 @@ def test_a_dry_run_forecasts_and_writes_nothing(
         return Calibration(found, len(programs), 12.3, "cpu", 1, None, 10**8, 10**7, 0.25)
 
     assert run_dry(monkeypatch, tmp_path, calibrate) == 0
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("forecast: ")]
+    out = capsys.readouterr().out
+    assert "\nsearch: 8 architectures, 8 within max_parameters = any, " in out
+    lines = [line for line in out.splitlines() if line.startswith("forecast: ")]
     assert "forecast: calibrated with 4 of 4 programs in 12 s on cpu; other processes took 0.2 cores meanwhile" in lines
     assert any(line.startswith("forecast: in all") and "within a factor of 1.5," in line for line in lines)
     assert list(tmp_path.iterdir()) == []

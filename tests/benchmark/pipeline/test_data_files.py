@@ -115,3 +115,36 @@ def test_a_run_is_refused_before_its_first_stage(
     out = capsys.readouterr().out
     assert out.count("MISSING") == 1 + 2 * 3 and "are missing or of no use; a run is refused" in out
     assert not (tmp_path / "run").exists()
+
+
+def test_a_corrected_file_goes_on_in_the_folder_of_a_refused_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = ["a b\t1", "c d\t0"] * 6
+    (tmp_path / "text.txt").write_text("a b c d . d c b a . a c . b d . " * 40)
+    given = {
+        "DataConfig.source": "files",
+        "DataConfig.directory": str(tmp_path),
+        "DataConfig.pretrain_corpora": ("text.txt",),
+        "DataConfig.pretrain_validation": "",
+        "DataConfig.validation_rows": 2,
+        "DataConfig.vocabulary_size": 512,
+        "DataConfig.tasks": ("mine_v1",),
+        "TaskConfig.name": "mine_v1",
+        "TaskConfig.train": "mine.tsv",
+        "TaskConfig.validation_fraction": 0.5,
+        "TaskConfig.text_columns": ("sentence",),
+        "TaskConfig.label_names": ("0", "1"),
+    }
+    bindings = [f"--gin.{name}={value!r}" for name, value in given.items()]
+    command = [f"--gin_file={REPOSITORY / 'tests/e2e/tiny.gin'}", "--workdir=run", "--stages=data", NUMERICS_FLAG]
+    command += [*bindings, "--gin.DataConfig.own_tasks=(@TaskConfig(),)"]
+    # Only who reads all rows finds the last one.
+    (tmp_path / "mine.tsv").write_text("\n".join(["sentence\tlabel", *rows, "e f\t7", ""]))
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "mine.tsv: line 14: label is '7'; expected one of 0, 1" in error
+    (tmp_path / "mine.tsv").write_text("\n".join(["sentence\tlabel", *rows, "e f\t1", ""]))
+    assert main([*command, "--gin.DataConfig.task_length=16"]) == 0
+    assert (tmp_path / "run" / "data" / "data.json").is_file()

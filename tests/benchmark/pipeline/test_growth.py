@@ -12,10 +12,12 @@ import pytest
 from benchmark.cli.gin_loader import load_run_config
 from benchmark.config import RunConfig, to_dict
 from benchmark.config.checks import result_settings
+from benchmark.dry_run.done import read_done
 from benchmark.pipeline import finetune as finetuning
 from benchmark.pipeline.growth import grows
 from benchmark.pipeline.run_context import Run
 from benchmark.pipeline.workdir import RunError, write_json, write_run_identity
+from benchmark.search.journal import Journal
 from tasks.system.repository import REPOSITORY
 from tests.helpers.mnli_run import AX, MISMATCHED, MNLI, make_run
 
@@ -78,6 +80,22 @@ def test_what_would_change_a_result_is_refused(tmp_path: Path, before: RunConfig
     with pytest.raises(RunError, match="holds a run of other settings"):
         write_run_identity(tmp_path, after, "two", {})
     assert (tmp_path / "config.gin").read_text() == "one"
+
+
+def test_a_search_that_was_cut_inside_a_group_refuses_more_trials_before_anything_is_written(tmp_path: Path) -> None:
+    before, after = (_config(f"SearchConfig.num_trials={count}") for count in (5, 8))
+    write_run_identity(tmp_path, before, "one", {})
+    write_json(tmp_path / "data" / "stage.json", {})
+    with Journal(tmp_path / "search" / "journal.jsonl") as journal:
+        for count in (2, 2, 1):
+            journal.start([({"num_hidden_layers": 2}, "design")] * count)
+    held = (tmp_path / "config.json").read_bytes()
+    for refused in (lambda: write_run_identity(tmp_path, after, "two", {}), lambda: read_done(after, tmp_path)):
+        with pytest.raises(RunError, match="the 5 trials of this folder end inside a group of parallel_trials = 2"):
+            refused()
+    assert (tmp_path / "config.json").read_bytes() == held and (tmp_path / "config.gin").read_text() == "one"
+    # The command that was there before goes on.
+    assert not write_run_identity(tmp_path, before, "one", {})
 
 
 def _grown(run: Run, **changes: Any) -> Run:

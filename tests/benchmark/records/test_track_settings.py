@@ -22,11 +22,14 @@ def _settings(*overrides: str) -> RunConfig:
     return load_run_config([str(REPOSITORY / "gin" / "quickstart.gin")], list(overrides))
 
 
-def _record(name: str, *overrides: str, trained: bool = True, **provenance: Any) -> Record:
+ROWS = {"train": "pretrain_mlm_v1-train-0123", "validation": "pretrain_mlm_v1-validation-4567"}
+
+
+def _record(name: str, *overrides: str, trained: bool = True, rows: dict[str, str] = ROWS, **provenance: Any) -> Record:
     """A record of the micro track with some settings changed."""
     record = make_record(name, make_task(70.0))
     assert record.provenance is not None
-    fixed = track_settings(_settings(*overrides), trained=trained)
+    fixed = track_settings(_settings(*overrides), rows, trained=trained)
     return record.model_copy(
         update={"provenance": record.provenance.model_copy(update={"track_settings": fixed, **provenance})}
     )
@@ -64,6 +67,7 @@ def test_what_a_track_leaves_free_makes_no_difference(override: str) -> None:
         ("DataConfig.pretrain_length=32", "text.pretrain_length = 32 instead of 64"),
         ("LatencyConfig.pairs=99", "latency.pairs = 99 instead of "),
         ("RunConfig.reduction_threads=4", "numerics.reduction_threads = 4 instead of 2"),
+        ("TrainerConfig.compute_dtype='bfloat16'", 'numerics.compute_dtype = "bfloat16" instead of "float32"'),
     ],
 )
 def test_what_a_track_fixes_is_refused_by_name(override: str, named: str) -> None:
@@ -81,6 +85,21 @@ def test_files_and_vocabularies_of_other_content_are_refused() -> None:
         "file a.tsv: sha256 111111111111 instead of 222222222222",
         "vocabulary: 0 instead of 9",
     ]
+
+
+def test_other_text_is_refused_whatever_its_files_are_called() -> None:
+    other = {**ROWS, "train": "pretrain_mlm_v1-train-89ab"}
+    changed = _record("changed", "DataConfig.pretrain_corpora=('mine.txt',)", rows=other)
+    (difference,) = _differences(changed, _record("usual"))
+    assert difference.startswith('text.rows.train = "pretrain_mlm_v1-train-89ab" instead of')
+    # The same text in another file is the same text.
+    assert _differences(_record("a", "DataConfig.pretrain_corpora=('copy.txt',)"), _record("usual")) == []
+
+
+def test_a_record_that_does_not_say_its_settings_is_refused() -> None:
+    silent = make_record("silent", make_task(70.0))
+    with pytest.raises(RecordError, match=r"^silent: provenance.track_settings: without finetuning, latency, numerics"):
+        board_data([silent, _record("usual")], "Board", None)
 
 
 def test_a_published_checkpoint_is_compared_without_text_teacher_and_recipe() -> None:
