@@ -102,6 +102,7 @@ def board_data(
     groups = latency_groups(records)
     references = {group: group_reference(records, group) for group in groups}
     titles = _titles(records)
+    standings = {quality.key: _standing(records, scores, quality.key) for quality in qualities}
     return {
         "title": printable(title),
         "track": track,
@@ -125,8 +126,8 @@ def board_data(
             for group in groups
         ],
         "rows": [_row(record, titles[record.id], scores[record.id], references) for record in records],
-        "places": {quality.key: _places(records, scores, quality.key) for quality in qualities},
-        "resolutions": {quality.key: _resolution(records, scores, quality.key) for quality in qualities},
+        "places": {key: places for key, (places, _) in standings.items()},
+        "resolutions": {key: least for key, (_, least) in standings.items()},
         "fronts": {group.key: _fronts(records, scores, qualities, group, references[group]) for group in groups},
         "history": history,
         "watch": watch,
@@ -185,7 +186,7 @@ def _measuring_runs(records: Iterable[Record], group: LatencyGroup) -> int:
 
 def _run(record: Record) -> str:
     """Names the run that made a record by the start of its fingerprint; '' where none did."""
-    return record.provenance.config_fingerprint[:8] if record.provenance else ""
+    return printable(record.provenance.config_fingerprint[:8]) if record.provenance else ""
 
 
 def _titles(records: Iterable[Record]) -> dict[str, str]:
@@ -252,21 +253,14 @@ def _qualities(tasks: Mapping[TaskKey, Quality], common: Sequence[TaskKey], aver
     ]
 
 
-def _contenders(
+def _standing(
     records: Sequence[Record], scores: Mapping[str, Mapping[str, Estimate]], key: str
-) -> dict[str, Estimate]:
-    return {r.id: scores[r.id][key] for r in records if r.system.kind in CONTENDERS and key in scores[r.id]}
-
-
-def _places(records: Sequence[Record], scores: Mapping[str, Mapping[str, Estimate]], key: str) -> dict[str, Any]:
-    places = tie_places(_contenders(records, scores, key))
-    return {name: [place.rank, place.tied] for name, place in places.items()}
-
-
-def _resolution(records: Sequence[Record], scores: Mapping[str, Mapping[str, Estimate]], key: str) -> float | None:
-    """The smallest difference that the board can resolve; None where no noise is known."""
-    known = [estimate for estimate in _contenders(records, scores, key).values() if estimate.interval is not None]
-    return resolution(compare([estimate.entry for estimate in known]))
+) -> tuple[dict[str, Any], float | None]:
+    """Compares the contenders by one score: their places, and the smallest difference that the board can resolve."""
+    contenders = {r.id: scores[r.id][key] for r in records if r.system.kind in CONTENDERS and key in scores[r.id]}
+    comparisons = compare([estimate.entry for estimate in contenders.values()])
+    places = tie_places(contenders, comparisons)
+    return {name: [place.rank, place.tied] for name, place in places.items()}, resolution(comparisons)
 
 
 def _fronts(

@@ -126,7 +126,10 @@ def _runs(task: TaskScore) -> Runs:
     if metric.interval is None:
         return Runs((tuple(metric.per_seed or [metric.value]),))
     half = (metric.interval[1] - metric.interval[0]) / (2.0 * _Z95)
-    examples = Variance(half * half, max(task.num_examples - 1.0, 1.0))
+    # Where no drawn example was wrong, or none right, the bootstrap sees no noise: two of each are added (Agresti and
+    # Coull 1998, doi 10.2307/2685469).
+    least = 1e4 * 2.0 * (task.num_examples + 2.0) / (task.num_examples + 4.0) ** 3 if half == 0.0 else 0.0
+    examples = Variance(max(half * half, least), max(task.num_examples - 1.0, 1.0))
     return Runs((tuple(metric.per_seed),), examples, task.num_examples)
 
 

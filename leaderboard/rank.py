@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.records.record import LatencyBlock, Record, RecordError
 from benchmark.search.pareto import non_dominated
-from benchmark.statistics.pairs import LEVEL, compare
+from benchmark.statistics.pairs import LEVEL, Comparisons, compare
 
 if TYPE_CHECKING:
     from leaderboard.estimates import Estimate
@@ -55,7 +55,7 @@ class LatencyGroup:
 
 @dataclass(frozen=True)
 class Place:
-    """A rank that may be shared: `rank` counts the systems of all better groups, plus one."""
+    """A rank that may be shared: one plus the number of systems that are better by more than noise."""
 
     rank: int
     tied: bool
@@ -89,31 +89,30 @@ def group_reference(records: Iterable[Record], group: LatencyGroup) -> str | Non
     return min(counts, key=lambda name: (-counts[name], name)) if counts else None
 
 
-def tie_places(scores: Mapping[str, Estimate]) -> dict[str, Place]:
-    """Ranks systems by score, higher first, with ties.
+def tie_places(scores: Mapping[str, Estimate], comparisons: Comparisons | None = None) -> dict[str, Place]:
+    """Ranks systems, best first, with ties.
 
-    A group is led by the best system that is not placed yet; it takes every following system, in order of score, that
-    cannot be told apart from the leader, up to the first that can: the difference of the two is significant at 5 %
-    after Holm's correction for all pairs of the board.
+    The rank of a system is one plus the number of systems that are better: their mean over runs is higher, and the
+    difference is significant at 5 % after Holm's correction for all pairs of the board. A system has no better rank
+    than one whose mean is higher, so that noise helps nobody.
 
     Args:
         scores: the score of each system by id.
+        comparisons: of their entries in this order, where they are at hand.
 
     Returns:
         The place of each system.
     """
-    order = sorted(scores, key=lambda name: (-scores[name].value, name))
-    apart = compare([scores[name].entry for name in order]).adjusted < LEVEL
-    places: dict[str, Place] = {}
-    start = 0
-    while start < len(order):
-        stop = start + 1
-        while stop < len(order) and not apart[start, stop]:
-            stop += 1
-        for name in order[start:stop]:
-            places[name] = Place(start + 1, stop - start > 1)
-        start = stop
-    return places
+    names = list(scores)
+    found = comparisons or compare([scores[name].entry for name in names])
+    better = ((found.adjusted < LEVEL) & (found.difference > 0.0)).sum(0)
+    order = sorted(range(len(names)), key=lambda index: (-scores[names[index]].entry.mean, names[index]))
+    ranks, least = {}, 1
+    for index in order:
+        least = max(least, 1 + int(better[index]))
+        ranks[names[index]] = least
+    shared = Counter(ranks.values())
+    return {name: Place(rank, shared[rank] > 1) for name, rank in ranks.items()}
 
 
 def pareto_front(points: Mapping[str, tuple[float | None, float | None]]) -> list[str]:

@@ -26,6 +26,9 @@ SCHEMA_VERSION = 3
 _EMBEDDED_SOURCE = re.compile(r"\bsource\s*=\s*['\"]microworld['\"]")
 _INTEGERS = re.compile(r"\[\n\s*(-?\d+(?:,\n\s*-?\d+)*)\n\s*\]")
 
+Percent = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
+"""A score; correlations times 100 may be negative."""
+Count = Annotated[int, Field(ge=1, le=2**53)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Kind = Literal["found", "baseline", "teacher", "control", "reported"]
 Trust = Literal["reported", "self-reported", "reproduced", "audited"]
@@ -58,9 +61,9 @@ class MetricScore(StrictModel):
     `interval` is the 95 % interval of the median seed's score by bootstrap over examples.
     """
 
-    value: Finite
-    per_seed: list[Finite] = Field(min_length=1)
-    interval: tuple[Finite, Finite] | None = None
+    value: Percent
+    per_seed: list[Percent] = Field(min_length=1)
+    interval: tuple[Percent, Percent] | None = None
 
     @field_validator("interval", mode="before")
     @classmethod
@@ -86,7 +89,7 @@ class TaskScore(StrictModel):
     split: str
     primary_metric: str
     metrics: dict[str, MetricScore]
-    num_examples: int = Field(ge=1)
+    num_examples: Count
     seeds: list[int] = Field(min_length=1)
     predictions: list[str] = Field(default_factory=list, description="prediction files, relative to the run's folder")
     predictions_sha256: list[Digest] = Field(default_factory=list)
@@ -97,6 +100,10 @@ class TaskScore(StrictModel):
     def _primary_exists(self) -> TaskScore:
         if self.primary_metric not in self.metrics:
             raise ValueError(f"primary_metric {self.primary_metric!r} is not among metrics {sorted(self.metrics)}")
+        for name, metric in self.metrics.items():
+            if len(metric.per_seed) != len(self.seeds):
+                found, seeds = len(metric.per_seed), len(self.seeds)
+                raise ValueError(f"metrics.{name}.per_seed has {found} values for {seeds} seeds")
         return self
 
 
@@ -105,7 +112,7 @@ class Unscored(StrictModel):
 
     task: str
     split: str
-    num_examples: int = Field(ge=1)
+    num_examples: Count
     seeds: list[int] = Field(min_length=1)
     predictions: list[str] = Field(description="prediction files, relative to the run's folder")
 
@@ -166,7 +173,7 @@ class Training(StrictModel):
     tokens: int = Field(ge=0)
     masked_lm_accuracy: float | None = Field(default=None, ge=0, le=100, allow_inf_nan=False)
     masked_lm_accuracy_before: float | None = Field(default=None, ge=0, le=100, allow_inf_nan=False)
-    masked_lm_predictions: int | None = Field(default=None, ge=1)
+    masked_lm_predictions: Count | None = None
     masked_lm_loss: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     parameters_sha256: Digest | None = None
 
@@ -282,7 +289,7 @@ class Record(StrictModel):
     system: System
     tasks: list[TaskScore]
     unscored: list[Unscored] = Field(default_factory=list)
-    averages: dict[str, Finite] = Field(default_factory=dict)
+    averages: dict[str, Percent] = Field(default_factory=dict)
     latency: list[LatencyBlock]
     training: Training | None
     search: SearchExcerpt | None = None

@@ -51,8 +51,9 @@ class Seeds:
 
     def of_mean(self, runs: Runs, more: float = 0.0) -> Variance:
         """Returns the variance of the mean over the runs that comes from their seeds, and of `more` runs beside it."""
-        students, count = len(runs.scores), sum(map(len, runs.scores))
-        return total((more + 1.0 / count, self.finetune), (more + 1.0 / students, self.distill))
+        students = len(runs.scores)
+        share = math.fsum(1.0 / len(run) for run in runs.scores) / students**2
+        return total((more + share, self.finetune), (more + 1.0 / students, self.distill))
 
 
 def own_seeds(runs: Runs, scale: Scale) -> Seeds:
@@ -104,11 +105,14 @@ def of_the_mean(runs: Runs, variance: Variance, scale: Scale) -> Interval | None
         count = 1e4 * p * (1.0 - p) / variance.value if variance.value > 0.0 and 0.0 < p < 1.0 else float(runs.examples)
         return _wilson(p, max(count, 1.0), width)
     if scale is CORRELATION:
-        half = width * math.sqrt(variance.value) * scale.slope(mean)
+        # Towards 0, as the scale has no slope that holds for long where it ends.
+        inner = mean - math.copysign(min(width * math.sqrt(variance.value), abs(mean) + 100.0), mean)
         centre = scale.to(mean)
-        return scale.back(centre - half), scale.back(centre + half)
+        half = abs(centre - scale.to(inner))
+        # The ends of the scale stand for what is beyond them.
+        return min(scale.back(centre - half), mean), max(scale.back(centre + half), mean)
     half = width * math.sqrt(variance.value)
-    return mean - half, mean + half
+    return max(mean - half, -100.0), min(mean + half, 100.0)
 
 
 def _wilson(p: float, count: float, width: float) -> Interval:

@@ -46,6 +46,7 @@ class Comparisons:
         degrees: of freedom of the error.
         p: probability that equal systems differ as much, one way or the other.
         adjusted: the same after Holm's correction for all pairs.
+        known: where the noise of the examples of both is known.
     """
 
     difference: np.ndarray
@@ -53,6 +54,7 @@ class Comparisons:
     degrees: np.ndarray
     p: np.ndarray
     adjusted: np.ndarray
+    known: np.ndarray
 
 
 def compare(entries: Sequence[Entry], covariance: np.ndarray | None = None) -> Comparisons:
@@ -60,45 +62,48 @@ def compare(entries: Sequence[Entry], covariance: np.ndarray | None = None) -> C
 
     The variance of a difference is that of the seeds of both systems and that of the examples, less the interaction of
     the two, which both hold; the examples are paired where their covariance is known. Degrees of freedom are those of
-    Satterthwaite.
+    Satterthwaite. Where nothing is known of the examples of one of the two, nothing tells them apart: p is 1.
 
     Args:
         entries: the systems.
         covariance: between the means of two systems over the choice of examples, in percent squared, `[systems,
             systems]`, 0 where the examples are not known to be the same; None for no pairing.
     """
-    mean = np.array([entry.mean for entry in entries])
+    mean = np.array([entry.mean for entry in entries], np.float64)
     seeds, seed_degrees = _columns([entry.seeds for entry in entries])
     examples, example_degrees = _columns([entry.examples for entry in entries])
     shared, _ = _columns([entry.interaction for entry in entries])
-    drawn = examples[:, None] + examples[None, :]
+    known = (example_degrees > 0.0)[:, None] & (example_degrees > 0.0)
+    drawn = examples[:, None] + examples
+    of_examples = _share(examples, example_degrees)
+    below = of_examples[:, None] + of_examples
     if covariance is not None:
         drawn = np.maximum(drawn - 2.0 * covariance, 0.0)
-    run = seeds[:, None] + seeds[None, :]
-    variance = np.maximum(drawn + run - shared[:, None] - shared[None, :], np.maximum(drawn, run))
-    of_seeds = np.divide(seeds**2, seed_degrees, out=np.zeros_like(seeds), where=seed_degrees > 0.0)
-    least = np.minimum(example_degrees[:, None], example_degrees[None, :])
-    below = np.divide(drawn**2, least, out=np.zeros_like(drawn), where=least > 0.0) + of_seeds[:, None] + of_seeds
+        least = np.minimum(example_degrees[:, None], example_degrees)
+        below = np.divide(drawn**2, least, out=np.zeros_like(drawn), where=least > 0.0)
+    run, of_seeds = seeds[:, None] + seeds, _share(seeds, seed_degrees)
+    variance = np.maximum(drawn + run - shared[:, None] - shared, np.maximum(drawn, run))
+    below = below + of_seeds[:, None] + of_seeds
     total = (drawn + run) ** 2
     degrees = np.minimum(np.divide(total, below, out=np.full_like(total, _MANY), where=below > 0.0), _MANY)
-    difference, error = mean[:, None] - mean[None, :], np.sqrt(variance)
+    difference, error = mean[:, None] - mean, np.sqrt(variance)
     # Without any noise a difference is what it is.
     scaled = np.divide(np.abs(difference), error, out=np.where(difference == 0.0, 0.0, np.inf), where=error > 0.0)
-    p = 2.0 * stdtr(degrees, -scaled)
-    return Comparisons(difference, error, degrees, p, _adjusted(p))
+    upper = np.triu_indices(len(mean), 1)
+    p, adjusted = np.ones_like(error), np.ones_like(error)
+    p[upper] = np.where(known[upper], 2.0 * stdtr(degrees[upper], -scaled[upper]), 1.0)
+    adjusted[upper] = holm(p[upper])
+    return Comparisons(difference, error, degrees, np.minimum(p, p.T), np.minimum(adjusted, adjusted.T), known)
+
+
+def _share(values: np.ndarray, degrees: np.ndarray) -> np.ndarray:
+    """The square of each variance over its degrees of freedom; 0 where nothing is known."""
+    return np.divide(values**2, degrees, out=np.zeros_like(values), where=degrees > 0.0)
 
 
 def _columns(variances: Sequence[Variance]) -> tuple[np.ndarray, np.ndarray]:
-    values = np.array([[variance.value, variance.degrees] for variance in variances]).reshape(-1, 2)
+    values = np.array([[variance.value, variance.degrees] for variance in variances], np.float64).reshape(-1, 2)
     return values[:, 0], np.minimum(values[:, 1], _MANY)
-
-
-def _adjusted(p: np.ndarray) -> np.ndarray:
-    """Applies `holm` to the pairs of a symmetric matrix; the diagonal becomes 1."""
-    upper = np.triu_indices(len(p), 1)
-    found = np.ones_like(p)
-    found[upper] = holm(p[upper])
-    return np.minimum(found, found.T)
 
 
 def holm(p: np.ndarray) -> np.ndarray:
@@ -121,11 +126,11 @@ def resolution(comparisons: Comparisons) -> float | None:
     """Returns the smallest true difference that is found in four of five cases, for the usual pair of the systems.
 
     A pair is compared alone, without a correction for others: that is what a reader of two rows does. None where there
-    are fewer than two systems.
+    are fewer than two systems whose noise is known.
     """
-    upper = np.triu_indices(len(comparisons.p), 1)
-    if not len(upper[0]):
+    pairs = np.triu(comparisons.known & (comparisons.error > 0.0), 1)
+    if not pairs.any():
         return None
-    degrees = comparisons.degrees[upper]
-    resolved = comparisons.error[upper] * (stdtrit(degrees, 1.0 - LEVEL / 2.0) + stdtrit(degrees, POWER))
+    degrees = comparisons.degrees[pairs]
+    resolved = comparisons.error[pairs] * (stdtrit(degrees, 1.0 - LEVEL / 2.0) + stdtrit(degrees, POWER))
     return float(np.median(resolved))

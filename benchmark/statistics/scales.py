@@ -15,8 +15,9 @@ from types import MappingProxyType
 from scipy.special import stdtrit
 
 Interval = tuple[float, float]
-# Correlations of 1 are infinite on Fisher's scale.
-_LARGEST = 1.0 - 1e-9
+# Correlations of 1 are infinite on Fisher's scale, and those near 1 far from all others; a thousand examples do not
+# tell 0.999 from 1.
+_LARGEST = 0.999
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def _arcsine_slope(percent: float) -> float:
 
 
 def _fisher_slope(percent: float) -> float:
-    return 0.01 / max(1.0 - (percent / 100.0) ** 2, 1e-12)
+    return 0.01 / (1.0 - min(abs(percent) / 100.0, _LARGEST) ** 2)
 
 
 def _as_it_is(value: float) -> float:

@@ -4,8 +4,9 @@ Two or three seeds say little about a variance, many systems of one track say mo
 by a factor with squared coefficient of variation c, which the spread of their estimates shows: an estimate with d
 degrees of freedom varies by 2 / d (1 + c) + c relative to its square. The best linear combination of a system's own
 estimate and the pooled one (credibility; Buehlmann 1967, doi 10.1017/S0515036100008989) weighs them as d and
-d0 = 2 + 2 / c degrees of freedom, as in the model of Smyth (2004, doi 10.2202/1544-6115.1027), whose prior is fitted
-to logarithms; scores of few examples are often equal, and a variance of 0 has none.
+d0 = 2 + 2 / c degrees of freedom. They are the weights of the model of Smyth (2004, doi 10.2202/1544-6115.1027), whose
+prior is fitted to logarithms; scores of few examples are often equal, and a variance of 0 has none. A variance that is
+larger than those of all others by more than luck is left to its system alone.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from scipy.special import fdtri
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Variance:
 
 
 UNKNOWN = Variance(0.0, 0.0)
+# A ratio of variances that equal ones exceed in one of a million cases.
+_LUCK = 1.0 - 1e-6
 
 
 def of_values(values: Sequence[float]) -> Variance:
@@ -85,18 +90,31 @@ def shrunk(variances: Sequence[Variance]) -> list[Variance]:
         As many, each with the degrees of freedom of both parts, but at most those of all systems together; all are
         `UNKNOWN` where no system has two runs.
     """
-    all_of_them = pooled(variances)
+    apart = [_is_apart(variances, number) for number in range(len(variances))]
+    similar = [own for own, alone in zip(variances, apart, strict=True) if not alone]
+    all_of_them = pooled(similar)
     if not all_of_them.known:
         return [UNKNOWN] * len(variances)
-    prior = prior_degrees(variances)
+    prior = prior_degrees(similar)
     found = []
-    for own in variances:
+    for own, alone in zip(variances, apart, strict=True):
+        if alone:
+            found.append(own)
+            continue
         if math.isinf(prior):
             found.append(all_of_them)
             continue
         value = (prior * all_of_them.value + own.degrees * own.value) / (prior + own.degrees)
         found.append(Variance(value, min(prior + own.degrees, all_of_them.degrees)))
     return found
+
+
+def _is_apart(variances: Sequence[Variance], number: int) -> bool:
+    """Tells if a variance is larger than the others by more than any luck: it says nothing of them, nor they of it."""
+    own, others = variances[number], pooled([*variances[:number], *variances[number + 1 :]])
+    if not own.known or not others.known or others.value <= 0.0:
+        return False
+    return bool(own.value / others.value > fdtri(own.degrees, others.degrees, _LUCK))
 
 
 def total(*parts: tuple[float, Variance]) -> Variance:

@@ -102,6 +102,8 @@ def _pearson(references: np.ndarray, predictions: np.ndarray) -> np.ndarray:
 
 def _correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Influences on the correlation of two matrices `[n, k]`: covariances are summed over their columns."""
+    if (first == first[0]).all() or (second == second[0]).all():
+        return np.zeros(len(first))
     first, second = first - first.mean(0), second - second.mean(0)
     return _ratio((first * second).sum(1), (first**2).sum(1), (second**2).sum(1))
 

@@ -34,11 +34,12 @@ POSITIVE = st.floats(min_value=1e-9, max_value=1e9)
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9_.-]{0,20}", fullmatch=True)
 TEXTS = st.text(max_size=30)
 
+SCORES = st.floats(-100, 100)
 METRICS = st.builds(
     MetricScore,
-    value=NUMBERS,
-    per_seed=st.lists(NUMBERS, min_size=1, max_size=3),
-    interval=st.none() | st.tuples(NUMBERS, NUMBERS).map(lambda pair: (min(pair), max(pair))),
+    value=SCORES,
+    per_seed=st.lists(SCORES, min_size=2, max_size=2),
+    interval=st.none() | st.tuples(SCORES, SCORES).map(lambda pair: (min(pair), max(pair))),
 )
 TASKS = st.builds(
     lambda metrics, task, count, seeds, details: TaskScore(
@@ -53,7 +54,7 @@ TASKS = st.builds(
     metrics=st.dictionaries(NAMES, METRICS, min_size=1, max_size=2),
     task=NAMES,
     count=st.integers(1, 10**6),
-    seeds=st.lists(st.integers(0, 99), min_size=1, max_size=3),
+    seeds=st.lists(st.integers(0, 99), min_size=2, max_size=2),
     details=st.dictionaries(NAMES, NUMBERS, max_size=2),
 )
 LATENCIES = st.builds(
@@ -109,7 +110,7 @@ RECORDS = st.builds(
         flops_sequence_length=st.none() | st.integers(1, 512),
     ),
     tasks=st.lists(TASKS, max_size=2),
-    averages=st.dictionaries(NAMES, NUMBERS, max_size=2),
+    averages=st.dictionaries(NAMES, SCORES, max_size=2),
     latency=st.lists(LATENCIES, max_size=2),
     training=st.builds(
         Training,
@@ -259,6 +260,9 @@ def test_a_completed_trial_has_its_outcome(field: str) -> None:
         ("tasks.0.num_examples", 0, "tasks.0.num_examples"),
         ("tasks.0.primary_metric", "f1", "tasks.0"),
         ("tasks.0.metrics.accuracy.per_seed", [], "per_seed"),
+        ("tasks.0.metrics.accuracy.per_seed", [90.0], "per_seed has 1 values for 3 seeds"),
+        ("tasks.0.metrics.accuracy.value", 250.0, "less than or equal to 100"),
+        ("tasks.0.metrics.accuracy.interval", [-1e9, 1e9], "greater than or equal to -100"),
         ("tasks.0.metrics.accuracy.interval", [92.0, 88.0], "interval must rise"),
         ("tasks.0.metrics.accuracy.interval", [88.0], "interval"),
         ("latency.0.latency_s", 0, "latency.0.latency_s"),

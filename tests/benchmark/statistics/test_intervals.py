@@ -20,12 +20,20 @@ LEVELS = (0.0, 1.5, 3.5, 5.0)
 
 @pytest.mark.parametrize("scale", [PROPORTION, CORRELATION, PLAIN])
 def test_scales_are_taken_back_and_have_their_slope(scale: object) -> None:
-    for percent in (3.0, 50.0, 99.5):
+    for percent in (3.0, 50.0, 98.5):
         assert scale.back(scale.to(percent)) == pytest.approx(percent)  # type: ignore[attr-defined]
         step = (scale.to(percent + 1e-4) - scale.to(percent - 1e-4)) / 2e-4  # type: ignore[attr-defined]
         assert scale.slope(percent) == pytest.approx(step, rel=1e-4)  # type: ignore[attr-defined]
     assert 0.0 <= PROPORTION.back(-1.0) <= PROPORTION.back(9.0) <= 100.0
     assert math.isfinite(CORRELATION.to(100.0)) and SCALES["matthews"] is CORRELATION
+    # A seed without an error is no outlier among others near it.
+    assert CORRELATION.to(100.0) - CORRELATION.to(99.0) < 1.2
+
+
+def test_a_perfect_correlation_has_an_interval_that_holds_it() -> None:
+    runs = Runs(((100.0, 100.0, 100.0),), Variance(0.1, 799.0), 800)
+    low, high = intervals.of_the_mean(runs, Variance(0.1, 799.0), CORRELATION) or (0.0, 0.0)
+    assert 90.0 < low < 99.95 and high == 100.0
 
 
 def test_another_run_on_the_plain_scale_has_the_interval_of_the_textbook() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -32,7 +33,8 @@ def test_examples_alone_are_the_paired_test_of_student() -> None:
 def test_seeds_alone_are_the_test_of_welch() -> None:
     one, two = [70.0, 72.0, 71.5, 74.0], [75.0, 75.5, 76.5]
     entries = [Entry(float(np.mean(x)), seeds=Variance(of_values(x).value / len(x), len(x) - 1.0)) for x in (one, two)]
-    found, expected = pairs.compare(entries), scipy.stats.ttest_ind(one, two, equal_var=False)
+    expected = scipy.stats.ttest_ind(one, two, equal_var=False)
+    found = pairs.compare([dataclasses.replace(entry, examples=Variance(0.0, 1.0)) for entry in entries])
     assert found.p[0, 1] == pytest.approx(expected.pvalue)
     assert found.degrees[0, 1] == pytest.approx(expected.df)
 
@@ -47,10 +49,25 @@ def test_holm_against_its_definition(p: list[float]) -> None:
         assert found[index] == pytest.approx(largest)
 
 
-def test_systems_without_noise_differ_by_what_they_differ() -> None:
-    found = pairs.compare([Entry(70.0), Entry(70.0), Entry(71.0)])
-    assert found.p[0, 1] == 1.0 and found.p[0, 2] == 0.0
+def test_what_is_not_known_tells_nothing_apart() -> None:
+    known = Variance(1.0, 50.0)
+    found = pairs.compare([Entry(70.0), Entry(99.0), Entry(90.0, examples=known), Entry(70.0, examples=known)])
+    assert found.p[0, 1] == found.p[0, 2] == found.p[1, 3] == 1.0 and found.p[2, 3] < 1e-9
+    # The one pair of which something is known.
+    assert pairs.resolution(found) == pytest.approx(
+        2**0.5 * (scipy.stats.t.ppf(0.975, 100) + scipy.stats.t.ppf(0.8, 100))
+    )
     assert pairs.resolution(pairs.compare([Entry(70.0)])) is None
+    none = Variance(0.0, 50.0)
+    found = pairs.compare([Entry(70.0, examples=none), Entry(70.0, examples=none), Entry(71.0, examples=none)])
+    assert found.p[0, 1] == 1.0 and found.p[0, 2] == 0.0
+
+
+def test_unpaired_examples_have_the_degrees_of_freedom_of_welch() -> None:
+    entries = [Entry(70.0, examples=Variance(4.0, 10.0)), Entry(60.0, examples=Variance(4.0, 10.0))]
+    assert pairs.compare(entries).degrees[0, 1] == pytest.approx(20.0)
+    entries[1] = Entry(60.0, examples=Variance(1e-9, 1.0))
+    assert pairs.compare(entries).degrees[0, 1] == pytest.approx(10.0)
 
 
 def test_the_resolution_is_the_difference_that_is_found_four_times_of_five() -> None:

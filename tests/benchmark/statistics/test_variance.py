@@ -62,3 +62,11 @@ def test_shrinking_brings_estimates_nearer_to_the_truth() -> None:
         errors.append([np.mean(np.square(np.array(guess) - truths)) for guess in guesses])
     own, together, better = np.mean(errors, axis=0)
     assert better < 0.9 * own and better < 1.02 * together
+
+
+def test_a_variance_beyond_all_luck_is_left_to_its_own_system() -> None:
+    quiet = [of_values(values) for values in ([80.0, 80.5, 81.0], [70.0, 71.0, 70.5], [60.0, 60.5, 60.0])]
+    wild = of_values([0.0, 50.0, 100.0])
+    assert shrunk([*quiet, wild]) == [*shrunk(quiet), wild]
+    many = of_values([0.0, 100.0] * 50)
+    assert shrunk([many, *quiet])[1:] == shrunk(quiet)
