@@ -10,6 +10,7 @@ the first seed (`benchmark.pipeline.distill_task`); the teacher therefore comes 
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from benchmark.pipeline.threads import map_threads
 from benchmark.pipeline.workdir import read_entry, run_stage_once, start_folder
 from benchmark.training import checkpoints, distributed, finetune
 from benchmark.training.batches import TaskData, used_length
-from benchmark.training.job import Monitor, silent
+from benchmark.training.job import Monitor
 from tasks.scoring import metrics
 from tasks.system.progress import duration
 
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 # One seed of a task that takes longer has a line of its own.
 REPORTED_FROM_S = 10.0
+# And one that takes minutes is heard of as often as this.
+SECONDS_BETWEEN = 30.0
 
 
 def prediction_path(run: Run, system: str, task: str, seed: int) -> Path:
@@ -118,6 +121,20 @@ def _report_slow(run: Run, system: SystemPlan, predicted: Mapping[tuple[str, int
         scores = [score_line(run.tasks[task], marker["result"]["scores"]) for (task, _), marker in predicted.items()]
         seed = next(iter(predicted))[1]
         run.progress(f"finetune {system.name}: seed {seed} in {duration(seconds)}, {', '.join(scores)}")
+
+
+def now_and_then(progress: Callable[[str], None]) -> Callable[[str], None]:
+    """Lets a line through every `SECONDS_BETWEEN` seconds, the first one as long after this call."""
+    last = time.monotonic()
+
+    def line(text: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN:
+            last = now
+            progress(text)
+
+    return line
 
 
 def score_line(task: TaskInfo, scores: dict[str, float]) -> str:
@@ -227,8 +244,9 @@ def _trained(
         teachers = parameters_path(run, "teacher", trained).parent
         return distill_task.distill_system(run, system, start, trained, length, teachers, job), length
     data = TaskData(run.tasks[trained], train, length, pad_id)
-    # Plain fine-tuning is short: nothing of it is kept or shown, but for its event files.
-    job = dataclasses.replace(job, directory=None, monitor=Monitor(run.monitor.tensorboard), progress=silent)
+    # Plain fine-tuning is mostly short: nothing of it is kept but its event files, and only a long one is heard of.
+    progress = now_and_then(run.progress)
+    job = dataclasses.replace(job, directory=None, monitor=Monitor(run.monitor.tensorboard), progress=progress)
     return finetune.finetune(system.encoder, start, data, run.config.finetune, epochs, job), length
 
 
