@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from benchmark.config import ConfigError, EncoderConfig, encoder_from_dict
 from benchmark.config.run import NAME
-from benchmark.records.strict_schema import StrictModel, strict_json, validated
+from benchmark.records.strict_schema import Percent, StrictModel, strict_json, validated
 from tasks.catalogue import TASKS
 from tasks.scoring.averages import AVERAGES
 from tasks.system.errors import InputError
@@ -21,7 +21,6 @@ from tasks.system.errors import InputError
 FOLDER = Path(__file__).resolve().parent
 FILE = "baseline.json"
 
-Percent = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1, max_length=400)]
 Url = Annotated[str, Field(pattern=r"^https://[^\s<>\"']+$", max_length=300)]
 

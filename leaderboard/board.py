@@ -6,11 +6,11 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmark.records.record import LatencyBlock, Record, RecordError
 from benchmark.records.same_track import differences
-from benchmark.records.track_settings import ALWAYS
+from benchmark.records.track_settings import COMMON_PARTS
 from benchmark.statistics.pairs import compare, resolution
 from leaderboard.columns import COLUMNS
 from leaderboard.estimates import Estimate, TaskKey, common_tasks, estimates, primary_scores
@@ -24,10 +24,7 @@ from leaderboard.rank import (
     pareto_front,
     tie_places,
 )
-from tasks.catalogue import TASKS
-
-if TYPE_CHECKING:
-    from benchmark.records.task_definition import TaskDefinition
+from leaderboard.titles import own_titles, run_name, system_titles, task_label
 
 AXES = ("latency", "speedup")
 _BINS = 40
@@ -45,31 +42,6 @@ class Quality:
     label: str
     description: str
     family: str
-
-
-def task_label(task: str) -> str:
-    """Returns the title of a task in the catalogue, or its name where the catalogue lacks it."""
-    return TASKS[task].title if task in TASKS else task
-
-
-def own_titles(records: Iterable[Record]) -> dict[str, str]:
-    """Returns the titles of own tasks by name, from the definitions in records.
-
-    Raises:
-        RecordError: two records have different tasks of one name, whose scores cannot be compared.
-    """
-    found: dict[str, tuple[str, TaskDefinition]] = {}
-    scored = [(record.id, task.task, task.definition) for record in records for task in record.tasks]
-    for record_id, name, definition in scored:
-        if definition is None:
-            continue
-        other, first = found.setdefault(name, (record_id, definition))
-        if first.content() != definition.content():
-            raise RecordError(
-                f"{record_id}: tasks: {name!r} has another definition than in {other!r} (files, columns, labels or"
-                " metrics); accepted: records of one definition, or another version in the name"
-            )
-    return {name: definition.title for name, (_, definition) in found.items()}
 
 
 def board_data(
@@ -101,7 +73,7 @@ def board_data(
     scores = estimates(records)
     groups = latency_groups(records)
     references = {group: group_reference(records, group) for group in groups}
-    titles = _titles(records)
+    titles = system_titles(records)
     standings = {quality.key: _standing(records, scores, quality.key) for quality in qualities}
     return {
         "title": printable(title),
@@ -154,7 +126,7 @@ def _check_track_settings(records: Sequence[Record]) -> None:
     made_here = [(record.id, record.provenance) for record in records if record.provenance is not None]
     if any(own.track_settings for _, own in made_here):
         for name, own in made_here:
-            if missing := ALWAYS - own.track_settings.keys():
+            if missing := COMMON_PARTS - own.track_settings.keys():
                 raise RecordError(
                     f"{name}: provenance.track_settings: without {', '.join(sorted(missing))}, so that nothing says"
                     " whether it is of the track; accepted: a record with the settings of its track"
@@ -181,22 +153,7 @@ def _measuring_runs(records: Iterable[Record], group: LatencyGroup) -> int:
     """Counts the runs whose latencies were measured in a group: at other times, and maybe on other machines."""
     if group.method != "measured":
         return 0
-    return len({_run(record) for record in records if group in latency_blocks(record)})
-
-
-def _run(record: Record) -> str:
-    """Names the run that made a record by the start of its fingerprint; '' where none did."""
-    return printable(record.provenance.config_fingerprint[:8]) if record.provenance else ""
-
-
-def _titles(records: Iterable[Record]) -> dict[str, str]:
-    """Gives each record its title, with its run and then its id where titles of several would be equal."""
-    spellings = {}
-    for record in records:
-        title = printable(record.system.title)
-        spellings[record.id] = (title, f"{title} (run {_run(record)})", f"{title} ({record.id})")
-    counts = Counter(spelling for options in spellings.values() for spelling in set(options))
-    return {name: next(s for s in options if counts[s] == 1 or s is options[-1]) for name, options in spellings.items()}
+    return len({run_name(record) for record in records if group in latency_blocks(record)})
 
 
 def _devices(records: Iterable[Record]) -> list[str]:

@@ -13,10 +13,8 @@ from benchmark.records.record import MetricScore, Record, RecordError, TaskScore
 from benchmark.statistics import intervals
 from benchmark.statistics.intervals import Runs, Seeds
 from benchmark.statistics.pairs import Entry
-from benchmark.statistics.scales import PLAIN, PROPORTION, SCALES, Interval, Scale
+from benchmark.statistics.scales import PLAIN, PROPORTION, SCALES, Interval, Scale, quantile
 from benchmark.statistics.variance import UNKNOWN, Variance, shrunk, total
-
-_Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True, order=True)
@@ -125,7 +123,7 @@ def _runs(task: TaskScore) -> Runs:
     metric = _primary(task)
     if metric.interval is None:
         return Runs((tuple(metric.per_seed or [metric.value]),))
-    half = (metric.interval[1] - metric.interval[0]) / (2.0 * _Z95)
+    half = (metric.interval[1] - metric.interval[0]) / (2.0 * quantile(intervals.CONFIDENCE, math.inf))
     # Where no drawn example was wrong, or none right, the bootstrap sees no noise: two of each are added (Agresti and
     # Coull 1998, doi 10.2307/2685469).
     least = 1e4 * 2.0 * (task.num_examples + 2.0) / (task.num_examples + 4.0) ** 3 if half == 0.0 else 0.0

@@ -116,22 +116,27 @@ def _task(source: str, info: TaskInfo, root: Path) -> Iterator[DataFiles]:
 
 
 def _own_task(info: TaskInfo, root: Path, on_bad_row: OnBadRow) -> Iterator[DataFiles]:
-    """Lists the files of an own task; where all are there, looks for its columns and labels in them."""
+    """Lists the files of an own task; where all are there, looks for its columns, its labels and an example in them."""
     definition = own.definition(info)
-    missing = {split: not own.task_files(info, root, split) for split in definition.splits}
-    for split in definition.splits:
+    files = {split: own.task_files(info, root, split) for split in definition.splits}
+    refused: dict[str, DataError] = {}
+    if all(files.values()):
+        try:
+            info = own.resolve(definition)
+        except DataError as error:
+            refused["train"] = error
+    for split, there in files.items():
         part = f"{info.name} {split}"
-        if missing[split]:
+        if not there:
             yield DataFiles(part, refused=own.missing_split(info, root, split))
             continue
-        files = own.task_files(info, root, split)
-        try:
-            if not any(missing.values()):
-                own.check(definition, split, on_bad_row)
-        except DataError as error:
-            yield DataFiles(part, files, refused=error)
-        else:
-            yield DataFiles(part, files)
+        if all(files.values()) and not refused:
+            try:
+                next(own.read_examples(info, root, split, on_bad_row))
+            except DataError as error:
+                yield DataFiles(part, there, refused=error)
+                continue
+        yield DataFiles(part, there, refused=refused.get(split))
 
 
 def require_data_files(config: DataConfig) -> None:

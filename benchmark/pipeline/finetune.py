@@ -10,7 +10,6 @@ the first seed (`benchmark.pipeline.distill_task`); the teacher therefore comes 
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
@@ -39,8 +38,8 @@ if TYPE_CHECKING:
 
 # One seed of a task that takes longer has a line of its own.
 REPORTED_FROM_S = 10.0
-# And one that takes minutes is heard of as often as this.
-SECONDS_BETWEEN = 30.0
+# One that takes longer still writes progress lines, as other trainings do.
+QUIET_S = 30.0
 
 
 def prediction_path(run: Run, system: str, task: str, seed: int) -> Path:
@@ -121,20 +120,6 @@ def _report_slow(run: Run, system: SystemPlan, predicted: Mapping[tuple[str, int
         scores = [score_line(run.tasks[task], marker["result"]["scores"]) for (task, _), marker in predicted.items()]
         seed = next(iter(predicted))[1]
         run.progress(f"finetune {system.name}: seed {seed} in {duration(seconds)}, {', '.join(scores)}")
-
-
-def now_and_then(progress: Callable[[str], None]) -> Callable[[str], None]:
-    """Lets a line through every `SECONDS_BETWEEN` seconds, the first one as long after this call."""
-    last = time.monotonic()
-
-    def line(text: str) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= SECONDS_BETWEEN:
-            last = now
-            progress(text)
-
-    return line
 
 
 def score_line(task: TaskInfo, scores: dict[str, float]) -> str:
@@ -245,8 +230,8 @@ def _trained(
         return distill_task.distill_system(run, system, start, trained, length, teachers, job), length
     data = TaskData(run.tasks[trained], train, length, pad_id)
     # Plain fine-tuning is mostly short: nothing of it is kept but its event files, and only a long one is heard of.
-    progress = now_and_then(run.progress)
-    job = dataclasses.replace(job, directory=None, monitor=Monitor(run.monitor.tensorboard), progress=progress)
+    monitor = Monitor(run.monitor.tensorboard, quiet_seconds=QUIET_S)
+    job = dataclasses.replace(job, directory=None, monitor=monitor, progress=run.progress)
     return finetune.finetune(system.encoder, start, data, run.config.finetune, epochs, job), length
 
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from benchmark.records.search_excerpt import SearchExcerpt
-from benchmark.records.strict_schema import Finite, StrictModel, strict_json, validated
+from benchmark.records.strict_schema import Finite, Percent, StrictModel, strict_json, validated
 from benchmark.records.task_definition import TaskDefinition
 from benchmark.records.track_settings import TrackSettings
 from benchmark.records.upgrades import UPGRADES
@@ -26,8 +26,6 @@ SCHEMA_VERSION = 3
 _EMBEDDED_SOURCE = re.compile(r"\bsource\s*=\s*['\"]microworld['\"]")
 _INTEGERS = re.compile(r"\[\n\s*(-?\d+(?:,\n\s*-?\d+)*)\n\s*\]")
 
-Percent = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
-"""A score; correlations times 100 may be negative."""
 Count = Annotated[int, Field(ge=1, le=2**53)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Kind = Literal["found", "baseline", "teacher", "control", "reported"]
@@ -255,7 +253,7 @@ class ReportedScore(StrictModel):
     name: str = Field(min_length=1, max_length=60)
     split: Literal["validation", "test", "unknown"]
     metric: str | None
-    value: Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
+    value: Percent
     source: str = Field(min_length=1, max_length=400)
     note: str = Field(default="", max_length=400)
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+# A score; correlations times 100 may be negative.
+Percent = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 
 
 class StrictModel(BaseModel):

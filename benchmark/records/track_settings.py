@@ -29,7 +29,7 @@ _FREE_FINETUNING = ("seeds", "write_nbest")
 
 
 # Parts that every record of a run has.
-ALWAYS = frozenset({"task_rows", "finetuning", "latency", "numerics"})
+COMMON_PARTS = frozenset({"task_rows", "finetuning", "latency", "numerics"})
 
 
 class TrackSettings(StrictModel):

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
+from benchmark.statistics.scales import MANY_DEGREES
 from benchmark.statistics.variance import UNKNOWN, Variance
 
 LEVEL = 0.05
 POWER = 0.8
-# Student's t with as many degrees of freedom is the normal distribution.
-_MANY = 1e9
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,8 @@ def compare(entries: Sequence[Entry], covariance: np.ndarray | None = None) -> C
     variance = np.maximum(drawn + run - shared[:, None] - shared, np.maximum(drawn, run))
     below = below + of_seeds[:, None] + of_seeds
     total = (drawn + run) ** 2
-    degrees = np.minimum(np.divide(total, below, out=np.full_like(total, _MANY), where=below > 0.0), _MANY)
+    most = np.full_like(total, MANY_DEGREES)
+    degrees = np.minimum(np.divide(total, below, out=most.copy(), where=below > 0.0), most)
     difference, error = mean[:, None] - mean, np.sqrt(variance)
     # Without any noise a difference is what it is.
     scaled = np.divide(np.abs(difference), error, out=np.where(difference == 0.0, 0.0, np.inf), where=error > 0.0)
@@ -103,7 +103,7 @@ def _share(values: np.ndarray, degrees: np.ndarray) -> np.ndarray:
 
 def _columns(variances: Sequence[Variance]) -> tuple[np.ndarray, np.ndarray]:
     values = np.array([[variance.value, variance.degrees] for variance in variances], np.float64).reshape(-1, 2)
-    return values[:, 0], np.minimum(values[:, 1], _MANY)
+    return values[:, 0], np.minimum(values[:, 1], MANY_DEGREES)
 
 
 def holm(p: np.ndarray) -> np.ndarray:

@@ -15,6 +15,8 @@ from types import MappingProxyType
 from scipy.special import stdtrit
 
 Interval = tuple[float, float]
+MANY_DEGREES = 1e9
+"""Student's t with as many degrees of freedom is the normal distribution; SciPy's has no infinite ones."""
 # Correlations of 1 are infinite on Fisher's scale, and those near 1 far from all others; a thousand examples do not
 # tell 0.999 from 1.
 _LARGEST = 0.999
@@ -25,13 +27,11 @@ class Scale:
     """A scale.
 
     Attributes:
-        name: as it is written in files.
         to: takes percent to the scale.
         back: takes the scale to percent; what lies beyond the ends of the scale becomes an end.
         slope: derivative of `to` at a score in percent.
     """
 
-    name: str
     to: Callable[[float], float]
     back: Callable[[float], float]
     slope: Callable[[float], float]
@@ -61,19 +61,19 @@ def _as_it_is(value: float) -> float:
     return value
 
 
-PROPORTION = Scale("arcsine", _arcsine, _arcsine_back, _arcsine_slope)
-CORRELATION = Scale("fisher_z", _fisher, lambda value: 100.0 * math.tanh(value), _fisher_slope)
-PLAIN = Scale("plain", _as_it_is, _as_it_is, lambda _: 1.0)
+PROPORTION = Scale(_arcsine, _arcsine_back, _arcsine_slope)
+CORRELATION = Scale(_fisher, lambda value: 100.0 * math.tanh(value), _fisher_slope)
+PLAIN = Scale(_as_it_is, _as_it_is, lambda _: 1.0)
 
+# By the name of a metric.
 SCALES: Mapping[str, Scale] = MappingProxyType(
     {
-        **dict.fromkeys(("accuracy", "exact_match", "f1", "macro_f1", "masked_lm_accuracy"), PROPORTION),
+        **dict.fromkeys(("accuracy", "exact_match", "f1", "macro_f1"), PROPORTION),
         **dict.fromkeys(("matthews", "pearson", "spearman"), CORRELATION),
-        "mean": PLAIN,
     }
 )
 
 
 def quantile(confidence: float, degrees: float) -> float:
     """Returns the two-sided quantile of Student's t; the normal one where the degrees of freedom are infinite."""
-    return float(stdtrit(min(degrees, 1e9), 0.5 + confidence / 2.0))
+    return float(stdtrit(min(degrees, MANY_DEGREES), 0.5 + confidence / 2.0))

@@ -161,14 +161,20 @@ def write_outcome(directory: Path, choices: dict[str, int], outcome: dict[str, f
             writer.add_scalar(name, value, 0)
 
 
-def write_lines(progress: Progress, seconds_between: float = 5.0) -> Hook:
-    """Writes a line with pace and time left, at most one every few seconds and one at the last step."""
+def write_lines(progress: Progress, seconds_between: float = 5.0, quiet_seconds: float = 0.0) -> Hook:
+    """Writes a line with pace and time left, at most one every few seconds and one at the last step.
+
+    Args:
+        progress: receives the lines.
+        seconds_between: least time between two of them.
+        quiet_seconds: time from the beginning of the fit without any.
+    """
     shown = time.perf_counter()
 
     def hook(event: Event) -> None:
         nonlocal shown
         now, last = time.perf_counter(), event.step == event.total_steps
-        if event.kind == "log" and (last or now - shown > seconds_between):
+        if event.kind == "log" and event.seconds >= quiet_seconds and (last or now - shown > seconds_between):
             shown = now
             progress(f"{event.name}: step {event.step}/{event.total_steps}, {_describe_pace(event)}")
 

@@ -30,12 +30,14 @@ class Monitor:
         peak_flops: peak of the devices, FLOP/s, for MFU; None where it is not known.
         show: shows progress bars; None where progress lines are written.
         digests: True keeps the digests of the parameters next to the metrics of a fit.
+        quiet_seconds: time from the beginning of a fit without progress lines, for the many that end before.
     """
 
     tensorboard: Path | None = None
     peak_flops: float | None = None
     show: Show | None = None
     digests: bool = False
+    quiet_seconds: float = 0.0
 
     def hooks(
         self, name: str, progress: Progress, directory: Path | None = None, figures: tuple[str, ...] = ()
@@ -45,7 +47,7 @@ class Monitor:
         Its event files are in the folders `figures` below `tensorboard`; without them the words of its name are the
         folders.
         """
-        watching = [show_bar(self.show) if self.show else write_lines(progress)]
+        watching = [show_bar(self.show) if self.show else write_lines(progress, quiet_seconds=self.quiet_seconds)]
         if self.tensorboard is not None:
             watching.append(write_tensorboard(self.tensorboard.joinpath(*(figures or name.split()))))
         if self.digests and directory is not None:

@@ -1,14 +1,11 @@
 // The search history: every trial, the growth of the hypervolume, the table of trials.
 
 import { byId, element, format, isNumber, markPath, MISSING, plural, shape, withTooltip } from "./dom.js";
-import { DATA, store } from "./state.js";
+import { DATA, methodName, store } from "./state.js";
 import { axisX, axisY, canvas, chartBox, drawResponsive, frontPath, linearScale, logScale } from "./chart.js";
 import { GENERATOR_OUTLINES, generatorIndex, generatorsOf } from "./generators.js";
 import { createTable, numberColumn, textColumn } from "./table.js";
 import { frontChance, percent, setUpAnalysis } from "./search_analysis.js";
-
-// A roofline whose cost of an operation is not fitted puts architectures in order, and is no time.
-const methodName = ({ method, only_a_rank: rank }) => method + (rank ? " (a rank, not a time)" : "");
 
 const latencyTitle = ({ objectives }) =>
   (objectives.latency.only_a_rank ? "Latency, a rank and not a time" : "Latency in ms") + " (log axis), better to the left";

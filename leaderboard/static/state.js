@@ -82,12 +82,13 @@ export function hasSpeedup(group) {
   return DATA.rows.some((row) => latencyOf(row, group)?.comparable_speedup);
 }
 
+// A roofline whose cost of an operation is not fitted puts architectures in order, and is no time.
+export const methodName = ({ method, only_a_rank: rank }) => method + (rank ? " (a rank, not a time)" : "");
+
 export function groupLabel(group) {
   const shape = `batch ${group.batch_size}, length ${group.sequence_length}, ${group.dtype}`;
   const how = [group.runtime, group.threads ? plural(group.threads, "thread") : "", group.protocol_version ? `protocol ${group.protocol_version}` : ""];
-  // A roofline whose cost of an operation is not fitted puts architectures in order, and is no time.
-  const method = group.only_a_rank ? `${group.method} (a rank, not a time)` : group.method;
-  return [method, group.chip, shape, ...how].filter(Boolean).join(", ");
+  return [methodName(group), group.chip, shape, ...how].filter(Boolean).join(", ");
 }
 
 function searchText(row) {

@@ -98,15 +98,6 @@ def resolve(own: OwnTask) -> TaskInfo:
     return own_task_info(OwnTask(**{**vars(own), "label_names": sorted_labels(names)}))
 
 
-def check(own: OwnTask, split: str, on_bad_row: OnBadRow = "error") -> None:
-    """Looks for the columns and labels of a task, and for one example of a split, before the whole is read.
-
-    Raises:
-        DataError: as `resolve` and `read_examples`.
-    """
-    next(read_examples(resolve(own), Path(), split, on_bad_row))
-
-
 def held_out(count: int, fraction: float, seed: int) -> frozenset[int]:
     """Chooses the rows that become validation rows, the same ones on every machine.
 

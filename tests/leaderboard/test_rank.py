@@ -14,9 +14,10 @@ from benchmark.records.task_definition import TaskFile
 from benchmark.statistics.pairs import LEVEL, Entry, compare
 from benchmark.statistics.variance import UNKNOWN, Variance
 from leaderboard import rank
-from leaderboard.board import board_data, distribution, task_label
+from leaderboard.board import board_data, distribution
 from leaderboard.estimates import Estimate, TaskKey, common_tasks
 from leaderboard.rank import LatencyGroup
+from leaderboard.titles import task_label
 from tests.helpers.board_records import make_block, make_record, make_task
 from tests.helpers.own_tasks import STARS, own_definition
 

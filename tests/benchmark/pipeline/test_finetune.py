@@ -180,13 +180,3 @@ def test_damaged_parameters_name_place_and_cure(tmp_path: Path) -> None:
     (params / "manifest.ocdbt").write_text("junk")
     with pytest.raises(RunError, match="manifest.ocdbt is not what was written"):
         refuse_damage(params, marker)
-
-
-def test_a_long_fine_tuning_is_heard_of_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, lines = [100.0], list[str]()
-    monkeypatch.setattr("benchmark.pipeline.finetune.time.monotonic", lambda: clock[0])
-    tell = finetuning.now_and_then(lines.append)
-    for seconds in (5, 29, 31, 35, 60, 62, 93):
-        clock[0] = 100.0 + seconds
-        tell(f"after {seconds} s")
-    assert lines == ["after 31 s", "after 62 s", "after 93 s"]

@@ -337,6 +337,14 @@ def test_progress_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lines[0] == "run: step 40/110, loss 0.250, 5.0 steps/s, 14 s left"
     assert lines[-1] == "run: step 110/110, loss 0.250, 5.0 steps/s, 0 s left"
     assert len(lines) == 4
+    # A fit that ends within the quiet time has no line, not even its last.
+    quiet = [hooks.write_lines(lines.append, quiet_seconds=limit) for limit in (30.0, 12.0)]
+    lines.clear()
+    for step in (50, 80, 110):
+        now[0] += 6.0
+        for hook in quiet:
+            hook(Event("log", "run", step, 110, 10, (step - 10) / 5.0, {"loss": 0.25}))
+    assert [line.partition(",")[0] for line in lines] == ["run: step 80/110", "run: step 110/110"]
 
 
 class Terminal(io.StringIO):
