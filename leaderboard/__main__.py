@@ -1,4 +1,4 @@
-"""Command line of the leaderboard: `python -m leaderboard build | published --results=DIR --out=DIR | watch RUN`."""
+"""Command line of the leaderboard: `python -m leaderboard build | published | watch | noise`."""
 
 from __future__ import annotations
 
@@ -21,6 +21,14 @@ def _parser() -> argparse.ArgumentParser:
     published = commands.add_parser("published", help="write the page of the records of `python -m baselines measure`")
     _add_folders(published)
     published.add_argument("--title", default="Published models on this machine", help="heading of the page")
+    noise = commands.add_parser("noise", help="tell what scores of a track owe to chance, from runs under other seeds")
+    noise.add_argument(
+        "--track", default="micro-0.1", metavar="NAME", help="a track whose runs are published (default: micro-0.1)"
+    )
+    noise.add_argument(
+        "--results", type=Path, action="extend", nargs="+", metavar="DIR", help="folders of runs to collect instead"
+    )
+    noise.add_argument("--out", type=Path, metavar="FILE", help="file for what was collected")
     watch = commands.add_parser("watch", help="write the page of a run that is not finished, again when it gets on")
     watch.add_argument("run", type=Path, metavar="RUN", help="folder of the run (its --workdir)")
     watch.add_argument("--out", type=Path, metavar="DIR", help="folder to write to (default: RUN/watch)")
@@ -57,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    commands = {"build": _build, "published": _published, "watch": _watch}
+    commands = {"build": _build, "published": _published, "watch": _watch, "noise": _noise}
     return commands[options.command](options)
 
 
@@ -71,6 +79,22 @@ def _watch(options: argparse.Namespace) -> int:
         watch.check_out(options.run, out)
         check_output_folder("--out", out)
         watch.watch(options.run, out, lambda line: print(line, flush=True), every=options.every, once=options.once)
+    return 0
+
+
+def _noise(options: argparse.Namespace) -> int:
+    # Imported late, as below.
+    from leaderboard import repeated_runs, run_noise
+    from leaderboard.load import load_records
+
+    with named_files():
+        if options.results:
+            repeated = repeated_runs.collect([load_records(folder) for folder in options.results])
+            if options.out:
+                repeated_runs.write(options.out, repeated)
+        else:
+            repeated = repeated_runs.read(repeated_runs.FOLDER / f"{options.track}.json")
+    print("\n".join(run_noise.report(repeated)))
     return 0
 
 

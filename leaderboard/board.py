@@ -12,6 +12,7 @@ from benchmark.records.record import LatencyBlock, Record, RecordError
 from benchmark.records.same_track import differences
 from benchmark.records.track_settings import COMMON_PARTS
 from benchmark.statistics.pairs import compare, resolution
+from leaderboard import repeated_runs, run_noise
 from leaderboard.columns import COLUMNS
 from leaderboard.estimates import Estimate, TaskKey, common_tasks, estimates, primary_scores
 from leaderboard.export import printable
@@ -70,7 +71,9 @@ def board_data(
     common = common_tasks(records)
     averages = sorted({name for record in records for name in record.averages})
     qualities = _qualities(tasks, common, averages)
-    scores = estimates(records)
+    repeated = repeated_runs.of_track(records)
+    scores = estimates(records, repeated)
+    planned = {} if repeated is None else {one.key: one.resolution for one in run_noise.noise(repeated)}
     groups = latency_groups(records)
     references = {group: group_reference(records, group) for group in groups}
     titles = system_titles(records)
@@ -99,7 +102,8 @@ def board_data(
         ],
         "rows": [_row(record, titles[record.id], scores[record.id], references) for record in records],
         "places": {key: places for key, (places, _) in standings.items()},
-        "resolutions": {key: least for key, (_, least) in standings.items()},
+        "resolutions": {key: planned.get(key) if least is None else least for key, (_, least) in standings.items()},
+        "repeated_runs": 0 if repeated is None else len(repeated.runs),
         "fronts": {group.key: _fronts(records, scores, qualities, group, references[group]) for group in groups},
         "history": history,
         "watch": watch,

@@ -6,15 +6,23 @@ Pure functions of records. docs/statistics.md says what each number means; the f
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
-from benchmark.records.record import MetricScore, Record, RecordError, TaskScore
+from benchmark.records.record import Record, RecordError, TaskScore
 from benchmark.statistics import intervals
-from benchmark.statistics.intervals import Runs, Seeds
+from benchmark.statistics.intervals import Runs
 from benchmark.statistics.pairs import Entry
-from benchmark.statistics.scales import PLAIN, PROPORTION, SCALES, Interval, Scale, quantile
-from benchmark.statistics.variance import UNKNOWN, Variance, shrunk, total
+from benchmark.statistics.scales import PLAIN, PROPORTION, SCALES, Interval, Scale
+from benchmark.statistics.variance import UNKNOWN, Variance
+from leaderboard.score_runs import masked_lm_runs, mean_runs, primary, task_runs
+from leaderboard.seed_noise import seed_variances
+
+if TYPE_CHECKING:
+    from leaderboard.repeated_runs import RepeatedRuns, RepeatedSystem
 
 
 @dataclass(frozen=True, order=True)
@@ -41,9 +49,10 @@ class Estimate:
     """A score of a system, in percent.
 
     Attributes:
-        value: the score as it is recorded, the median over fine-tuning seeds.
+        value: the score as it is recorded, the median over runs.
         interval: where the mean over runs lies on other examples of the kind, with 95 %; None where it is not known.
-        run: where another run of the system falls on the same examples, with 95 %; None where no system has two runs.
+        run: where another run of the system falls on the same examples, with 95 %: with other seeds of everything whose
+            noise is known; None where no system has two runs.
         entry: for comparisons with other systems.
     """
 
@@ -77,11 +86,15 @@ def common_tasks(records: Sequence[Record]) -> list[TaskKey]:
     return sorted(set.intersection(*sets)) if sets else []
 
 
-def estimates(records: Sequence[Record]) -> dict[str, dict[str, Estimate]]:
+def estimates(records: Sequence[Record], repeated: RepeatedRuns | None = None) -> dict[str, dict[str, Estimate]]:
     """Estimates every score of every record.
 
-    The variance between fine-tuning seeds is pooled over the systems of the board, task by task, and that of each
-    system is shrunk towards it.
+    The variances between fine-tuning seeds, between distillations and between whole runs are pooled over the systems of
+    the board and of the repeated runs, task by task, and those of each system are shrunk towards them.
+
+    Args:
+        records: the records of one track.
+        repeated: whole runs of the track under other seeds, where it has published some.
 
     Returns:
         Id of a record -> name of a score -> estimate; the names are `mean` (over `common_tasks`), `masked_lm_accuracy`,
@@ -91,87 +104,105 @@ def estimates(records: Sequence[Record]) -> dict[str, dict[str, Estimate]]:
         RecordError: as `primary_scores`.
     """
     scores = {record.id: primary_scores(record) for record in records}
-    reported = {record.id for record in records if record.system.kind == "reported"}
+    measured = {record.id: record.system.name for record in records if record.system.kind != "reported"}
     found: dict[str, dict[str, Estimate]] = {record.id: {} for record in records}
 
-    def add(key: str, runs: Mapping[str, Runs], values: Mapping[str, float], scale: Scale) -> None:
-        for name, estimate in _estimated(runs, values, scale, reported).items():
+    def add(
+        key: str, runs: Mapping[str, Runs], values: Mapping[str, float], scale: Scale, whole: Mapping[str, Runs]
+    ) -> None:
+        for name, estimate in _estimated(runs, values, scale, measured, whole).items():
             found[name][key] = estimate
 
     common = common_tasks(records)
     whole = {name: [own[key] for key in common] for name, own in scores.items() if common and own.keys() >= {*common}}
-    means = {name: math.fsum(_primary(task).value for task in tasks) / len(tasks) for name, tasks in whole.items()}
-    add("mean", {name: _mean_runs(tasks) for name, tasks in whole.items()}, means, PLAIN)
-    masked = {record.id: runs for record in records if (runs := _masked_lm_runs(record)) is not None}
-    add("masked_lm_accuracy", masked, {name: runs.mean for name, runs in masked.items()}, PROPORTION)
+    means = {name: math.fsum(primary(task).value for task in tasks) / len(tasks) for name, tasks in whole.items()}
+    of_means = {name: mean_runs(tasks) for name, tasks in whole.items()}
+    add("mean", of_means, means, PLAIN, whole_runs(repeated, partial(mean_of, keys=common)))
+    masked = {record.id: own for record in records if (own := _masked_lm(record)) is not None}
+    values = {name: statistics.median(one[0] for one in own.scores) for name, own in masked.items()}
+    add("masked_lm_accuracy", masked, values, PROPORTION, whole_runs(repeated, masked_lm_of))
     for key in sorted({key for own in scores.values() for key in own}):
         having = {name: own[key] for name, own in scores.items() if key in own}
-        values = {name: _primary(task).value for name, task in having.items()}
-        add(key.key, {name: _runs(task) for name, task in having.items()}, values, SCALES.get(key.metric, PLAIN))
+        values = {name: primary(task).value for name, task in having.items()}
+        runs = {name: task_runs(task) for name, task in having.items()}
+        scale, others = SCALES.get(key.metric, PLAIN), whole_runs(repeated, partial(runs_of, key=key))
+        add(key.key, runs, values, scale, others)
     for record in records:
         for name, value in record.averages.items():
             found[record.id][f"average.{name}"] = Estimate(value, entry=Entry(value))
     return found
 
 
-def _primary(task: TaskScore) -> MetricScore:
-    return task.metrics[task.primary_metric]
+def whole_runs(
+    repeated: RepeatedRuns | None, read: Callable[[RepeatedSystem], Runs | None], without: Collection[int] = ()
+) -> dict[str, Runs]:
+    """Gives the scores of the systems of repeated runs, each run in the place of a distillation, by name.
 
-
-def _runs(task: TaskScore) -> Runs:
-    """Reads the runs of a task; the recorded interval is that of the bootstrap over examples."""
-    metric = _primary(task)
-    if metric.interval is None:
-        return Runs((tuple(metric.per_seed or [metric.value]),))
-    half = (metric.interval[1] - metric.interval[0]) / (2.0 * quantile(intervals.CONFIDENCE, math.inf))
-    # Where no drawn example was wrong, or none right, the bootstrap sees no noise: two of each are added (Agresti and
-    # Coull 1998, doi 10.2307/2685469).
-    least = 1e4 * 2.0 * (task.num_examples + 2.0) / (task.num_examples + 4.0) ** 3 if half == 0.0 else 0.0
-    examples = Variance(max(half * half, least), max(task.num_examples - 1.0, 1.0))
-    return Runs((tuple(metric.per_seed),), examples, task.num_examples)
-
-
-def _mean_runs(tasks: Sequence[TaskScore]) -> Runs:
-    """Makes the runs of the mean: seed by seed where all tasks have as many.
-
-    The errors of different tasks are independent, as their examples are.
+    Args:
+        repeated: the runs.
+        read: reads one score of a system in one run, None where it lacks it; of several distillations the first counts.
+        without: numbers of runs to leave out.
     """
-    runs, share = [_runs(task) for task in tasks], 1.0 / len(tasks)
-    seeds = [run.scores[0] for run in runs]
-    if len({len(own) for own in seeds}) == 1:
-        scores = tuple(math.fsum(own) * share for own in zip(*seeds, strict=True))
-    else:
-        scores = (math.fsum(run.mean for run in runs) * share,)
-    known = all(run.items.known for run in runs)
-    return Runs((scores,), total(*((share * share, run.items) for run in runs)) if known else UNKNOWN)
+    scores: dict[str, list[tuple[float, ...]]] = {}
+    for number, run in enumerate(repeated.runs if repeated is not None else ()):
+        for name, system in run.systems.items() if number not in without else ():
+            own = read(system)
+            if own is not None:
+                scores.setdefault(name, []).append(own.scores[0])
+    return {name: Runs(tuple(own)) for name, own in scores.items() if len(own) > 1}
 
 
-def _masked_lm_runs(record: Record) -> Runs | None:
-    """Makes the one run of masked-LM accuracy, with the variance of a proportion where its count is known."""
+def runs_of(system: RepeatedSystem, key: TaskKey) -> Runs | None:
+    """Reads the scores of a run on a task; None where it lacks it."""
+    return next((task_runs(task) for task in system.tasks if TaskKey.from_score(task) == key), None)
+
+
+def mean_of(system: RepeatedSystem, keys: Sequence[TaskKey]) -> Runs | None:
+    """Reads the means of a run over tasks; None where it lacks one."""
+    own = {TaskKey.from_score(task): task for task in system.tasks}
+    return mean_runs([own[key] for key in keys]) if keys and own.keys() >= {*keys} else None
+
+
+def masked_lm_of(system: RepeatedSystem) -> Runs | None:
+    """Reads the masked-LM accuracy of a run; None where it was not measured."""
+    accuracy = system.masked_lm_accuracy
+    return None if accuracy is None else masked_lm_runs([accuracy], system.masked_lm_predictions)
+
+
+def _masked_lm(record: Record) -> Runs | None:
     training = record.training
     if training is None or training.masked_lm_accuracy is None:
         return None
-    percent, count = training.masked_lm_accuracy, training.masked_lm_predictions
-    if not count:
-        return Runs(((percent,),))
-    return Runs(((percent,),), Variance(percent * (100.0 - percent) / count, math.inf), count)
+    replicates = [one.masked_lm_accuracy for one in training.replicates if one.masked_lm_accuracy is not None]
+    return masked_lm_runs(replicates or [training.masked_lm_accuracy], training.masked_lm_predictions)
 
 
 def _estimated(
-    runs: Mapping[str, Runs], values: Mapping[str, float], scale: Scale, reported: set[str]
+    runs: Mapping[str, Runs],
+    values: Mapping[str, float],
+    scale: Scale,
+    measured: Mapping[str, str],
+    whole: Mapping[str, Runs],
 ) -> dict[str, Estimate]:
-    """Estimates one score of all systems that have it; published numbers have no noise that we know."""
-    measured = [name for name in runs if name not in reported]
-    finetune = shrunk([intervals.own_seeds(runs[name], scale).finetune for name in measured])
+    """Estimates one score of all systems that have it; published numbers have no noise that we know.
+
+    Args:
+        runs: the runs of each record, by id.
+        values: the recorded score of each.
+        scale: of the metric.
+        measured: name of the system of each record that is not a published number.
+        whole: repeated runs of systems, by name.
+    """
     found = {name: Estimate(values[name], entry=Entry(values[name])) for name in runs}
-    for name, variance in zip(measured, finetune, strict=True):
-        own, seeds = runs[name], Seeds(variance)
+    systems = {name: measured[name] for name in runs if name in measured}
+    for name, seeds in seed_variances({name: runs[name] for name in systems}, systems, scale, whole).items():
+        own = runs[name]
         of_mean, slope = seeds.of_mean(own), scale.slope(own.mean)
         raw = Variance(of_mean.value / (slope * slope), of_mean.degrees)
-        whole = intervals.of_mean(own.items, raw, UNKNOWN)
+        variance = intervals.of_mean(own.items, raw, UNKNOWN)
         found[name] = Estimate(
             values[name],
-            intervals.of_the_mean(own, whole, scale) if own.items.known else None,
+            intervals.of_the_mean(own, variance, scale) if own.items.known else None,
             intervals.of_another_run(own, seeds, scale),
             Entry(own.mean, raw, own.items),
         )

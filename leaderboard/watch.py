@@ -104,6 +104,7 @@ def read_run(run: Path) -> Watched:
         except ConfigError as error:
             raise RecordError(f"{run / 'config.json'}: {error}; was it written by another version?") from None
     parts = {name: len(list(run.glob(pattern))) for name, pattern in _PARTS.items()}
+    parts["student"] = len({path.parent.name.partition("@")[0] for path in run.glob(_PARTS["student"])})
     parts["record"] = len(_record_files(run))
     times = {name: time_ns for name, time_ns, _ in files}
     grows = search is not None and bool(search.running)

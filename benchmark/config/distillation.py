@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from benchmark.config.checkpoint import CheckpointConfig
-from benchmark.config.checks import Checked, ConfigError, setting
+from benchmark.config.checks import LARGEST_SEED, Checked, ConfigError, setting
 from benchmark.config.losses import LOSSES, sort_losses
 from benchmark.config.training import OptimizerConfig
 
@@ -77,6 +78,9 @@ class DistillConfig(Checked):
     """A recipe: phases in order, and their common settings. The published ones are in gin/distill/."""
 
     recipe: str = setting("custom", pattern=r"[a-z0-9][a-z0-9_.-]{0,59}")
+    # Every student is distilled once for each; all are fine-tuned with every fine-tuning seed. 0 is the seed of the run
+    # itself, with which its search distils, too; another one makes other initial values, masks and batches of it.
+    seeds: tuple[int, ...] = setting((0,), at_least=0, at_most=LARGEST_SEED)
     phases: tuple[PhaseConfig, ...] = setting()
     batch_size: int = setting(32, at_least=1)
     mask_rate: float = setting(0.15, at_least=0.01, at_most=0.9)
@@ -94,7 +98,9 @@ class DistillConfig(Checked):
     checkpoint_every: int = setting(500, at_least=1)
 
     def check(self) -> None:
-        """Refuses recipes without steps, phases of one name, and one program for different optimizers."""
+        """Refuses repeated seeds, recipes without steps, phases of one name, and one program for unlike optimizers."""
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            self.refuse("seeds", "distinct seeds, at least one")
         names = [phase.name for phase in self.phases]
         for phase in self.phases:
             if names.count(phase.name) > 1:
@@ -104,6 +110,10 @@ class DistillConfig(Checked):
         optimizers = {phase.optimizer.without_schedule for phase in self.phases}
         if self.one_program and len(optimizers) > 1:
             self.refuse("one_program", "False where the optimizers of the phases differ in more than their schedule")
+
+    def of_seed(self, seed: int) -> DistillConfig:
+        """Keeps one of the seeds: what the distillation with it depends on."""
+        return dataclasses.replace(self, seeds=(seed,))
 
     def scaled(self, fraction: float) -> DistillConfig:
         """Shortens every phase to `fraction` of its steps, at least one step: flash distillation.
@@ -115,3 +125,22 @@ class DistillConfig(Checked):
             for phase in self.phases
         ]
         return dataclasses.replace(self, phases=tuple(phases))
+
+
+def replicate_seed(run_seed: int, seed: int) -> int:
+    """Mixes the seed of a run with one of `DistillConfig.seeds`.
+
+    Runs of neighbouring seeds have no distillation in common, as they would if the two were added.
+    """
+    if not seed:
+        return run_seed
+    digest = hashlib.sha256(f"{run_seed} {seed}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") % (LARGEST_SEED + 1)
+
+
+def replicate_name(system: str, seed: int) -> str:
+    """Names the folders of a student that was distilled with one of `DistillConfig.seeds`.
+
+    No name of a system has an `@`.
+    """
+    return f"{system}@{seed}" if seed else system

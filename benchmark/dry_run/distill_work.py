@@ -163,9 +163,12 @@ def distill_work(config: RunConfig, rows: Rows, done: Done, stages: tuple[str, .
             assert recipe is not None
             steps = {phase: n for (name, phase), n in done.phase_steps.items() if name == student.name}
             calls = [*distillation(config, student.encoder, recipe, done=steps)]
-            first = student is next(s for s in waiting if s.is_distilled)
-            layers = max(s.encoder.num_hidden_layers for s in waiting) if first else student.encoder.num_hidden_layers
-            calls = [*teacher_outputs(config, recipe, layers, known, first=first), *calls]
+            # Students of one seed share the outputs of the teacher; those of a search are of the run's own seed.
+            same = [s for s in waiting if s.distill_seed == student.distill_seed]
+            first, layers = student is same[0], student.encoder.num_hidden_layers
+            layers = max(s.encoder.num_hidden_layers for s in same) if first else layers
+            shared = known if student.distill_seed == 0 else 0
+            calls = [*teacher_outputs(config, recipe, layers, shared, first=first), *calls]
         calls += evaluation(config, student.encoder, rows)
         if known and student.kind == "found":
             # It is one of the trials, whose programs the folder keeps.

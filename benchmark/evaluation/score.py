@@ -120,20 +120,22 @@ def task_score(
     references: References,
     files: Sequence[str],
     details: Sequence[Mapping[str, float]] = (),
+    distill_seeds: Sequence[int] = (),
 ) -> TaskScore:
-    """Scores the runs of all seeds on one split.
+    """Scores all runs on one split.
 
     Args:
         task: the task.
         split: name of the split.
-        seeds: fine-tuning seeds.
-        predictions: one set of predictions for each seed.
+        seeds: fine-tuning seed of each run.
+        predictions: one set of predictions for each run.
         references: as `load_references` gives them.
         files: where the predictions lie, relative to the run's folder.
-        details: `details` of `to_result` for each seed, where the task has them.
+        details: `details` of `to_result` for each run, where the task has them.
+        distill_seeds: distillation seed of each run, for a student.
 
     Returns:
-        Every metric: median over seeds, all seeds' values, and the interval of the run that is the (lower) median, with
+        Every metric: median over runs, the values of all, and the interval of the run that is the (lower) median, with
         the details of that run.
     """
     scores = [metrics.score(task, p, references) for p in predictions]
@@ -154,6 +156,7 @@ def task_score(
         },
         num_examples=len(references),
         seeds=list(seeds),
+        distill_seeds=list(distill_seeds),
         predictions=list(files),
         predictions_sha256=[fingerprint(p) for p in predictions],
         details=dict(details[median_run]) if details else {},

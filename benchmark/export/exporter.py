@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from benchmark.config import EncoderConfig, encoder_from_dict
+from benchmark.config.distillation import replicate_name
 from benchmark.export import checkpoint_files
 from benchmark.export.model_card import FineTuned, label_names, model_card
 from benchmark.export.onnx_export import export_onnx
@@ -63,6 +64,12 @@ def _read(path: Path, *members: str) -> Any:
     return value
 
 
+def _folder_name(record: Record) -> str:
+    """Names the folders of the model that is exported, the first of a student's distillations."""
+    replicates = record.training.replicates if record.training is not None else []
+    return replicate_name(record.system.name, replicates[0].seed if replicates else 0)
+
+
 def pretrained(record: Record, path: Path) -> dict[str, Any]:
     """Reads encoder and pretraining heads of a record's model.
 
@@ -73,8 +80,8 @@ def pretrained(record: Record, path: Path) -> dict[str, Any]:
     Raises:
         RecordError: the parameters are missing, or of another architecture.
     """
-    workdir, name = folder_of_run(record, path), record.system.name
-    directory = workdir / "teacher" if record.system.kind == "teacher" else workdir / "students" / name
+    workdir = folder_of_run(record, path)
+    directory = workdir / "teacher" if record.system.kind == "teacher" else workdir / "students" / _folder_name(record)
     encoder, source = encoder_of(record, path), directory / "params"
     return _restored(source, path, lambda: load_params(source, encoder))
 
@@ -99,7 +106,7 @@ def fine_tuned(record: Record, path: Path, task: str) -> tuple[dict[str, Any], F
         raise RecordError(f"{path}: has no task {task!r}: {nearest_match_hint(task, known)}")
     info = task_of(record, task)
     trained = get_task(info.trained_on) if info.trained_on else info
-    directory = workdir / "evaluation" / record.system.name / trained.name
+    directory = workdir / "evaluation" / _folder_name(record) / trained.name
     marker = directory / "parameters.json"
     if not marker.is_file():
         raise RecordError(

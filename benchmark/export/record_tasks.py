@@ -39,7 +39,7 @@ def predicted_with(record: Record, trained: str) -> list[TaskInfo]:
 
 
 def score_of_seed(record: Record, task: str, metric: str, seed: int) -> float | None:
-    """Returns a task's score of one fine-tuning seed, None where the record does not have it."""
+    """Returns a task's score of a fine-tuning seed of the first distillation, None where the record has none."""
     for scored in record.tasks:
         if scored.task == task and seed in scored.seeds and metric in scored.metrics:
             values = scored.metrics[metric].per_seed

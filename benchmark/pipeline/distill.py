@@ -5,11 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from benchmark.config import DistillConfig, EncoderConfig, PretrainConfig, fingerprint, to_dict
+from benchmark.config.distillation import replicate_seed
 from benchmark.distillation.distill import distill
 from benchmark.distillation.initial import Start
 from benchmark.evaluation.masked_lm import evaluate_masked_lm
 from benchmark.export.start import read_start
-from benchmark.pipeline.run_context import Run, SystemPlan, parameters_digest, plan, sum_markers, tokens_seen
+from benchmark.pipeline.run_context import (
+    Run,
+    SystemPlan,
+    parameters_digest,
+    plan,
+    replicates,
+    sum_markers,
+    tokens_seen,
+)
 from benchmark.pipeline.teacher import load_teacher
 from benchmark.pipeline.threads import map_threads
 from benchmark.pipeline.workdir import finished, read_entry, run_stage_once
@@ -56,7 +65,8 @@ def recipe_start(run: Run) -> Start | None:
 def distill_stage(run: Run) -> dict[str, Any]:
     """Distils the found students and the baselines in full, all with one recipe, budget and order of batches.
 
-    Published checkpoints are taken as they are.
+    Each is distilled once for each of `DistillConfig.seeds`; all students of one seed see the same batches. Published
+    checkpoints are taken as they are.
     """
     # What found a student is of no consequence: a longer search leaves the others as they are.
     marker = run.workdir / "teacher" / "stage.json"
@@ -64,36 +74,40 @@ def distill_stage(run: Run) -> dict[str, Any]:
     upstream = read_entry(marker, "fingerprint") if marker.exists() else untaught
     recipe = run.config.distill
     baselines = {baseline.name: baseline for baseline in run.config.baselines}
-    students = [system for system in plan(run) if system.kind != "teacher"]
-    published = {s.name for s in students if s.kind == "baseline" and not baselines[s.name].is_distilled}
-    fingerprints = {s.name: fingerprint(upstream, recipe, s.encoder, s.kind, baselines.get(s.name)) for s in students}
-    taught = [s for s in students if s.kind != "control" and s.name not in published]
+    students = [one for system in plan(run) if system.kind != "teacher" for one in replicates(run, system)]
+    fingerprints = {
+        s.name: fingerprint(upstream, _recipe_of(recipe, s), s.encoder, s.kind, baselines.get(s.system))
+        for s in students
+    }
+    taught = [s for s in students if s.distill_seed is not None]
     done = distributed.broadcast(all(finished(s.directory / "stage.json", fingerprints[s.name]) for s in taught))
     teacher = None if done else load_teacher(run)
     shared_start = None if done else recipe_start(run)
 
     def distill_system(system: SystemPlan) -> dict[str, Any]:
         def work() -> dict[str, Any]:
-            baseline = baselines.get(system.name)
+            baseline = baselines.get(system.system)
             checkpoint = baseline.checkpoint if baseline is not None else None
             encoder = run.encoder(system.encoder, of_checkpoint=checkpoint is not None)
             if system.kind == "control":
                 params, result = _untrained(run, encoder)
-            elif checkpoint is not None and system.name in published:
+            elif checkpoint is not None and system.distill_seed is None:
                 params, result = _published(run, checkpoint)
-                result["start"] = system.name
+                result["start"] = system.system
             else:
                 assert teacher is not None
+                assert system.distill_seed is not None
                 assert recipe is not None
                 start, source = shared_start, "students" if shared_start is not None else None
                 if checkpoint is not None:
-                    start, source = Start(encoder, read_start(checkpoint).params, whole=True), system.name
-                job = run.job(system.name, system.directory)
+                    start, source = Start(encoder, read_start(checkpoint).params, whole=True), system.system
+                seed = replicate_seed(run.config.seed, system.distill_seed)
+                job = run.job(system.name, system.directory, seed=seed)
                 params, result = distil_student(run, teacher, encoder, recipe, job, start=start)
                 result["start"] = source
                 result |= {
                     "recipe": recipe.recipe,
-                    "tokens": tokens_seen(run, result["steps"], recipe.batch_size, run.config.seed),
+                    "tokens": tokens_seen(run, result["steps"], recipe.batch_size, seed),
                 }
             checkpoints.save(system.directory / "params", params)
             if result["masked_lm"] is not None:
@@ -101,18 +115,28 @@ def distill_stage(run: Run) -> dict[str, Any]:
             digest = parameters_digest(system.directory, encoder)
             return {**result, "encoder": to_dict(encoder), "parameters_sha256": digest}
 
-        name = f"{'checkpoint' if system.name in published else 'distill'} {system.name}"
+        is_published = system.kind == "baseline" and system.distill_seed is None
+        name = f"{'checkpoint' if is_published else 'distill'} {system.name}"
         marker = system.directory / "stage.json"
         return run_stage_once(
             marker, fingerprints[system.name], work, run.progress, name, directory=system.directory, all_processes=True
         )
 
-    markers = map_threads(distill_system, students, run.systems_at_once)
-    if teacher is not None:
-        if not run.config.trainer.teacher_in_step:
-            run.progress(f"distill: {run.teacher_cache.summary()}")
-        run.teacher_cache.close()
+    markers = []
+    # Students of one seed share the teacher's outputs, which are of no use to those of the next.
+    for group in dict.fromkeys(student.distill_seed for student in students):
+        same = [student for student in students if student.distill_seed == group]
+        markers += map_threads(distill_system, same, run.systems_at_once)
+        if teacher is not None and group is not None:
+            if not run.config.trainer.teacher_in_step:
+                run.progress(f"distill: {run.teacher_cache.summary()}")
+            run.teacher_cache.close()
     return sum_markers(markers)
+
+
+def _recipe_of(recipe: DistillConfig | None, system: SystemPlan) -> DistillConfig | None:
+    """Gives what of the recipe decides about a student: other seeds make no difference to it."""
+    return recipe if recipe is None else recipe.of_seed(system.distill_seed or 0)
 
 
 def _untrained(run: Run, encoder: EncoderConfig) -> tuple[Params, dict[str, Any]]:

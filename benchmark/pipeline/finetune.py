@@ -21,7 +21,7 @@ from benchmark.evaluation import score
 from benchmark.evaluation.predict import predict
 from benchmark.models.formulas import num_parameters
 from benchmark.pipeline import distill_task
-from benchmark.pipeline.run_context import Run, SystemPlan, load_params, plan, sum_markers
+from benchmark.pipeline.run_context import Run, SystemPlan, load_params, plan, replicates, sum_markers
 from benchmark.pipeline.shared_stage import shared_stage
 from benchmark.pipeline.threads import map_threads
 from benchmark.pipeline.workdir import read_entry, run_stage_once, start_folder
@@ -43,7 +43,7 @@ QUIET_S = 30.0
 
 
 def prediction_path(run: Run, system: str, task: str, seed: int) -> Path:
-    """Path of the predictions of one fine-tuning run."""
+    """Path of the predictions of one fine-tuning run of a system, or of one of its distillations, by name."""
     return run.workdir / "evaluation" / system / task / f"seed{seed}.json"
 
 
@@ -65,10 +65,11 @@ def evaluation_split(run: Run, task: str) -> str:
 def finetune_stage(run: Run) -> dict[str, Any]:
     """Fine-tunes every system on every task with every seed and writes its predictions on the evaluation split.
 
+    Each distillation of a student is fine-tuned like a system of its own.
     The models are small and many: the processes of a distributed run share out the systems, and each system is trained
     on one device. Where students learn from the fine-tuned teacher, it comes first.
     """
-    systems, first = plan(run), []
+    systems, first = [one for system in plan(run) for one in replicates(run, system)], []
     if run.config.finetune.distill is not None:
         teachers = [system for system in systems if system.kind == "teacher" and distributed.is_leader()]
         first = [finetuned_system(run, system) for system in teachers]
@@ -196,8 +197,13 @@ def _shared(
 
 
 def _keeps_parameters(run: Run, system: SystemPlan) -> bool:
-    """Returns True where the fine-tuned parameters of a system are kept: on request, for students, if it was found."""
-    config = run.config.finetune
+    """Returns True where the fine-tuned parameters of a system are kept: on request, for students, if it was found.
+
+    Of several distillations those of the first are.
+    """
+    config, distill = run.config.finetune, run.config.distill
+    if distill is not None and system.distill_seed not in (None, distill.seeds[0]):
+        return False
     found = system.kind == "found" and 4 * num_parameters(system.encoder) <= config.keep_found_bytes
     return config.keep_parameters or found or distill_task.needs_parameters(run, system)
 

@@ -13,7 +13,7 @@ from typing import Any
 # What is compared by itself below.
 _GROWING = (
     *(("search", "num_trials"), ("search", "num_found")),
-    *(("finetune", "seeds"), ("finetune", "epochs")),
+    *(("distill", "seeds"), ("finetune", "seeds"), ("finetune", "epochs")),
     *(("data", "tasks"), ("data", "own_tasks")),
     *(("baselines",), ("untrained_control",)),
 )
@@ -32,10 +32,9 @@ def grows(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
         before["search"][n] > after["search"][n] for n in ("num_trials", "num_found")
     ):
         return False
-    seeds = before["finetune"]["seeds"]
     return (
-        # The first seed stays the first: a student learns its tasks from the teacher of that seed.
-        after["finetune"]["seeds"][: len(seeds)] == seeds
+        # The first seeds stay the first: a student learns its tasks from the teacher of that seed, and is exported.
+        all(two[: len(one)] == one for one, two in (_seeds(before, after, part) for part in ("distill", "finetune")))
         and before["untrained_control"] in ("", after["untrained_control"])
         and _holds(_epochs(after), _epochs(before))
         and all(_holds(_by_name(two), _by_name(one)) for one, two in _lists(before, after))
@@ -51,6 +50,10 @@ def _fixed(settings: Mapping[str, Any]) -> dict[str, Any]:
             part = part[step] or {}
         part.pop(name, None)
     return fixed
+
+
+def _seeds(before: Mapping[str, Any], after: Mapping[str, Any], part: str) -> tuple[list[int], list[int]]:
+    return (before[part] or {}).get("seeds", []), (after[part] or {}).get("seeds", [])
 
 
 def _lists(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[Any, Any]]:

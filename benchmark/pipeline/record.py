@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.config import STAGES, fingerprint, to_dict
@@ -23,6 +26,7 @@ from benchmark.records.record import (
     Numerics,
     Provenance,
     Record,
+    Replicate,
     SkippedRows,
     System,
     TaskScore,
@@ -108,12 +112,13 @@ def _record(context: run_context.Run, system: run_context.SystemPlan, provenance
     config = context.config
     latency = _latency_blocks(context, system)
     refuse_impossible(system.encoder, latency)
-    trained = read_entry(system.directory / "stage.json", "result")
+    made = {one.distill_seed: _made(one) for one in run_context.replicates(context, system)}
+    trained = next(iter(made.values()))
     length = config.latency.sequence_lengths[0]
     splits = {task: finetune.evaluation_split(context, task) for task in config.data.tasks}
-    task_scores = [task_score(context, system.name, t) for t, split in splits.items() if split == "validation"]
+    task_scores = [task_score(context, system, t) for t, split in splits.items() if split == "validation"]
     by_task = {t.task: {m: s.value for m, s in t.metrics.items()} for t in task_scores}
-    masked_lm = trained["masked_lm"] or {}
+    masked_lm = _masked_lm([result["masked_lm"] for result in made.values()])
     return Record(
         id=f"{config.track}-{system.name}-{fingerprint(config)[:12]}",
         track=config.track,
@@ -129,7 +134,7 @@ def _record(context: run_context.Run, system: run_context.SystemPlan, provenance
             flops_sequence_length=length,
         ),
         tasks=task_scores,
-        unscored=[unscored(context, system.name, t) for t, split in splits.items() if split != "validation"],
+        unscored=[unscored(context, system, t) for t, split in splits.items() if split != "validation"],
         averages=metrics.averages(by_task),
         latency=latency,
         training=Training(
@@ -144,6 +149,7 @@ def _record(context: run_context.Run, system: run_context.SystemPlan, provenance
             masked_lm_predictions=masked_lm.get("predictions"),
             masked_lm_loss=masked_lm.get("loss"),
             parameters_sha256=trained["parameters_sha256"],
+            replicates=[_replicate(seed, result) for seed, result in made.items() if seed is not None],
         ),
         search=_search_excerpt(context, system),
         provenance=provenance.model_copy(
@@ -153,6 +159,30 @@ def _record(context: run_context.Run, system: run_context.SystemPlan, provenance
                 )
             }
         ),
+    )
+
+
+def _made(system: run_context.SystemPlan) -> dict[str, Any]:
+    result: dict[str, Any] = read_entry(system.directory / "stage.json", "result")
+    return result
+
+
+def _masked_lm(scores: Sequence[dict[str, float] | None]) -> dict[str, Any]:
+    """Gives the medians over the distillations of a system; nothing where masked LM was not measured."""
+    known = [one for one in scores if one is not None]
+    if not known:
+        return {}
+    medians = {name: statistics.median(one[name] for one in known) for name in ("accuracy", "loss")}
+    return medians | {"predictions": known[0]["predictions"]}
+
+
+def _replicate(seed: int, result: dict[str, Any]) -> Replicate:
+    masked_lm = result["masked_lm"] or {}
+    return Replicate(
+        seed=seed,
+        masked_lm_accuracy=masked_lm.get("accuracy"),
+        masked_lm_loss=masked_lm.get("loss"),
+        parameters_sha256=result["parameters_sha256"],
     )
 
 
@@ -178,16 +208,29 @@ def _search_excerpt(context: run_context.Run, system: run_context.SystemPlan) ->
     )
 
 
-def task_score(context: run_context.Run, system: str, task_name: str) -> TaskScore:
+def _prediction_paths(
+    context: run_context.Run, system: run_context.SystemPlan, task_name: str
+) -> dict[tuple[int | None, int], Path]:
+    """Lists the prediction files of a system on a task, by the seed of the distillation and of the fine-tuning."""
+    return {
+        (one.distill_seed, seed): finetune.prediction_path(context, one.name, task_name, seed)
+        for one in run_context.replicates(context, system)
+        for seed in context.config.finetune.seeds
+    }
+
+
+def task_score(context: run_context.Run, system: run_context.SystemPlan, task_name: str) -> TaskScore:
     """Scores the predictions of a system on a task."""
-    task, seeds = context.tasks[task_name], context.config.finetune.seeds
-    paths = [finetune.prediction_path(context, system, task_name, seed) for seed in seeds]
+    task, runs = context.tasks[task_name], _prediction_paths(context, system, task_name)
+    paths = list(runs.values())
     references = score.load_references(task, context.rows("tasks", task_name, "validation"))
     results = [read_entry(path, "result") for path in paths]
     predictions = [result["predictions"] for result in results]
     files = [str(path.relative_to(context.workdir)) for path in paths]
     details = [result["details"] for result in results if "details" in result]
-    scored = score.task_score(task, "validation", seeds, predictions, references, files, details)
+    distill_seeds = [distill_seed for distill_seed, _ in runs if distill_seed is not None]
+    seeds = [seed for _, seed in runs]
+    scored = score.task_score(task, "validation", seeds, predictions, references, files, details, distill_seeds)
     return scored.model_copy(update={"definition": _definition(context, task)})
 
 
@@ -214,16 +257,15 @@ def _definition(context: run_context.Run, task: TaskInfo) -> TaskDefinition | No
     )
 
 
-def unscored(context: run_context.Run, system: str, task_name: str) -> Unscored:
+def unscored(context: run_context.Run, system: run_context.SystemPlan, task_name: str) -> Unscored:
     """Names the predictions on a split without labels."""
-    seeds, split = context.config.finetune.seeds, finetune.evaluation_split(context, task_name)
-    paths = [finetune.prediction_path(context, system, task_name, seed) for seed in seeds]
+    split, runs = finetune.evaluation_split(context, task_name), _prediction_paths(context, system, task_name)
     return Unscored(
         task=task_name,
         split=split,
         num_examples=context.rows("tasks", task_name, split).num_rows,
-        seeds=list(seeds),
-        predictions=[str(path.relative_to(context.workdir)) for path in paths],
+        seeds=[seed for _, seed in runs],
+        predictions=[str(path.relative_to(context.workdir)) for path in runs.values()],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.config import EncoderConfig, RunConfig, encoder_from_dict, fingerprint
+from benchmark.config.distillation import replicate_name
 from benchmark.distillation.teacher_cache import TeacherCache
 from benchmark.pipeline.workdir import RunError, read_entry, read_json
 from benchmark.training import checkpoints, distributed, pretrain
@@ -33,13 +35,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SystemPlan:
-    """One system of the run: its name, kind and architecture, and the folder of its parameters."""
+    """One system of the run, or one of the distillations of a student.
+
+    Attributes:
+        name: its name, which is that of its folders, too.
+        title: its name for people.
+        kind: as in a record.
+        encoder: its architecture.
+        directory: the folder of its parameters.
+        distill_seed: that of `DistillConfig.seeds` with which it was distilled; None where it was not.
+    """
 
     name: str
     title: str
     kind: str
     encoder: EncoderConfig
     directory: Path
+    distill_seed: int | None = None
+
+    @property
+    def system(self) -> str:
+        """Name of the system, whichever of its distillations this is."""
+        return self.name.partition("@")[0]
 
 
 @dataclass(frozen=True)
@@ -220,8 +237,12 @@ def parameters_digest(directory: Path, encoder: EncoderConfig) -> str:
 
 
 def plan(run: Run) -> list[SystemPlan]:
-    """Lists the systems of the run in the order of the page: teacher, found students, baselines, control."""
+    """Lists the systems of the run in the order of the page: teacher, found students, baselines, control.
+
+    The folder of a student is that of its first distillation (`replicates`).
+    """
     students = run.workdir / "students"
+    first = run.config.distill.seeds[0] if run.config.distill is not None else 0
     systems = []
     if run.config.teacher is not None:
         encoder = run.config.teacher.architecture
@@ -232,13 +253,27 @@ def plan(run: Run) -> list[SystemPlan]:
             raise RunError(f"{path}: missing; run the stage 'search' first")
         for name, values in read_entry(path, "result", "found").items():
             title = f"Found {name.removeprefix('found-')}"
-            systems.append(SystemPlan(name, title, "found", encoder_from_dict(values), students / name))
+            folder = students / replicate_name(name, first)
+            systems.append(SystemPlan(name, title, "found", encoder_from_dict(values), folder, first))
     for b in run.config.baselines:
-        systems.append(SystemPlan(b.name, b.title, "baseline", b.architecture, students / b.name))
+        seed = first if b.is_distilled else None
+        folder = students / replicate_name(b.name, seed or 0)
+        systems.append(SystemPlan(b.name, b.title, "baseline", b.architecture, folder, seed))
     if run.config.untrained_control:
         encoder = next(s.encoder for s in systems if run.config.untrained_control in (s.name, s.kind))
         systems.append(SystemPlan("untrained", "Untrained control", "control", encoder, students / "untrained"))
     return [system for system in systems if run.systems is None or system.name in run.systems]
+
+
+def replicates(run: Run, system: SystemPlan) -> list[SystemPlan]:
+    """Lists the distillations of a system, one for each of `DistillConfig.seeds`; others are their only one."""
+    if system.distill_seed is None or run.config.distill is None:
+        return [system]
+    names = {seed: replicate_name(system.name, seed) for seed in run.config.distill.seeds}
+    return [
+        dataclasses.replace(system, name=name, directory=run.workdir / "students" / name, distill_seed=seed)
+        for seed, name in names.items()
+    ]
 
 
 def measured_system(system: SystemPlan, systems: list[SystemPlan]) -> str:

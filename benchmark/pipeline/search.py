@@ -145,7 +145,9 @@ def search_stage(run: Run, measured: Source | None = None) -> dict[str, Any]:
     config, directory = run.config.search, run.workdir / "search"
     assert config is not None
     teacher_fingerprint = read_entry(run.workdir / "teacher" / "stage.json", "fingerprint")
-    inputs: tuple[Any, ...] = (teacher_fingerprint, run.config.distill, run.config.seed)
+    assert run.config.distill is not None
+    # The trials are distilled with the seed of the run.
+    inputs: tuple[Any, ...] = (teacher_fingerprint, run.config.distill.of_seed(0), run.config.seed)
     if config.measures_latency:
         inputs += (protocol_fingerprint(run.config),)
     stage_fingerprint = fingerprint(config, *inputs)

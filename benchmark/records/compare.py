@@ -127,6 +127,8 @@ def _training(recorded: Record, found: Record, expected: Expectation) -> Iterato
     yield _number("training.masked_lm_accuracy_before", *before, tolerance, why)
     yield from _bits("training.masked_lm_loss", one.masked_lm_loss, two.masked_lm_loss, expected)
     yield from _bits("training.parameters_sha256", one.parameters_sha256, two.parameters_sha256, expected)
+    mine, theirs = ([replicate.model_dump() for replicate in side.replicates] for side in (one, two))
+    yield from _bits("training.replicates", mine, theirs, expected)
 
 
 def _bits(field: str, recorded: object, found: object, expected: Expectation) -> Iterator[Compared]:
@@ -146,7 +148,7 @@ def _tasks(recorded: Record, found: Record, expected: Expectation) -> Iterator[C
         if other is None:
             yield same(f"tasks.{task.task}", "scored", "missing")
             continue
-        for name in ("split", "primary_metric", "num_examples", "seeds"):
+        for name in ("split", "primary_metric", "num_examples", "seeds", "distill_seeds"):
             yield same(f"tasks.{task.task}.{name}", getattr(task, name), getattr(other, name))
         for metric in sorted(task.metrics.keys() | other.metrics.keys()):
             field = f"tasks.{task.task}.{metric}"

@@ -22,7 +22,7 @@ from benchmark.records.upgrades import UPGRADES
 from tasks.system.atomic_write import write_text
 from tasks.system.errors import InputError
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _EMBEDDED_SOURCE = re.compile(r"\bsource\s*=\s*['\"]microworld['\"]")
 _INTEGERS = re.compile(r"\[\n\s*(-?\d+(?:,\n\s*-?\d+)*)\n\s*\]")
 
@@ -78,6 +78,9 @@ class MetricScore(StrictModel):
 class TaskScore(StrictModel):
     """Scores of one task; `primary_metric` names the one that averages and plots use.
 
+    Each of `MetricScore.per_seed` is one run: `seeds` has its fine-tuning seed, and `distill_seeds` the seed of the
+    distillation whose student it started from; that is empty where one model was fine-tuned, which the run did not
+    distil.
     `details` holds further numbers of the median seed; for SQuAD v2.0 those of its script, such as `best_f1_thresh`.
     `predictions_sha256` has the digest of each seed's predictions: equal digests mean equal bits. `definition` is that
     of an own task; those of the catalogue have none.
@@ -89,6 +92,7 @@ class TaskScore(StrictModel):
     metrics: dict[str, MetricScore]
     num_examples: Count
     seeds: list[int] = Field(min_length=1)
+    distill_seeds: list[int] = Field(default_factory=list)
     predictions: list[str] = Field(default_factory=list, description="prediction files, relative to the run's folder")
     predictions_sha256: list[Digest] = Field(default_factory=list)
     details: dict[str, Finite] = Field(default_factory=dict)
@@ -102,6 +106,11 @@ class TaskScore(StrictModel):
             if len(metric.per_seed) != len(self.seeds):
                 found, seeds = len(metric.per_seed), len(self.seeds)
                 raise ValueError(f"metrics.{name}.per_seed has {found} values for {seeds} seeds")
+        if self.distill_seeds and len(self.distill_seeds) != len(self.seeds):
+            raise ValueError(f"distill_seeds has {len(self.distill_seeds)} values for {len(self.seeds)} seeds")
+        runs = list(zip(self.distill_seeds or [0] * len(self.seeds), self.seeds, strict=True))
+        if len(set(runs)) != len(runs):
+            raise ValueError("seeds has a run twice")
         return self
 
 
@@ -153,9 +162,20 @@ class LatencyBlock(StrictModel):
         return tuple(value) if isinstance(value, list) else value
 
 
+class Replicate(StrictModel):
+    """One distillation of a student, with its `DistillConfig.seeds` entry, and the masked-LM scores of what it made."""
+
+    seed: int = Field(ge=0)
+    masked_lm_accuracy: float | None = Field(default=None, ge=0, le=100, allow_inf_nan=False)
+    masked_lm_loss: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    parameters_sha256: Digest
+
+
 class Training(StrictModel):
     """The training of the system before fine-tuning; `tokens` counts tokens that are not padding.
 
+    `replicates` has every distillation of a student; masked-LM scores are their medians, and `steps`, `tokens` and
+    `parameters_sha256` those of the first.
     `task_recipe` names the task-specific distillation that replaced fine-tuning; null where there was none. `start`
     names the checkpoint, in `Provenance.checkpoints`, that the system is or started from as a whole or in part; null
     where it started from random values or the teacher. `masked_lm_accuracy_before` is that of a teacher's checkpoint
@@ -174,6 +194,7 @@ class Training(StrictModel):
     masked_lm_predictions: Count | None = None
     masked_lm_loss: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     parameters_sha256: Digest | None = None
+    replicates: list[Replicate] = Field(default_factory=list)
 
 
 class Numerics(StrictModel):
@@ -279,7 +300,7 @@ class Measurement(StrictModel):
 class Record(StrictModel):
     """One system in one track; `reported` and `measurement` are those of a system of kind `reported`."""
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,159}$")
     track: str
     track_version: str

@@ -77,7 +77,8 @@ def track_settings(config: RunConfig, text_rows: Mapping[str, str], *, trained: 
     if trained:
         parts["text"] = _without(data, (*_TASK_ROWS, *_NOT_OF_THE_TEXT)) | {"rows": dict(text_rows)}
         parts["teacher"] = result_settings(config.teacher)
-        parts["recipe"] = result_settings(config.distill)
+        recipe = result_settings(config.distill)
+        parts["recipe"] = None if recipe is None else _without(recipe, ("seeds",))
     return {name: TrackSettings.of(settings) for name, settings in parts.items() if settings is not None}
 
 

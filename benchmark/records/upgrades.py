@@ -34,5 +34,23 @@ def from_version_2(value: dict[str, Any]) -> dict[str, Any]:
     return value | {"schema_version": 3, "provenance": provenance}
 
 
+def from_version_3(value: dict[str, Any]) -> dict[str, Any]:
+    """Upgrades a record to version 4, in which a student may be distilled several times; before, it was once."""
+    training, tasks = value.get("training"), value.get("tasks")
+    # pydantic refuses anything that is neither afterwards.
+    if not isinstance(training, dict) or not isinstance(tasks, list) or training.get("teacher") is None:
+        return value | {"schema_version": 4}
+    kept = ("masked_lm_accuracy", "masked_lm_loss", "parameters_sha256")
+    only = {"seed": 0} | {name: training.get(name) for name in kept}
+    replicates = [only] if only["parameters_sha256"] is not None else []
+    tasks = [_one_distillation(task) for task in tasks]
+    return value | {"schema_version": 4, "training": {"replicates": replicates} | training, "tasks": tasks}
+
+
+def _one_distillation(task: object) -> object:
+    seeds = task.get("seeds") if isinstance(task, dict) else None
+    return {"distill_seeds": [0] * len(seeds)} | task if isinstance(task, dict) and isinstance(seeds, list) else task
+
+
 # From each older version to the next.
-UPGRADES = {1: from_version_1, 2: from_version_2}
+UPGRADES = {1: from_version_1, 2: from_version_2, 3: from_version_3}

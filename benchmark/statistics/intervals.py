@@ -43,17 +43,25 @@ class Seeds:
 
     Attributes:
         finetune: between fine-tuning seeds of one distilled student.
-        distill: between distillation seeds, beside it.
+        distill: between distillations of one teacher, beside it.
+        run: between whole runs with other seeds, of one distillation each, beside it; their teachers differ, too.
     """
 
     finetune: Variance = UNKNOWN
     distill: Variance = UNKNOWN
+    run: Variance = UNKNOWN
 
     def of_mean(self, runs: Runs, more: float = 0.0) -> Variance:
-        """Returns the variance of the mean over the runs that comes from their seeds, and of `more` runs beside it."""
+        """Returns the variance of the mean over the runs that comes from their seeds, and of `more` runs beside it.
+
+        All distillations of a record have one teacher: they average out what is theirs of the noise of a whole run.
+        """
         students = len(runs.scores)
         share = math.fsum(1.0 / len(run) for run in runs.scores) / students**2
-        return total((more + share, self.finetune), (more + 1.0 / students, self.distill))
+        if not self.run.known:
+            return total((more + share, self.finetune), (more + 1.0 / students, self.distill))
+        averaged = Variance(min(self.distill.value, self.run.value), self.distill.degrees)
+        return total((more + share, self.finetune), (more + 1.0, self.run), (1.0 / students - 1.0, averaged))
 
 
 def own_seeds(runs: Runs, scale: Scale) -> Seeds:

@@ -14,6 +14,12 @@ function definitionList(pairs) {
     element("div", {}, element("dt", { text: name }), element("dd", {}, value instanceof Node ? value : String(value)))));
 }
 
+// The seeds of each run of a task.
+function runNames({ seeds, distill_seeds: distillSeeds }) {
+  return "seeds " + seeds.map((seed, index) => distillSeeds.length ? `${distillSeeds[index]}/${seed}` : seed).join(", ")
+    + (distillSeeds.length ? " (distillation/fine-tuning)" : "");
+}
+
 // All metrics of a task, the primary one first, under one heading.
 function taskLines(task, row) {
   const [, low, high, runLow, runHigh] = row.scores[`${task.task}.${task.split}.${task.primary_metric}`];
@@ -28,16 +34,16 @@ function taskLines(task, row) {
       element("td", { text: name }),
       element("td", { class: "number", text: format.score(value) }),
       ...bounds.map(([from, to]) => element("td", { class: "number range", text: range(from, to, format.score) || MISSING })),
-      element("td", { class: "seeds", text: perSeed.map(format.score).join("  "), title: "seeds " + task.seeds.join(", ") }));
+      element("td", { class: "seeds", text: perSeed.map(format.score).join("  "), title: runNames(task) }));
   });
 }
 
 function scoreTable(row) {
   const heads = [
-    ["Task"], ["Metric"], ["Median", "Over fine-tuning seeds"],
+    ["Task"], ["Metric"], ["Median", "Over distillation and fine-tuning seeds"],
     ["Mean over runs", "95 % interval on other examples of the kind"],
-    ["Another run", "Where one with another fine-tuning seed falls on the same examples, with 95 %; missing where no system has two seeds"],
-    ["Each seed"],
+    ["Another run", "Where one with other seeds falls on the same examples, with 95 %; missing where nothing is known of seeds"],
+    ["Each run"],
   ];
   return element("div", { class: "table-scroll" }, element("table", { class: "small" },
     element("thead", {}, element("tr", {}, ...heads.map(([text, title]) => element("th", { scope: "col", text, title })))),

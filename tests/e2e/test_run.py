@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from benchmark.process import numerics
-from benchmark.records.record import read
+from benchmark.records.record import Record, read
 from leaderboard import watch
 from tasks.system.repository import REPOSITORY
 from tests.conftest import NUMERICS
@@ -31,7 +31,12 @@ def test_a_run_leaves_records_and_page(complete: tuple[Path, str]) -> None:
     assert sorted(r.system.kind for r in records) == ["baseline", "found", "teacher"]
     for record in records:
         assert {t.task for t in record.tasks} == {"glue_sst2_v1", "squad_v1_1_v1", "squad_v2_0_v1"}
-        assert all(len(t.metrics[t.primary_metric].per_seed) == 2 for t in record.tasks)
+        distilled = record.system.kind != "teacher"
+        for t in record.tasks:
+            assert t.seeds == ([0, 1, 0, 1] if distilled else [0, 1])
+            assert t.distill_seeds == ([0, 0, 1, 1] if distilled else [])
+            assert len(t.metrics[t.primary_metric].per_seed) == len(t.predictions) == len(t.seeds)
+        check_replicates(workdir, record)
         assert {block.method for block in record.latency} == {"measured", "roofline"}
         # Scores have the numerics of the run, latency those of the machine.
         assert record.provenance and record.provenance.numerics.mode == NUMERICS
@@ -48,6 +53,22 @@ def test_a_run_leaves_records_and_page(complete: tuple[Path, str]) -> None:
     assert "plain" in output
 
 
+def check_replicates(workdir: Path, record: Record) -> None:
+    """Each distillation is another student, and the record has the scores of all."""
+    assert record.training is not None
+    if record.system.kind == "teacher":
+        assert record.training.replicates == []
+        return
+    one, two = record.training.replicates
+    assert (one.seed, two.seed) == (0, 1) and one.parameters_sha256 != two.parameters_sha256
+    for replicate, folder in ((one, record.system.name), (two, f"{record.system.name}@1")):
+        result = json.loads((workdir / "students" / folder / "stage.json").read_text())["result"]
+        assert replicate.parameters_sha256 == result["parameters_sha256"]
+        assert replicate.masked_lm_accuracy == result["masked_lm"]["accuracy"]
+    accuracies = [replicate.masked_lm_accuracy or 0.0 for replicate in (one, two)]
+    assert record.training.masked_lm_accuracy == pytest.approx(sum(accuracies) / 2)
+
+
 def test_every_training_run_is_in_tensorboard(complete: tuple[Path, str]) -> None:
     workdir, output = complete
     history = json.loads((workdir / "search" / "history.json").read_text())
@@ -55,8 +76,9 @@ def test_every_training_run_is_in_tensorboard(complete: tuple[Path, str]) -> Non
     phases = [phase for phase in ("transfer", "distillation") if (workdir / "students" / found / phase).is_dir()]
     trials = [f"search/trial_{trial['trial']}" for trial in history["trials"]]
     tasks = ("glue_sst2_v1", "squad_v1_1_v1", "squad_v2_0_v1")
-    expected = {"teacher", *trials} | {f"{name}/{phase}" for name in (found, "plain", *trials) for phase in phases}
-    for name in ("teacher", found, "plain"):
+    students = [name + seed for name in (found, "plain") for seed in ("", "@1")]
+    expected = {"teacher", *trials} | {f"{name}/{phase}" for name in (*students, *trials) for phase in phases}
+    for name in ("teacher", *students):
         expected |= {f"finetune/{name}/{task}/seed_{seed}" for task in tasks for seed in (0, 1)}
     assert len(phases) == 2 and event_files.runs(workdir / "tensorboard") == expected
     for name, trial in zip(trials, history["trials"], strict=True):
@@ -72,7 +94,7 @@ def test_every_training_run_is_in_tensorboard(complete: tuple[Path, str]) -> Non
 def test_the_page_of_the_ended_run_says_so(complete: tuple[Path, str], tmp_path: Path) -> None:
     workdir, _ = complete
     page, watched = watch.build_page(workdir, tmp_path, 5)
-    assert watched.headline.startswith("finished: 3 trials, 2 students, 18 fine-tunings, 3 records")
+    assert watched.headline.startswith("finished: 3 trials, 2 students, 30 fine-tunings, 3 records")
     text = page.read_text(encoding="utf-8")
     assert "This run has finished." in text and 'id="history-importance"' in text
 
@@ -108,12 +130,13 @@ def test_a_second_call_reuses_everything(complete: tuple[Path, str]) -> None:
 def test_killed_runs_end_with_the_same_records(complete: tuple[Path, str], tmp_path: Path) -> None:
     """SIGKILL after a random while, again and again, then to the end: records and journal are the undisturbed run's.
 
-    The first two calls are of a smaller run, to which the others add a trial, a seed, two tasks and a baseline.
+    The first two calls are of a smaller run, to which the others add a trial, seeds, two tasks and a baseline.
     """
     undisturbed, _ = complete
     workdir, rng = tmp_path / "run", random.Random(7)
     smaller = (
         "--gin.SearchConfig.num_trials=2",
+        "--gin.DistillConfig.seeds=(0,)",
         "--gin.FinetuneConfig.seeds=(0,)",
         "--gin.DataConfig.tasks=('glue_sst2_v1',)",
         "--gin.RunConfig.baselines=()",
@@ -172,6 +195,7 @@ def test_a_light_host_trains_and_measures(
         "--gin.SearchConfig.algorithm='random'",
         "--gin.SearchConfig.num_initial_trials=1",
         "--gin.SearchConfig.num_trials=2",
+        "--gin.DistillConfig.seeds=(0,)",
         "--gin.FinetuneConfig.seeds=(0,)",
         "--gin.FinetuneConfig.epochs=(0.5,)",
     ]

@@ -70,7 +70,7 @@ def test_without_labels_predictions_are_kept_and_not_scored(tmp_path: Path, trai
         assert (result["split"], result["scores"]) == ("test", {})
         ids = np.asarray(run.rows("tasks", AX, "test").features["input_ids"])
         assert np.mean(ids[:, 0] - 10 == result["predictions"]) > 0.8
-    unscored = record.unscored(run, "toy", AX)
+    unscored = record.unscored(run, system, AX)
     assert (unscored.task, unscored.split, unscored.num_examples, unscored.seeds) == (AX, "test", 20, [0, 1])
     assert all((run.workdir / name).is_file() for name in unscored.predictions)
 

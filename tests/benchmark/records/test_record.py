@@ -17,6 +17,7 @@ from benchmark.records.record import (
     Provenance,
     Record,
     RecordError,
+    Replicate,
     System,
     TaskScore,
     Training,
@@ -28,6 +29,7 @@ from benchmark.records.record import (
 from benchmark.records.search_excerpt import SearchExcerpt, SearchTrial
 from benchmark.records.strict_schema import strict_json
 from tasks.system.atomic_write import write_text
+from tests.helpers.board_records import make_task
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 POSITIVE = st.floats(min_value=1e-9, max_value=1e9)
@@ -54,7 +56,7 @@ TASKS = st.builds(
     metrics=st.dictionaries(NAMES, METRICS, min_size=1, max_size=2),
     task=NAMES,
     count=st.integers(1, 10**6),
-    seeds=st.lists(st.integers(0, 99), min_size=2, max_size=2),
+    seeds=st.lists(st.integers(0, 99), min_size=2, max_size=2, unique=True),
     details=st.dictionaries(NAMES, NUMBERS, max_size=2),
 )
 LATENCIES = st.builds(
@@ -244,7 +246,7 @@ def test_a_completed_trial_has_its_outcome(field: str) -> None:
     ("path", "value", "named"),
     [
         ("schema_version", 0, "schema_version = 0"),
-        ("schema_version", 4, "schema_version = 4: this program reads versions 1 to 3"),
+        ("schema_version", 5, "schema_version = 5: this program reads versions 1 to 4"),
         ("schema_version", True, "schema_version = True"),
         ("schema_version", "1", "schema_version = '1'"),
         ("schema_version", ..., "schema_version = None"),
@@ -383,13 +385,42 @@ def test_comparable_leaves_out_clock_code_and_machine_and_nothing_else() -> None
 
 def older(version: int) -> dict[str, Any]:
     value = example() | {"schema_version": version}
-    del value["provenance"]["numerics"]
+    if version < 3:
+        del value["provenance"]["numerics"]
     return value
+
+
+def test_version_3_had_one_distillation() -> None:
+    old = older(3)
+    old["tasks"][0]["seeds"], old["tasks"][0]["metrics"]["accuracy"]["per_seed"] = [4, 5], [90.0, 91.0]
+    old["training"] |= {"teacher": "teacher", "masked_lm_accuracy": 40.0, "parameters_sha256": "a" * 64}
+    record = parse(json.dumps(old))
+    assert record.schema_version == 4 and record.tasks[0].distill_seeds == [0, 0]
+    assert record.training is not None
+    assert record.training.replicates == [Replicate(seed=0, masked_lm_accuracy=40.0, parameters_sha256="a" * 64)]
+    # A teacher, a control and a published checkpoint are not distilled.
+    old["training"]["teacher"] = None
+    record = parse(json.dumps(old))
+    assert record.tasks[0].distill_seeds == [] and record.training is not None and record.training.replicates == []
+
+
+def test_each_run_of_a_task_has_both_of_its_seeds() -> None:
+    task = make_task(90.0, seeds=[0, 0], distill_seeds=[0, 1], metrics={"accuracy": two_runs()})
+    assert task.distill_seeds == [0, 1]
+    with pytest.raises(ValueError, match="distill_seeds has 1 values for 2 seeds"):
+        make_task(90.0, seeds=[0, 1], distill_seeds=[0], metrics={"accuracy": two_runs()})
+    for distill_seeds in ([], [1, 1]):
+        with pytest.raises(ValueError, match="seeds has a run twice"):
+            make_task(90.0, seeds=[3, 3], distill_seeds=distill_seeds, metrics={"accuracy": two_runs()})
+
+
+def two_runs() -> MetricScore:
+    return MetricScore(value=90.0, per_seed=[89.0, 91.0])
 
 
 def test_version_2_had_native_numerics() -> None:
     record = parse(json.dumps(older(2)))
-    assert record.schema_version == 3 and record.provenance is not None
+    assert record.schema_version == 4 and record.provenance is not None
     assert record.provenance.numerics == Numerics(mode="native", reduction_threads=None)
     assert record.search is None and record.tasks[0].predictions_sha256 == []
 
@@ -401,12 +432,12 @@ def test_numerics_that_contradict_themselves(mode: str, threads: int | None) -> 
         parse(json.dumps(changed("provenance.numerics", numerics)))
 
 
-def test_version_1_is_read_as_version_3() -> None:
+def test_version_1_is_read_as_version_4() -> None:
     old = older(1)
     old["latency"][0]["details"] = {"runtime": "xla", "processes": 3}
     record = parse(json.dumps(old))
     measured, estimated = record.latency
-    assert record.schema_version == 3
+    assert record.schema_version == 4
     assert (measured.runtime, measured.protocol_version, measured.threads) == ("xla", 2, None)
     assert measured.details == {"processes": 3}
     assert (estimated.runtime, estimated.protocol_version) == (None, None)
