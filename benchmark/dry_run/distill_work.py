@@ -177,7 +177,8 @@ def distill_work(config: RunConfig, rows: Rows, done: Done, stages: tuple[str, .
     if not jobs:
         return StageWork("distill", "done" if students else "no students")
     count = sum(s in taught for s in waiting)
-    words = f"{count} of {len(taught)} students"
+    several = recipe is not None and len(recipe.seeds) > 1
+    words = f"{count} of {len(taught)} {'distillations' if several else 'students'}"
     if recipe is not None and count:
         most = max(sum(p.total_steps(s.encoder.num_hidden_layers) for p in recipe.phases) for s in taught)
         words += f", up to {most:,} steps of {recipe.batch_size} x {config.data.pretrain_length}"

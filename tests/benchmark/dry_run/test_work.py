@@ -67,12 +67,15 @@ def test_steps_of_the_tiny_run(tiny: Any) -> None:
     assert found["search"].workers == 2
     # The teacher runs once on the batches of all trials.
     assert counts(found["search"], "teacher") == {"trial 0": steps, "trial 1": 0, "trial 2": 0}
-    assert counts(found["distill"], "distill") == {"found 1": 10 * layers + 20, "plain": 10 + 20}
-    # The first student computes the batches that no trial has had.
-    assert counts(found["distill"], "teacher") == {"found 1": 10 * layers + 20 - steps, "plain": 0}
+    long, short = 10 * layers + 20, 10 + 20
+    assert counts(found["distill"], "distill") == {"found 1": long, "found 1@1": long, "plain": short, "plain@1": short}
+    # The first student computes the batches that no trial has had, and those of another seed are all new.
+    outputs = {"found 1": long - steps, "found 1@1": long, "plain": 0, "plain@1": 0}
+    assert counts(found["distill"], "teacher") == outputs
+    assert found["distill"].text.startswith("4 of 4 distillations")
     # 100 rows of each of three tasks in batches of 16, one epoch, two seeds; 50 or 40 rows to predict.
-    assert counts(found["finetune"], "finetune") == dict.fromkeys(("teacher", "found 1", "plain"), 3 * 2 * 7)
-    assert counts(found["finetune"], "predict") == dict.fromkeys(("teacher", "found 1", "plain"), 3 * 2)
+    assert counts(found["finetune"], "finetune") == dict.fromkeys(("teacher", *outputs), 3 * 2 * 7)
+    assert counts(found["finetune"], "predict") == dict.fromkeys(("teacher", *outputs), 3 * 2)
     assert len(found["latency"].jobs) == 2
 
 
@@ -130,6 +133,7 @@ def test_a_task_that_is_distilled_has_the_steps_of_its_phases() -> None:
         "intermediate/TaskPhaseConfig.epochs=(2.0,)",
         "prediction/TaskPhaseConfig.epochs=(1.0,)",
         "prediction/TaskPhaseConfig.augmented=()",
+        "DistillConfig.seeds=(0,)",
         "DataConfig.tasks=('glue_sst2_v1',)",
     ]
     config: Any = load([str(REPOSITORY / name) for name in names], bindings).config
@@ -157,8 +161,8 @@ def test_done_parts_are_left_out(tiny: Any) -> None:
     found = works(tiny, done)
     assert (found["data"].text, found["teacher"].text) == ("done", "done")
     assert found["search"].text.startswith("1 trials") and "2 are done" in found["search"].text
-    assert [job.name for job in found["distill"].jobs] == ["found 1"]
-    assert [job.name for job in found["finetune"].jobs] == ["found 1", "plain"]
+    assert [job.name for job in found["distill"].jobs] == ["found 1", "found 1@1", "plain@1"]
+    assert [job.name for job in found["finetune"].jobs] == ["found 1", "found 1@1", "plain", "plain@1"]
     one = done.predictions - {("teacher", "squad_v1_1_v1", 1)}
     found = works(tiny, dataclasses.replace(done, predictions=one))
     # One fine-tuning of 7 steps.

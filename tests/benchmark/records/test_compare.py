@@ -25,7 +25,7 @@ def base() -> dict[str, Any]:
     value["provenance"]["versions"] = dict.fromkeys(("flax", "jax", "jaxlib", "numpy", "optax", "scipy"), "1.0")
     value["provenance"]["data_digests"] = {"dev.tsv": "1" * 64}
     value["training"] |= {"masked_lm_accuracy": 40.0, "masked_lm_predictions": 2000, "masked_lm_loss": 3.0}
-    value["training"]["parameters_sha256"] = "a" * 64
+    value["training"] |= {"parameters_sha256": "a" * 64, "replicates": [{"seed": 0, "parameters_sha256": "a" * 64}]}
     value["tasks"][0]["predictions_sha256"] = ["b" * 64] * 3
     value["averages"] = {"task8_m": 80.0}
     value["latency"][0] |= {
