@@ -44,6 +44,7 @@ SEEDS = BASE.finetune.seeds
         (BASE, _config("SearchConfig.num_trials=16")),
         (BASE, _config("SearchConfig.num_found=2")),
         (BASE, _config(f"FinetuneConfig.seeds={(*SEEDS, 77)}")),
+        (BASE, _config("DistillConfig.seeds=(0, 5)")),
         (FEWER, BASE),
         (_config("DataConfig.tasks=('glue_mrpc_v1',)", "FinetuneConfig.epochs=(2.0,)"),)
         + (_config("DataConfig.tasks=('glue_rte_v1', 'glue_mrpc_v1')", "FinetuneConfig.epochs=(9.0, 2.0)"),),
@@ -63,6 +64,7 @@ def test_what_adds_to_a_run_continues_it(tmp_path: Path, before: RunConfig, afte
         (_config("SearchConfig.num_trials=16"), BASE),
         (BASE, _config("SearchConfig.plateau_trials=2")),
         (BASE, _config(f"FinetuneConfig.seeds={(77, *SEEDS)}")),
+        (BASE, _config("DistillConfig.seeds=(5, 0)")),
         (BASE, FEWER),
         (BASE, _config("FinetuneConfig.batch_size=7")),
         (BASE, _config("RunConfig.seed=1")),
