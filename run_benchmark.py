@@ -108,7 +108,7 @@ def publish(config: RunConfig, workdir: Path) -> None:
     """
     from benchmark.records.history import read_history
     from leaderboard.build import build
-    from leaderboard.load import load_records
+    from leaderboard.load import load
 
     history, site = workdir / "search" / "history.json", workdir / "site"
     if site.exists() and not site.is_dir():
@@ -116,10 +116,10 @@ def publish(config: RunConfig, workdir: Path) -> None:
     if not (workdir / "results").is_dir():
         raise InputError(f"{workdir / 'results'}: missing; run the stage 'record' first (--stages)")
     title = f"AutoDistill-Bench, track {config.track} {config.track_version}"
-    records = load_records(workdir / "results")
+    loaded = load(workdir / "results")
     found = read_history(history) if history.exists() else None
     with named_files():
-        page = build(records, site, title=title, history=found)
+        page = build(loaded.records, site, title=title, history=found, pairs=loaded.pairs)
     print(f"page: {page}")
 
 

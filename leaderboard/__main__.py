@@ -116,13 +116,13 @@ def _build(options: argparse.Namespace) -> int:
     # Imported late: `--help` and a mistyped flag answer without pydantic and Jinja2.
     from benchmark.records.history import read_history
     from leaderboard.build import build
-    from leaderboard.load import load_records
+    from leaderboard.load import load
 
     with named_files():
-        records = load_records(*options.results)
+        loaded = load(*options.results)
         history = read_history(options.history) if options.history else None
-        page = build(records, options.out, title=options.title, history=history)
-    print(f"{len(records)} records -> {page}")
+        page = build(loaded.records, options.out, title=options.title, history=history, pairs=loaded.pairs)
+    print(f"{len(loaded.records)} records -> {page}")
     return 0
 
 

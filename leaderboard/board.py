@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.records.record import LatencyBlock, Record, RecordError
 from benchmark.records.same_track import differences
@@ -16,6 +16,7 @@ from leaderboard import repeated_runs, run_noise
 from leaderboard.columns import COLUMNS
 from leaderboard.estimates import Estimate, TaskKey, common_tasks, estimates, primary_scores
 from leaderboard.export import printable
+from leaderboard.pairing import covariances
 from leaderboard.rank import (
     CONTENDERS,
     LatencyGroup,
@@ -26,6 +27,9 @@ from leaderboard.rank import (
     tie_places,
 )
 from leaderboard.titles import own_titles, run_name, system_titles, task_label
+
+if TYPE_CHECKING:
+    from leaderboard.pairing import Pairs
 
 AXES = ("latency", "speedup")
 _BINS = 40
@@ -46,7 +50,11 @@ class Quality:
 
 
 def board_data(
-    records: Sequence[Record], title: str, history: Mapping[str, Any] | None, watch: Mapping[str, Any] | None = None
+    records: Sequence[Record],
+    title: str,
+    history: Mapping[str, Any] | None,
+    watch: Mapping[str, Any] | None = None,
+    pairs: Pairs | None = None,
 ) -> dict[str, Any]:
     """Computes the data of the page.
 
@@ -56,6 +64,7 @@ def board_data(
         history: a validated search history as plain values, or None.
         watch: what the page of a run that is not finished says of it (`leaderboard.watch.page_data`), with its track;
             there may be no record then.
+        pairs: influences of single examples, by record and task, where they are known.
 
     Returns:
         Plain values, equal for equal records in any order.
@@ -72,12 +81,17 @@ def board_data(
     averages = sorted({name for record in records for name in record.averages})
     qualities = _qualities(tasks, common, averages)
     repeated = repeated_runs.of_track(records)
-    scores = estimates(records, repeated)
+    pairs = pairs or {}
+    scores = estimates(records, repeated, pairs)
     planned = {} if repeated is None else {one.key: one.resolution for one in run_noise.noise(repeated)}
     groups = latency_groups(records)
     references = {group: group_reference(records, group) for group in groups}
     titles = system_titles(records)
-    standings = {quality.key: _standing(records, scores, quality.key) for quality in qualities}
+    averaged = {"mean": [key.task for key in common]} | {quality.key: [key.task] for key, quality in tasks.items()}
+    standings = {
+        quality.key: _standing(records, scores, quality.key, pairs, averaged.get(quality.key, []))
+        for quality in qualities
+    }
     return {
         "title": printable(title),
         "track": track,
@@ -215,11 +229,19 @@ def _qualities(tasks: Mapping[TaskKey, Quality], common: Sequence[TaskKey], aver
 
 
 def _standing(
-    records: Sequence[Record], scores: Mapping[str, Mapping[str, Estimate]], key: str
+    records: Sequence[Record],
+    scores: Mapping[str, Mapping[str, Estimate]],
+    key: str,
+    pairs: Pairs,
+    tasks: Sequence[str],
 ) -> tuple[dict[str, Any], float | None]:
-    """Compares the contenders by one score: their places, and the smallest difference that the board can resolve."""
+    """Compares the contenders by one score: their places, and the smallest difference that the board can resolve.
+
+    Systems are paired by the examples of the tasks that make the score.
+    """
     contenders = {r.id: scores[r.id][key] for r in records if r.system.kind in CONTENDERS and key in scores[r.id]}
-    comparisons = compare([estimate.entry for estimate in contenders.values()])
+    covariance = covariances([pairs.get(name, {}) for name in contenders], tasks)
+    comparisons = compare([estimate.entry for estimate in contenders.values()], covariance)
     places = tie_places(contenders, comparisons)
     return {name: [place.rank, place.tied] for name, place in places.items()}, resolution(comparisons)
 

@@ -20,6 +20,7 @@ from tasks.system.atomic_write import write_text
 
 if TYPE_CHECKING:
     from benchmark.records.record import Record
+    from leaderboard.pairing import Pairs
 
 _HERE = Path(__file__).parent
 # The scripts that pages start with.
@@ -83,6 +84,7 @@ def build(
     title: str,
     history: Mapping[str, Any] | None = None,
     watch: Mapping[str, Any] | None = None,
+    pairs: Pairs | None = None,
 ) -> Path:
     """Writes the board of one track: `index.html`, `records.csv`, `records.json`, and the search's tables in `search`.
 
@@ -94,6 +96,7 @@ def build(
         title: heading of the page.
         history: search history to show (docs/leaderboard.md gives the format), or None.
         watch: for a run that is not finished, which may have no record yet: as `board_data` has it.
+        pairs: as `leaderboard.load.Loaded` has them.
 
     Returns:
         Path of the page.
@@ -102,7 +105,7 @@ def build(
         RecordError: the records cannot share a board, or the history does not follow its schema.
     """
     checked = parse_history(history).model_dump(mode="json") if history is not None else None
-    data = board_data(records, title, checked, watch)
+    data = board_data(records, title, checked, watch, pairs)
     records = sorted(records, key=lambda record: record.id)
     page = out / "index.html"
     if records:

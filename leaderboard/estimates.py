@@ -17,11 +17,12 @@ from benchmark.statistics import intervals
 from benchmark.statistics.intervals import Runs
 from benchmark.statistics.pairs import Entry
 from benchmark.statistics.scales import PLAIN, PROPORTION, SCALES, Interval, Scale
-from benchmark.statistics.variance import UNKNOWN, Variance
+from benchmark.statistics.variance import Variance
 from leaderboard.score_runs import masked_lm_runs, mean_runs, primary, task_runs
 from leaderboard.seed_noise import seed_variances
 
 if TYPE_CHECKING:
+    from leaderboard.pairing import Pairs
     from leaderboard.repeated_runs import RepeatedRuns, RepeatedSystem
 
 
@@ -86,7 +87,9 @@ def common_tasks(records: Sequence[Record]) -> list[TaskKey]:
     return sorted(set.intersection(*sets)) if sets else []
 
 
-def estimates(records: Sequence[Record], repeated: RepeatedRuns | None = None) -> dict[str, dict[str, Estimate]]:
+def estimates(
+    records: Sequence[Record], repeated: RepeatedRuns | None = None, pairs: Pairs | None = None
+) -> dict[str, dict[str, Estimate]]:
     """Estimates every score of every record.
 
     The variances between fine-tuning seeds, between distillations and between whole runs are pooled over the systems of
@@ -95,6 +98,8 @@ def estimates(records: Sequence[Record], repeated: RepeatedRuns | None = None) -
     Args:
         records: the records of one track.
         repeated: whole runs of the track under other seeds, where it has published some.
+        pairs: influences of single examples, by record and task, where they are known; elsewhere the recorded interval
+            says how much examples count.
 
     Returns:
         Id of a record -> name of a score -> estimate; the names are `mean` (over `common_tasks`), `masked_lm_accuracy`,
@@ -114,9 +119,13 @@ def estimates(records: Sequence[Record], repeated: RepeatedRuns | None = None) -
             found[name][key] = estimate
 
     common = common_tasks(records)
+
+    def runs_on(name: str, task: TaskScore) -> Runs:
+        return task_runs(task, (pairs or {}).get(name, {}).get(task.task))
+
     whole = {name: [own[key] for key in common] for name, own in scores.items() if common and own.keys() >= {*common}}
     means = {name: math.fsum(primary(task).value for task in tasks) / len(tasks) for name, tasks in whole.items()}
-    of_means = {name: mean_runs(tasks) for name, tasks in whole.items()}
+    of_means = {name: mean_runs([runs_on(name, task) for task in tasks]) for name, tasks in whole.items()}
     add("mean", of_means, means, PLAIN, whole_runs(repeated, partial(mean_of, keys=common)))
     masked = {record.id: own for record in records if (own := _masked_lm(record)) is not None}
     values = {name: statistics.median(one[0] for one in own.scores) for name, own in masked.items()}
@@ -124,7 +133,7 @@ def estimates(records: Sequence[Record], repeated: RepeatedRuns | None = None) -
     for key in sorted({key for own in scores.values() for key in own}):
         having = {name: own[key] for name, own in scores.items() if key in own}
         values = {name: primary(task).value for name, task in having.items()}
-        runs = {name: task_runs(task) for name, task in having.items()}
+        runs = {name: runs_on(name, task) for name, task in having.items()}
         scale, others = SCALES.get(key.metric, PLAIN), whole_runs(repeated, partial(runs_of, key=key))
         add(key.key, runs, values, scale, others)
     for record in records:
@@ -160,7 +169,7 @@ def runs_of(system: RepeatedSystem, key: TaskKey) -> Runs | None:
 def mean_of(system: RepeatedSystem, keys: Sequence[TaskKey]) -> Runs | None:
     """Reads the means of a run over tasks; None where it lacks one."""
     own = {TaskKey.from_score(task): task for task in system.tasks}
-    return mean_runs([own[key] for key in keys]) if keys and own.keys() >= {*keys} else None
+    return mean_runs([task_runs(own[key]) for key in keys]) if keys and own.keys() >= {*keys} else None
 
 
 def masked_lm_of(system: RepeatedSystem) -> Runs | None:
@@ -199,11 +208,11 @@ def _estimated(
         own = runs[name]
         of_mean, slope = seeds.of_mean(own), scale.slope(own.mean)
         raw = Variance(of_mean.value / (slope * slope), of_mean.degrees)
-        variance = intervals.of_mean(own.items, raw, UNKNOWN)
+        variance = intervals.of_mean(own.items, raw, own.interaction)
         found[name] = Estimate(
             values[name],
             intervals.of_the_mean(own, variance, scale) if own.items.known else None,
             intervals.of_another_run(own, seeds, scale),
-            Entry(own.mean, raw, own.items),
+            Entry(own.mean, raw, own.items, own.interaction),
         )
     return found

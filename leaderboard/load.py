@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmark.config import ConfigError, encoder_from_dict
 from benchmark.hardware.chips import refuse_impossible
-from benchmark.records import verification
+from benchmark.records import outcomes, verification
 from benchmark.records.record import Record, RecordError, read
 from tasks.system.errors import StageError
+
+if TYPE_CHECKING:
+    from leaderboard.pairing import PairedExamples
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Records, and what their outcomes say of single examples.
+
+    Attributes:
+        records: in the order of their ids.
+        pairs: id of a record -> task -> influences of its examples, where outcomes lie beside it.
+    """
+
+    records: list[Record]
+    pairs: dict[str, dict[str, PairedExamples]] = field(default_factory=dict)
 
 
 def record_files(directory: Path) -> list[Path]:
@@ -45,6 +64,33 @@ def load_records(*directories: Path) -> list[Record]:
         RecordError: a file is not a valid record, a latency is lower than its chip can reach, two records share an id
             (letter case aside), or a folder has none.
     """
+    return [record for _, record in _read(directories)]
+
+
+def load(*directories: Path) -> Loaded:
+    """Reads every record of some folders, and the outcomes that lie beside them.
+
+    Args:
+        directories: as for `load_records`.
+
+    Raises:
+        RecordError: as `load_records`; or outcomes are damaged, or scores do not follow from them.
+    """
+    # Imported late: who reads records alone needs no NumPy.
+    from leaderboard.pairing import check_scores, paired_examples
+
+    pairs: dict[str, dict[str, PairedExamples]] = {}
+    read_ones = _read(directories)
+    for path, record in read_ones:
+        scored = {task.task: task for task in record.tasks}
+        for task, found in outcomes.of_record(record, path).items():
+            check_scores(scored[task], found, str(path))
+            pairs.setdefault(record.id, {})[task] = paired_examples(scored[task], found)
+    return Loaded([record for _, record in read_ones], pairs)
+
+
+def _read(directories: Sequence[Path]) -> list[tuple[Path, Record]]:
+    """Reads the records, in the order of their ids."""
     found: dict[str, tuple[Path, Record]] = {}
     for path in (path for directory in directories for path in record_files(directory)):
         record = read(path)
@@ -58,4 +104,4 @@ def load_records(*directories: Path) -> list[Record]:
         if key in found:
             raise RecordError(f"{path}: id = {record.id!r}: already used by {found[key][0]}")
         found[key] = (path, record)
-    return [found[key][1] for key in sorted(found)]
+    return [found[key] for key in sorted(found)]

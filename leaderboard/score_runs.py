@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 
 from benchmark.statistics.intervals import CONFIDENCE, Runs
 from benchmark.statistics.scales import quantile
-from benchmark.statistics.variance import UNKNOWN, Variance, total
+from benchmark.statistics.variance import Variance, total
 
 if TYPE_CHECKING:
     from benchmark.records.record import MetricScore, TaskScore
+
+if TYPE_CHECKING:
+    from leaderboard.pairing import PairedExamples
 
 
 def primary(task: TaskScore) -> MetricScore:
@@ -19,17 +22,34 @@ def primary(task: TaskScore) -> MetricScore:
     return task.metrics[task.primary_metric]
 
 
-def task_runs(task: TaskScore) -> Runs:
-    """Reads the runs of a task; the recorded interval is that of the bootstrap over examples."""
+def task_runs(task: TaskScore, paired: PairedExamples | None = None) -> Runs:
+    """Reads the runs of a task, with the noise of its examples.
+
+    Args:
+        task: the scores.
+        paired: influences of its examples; without them the recorded interval, that of the bootstrap over examples of
+            one run, says how much they count.
+    """
     metric, scores = primary(task), _by_distillation(task)
+    if paired is not None:
+        count = len(paired.influences)
+        least = _least_variance(count) if paired.variance.value == 0.0 else 0.0
+        examples = Variance(max(paired.variance.value, least), paired.variance.degrees)
+        return Runs(scores, examples, count, paired.interaction)
     if metric.interval is None:
         return Runs(scores)
     half = (metric.interval[1] - metric.interval[0]) / (2.0 * quantile(CONFIDENCE, math.inf))
-    # Where no drawn example was wrong, or none right, the bootstrap sees no noise: two of each are added (Agresti and
-    # Coull 1998, doi 10.2307/2685469).
-    least = 1e4 * 2.0 * (task.num_examples + 2.0) / (task.num_examples + 4.0) ** 3 if half == 0.0 else 0.0
+    least = _least_variance(task.num_examples) if half == 0.0 else 0.0
     examples = Variance(max(half * half, least), max(task.num_examples - 1.0, 1.0))
     return Runs(scores, examples, task.num_examples)
+
+
+def _least_variance(count: int) -> float:
+    """Gives the variance of a share of 0 or 1, of which the examples themselves show none.
+
+    Two examples of each kind are added (Agresti and Coull 1998, doi 10.2307/2685469).
+    """
+    return 1e4 * 2.0 * (count + 2.0) / (count + 4.0) ** 3
 
 
 def _by_distillation(task: TaskScore) -> tuple[tuple[float, ...], ...]:
@@ -41,12 +61,12 @@ def _by_distillation(task: TaskScore) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(group) for group in groups.values())
 
 
-def mean_runs(tasks: Sequence[TaskScore]) -> Runs:
-    """Makes the runs of the mean of tasks: run by run where all have the same ones.
+def mean_runs(runs: Sequence[Runs]) -> Runs:
+    """Makes the runs of the mean of tasks from those of each: run by run where all have the same ones.
 
     The errors of different tasks are independent, as their examples are.
     """
-    runs, share = [task_runs(task) for task in tasks], 1.0 / len(tasks)
+    share = 1.0 / len(runs)
     if len({tuple(len(group) for group in own.scores) for own in runs}) == 1:
         scores = tuple(
             tuple(math.fsum(values) * share for values in zip(*groups, strict=True))
@@ -54,8 +74,11 @@ def mean_runs(tasks: Sequence[TaskScore]) -> Runs:
         )
     else:
         scores = ((math.fsum(own.mean for own in runs) * share,),)
-    known = all(own.items.known for own in runs)
-    return Runs(scores, total(*((share * share, own.items) for own in runs)) if known else UNKNOWN)
+    if not all(own.items.known for own in runs):
+        return Runs(scores)
+    items = total(*((share * share, own.items) for own in runs))
+    interaction = total(*((share * share, own.interaction) for own in runs))
+    return Runs(scores, items, min(own.examples for own in runs), interaction)
 
 
 def masked_lm_runs(accuracies: Sequence[float], predictions: int | None) -> Runs:

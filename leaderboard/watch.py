@@ -19,7 +19,7 @@ from benchmark.records.record import RecordError
 from benchmark.records.strict_schema import strict_json
 from benchmark.search.so_far import SoFar, read_so_far
 from leaderboard.build import build
-from leaderboard.load import load_records
+from leaderboard.load import Loaded, load
 from tasks.system.errors import InputError
 from tasks.system.file_lock import LOCK_FILE, is_locked
 from tasks.system.progress import duration
@@ -195,10 +195,11 @@ def build_page(run: Path, out: Path, refresh_s: int) -> tuple[Path, Watched]:
         RecordError: the folder is not that of a run, or its records cannot share a page.
     """
     watched = read_run(run)
-    records = load_records(run / "results") if watched.parts["record"] else []
+    loaded = load(run / "results") if watched.parts["record"] else Loaded([])
     history = watched.search.history if watched.search is not None and watched.search.ended else None
     title = watched.headline[0].upper() + watched.headline[1:]
-    return build(records, out, title=title, history=history, watch=page_data(watched, refresh_s)), watched
+    data = page_data(watched, refresh_s)
+    return build(loaded.records, out, title=title, history=history, watch=data, pairs=loaded.pairs), watched
 
 
 def check_out(run: Path, out: Path) -> None:

@@ -33,7 +33,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "benchmark.search.so_far",
         "benchmark.statistics",
         "tasks.catalogue",
-        "tasks.scoring.averages",
+        "tasks.scoring",
     ),
     "baselines": (
         "baselines",

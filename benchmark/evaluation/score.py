@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from benchmark.config import fingerprint
+from benchmark.records.outcomes import TaskOutcomes
 from benchmark.records.record import MetricScore, TaskScore
 from tasks.arrays import token_arrays
 from tasks.encoding import spans
-from tasks.scoring import metrics
+from tasks.scoring import metrics, outcomes
 
 if TYPE_CHECKING:
     from tasks.catalogue import TaskInfo
@@ -21,7 +22,6 @@ References: TypeAlias = Any
 # Label numbers or values in the order of the rows, or answer texts by example id.
 Predictions: TypeAlias = Any
 
-BOOTSTRAP_DRAWS = 1000
 # BERT's default for SQuAD v2.0: no answer where the null score is higher than that of the best answer.
 NULL_THRESHOLD = 0.0
 
@@ -88,28 +88,9 @@ def to_result(
 def bootstrap_intervals(
     task: TaskInfo, predictions: Predictions, references: References
 ) -> dict[str, tuple[float, float]]:
-    """Computes the 95 % percentile interval of every metric of the task, by bootstrap over examples.
-
-    Questions of one paragraph share their context and are drawn together.
-
-    Returns:
-        Metric name -> lower and upper end, in percent.
-    """
-    rng = np.random.default_rng(0)
-    if task.kind == "span":
-        values = metrics.per_example_scores(task, predictions, references)
-        _, groups = np.unique([example["context"] for example in references], return_inverse=True)
-        sizes = np.bincount(groups)
-        counts = rng.multinomial(len(sizes), np.full(len(sizes), 1.0 / len(sizes)), BOOTSTRAP_DRAWS)
-        draws = {m: 100.0 * (counts @ np.bincount(groups, values[m])) / (counts @ sizes) for m in task.metrics}
-    else:
-        predicted, expected = np.asarray(predictions), np.asarray(references)
-        scores = []
-        for _ in range(BOOTSTRAP_DRAWS):
-            chosen = rng.integers(len(expected), size=len(expected))
-            scores.append(metrics.score(task, predicted[chosen], expected[chosen]))
-        draws = {m: np.asarray([s[m] for s in scores]) for m in task.metrics}
-    return {m: (float(np.quantile(v, 0.025)), float(np.quantile(v, 0.975))) for m, v in draws.items()}
+    """Computes the 95 % interval of every metric of the task, by bootstrap over examples (`outcomes.bootstrap`)."""
+    found = outcomes.outcomes(task, [predictions], references)
+    return outcomes.bootstrap(task.metrics, found["references"], found["runs"], 0)
 
 
 def task_score(
@@ -121,7 +102,7 @@ def task_score(
     files: Sequence[str],
     details: Sequence[Mapping[str, float]] = (),
     distill_seeds: Sequence[int] = (),
-) -> TaskScore:
+) -> tuple[TaskScore, TaskOutcomes]:
     """Scores all runs on one split.
 
     Args:
@@ -135,23 +116,19 @@ def task_score(
         distill_seeds: distillation seed of each run, for a student.
 
     Returns:
-        Every metric: median over runs, the values of all, and the interval of the run that is the (lower) median, with
-        the details of that run.
+        The score: of every metric the median over runs, the values of all, and the interval of the run that is the
+        (lower) median, with the details of that run. And what the runs made of every example.
     """
-    scores = [metrics.score(task, p, references) for p in predictions]
-    primary = [s[task.primary_metric] for s in scores]
-    median_run = sorted(range(len(primary)), key=lambda i: (primary[i], i))[(len(primary) - 1) // 2]
-    intervals = bootstrap_intervals(task, predictions[median_run], references)
-    return TaskScore(
+    found = TaskOutcomes(task=task.name, split=split, **outcomes.outcomes(task, predictions, references))
+    scores = {m: outcomes.scores(m, found.references, found.runs) for m in task.metrics}
+    middle = outcomes.middle_run(scores[task.primary_metric])
+    intervals = outcomes.bootstrap(task.metrics, found.references, found.runs, middle)
+    scored = TaskScore(
         task=task.name,
         split=split,
         primary_metric=task.primary_metric,
         metrics={
-            m: MetricScore(
-                value=float(np.median([s[m] for s in scores])),
-                per_seed=[float(s[m]) for s in scores],
-                interval=intervals[m],
-            )
+            m: MetricScore(value=float(np.median(scores[m])), per_seed=scores[m], interval=intervals[m])
             for m in task.metrics
         },
         num_examples=len(references),
@@ -159,5 +136,7 @@ def task_score(
         distill_seeds=list(distill_seeds),
         predictions=list(files),
         predictions_sha256=[fingerprint(p) for p in predictions],
-        details=dict(details[median_run]) if details else {},
+        outcomes_sha256=found.digest,
+        details=dict(details[middle]) if details else {},
     )
+    return scored, found

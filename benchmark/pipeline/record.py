@@ -19,7 +19,7 @@ from benchmark.pipeline import distill_task, finetune, run_context
 from benchmark.pipeline.distill import PUBLISHED
 from benchmark.pipeline.workdir import read_entry, read_json
 from benchmark.process import numerics
-from benchmark.records import verification
+from benchmark.records import outcomes, verification
 from benchmark.records.record import (
     CheckpointSource,
     LatencyBlock,
@@ -50,14 +50,17 @@ def record_stage(context: run_context.Run) -> dict[str, Any]:
     provenance = _provenance(context)
     paths = []
     for system in run_context.plan(context):
-        record = _record(context, system, provenance)
+        record, found = _record(context, system, provenance)
         path = context.workdir / "results" / f"{record.system.name}.json"
+        # The record comes last: where it is, what it has the digests of is there.
+        outcomes.write(outcomes.outcomes_path(path), found)
         write(path, record)
         paths.append(path)
     wanted = set(paths)
     for stale in verification.record_files(context.workdir / "results"):
         if stale not in wanted:
             stale.unlink()
+            outcomes.outcomes_path(stale).unlink(missing_ok=True)
             verification.verification_path(stale).unlink(missing_ok=True)
     context.progress(f"record: {len(paths)} records in {context.workdir / 'results'}")
     return {"reused": False}
@@ -108,7 +111,9 @@ def _stage_seconds(context: run_context.Run, name: str) -> float:
     return round(sum(read_entry(path, "seconds") for path in sorted(context.workdir.glob(pattern))), 3)
 
 
-def _record(context: run_context.Run, system: run_context.SystemPlan, provenance: Provenance) -> Record:
+def _record(
+    context: run_context.Run, system: run_context.SystemPlan, provenance: Provenance
+) -> tuple[Record, outcomes.Outcomes]:
     config = context.config
     latency = _latency_blocks(context, system)
     refuse_impossible(system.encoder, latency)
@@ -116,10 +121,11 @@ def _record(context: run_context.Run, system: run_context.SystemPlan, provenance
     trained = next(iter(made.values()))
     length = config.latency.sequence_lengths[0]
     splits = {task: finetune.evaluation_split(context, task) for task in config.data.tasks}
-    task_scores = [task_score(context, system, t) for t, split in splits.items() if split == "validation"]
+    scored = [task_score(context, system, t) for t, split in splits.items() if split == "validation"]
+    task_scores = [one for one, _ in scored]
     by_task = {t.task: {m: s.value for m, s in t.metrics.items()} for t in task_scores}
     masked_lm = _masked_lm([result["masked_lm"] for result in made.values()])
-    return Record(
+    record = Record(
         id=f"{config.track}-{system.name}-{fingerprint(config)[:12]}",
         track=config.track,
         track_version=config.track_version,
@@ -160,6 +166,7 @@ def _record(context: run_context.Run, system: run_context.SystemPlan, provenance
             }
         ),
     )
+    return record, outcomes.Outcomes(record_id=record.id, tasks=[found for _, found in scored])
 
 
 def _made(system: run_context.SystemPlan) -> dict[str, Any]:
@@ -219,8 +226,10 @@ def _prediction_paths(
     }
 
 
-def task_score(context: run_context.Run, system: run_context.SystemPlan, task_name: str) -> TaskScore:
-    """Scores the predictions of a system on a task."""
+def task_score(
+    context: run_context.Run, system: run_context.SystemPlan, task_name: str
+) -> tuple[TaskScore, outcomes.TaskOutcomes]:
+    """Scores the predictions of a system on a task, and collects what its runs made of every example."""
     task, runs = context.tasks[task_name], _prediction_paths(context, system, task_name)
     paths = list(runs.values())
     references = score.load_references(task, context.rows("tasks", task_name, "validation"))
@@ -230,8 +239,8 @@ def task_score(context: run_context.Run, system: run_context.SystemPlan, task_na
     details = [result["details"] for result in results if "details" in result]
     distill_seeds = [distill_seed for distill_seed, _ in runs if distill_seed is not None]
     seeds = [seed for _, seed in runs]
-    scored = score.task_score(task, "validation", seeds, predictions, references, files, details, distill_seeds)
-    return scored.model_copy(update={"definition": _definition(context, task)})
+    scored, found = score.task_score(task, "validation", seeds, predictions, references, files, details, distill_seeds)
+    return scored.model_copy(update={"definition": _definition(context, task)}), found
 
 
 def _definition(context: run_context.Run, task: TaskInfo) -> TaskDefinition | None:

@@ -160,9 +160,8 @@ def _tasks(recorded: Record, found: Record, expected: Expectation) -> Iterator[C
             one, two = (t.definition.content() if t.definition else {} for t in (task, other))
             yield from same_values(f"tasks.{task.task}.definition", one, two)
         yield from _bits(f"tasks.{task.task}.details", task.details, other.details, expected)
-        yield from _bits(
-            f"tasks.{task.task}.predictions_sha256", task.predictions_sha256, other.predictions_sha256, expected
-        )
+        for name in ("predictions_sha256", "outcomes_sha256"):
+            yield from _bits(f"tasks.{task.task}.{name}", getattr(task, name), getattr(other, name), expected)
     for name in ours:
         yield same(f"tasks.{name}", "missing", "scored")
     yield same("unscored", [u.task for u in recorded.unscored], [u.task for u in found.unscored])

@@ -82,7 +82,8 @@ class TaskScore(StrictModel):
     distillation whose student it started from; that is empty where one model was fine-tuned, which the run did not
     distil.
     `details` holds further numbers of the median seed; for SQuAD v2.0 those of its script, such as `best_f1_thresh`.
-    `predictions_sha256` has the digest of each seed's predictions: equal digests mean equal bits. `definition` is that
+    `predictions_sha256` has the digest of each run's predictions: equal digests mean equal bits. `outcomes_sha256` is
+    that of what the runs made of every example (`benchmark.records.outcomes`). `definition` is that
     of an own task; those of the catalogue have none.
     """
 
@@ -95,6 +96,7 @@ class TaskScore(StrictModel):
     distill_seeds: list[int] = Field(default_factory=list)
     predictions: list[str] = Field(default_factory=list, description="prediction files, relative to the run's folder")
     predictions_sha256: list[Digest] = Field(default_factory=list)
+    outcomes_sha256: Digest | None = None
     details: dict[str, Finite] = Field(default_factory=dict)
     definition: TaskDefinition | None = None
 

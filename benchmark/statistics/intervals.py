@@ -25,11 +25,13 @@ class Runs:
         items: variance of the mean over runs that comes from the choice of examples, in percent squared; UNKNOWN where
             the examples are not known.
         examples: how many were drawn independently (paragraphs, where questions share one).
+        interaction: what of the variance of the mean both `items` and the seeds hold (`shared_by_both`).
     """
 
     scores: tuple[tuple[float, ...], ...]
     items: Variance = UNKNOWN
     examples: int = 0
+    interaction: Variance = UNKNOWN
 
     @property
     def mean(self) -> float:

@@ -40,7 +40,12 @@ def influences(task: TaskInfo, predictions: Any, references: Any) -> dict[str, n
         values = per_example_scores(task, predictions, references)
         return {name: 100.0 * (values[name] - values[name].mean()) for name in task.metrics}
     expected, predicted = checked_columns(task, predictions, references)
-    return {name: 100.0 * _FUNCTIONS[name](expected, predicted) for name in task.metrics}
+    return {name: column_influences(name, expected, predicted) for name in task.metrics}
+
+
+def column_influences(metric: str, references: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    """Computes the influences on a metric of classification or regression from its columns: `[n]`, in percent."""
+    return 100.0 * _FUNCTIONS[metric](references, predictions)
 
 
 def clusters(task: TaskInfo, references: Any) -> np.ndarray:

@@ -32,6 +32,7 @@ __all__ = [
     "average",
     "averages",
     "best_null_threshold",
+    "column_score",
     "evaluate_v2",
     "exact_match_score",
     "f1",
@@ -192,6 +193,17 @@ _FUNCTIONS: Mapping[str, Callable[[np.ndarray, np.ndarray], float]] = MappingPro
         "spearman": spearman,
     }
 )
+
+
+def column_score(metric: str, references: np.ndarray, predictions: np.ndarray) -> float:
+    """Computes a metric of classification or regression from its columns `[n]` and `[n]`, in percent.
+
+    Raises:
+        DataError: there is no such metric.
+    """
+    if metric not in _FUNCTIONS:
+        raise DataError(f"metric {shown(metric)!r}: expected one of {', '.join(_FUNCTIONS)}")
+    return _FUNCTIONS[metric](references, predictions)
 
 
 def checked_columns(info: TaskInfo, predictions: Any, references: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmark.evaluation import score
 from benchmark.evaluation.score import bootstrap_intervals, load_references, task_score, to_result
 from tasks.arrays.token_arrays import EXAMPLES_FILE, TokenArrays
 from tasks.catalogue import get_task
-from tasks.scoring import metrics
+from tasks.scoring import metrics, outcomes
 
 SST2, STSB, MRPC = (get_task(f"glue_{name}_v1") for name in ("sst2", "stsb", "mrpc"))
 SQUAD1, SQUAD2 = get_task("squad_v1_1_v1"), get_task("squad_v2_0_v1")
@@ -93,12 +92,12 @@ def test_the_details_are_those_of_the_median_seed() -> None:
     references = examples(4, 1)
     runs = [{e["id"]: "yes" for e in references[:right]} for right in (4, 1, 2)]
     details = [{"best_f1": float(number)} for number in range(3)]
-    assert task_score(SQUAD2, "validation", (0, 1, 2), runs, references, [], details).details == {"best_f1": 2.0}
-    assert task_score(SQUAD2, "validation", (0, 1, 2), runs, references, []).details == {}
+    assert task_score(SQUAD2, "validation", (0, 1, 2), runs, references, [], details)[0].details == {"best_f1": 2.0}
+    assert task_score(SQUAD2, "validation", (0, 1, 2), runs, references, [])[0].details == {}
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(score, "BOOTSTRAP_DRAWS", 100)
+    monkeypatch.setattr(outcomes, "BOOTSTRAP_DRAWS", 100)
     rng = np.random.default_rng(0)
     covered = 0
     for _ in range(100):
@@ -141,7 +140,7 @@ def right(count: int, total: int = 100) -> list[int]:
 def test_the_median_seed_is_shown() -> None:
     references = np.ones(100, int)
     runs = [right(90), right(50), right(70)]
-    result = task_score(SST2, "validation", (3, 1, 2), runs, references, ["a", "b", "c"])
+    result, _ = task_score(SST2, "validation", (3, 1, 2), runs, references, ["a", "b", "c"])
     accuracy = result.metrics["accuracy"]
     assert accuracy.value == 70.0
     assert accuracy.per_seed == [90.0, 50.0, 70.0]
@@ -152,7 +151,7 @@ def test_the_median_seed_is_shown() -> None:
 
 def test_of_two_seeds_the_lower_gives_the_interval() -> None:
     references = np.ones(100, int)
-    accuracy = task_score(SST2, "validation", (0, 1), [right(90), right(60)], references, []).metrics["accuracy"]
+    accuracy = task_score(SST2, "validation", (0, 1), [right(90), right(60)], references, [])[0].metrics["accuracy"]
     assert accuracy.value == 75.0
     assert accuracy.interval == bootstrap_intervals(SST2, right(60), references)["accuracy"]
 
@@ -160,6 +159,6 @@ def test_of_two_seeds_the_lower_gives_the_interval() -> None:
 def test_span_scores_of_several_seeds() -> None:
     references = examples(4, 2)
     runs: list[dict[str, str]] = [{e["id"]: "yes" for e in references}, {}, {"0-0": "yes"}]
-    result = task_score(SQUAD1, "validation", (0, 1, 2), runs, references, [])
+    result, _ = task_score(SQUAD1, "validation", (0, 1, 2), runs, references, [])
     assert result.metrics[SQUAD1.primary_metric].value == 12.5
     assert result.num_examples == 8

@@ -70,7 +70,7 @@ def test_five_classes_become_a_task_with_gin_alone(tmp_path: Path, monkeypatch: 
     checkpoints.save(system.directory / "params", init_params(encoder, 0))
     (system.directory / "stage.json").write_text(json.dumps({"fingerprint": "f", "result": {}, "seconds": 0.0}))
     finetuning.finetuned_system(run, system)
-    scored = record.task_score(run, system, "stars_v1")
+    scored, _ = record.task_score(run, system, "stars_v1")
     assert scored.num_examples == 80
     # One word decides the label; an answer that ignores the text gets a fifth.
     assert scored.metrics["accuracy"].value > 60.0
