@@ -1,4 +1,4 @@
-"""Command line of the leaderboard: `python -m leaderboard build | published | watch | noise`."""
+"""Command line of the leaderboard: `python -m leaderboard build | published | watch | noise | rescore`."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ def _parser() -> argparse.ArgumentParser:
         "--results", type=Path, action="extend", nargs="+", metavar="DIR", help="folders of runs to collect instead"
     )
     noise.add_argument("--out", type=Path, metavar="FILE", help="file for what was collected")
+    rescore = commands.add_parser("rescore", help="compute scores and intervals of records again from their outcomes")
+    _add_results(rescore)
     watch = commands.add_parser("watch", help="write the page of a run that is not finished, again when it gets on")
     watch.add_argument("run", type=Path, metavar="RUN", help="folder of the run (its --workdir)")
     watch.add_argument("--out", type=Path, metavar="DIR", help="folder to write to (default: RUN/watch)")
@@ -40,6 +42,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_folders(parser: argparse.ArgumentParser) -> None:
+    _add_results(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+
+
+def _add_results(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--results",
         type=Path,
@@ -49,7 +56,6 @@ def _add_folders(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folders with results/*.json, of one track; several, or the flag several times, share one page",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    commands = {"build": _build, "published": _published, "watch": _watch, "noise": _noise}
+    commands = {"build": _build, "published": _published, "watch": _watch, "noise": _noise, "rescore": _rescore}
     return commands[options.command](options)
 
 
@@ -95,6 +101,20 @@ def _noise(options: argparse.Namespace) -> int:
         else:
             repeated = repeated_runs.read(repeated_runs.FOLDER / f"{options.track}.json")
     print("\n".join(run_noise.report(repeated)))
+    return 0
+
+
+def _rescore(options: argparse.Namespace) -> int:
+    # Imported late, as below.
+    from leaderboard.load import load
+
+    with named_files():
+        loaded = load(*options.results, intervals=True)
+    for record in loaded.records:
+        tasks = loaded.pairs.get(record.id, {})
+        missing = ", ".join(task.task for task in record.tasks if task.task not in tasks)
+        note = f"; without outcomes: {missing}" if missing else ""
+        print(f"{record.id}: scores and intervals of {len(tasks)} tasks follow from their outcomes{note}")
     return 0
 
 

@@ -67,11 +67,12 @@ def load_records(*directories: Path) -> list[Record]:
     return [record for _, record in _read(directories)]
 
 
-def load(*directories: Path) -> Loaded:
-    """Reads every record of some folders, and the outcomes that lie beside them.
+def load(*directories: Path, intervals: bool = False) -> Loaded:
+    """Reads every record of some folders, and the outcomes that lie beside them, from which scores are computed again.
 
     Args:
         directories: as for `load_records`.
+        intervals: computes intervals again, too, which takes seconds for each record.
 
     Raises:
         RecordError: as `load_records`; or outcomes are damaged, or scores do not follow from them.
@@ -84,7 +85,7 @@ def load(*directories: Path) -> Loaded:
     for path, record in read_ones:
         scored = {task.task: task for task in record.tasks}
         for task, found in outcomes.of_record(record, path).items():
-            check_scores(scored[task], found, str(path))
+            check_scores(scored[task], found, str(path), intervals=intervals)
             pairs.setdefault(record.id, {})[task] = paired_examples(scored[task], found)
     return Loaded([record for _, record in read_ones], pairs)
 

@@ -27,8 +27,11 @@ _SUFFIX = ".json.gz"
 # Decompressed bytes that are read at most; the largest development set with nine runs has about 10 MB.
 _LIMIT = 2**28
 
-# Numbers as JSON has them: whole numbers stay whole, so that digests do. Larger ones are no labels.
-Number = Annotated[int, Field(ge=-(2**31), lt=2**31)] | Annotated[float, Field(allow_inf_nan=False)]
+# Numbers as JSON has them: whole numbers stay whole, so that digests do. Larger ones are neither labels nor values.
+
+Number = (
+    Annotated[int, Field(ge=-(2**31), lt=2**31)] | Annotated[float, Field(ge=-(2**31), lt=2**31, allow_inf_nan=False)]
+)
 
 
 class TaskOutcomes(StrictModel):

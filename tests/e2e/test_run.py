@@ -18,6 +18,7 @@ import pytest
 from benchmark.process import numerics
 from benchmark.records.record import Record, read
 from leaderboard import watch
+from leaderboard.load import load
 from tasks.system.repository import REPOSITORY
 from tests.conftest import NUMERICS
 from tests.e2e import light_host
@@ -45,6 +46,9 @@ def test_a_run_leaves_records_and_page(complete: tuple[Path, str]) -> None:
         assert record.training and record.training.tokens > 0
         for task in record.tasks:
             assert all((workdir / name).is_file() for name in task.predictions)
+    # Scores and intervals follow from what the runs made of every example.
+    pairs = load(workdir, intervals=True).pairs
+    assert {name: set(tasks) for name, tasks in pairs.items()} == {r.id: {t.task for t in r.tasks} for r in records}
     for name in ("config.gin", "config.json", "manifest.json", "search/journal.jsonl", "site/index.html"):
         assert (workdir / name).stat().st_size > 0, name
     history = json.loads((workdir / "search" / "history.json").read_text())
