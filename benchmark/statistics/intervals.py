@@ -14,6 +14,8 @@ from benchmark.statistics.scales import CORRELATION, PROPORTION, Interval, Scale
 from benchmark.statistics.variance import UNKNOWN, Variance, of_values, pooled, total
 
 CONFIDENCE = 0.95
+# So much further the slope of Fisher's scale may lead than the scale itself does, one error towards 0.
+_STEEP = 1.5
 
 
 @dataclass(frozen=True)
@@ -115,10 +117,11 @@ def of_the_mean(runs: Runs, variance: Variance, scale: Scale) -> Interval | None
         count = 1e4 * p * (1.0 - p) / variance.value if variance.value > 0.0 and 0.0 < p < 1.0 else float(runs.examples)
         return _wilson(p, max(count, 1.0), width)
     if scale is CORRELATION:
-        # Towards 0, as the scale has no slope that holds for long where it ends.
-        inner = mean - math.copysign(min(width * math.sqrt(variance.value), abs(mean) + 100.0), mean)
+        error = width * math.sqrt(variance.value)
+        inner = mean - math.copysign(min(error, abs(mean) + 100.0), mean)
         centre = scale.to(mean)
-        half = abs(centre - scale.to(inner))
+        # The slope at the mean, which does not hold for long where the scale ends: there the way towards 0 counts.
+        half = min(error * scale.slope(mean), _STEEP * abs(centre - scale.to(inner)))
         # The ends of the scale stand for what is beyond them.
         return min(scale.back(centre - half), mean), max(scale.back(centre + half), mean)
     half = width * math.sqrt(variance.value)
