@@ -15,6 +15,7 @@ from benchmark.statistics.intervals import Runs, Seeds
 from benchmark.statistics.pairs import Entry
 from benchmark.statistics.scales import PLAIN, PROPORTION, SCALES, Interval, Scale, quantile
 from benchmark.statistics.variance import UNKNOWN, Variance, shrunk, total
+from tasks.scoring.averages import AVERAGES
 
 
 @dataclass(frozen=True, order=True)
@@ -24,16 +25,20 @@ class TaskKey:
     task: str
     split: str
     metric: str
+    # The digest of the training file where it is not the official one with all its rows, "" where it is.
+    training_file: str = ""
 
     @classmethod
     def from_score(cls, score: TaskScore) -> TaskKey:
         """Returns the key of a task's primary metric."""
-        return cls(score.task, score.split, score.primary_metric)
+        file = score.training_file
+        return cls(score.task, score.split, score.primary_metric, "" if file is None else file.sha256)
 
     @property
     def key(self) -> str:
         """Short text that names the score in addresses and column names."""
-        return f"{self.task}.{self.split}.{self.metric}"
+        part = f".{self.training_file[:12]}" if self.training_file else ""
+        return f"{self.task}.{self.split}.{self.metric}{part}"
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,16 @@ def primary_scores(record: Record) -> dict[TaskKey, TaskScore]:
             raise RecordError(f"{record.id}: tasks: {task.task!r} on split {task.split!r} is given twice")
         scores[key] = task
     return scores
+
+
+def comparable_averages(record: Record) -> dict[str, float]:
+    """Collects the averages of a record whose tasks were all trained on the official files, as their names promise."""
+    parts = {task.task for task in record.tasks if task.training_file is not None}
+    return {
+        name: value
+        for name, value in record.averages.items()
+        if name not in AVERAGES or not any(task in parts for group in AVERAGES[name].groups for task, _ in group)
+    }
 
 
 def common_tasks(records: Sequence[Record]) -> list[TaskKey]:
@@ -109,7 +124,7 @@ def estimates(records: Sequence[Record]) -> dict[str, dict[str, Estimate]]:
         values = {name: _primary(task).value for name, task in having.items()}
         add(key.key, {name: _runs(task) for name, task in having.items()}, values, SCALES.get(key.metric, PLAIN))
     for record in records:
-        for name, value in record.averages.items():
+        for name, value in comparable_averages(record).items():
             found[record.id][f"average.{name}"] = Estimate(value, entry=Entry(value))
     return found
 

@@ -17,6 +17,7 @@ from benchmark.pipeline.distill import PUBLISHED
 from benchmark.pipeline.workdir import read_entry, read_json
 from benchmark.process import numerics
 from benchmark.records import verification
+from benchmark.records.contamination import Contamination
 from benchmark.records.record import (
     CheckpointSource,
     LatencyBlock,
@@ -33,7 +34,9 @@ from benchmark.records.record import (
 from benchmark.records.search_excerpt import MeasuredSearch, SearchExcerpt, SearchTrial
 from benchmark.records.task_definition import TaskDefinition, TaskFile
 from benchmark.records.track_settings import track_settings
+from benchmark.records.training_file import TrainingFile
 from benchmark.search.journal import read_trials
+from tasks.files.source_notes import wrong_count
 from tasks.scoring import metrics
 
 if TYPE_CHECKING:
@@ -111,8 +114,14 @@ def _record(context: run_context.Run, system: run_context.SystemPlan, provenance
     trained = read_entry(system.directory / "stage.json", "result")
     length = config.latency.sequence_lengths[0]
     splits = {task: finetune.evaluation_split(context, task) for task in config.data.tasks}
-    task_scores = [task_score(context, system.name, t) for t, split in splits.items() if split == "validation"]
-    by_task = {t.task: {m: s.value for m, s in t.metrics.items()} for t in task_scores}
+    task_scores = [
+        task_score(context, system.name, t, trained_here=trained["recipe"] != PUBLISHED)
+        for t, split in splits.items()
+        if split == "validation"
+    ]
+    # The name of an average stands for training on the official files.
+    whole = [t for t in task_scores if t.training_file is None]
+    by_task = {t.task: {m: s.value for m, s in t.metrics.items()} for t in whole}
     masked_lm = trained["masked_lm"] or {}
     return Record(
         id=f"{config.track}-{system.name}-{fingerprint(config)[:12]}",
@@ -129,7 +138,9 @@ def _record(context: run_context.Run, system: run_context.SystemPlan, provenance
             flops_sequence_length=length,
         ),
         tasks=task_scores,
-        unscored=[unscored(context, system.name, t) for t, split in splits.items() if split != "validation"],
+        unscored=[
+            unscored(context, system.name, t, split) for t in splits for split in finetune.unscored_splits(context, t)
+        ],
         averages=metrics.averages(by_task),
         latency=latency,
         training=Training(
@@ -178,8 +189,15 @@ def _search_excerpt(context: run_context.Run, system: run_context.SystemPlan) ->
     )
 
 
-def task_score(context: run_context.Run, system: str, task_name: str) -> TaskScore:
-    """Scores the predictions of a system on a task."""
+def task_score(context: run_context.Run, system: str, task_name: str, *, trained_here: bool = True) -> TaskScore:
+    """Scores the predictions of a system on a task.
+
+    Args:
+        context: the run.
+        system: the name of the system.
+        task_name: the name of the task.
+        trained_here: False for a published checkpoint, whose pretraining text is not that of the run.
+    """
     task, seeds = context.tasks[task_name], context.config.finetune.seeds
     paths = [finetune.prediction_path(context, system, task_name, seed) for seed in seeds]
     references = score.load_references(task, context.rows("tasks", task_name, "validation"))
@@ -188,7 +206,40 @@ def task_score(context: run_context.Run, system: str, task_name: str) -> TaskSco
     files = [str(path.relative_to(context.workdir)) for path in paths]
     details = [result["details"] for result in results if "details" in result]
     scored = score.task_score(task, "validation", seeds, predictions, references, files, details)
-    return scored.model_copy(update={"definition": _definition(context, task)})
+    return scored.model_copy(
+        update={
+            "definition": _definition(context, task),
+            "training_file": training_file(context, task),
+            "contamination": _contamination(context, task_name, trained_here),
+        }
+    )
+
+
+def training_file(context: run_context.Run, task: TaskInfo) -> TrainingFile | None:
+    """Names the training file of a task where it is not the official one with all of its rows.
+
+    Tasks of TensorFlow Datasets and Hugging Face folders are not counted, nor is the embedded data, of which nothing is
+    official.
+    """
+    trained = context.tasks[task.trained_on or task.name]
+    note = context.data["task_sources"].get(trained.name, {}).get("train")
+    if trained.own is not None or note is None:
+        return None
+    if trained.name not in context.config.data.train_files and not wrong_count(trained, "train", note["examples"]):
+        return None
+    name, sha256 = next(iter(note["files"].items()))
+    return TrainingFile(
+        name=name, sha256=sha256, examples=note["examples"], official_examples=trained.split_sizes["train"]
+    )
+
+
+def _contamination(context: run_context.Run, task_name: str, trained_here: bool) -> Contamination | None:
+    """Takes the overlap that the data stage counted; None in the folder of an older version."""
+    counted = context.data.get("contamination", {}).get(task_name)
+    if counted is None:
+        return None
+    values = {name: value for name, value in counted.items() if name != "file"}
+    return Contamination(**values | ({} if trained_here else {"in_pretraining": None}))
 
 
 def _definition(context: run_context.Run, task: TaskInfo) -> TaskDefinition | None:
@@ -214,10 +265,10 @@ def _definition(context: run_context.Run, task: TaskInfo) -> TaskDefinition | No
     )
 
 
-def unscored(context: run_context.Run, system: str, task_name: str) -> Unscored:
+def unscored(context: run_context.Run, system: str, task_name: str, split: str = "test") -> Unscored:
     """Names the predictions on a split without labels."""
-    seeds, split = context.config.finetune.seeds, finetune.evaluation_split(context, task_name)
-    paths = [finetune.prediction_path(context, system, task_name, seed) for seed in seeds]
+    seeds = context.config.finetune.seeds
+    paths = [finetune.prediction_path(context, system, task_name, seed, split) for seed in seeds]
     return Unscored(
         task=task_name,
         split=split,
