@@ -50,7 +50,7 @@ def texts_of(root: Path, task: str, split: str, train: str = "") -> list[tuple[s
 
 
 def test_real_pairs_are_counted_as_a_comparison_of_all_texts_does(data_root: Path) -> None:
-    """WNLI's development sentences are made of those of the training file (Wang et al. 2018), no pair is there twice."""
+    """WNLI's development sentences are made of those of the training file (Wang et al. 2018)."""
     evaluated, training = (texts_of(data_root, "glue_wnli_v1", split) for split in ("validation", "train"))
     counted = Evaluated(evaluated)
     counted.compare_training(training)

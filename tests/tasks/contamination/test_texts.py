@@ -67,4 +67,6 @@ def test_a_pair_is_neither_its_texts_nor_the_other_order() -> None:
 
 def test_sentences_of_a_text_are_found() -> None:
     wanted = {digest(letters(LONG)), digest(b"abcdefgh")}
-    assert found_sentences(wanted, ["no", LONG.upper(), "another sentence that is not there"]) == {digest(letters(LONG))}
+    assert found_sentences(wanted, ["no", LONG.upper(), "another sentence that is not there"]) == {
+        digest(letters(LONG))
+    }
