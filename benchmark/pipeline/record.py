@@ -210,7 +210,7 @@ def task_score(context: run_context.Run, system: str, task_name: str, *, trained
         update={
             "definition": _definition(context, task),
             "training_file": training_file(context, task),
-            "contamination": _contamination(context, task_name, trained_here),
+            "contamination": contamination(context, task_name, trained_here=trained_here),
         }
     )
 
@@ -233,8 +233,14 @@ def training_file(context: run_context.Run, task: TaskInfo) -> TrainingFile | No
     )
 
 
-def _contamination(context: run_context.Run, task_name: str, trained_here: bool) -> Contamination | None:
-    """Takes the overlap that the data stage counted; None in the folder of an older version."""
+def contamination(context: run_context.Run, task_name: str, *, trained_here: bool) -> Contamination | None:
+    """Takes the overlap that the data stage counted; None in the folder of an older version.
+
+    Args:
+        context: the run.
+        task_name: the name of the task.
+        trained_here: as for `task_score`.
+    """
     counted = context.data.get("contamination", {}).get(task_name)
     if counted is None:
         return None
