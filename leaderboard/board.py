@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from benchmark.records.record import LatencyBlock, Record, RecordError
@@ -14,7 +15,7 @@ from benchmark.records.track_settings import COMMON_PARTS
 from benchmark.statistics.pairs import compare, resolution
 from leaderboard import repeated_runs, run_noise
 from leaderboard.columns import COLUMNS
-from leaderboard.estimates import Estimate, TaskKey, common_tasks, estimates, primary_scores
+from leaderboard.estimates import Estimate, TaskKey, common_tasks, comparable_averages, estimates, primary_scores
 from leaderboard.export import printable
 from leaderboard.pairing import covariances
 from leaderboard.rank import (
@@ -26,7 +27,7 @@ from leaderboard.rank import (
     pareto_front,
     tie_places,
 )
-from leaderboard.titles import own_titles, run_name, system_titles, task_label
+from leaderboard.titles import own_titles, run_name, system_titles, task_label, training_files
 
 if TYPE_CHECKING:
     from leaderboard.pairing import Pairs
@@ -78,7 +79,7 @@ def board_data(
     track, version = _one_track(records) if records or watch is None else (watch["track"], watch["track_version"])
     tasks = _task_qualities(records)
     common = common_tasks(records)
-    averages = sorted({name for record in records for name in record.averages})
+    averages = sorted({name for record in records for name in comparable_averages(record)})
     qualities = _qualities(tasks, common, averages)
     repeated = repeated_runs.of_track(records)
     pairs = pairs or {}
@@ -198,15 +199,24 @@ def _device_line(device: Mapping[str, Any]) -> str:
 def _task_qualities(records: Sequence[Record]) -> dict[TaskKey, Quality]:
     """Makes a quality of each task score; labels grow until they differ."""
     keys, titles = sorted({key for record in records for key in primary_scores(record)}), own_titles(records)
+    files = training_files(records)
     labels = {key: titles.get(key.task) or task_label(key.task) for key in keys}
+    parts = {key: f", {PurePath(files[key].name).name}" if key in files else "" for key in keys}
     spellings = {
-        key: (label, f"{label} {key.split}", f"{key.task} {key.split} {key.metric}") for key, label in labels.items()
+        key: (
+            f"{label}{parts[key]}",
+            f"{label} {key.split}{parts[key]}",
+            f"{key.task} {key.split} {key.metric}{parts[key]}",
+        )
+        for key, label in labels.items()
     }
     counts = Counter(spelling for options in spellings.values() for spelling in set(options))
     qualities = {}
     for key in keys:
         label = next((spelling for spelling in spellings[key] if counts[spelling] == 1), key.key)
         description = f"{key.task}, {key.metric} on {key.split}"
+        if key in files:
+            description += f", trained on {files[key].words}"
         qualities[key] = Quality(key.key, printable(label), printable(description), "task")
     return qualities
 
@@ -277,8 +287,10 @@ def _row(
     record: Record, title: str, scores: Mapping[str, Estimate], references: Mapping[LatencyGroup, str | None]
 ) -> dict[str, Any]:
     value = record.model_dump(mode="json", include={"id", "trust", "tasks", "training", "provenance"})
-    for task in value["tasks"]:
-        task["definition"] = _printable(task["definition"])
+    for task, scored in zip(value["tasks"], record.tasks, strict=True):
+        task["key"] = TaskKey.from_score(scored).key
+        for name in ("definition", "training_file"):
+            task[name] = _printable(task[name])
     system = record.system.model_dump(mode="json")
     blocks = latency_blocks(record)
     return value | {
@@ -294,7 +306,7 @@ def _score(estimate: Estimate) -> list[float | None]:
 
 
 def _printable(value: Any) -> Any:
-    """Makes every text of a definition printable: labels, columns and names of files come from contributors."""
+    """Makes every text of a value printable: labels, columns and names of files come from contributors."""
     if isinstance(value, dict):
         return {printable(name): _printable(item) for name, item in value.items()}
     if isinstance(value, list):

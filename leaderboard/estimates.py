@@ -20,6 +20,7 @@ from benchmark.statistics.scales import PLAIN, PROPORTION, SCALES, Interval, Sca
 from benchmark.statistics.variance import Variance
 from leaderboard.score_runs import masked_lm_runs, mean_runs, primary, task_runs
 from leaderboard.seed_noise import seed_variances
+from tasks.scoring.averages import AVERAGES
 
 if TYPE_CHECKING:
     from leaderboard.pairing import Pairs
@@ -33,16 +34,20 @@ class TaskKey:
     task: str
     split: str
     metric: str
+    # The digest of the training file where it is not the official one with all its rows, "" where it is.
+    training_file: str = ""
 
     @classmethod
     def from_score(cls, score: TaskScore) -> TaskKey:
         """Returns the key of a task's primary metric."""
-        return cls(score.task, score.split, score.primary_metric)
+        file = score.training_file
+        return cls(score.task, score.split, score.primary_metric, "" if file is None else file.sha256)
 
     @property
     def key(self) -> str:
         """Short text that names the score in addresses and column names."""
-        return f"{self.task}.{self.split}.{self.metric}"
+        part = f".{self.training_file[:12]}" if self.training_file else ""
+        return f"{self.task}.{self.split}.{self.metric}{part}"
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,16 @@ def primary_scores(record: Record) -> dict[TaskKey, TaskScore]:
             raise RecordError(f"{record.id}: tasks: {task.task!r} on split {task.split!r} is given twice")
         scores[key] = task
     return scores
+
+
+def comparable_averages(record: Record) -> dict[str, float]:
+    """Collects the averages of a record whose tasks were all trained on the official files, as their names promise."""
+    parts = {task.task for task in record.tasks if task.training_file is not None}
+    return {
+        name: value
+        for name, value in record.averages.items()
+        if name not in AVERAGES or not any(task in parts for group in AVERAGES[name].groups for task, _ in group)
+    }
 
 
 def common_tasks(records: Sequence[Record]) -> list[TaskKey]:
@@ -137,7 +152,7 @@ def estimates(
         scale, others = SCALES.get(key.metric, PLAIN), whole_runs(repeated, partial(runs_of, key=key))
         add(key.key, runs, values, scale, others)
     for record in records:
-        for name, value in record.averages.items():
+        for name, value in comparable_averages(record).items():
             found[record.id][f"average.{name}"] = Estimate(value, entry=Entry(value))
     return found
 

@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from benchmark.records.record import Record, RecordError
+from leaderboard.estimates import TaskKey
 from leaderboard.export import printable
 from tasks.catalogue import TASKS
 
 if TYPE_CHECKING:
     from benchmark.records.task_definition import TaskDefinition
+    from benchmark.records.training_file import TrainingFile
 
 
 def task_label(task: str) -> str:
@@ -37,6 +39,12 @@ def own_titles(records: Iterable[Record]) -> dict[str, str]:
                 " metrics); accepted: records of one definition, or another version in the name"
             )
     return {name: definition.title for name, (_, definition) in found.items()}
+
+
+def training_files(records: Iterable[Record]) -> dict[TaskKey, TrainingFile]:
+    """Collects the training files that are not the official ones, by the scores that they keep apart."""
+    scored = ((TaskKey.from_score(task), task.training_file) for record in records for task in record.tasks)
+    return {key: file for key, file in scored if file is not None}
 
 
 def run_name(record: Record) -> str:

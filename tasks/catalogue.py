@@ -19,7 +19,18 @@ from types import MappingProxyType
 
 from tasks.own_task import OwnFile, OwnTask
 from tasks.system.errors import DataError, nearest_match_hint
-from tasks.task_info import GROUP_FOLDERS, METRICS, SPLITS, HubTask, Kind, MetricInfo, TaskInfo, own_task_info
+from tasks.task_info import (
+    GROUP_FOLDERS,
+    METRICS,
+    SPLITS,
+    HubTask,
+    Kind,
+    MetricInfo,
+    TaskInfo,
+    own_task_info,
+    text_field_names,
+)
+from tasks.train_files import with_train_file
 
 __all__ = [
     "GROUP_FOLDERS",
@@ -35,6 +46,7 @@ __all__ = [
     "TaskInfo",
     "find_tasks",
     "get_task",
+    "official_stems",
     "own_task_info",
     "text_field_names",
 ]
@@ -314,30 +326,34 @@ def get_task(name: str) -> TaskInfo:
     return TASKS[name]
 
 
-def find_tasks(names: Iterable[str], own: Iterable[OwnTask] = ()) -> dict[str, TaskInfo]:
+def find_tasks(
+    names: Iterable[str],
+    own: Iterable[OwnTask] = (),
+    train_files: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, TaskInfo]:
     """Looks up tasks of the catalogue and own tasks.
+
+    Args:
+        names: their names.
+        own: definitions of the tasks that the catalogue lacks.
+        train_files: task of the catalogue -> name of the training file that it has instead of the official one.
 
     Returns:
         Name -> entry, in the order of the names.
 
     Raises:
-        DataError: as `get_task`.
+        DataError: as `get_task`, and for a file that a task may not have (`tasks.train_files`).
     """
     own_tasks = {task.name: task for task in own}
-    return {name: own_task_info(own_tasks[name]) if name in own_tasks else get_task(name) for name in names}
+
+    def entry(name: str) -> TaskInfo:
+        info = own_task_info(own_tasks[name]) if name in own_tasks else get_task(name)
+        return with_train_file(info, train_files[name], official_stems(info)) if name in train_files else info
+
+    return {name: entry(name) for name in names}
 
 
-def text_field_names(info: TaskInfo) -> tuple[str, ...]:
-    """Names the text fields of an example as `tasks.files.readers.read_examples` yields it.
-
-    Returns:
-        The official names where a task has its own (QNLI, QQP, SQuAD), else `sentence` or `sentence1`, `sentence2`.
-    """
-    if info.kind == "span":
-        return ("question", "context")
-    if len(info.text_columns) == 1:
-        return ("sentence",)
-    if info.own is not None or any(column.startswith("#") for column in info.text_columns):
-        # MRPC's columns are called `#1 String` and `#2 String`, which are awkward to type; own ones may be `label`.
-        return ("sentence1", "sentence2")
-    return info.text_columns
+def official_stems(info: TaskInfo) -> frozenset[str]:
+    """Names the official files in the folder of a task, without endings; MNLI's two tasks share one."""
+    tasks = (other for other in TASKS.values() if other.directory == info.directory)
+    return frozenset(stem for other in tasks for stem in other.split_stems.values())

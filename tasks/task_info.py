@@ -231,3 +231,19 @@ def own_task_info(own: OwnTask) -> TaskInfo:
         citation="",
         download="",
     )
+
+
+def text_field_names(info: TaskInfo) -> tuple[str, ...]:
+    """Names the text fields of an example as `tasks.files.readers.read_examples` yields it.
+
+    Returns:
+        The official names where a task has its own (QNLI, QQP, SQuAD), else `sentence` or `sentence1`, `sentence2`.
+    """
+    if info.kind == "span":
+        return ("question", "context")
+    if len(info.text_columns) == 1:
+        return ("sentence",)
+    if info.own is not None or any(column.startswith("#") for column in info.text_columns):
+        # MRPC's columns are called `#1 String` and `#2 String`, which are awkward to type; own ones may be `label`.
+        return ("sentence1", "sentence2")
+    return info.text_columns

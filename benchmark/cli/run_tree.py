@@ -29,9 +29,10 @@ from benchmark.cli.gin_statements import (
     leading_scopes,
 )
 from benchmark.config import ConfigError, DataConfig, RunConfig
-from tasks.catalogue import TASKS
+from tasks.catalogue import TASKS, official_stems
 from tasks.pretraining import PRETRAINING_TASKS
 from tasks.system.errors import nearest, nearest_match_hint, shown
+from tasks.train_files import accepted_instead
 
 MAX_VALUES = 20_000
 """Values of a run, each counted at every reference: a few macros that hold one another twice make billions."""
@@ -280,3 +281,6 @@ def _check_tasks(data: DataConfig) -> None:
             raise ConfigError("DataConfig.tasks", data.tasks, accepted)
         if (trained_on := TASKS[name].trained_on) and trained_on not in data.tasks:
             raise ConfigError("DataConfig.tasks", data.tasks, f"{trained_on!r} too, as its model predicts {name!r}")
+    for name, file in data.train_files.items():
+        if accepted := accepted_instead(TASKS[name], file, official_stems(TASKS[name])):
+            raise ConfigError("DataConfig.train_files", file, accepted, entry=name)

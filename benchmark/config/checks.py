@@ -50,14 +50,14 @@ class ConfigError(InputError):
         return "" if self.entry is None else f"[{self.entry!r}]"
 
 
-class FrozenMapping(Mapping[str, float]):
-    """An immutable mapping of numbers, sorted by name: equal ones have one hash, one text and one pickle."""
+class FrozenMapping(Mapping[str, Any]):
+    """An immutable mapping of plain values, sorted by name: equal ones have one hash, one text and one pickle."""
 
-    def __init__(self, values: Mapping[str, float]) -> None:
+    def __init__(self, values: Mapping[str, Any] = types.MappingProxyType({})) -> None:
         """Takes a copy."""
         self._values = dict(sorted(values.items()))
 
-    def __getitem__(self, name: str) -> float:
+    def __getitem__(self, name: str) -> Any:
         return self._values[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -211,7 +211,7 @@ def _checked_mapping(selector: str, given: Mapping[Any, Any], kind: Any, limits:
             if not _fits(items[key], None, None, *ends):
                 raise TypeError
         except TypeError:
-            accepted = "a finite " + _accepted(item_kind, {**limits, "choices": None})
+            accepted = ("a finite " if item_kind is float else "a ") + _accepted(item_kind, {**limits, "choices": None})
             raise ConfigError(selector, item, accepted, entry=key) from None
     return FrozenMapping(items)
 

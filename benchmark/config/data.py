@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmark.config.checkpoint import CheckpointConfig
-from benchmark.config.checks import LARGEST_SEED, Checked, missing_variables, setting
+from benchmark.config.checks import LARGEST_SEED, Checked, ConfigError, FrozenMapping, missing_variables, setting
 from benchmark.config.task import TaskConfig
 from tasks.system.compression import existing_file
 
@@ -68,6 +68,9 @@ class DataConfig(Checked):
     tasks: tuple[str, ...] = setting(("glue_sst2_v1",))
     # Tasks on files of your own, whatever the source of the others.
     own_tasks: tuple[TaskConfig, ...] = setting(())
+    # Training files instead of the official ones: name of a task -> name of a file in its folder, such as
+    # {'glue_qqp_v1': 'train.sample-9999.tsv.gz'}. A score after training on one has a column of its own.
+    train_files: Mapping[str, str] = setting(FrozenMapping())
     # A row of a classification or regression task.
     task_length: int = setting(48, at_least=8)
     # A window of a span task, and how far each window starts after the one before it.
@@ -105,10 +108,23 @@ class DataConfig(Checked):
                 task.refuse("name", "another name for each own task")
             if task.name not in self.tasks:
                 self.refuse("tasks", f"{task.name!r} too, which DataConfig.own_tasks defines")
+        self._check_train_files(own)
         # [CLS] question [SEP] context [SEP], with at least one token of context.
         if self.max_query_length + 3 >= self.span_length:
             room = self.span_length - 3
             self.refuse("max_query_length", f"less than span_length - 3 = {room}, to leave room for the context")
+
+    def _check_train_files(self, own: list[str]) -> None:
+        """Refuses training files of tasks that the run lacks or reads from elsewhere, and paths in place of names."""
+        if self.train_files and self.source != "files":
+            self.refuse("train_files", f"{{}} where source = '{self.source}': other files need source = 'files'")
+        for task, file in self.train_files.items():
+            if task in own or task not in self.tasks:
+                known = ", ".join(name for name in self.tasks if name not in own)
+                self.refuse("train_files", f"names of DataConfig.tasks that are in the catalogue: {known or 'none'}")
+            if not file or file in (".", "..") or set(file) & set("/\\\0\n"):
+                accepted = "the name of a file in the folder of the task, without a folder"
+                raise ConfigError("DataConfig.train_files", file, accepted, entry=task)
 
     def expanded_directory(self) -> str:
         """Expands the environment variables in `directory`.
@@ -177,6 +193,7 @@ class DataConfig(Checked):
         values["vocabulary"] = self.expanded_vocabulary()
         if self.vocabulary == "checkpoint":
             values["vocabulary"] = str(self.vocabulary_path())
+        values["train_files"] = dict(self.train_files)
         root = Path(values["directory"])
         values["own_tasks"] = tuple(task.request(root) for task in self.own_tasks)
         return MaterializeRequest(**values)

@@ -74,6 +74,9 @@ class FinetuneConfig(Checked):
     optimizer: OptimizerConfig = setting()
     # Adds the other good answers of every SQuAD question, with scores, to the prediction files.
     write_nbest: bool = setting(False)
+    # Predicts the official test split of each task too, beside the split that is scored, for the files of GLUE's server
+    # (`python -m benchmark.commands.server_files`); a finished run can be called again with it.
+    predict_test: bool = setting(False, changes_results=False)
     # Keeps the fine-tuned parameters of the first seed of every system, for `python -m baselines export --task`; a
     # finished run can be called again with it.
     keep_parameters: bool = setting(False, changes_results=False)

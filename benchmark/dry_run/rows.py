@@ -77,7 +77,7 @@ def read_rows(config: RunConfig, workdir: Path) -> Rows:
     own = {task.name: task.request(None) for task in data.own_tasks}
     pad_id, there = index.get("vocabulary", {}).get("pad_id", 0), index.get("tasks", {})
     known, tasks = True, {}
-    for info in find_tasks(data.tasks, own.values()).values():
+    for info in find_tasks(data.tasks, own.values(), data.train_files).values():
         splits = {}
         for role, names in (("train", ("train",)), ("evaluation", ("validation", "test"))):
             split = next((name for name in names if name in there.get(info.name, info.split_stems)), "")
@@ -154,7 +154,7 @@ def _examples(data: DataConfig, info: TaskInfo, split: str) -> int:
     try:
         root = Path(data.expanded_directory())
         own = [task.request(root) for task in data.own_tasks if task.name == info.name]
-        found = next(iter(find_tasks([info.name], own).values()))
+        found = next(iter(find_tasks([info.name], own, data.train_files).values()))
         files = sources.task_files(data.source, found, root, split)
     except (InputError, OSError):
         files = ()

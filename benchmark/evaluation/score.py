@@ -53,7 +53,8 @@ def to_result(
         Values that JSON can hold. `predictions`: for classification label numbers; for regression values within the
         task's range; for span tasks answer text by example id. Where questions may have no answer, the predictions are
         those at `NULL_THRESHOLD`, and `details` has the numbers of SQuAD's script
-        (`tasks.scoring.squad_metrics.evaluate_v2`). `nbest`, if asked for, is that of
+        (`tasks.scoring.squad_metrics.evaluate_v2`) and `null_odds` the null score minus that of the best answer, by
+        example id (null where there was no answer to choose). `nbest`, if asked for, is that of
         `tasks.encoding.spans.decode_answers` by example id.
     """
     if task.kind == "classification":
@@ -80,6 +81,9 @@ def to_result(
     if optional:
         result["predictions"] = metrics.apply_null_threshold(answers, NULL_THRESHOLD)
         result["details"] = metrics.evaluate_v2(answers, references, NULL_THRESHOLD)
+        # A question without any possible answer has no finite difference.
+        odds = {name: answer["null_score"] - answer["score"] for name, answer in answers.items()}
+        result["null_odds"] = {name: value if np.isfinite(value) else None for name, value in odds.items()}
     if with_nbest:
         result["nbest"] = {name: answer["nbest"] for name, answer in answers.items()}
     return result

@@ -67,7 +67,8 @@ def list_data_files(config: DataConfig) -> list[DataFiles]:
         texts = [*config.pretrain_corpora, *([config.pretrain_validation] if config.pretrain_corpora else [])]
         found += [_corpus(root, entry) for entry in texts if entry]
     found += _vocabulary(config, root)
-    for info in find_tasks(config.tasks, (task.request(root) for task in config.own_tasks)).values():
+    own_requests = (task.request(root) for task in config.own_tasks)
+    for info in find_tasks(config.tasks, own_requests, config.train_files).values():
         if info.name in own_tasks:
             found += _own_task(info, root, "skip" if config.on_bad_row == "skip" else "error")
         elif not generated:

@@ -42,9 +42,13 @@ REPORTED_FROM_S = 10.0
 QUIET_S = 30.0
 
 
-def prediction_path(run: Run, system: str, task: str, seed: int) -> Path:
-    """Path of the predictions of one fine-tuning run of a system, or of one of its distillations, by name."""
-    return run.workdir / "evaluation" / system / task / f"seed{seed}.json"
+def prediction_path(run: Run, system: str, task: str, seed: int, split: str = "") -> Path:
+    """Path of the predictions of one fine-tuning run of a system, or of one of its distillations, by name.
+
+    They are those on the evaluation split, or on another one.
+    """
+    other = f"{split}_" if split and split != evaluation_split(run, task) else ""
+    return run.workdir / "evaluation" / system / task / f"{other}seed{seed}.json"
 
 
 def parameters_path(run: Run, system: str, task: str) -> Path:
@@ -60,6 +64,13 @@ def figures(system: str, task: str, seed: int) -> tuple[str, ...]:
 def evaluation_split(run: Run, task: str) -> str:
     """Chooses the split that a task is evaluated on: `validation`, or else `test`, which has no labels."""
     return "validation" if "validation" in run.data["tasks"][task] else "test"
+
+
+def unscored_splits(run: Run, task: str) -> tuple[str, ...]:
+    """Lists the splits of a task that are predicted and, without public labels, not scored."""
+    splits = run.data["tasks"][task]
+    wanted = run.config.finetune.predict_test or evaluation_split(run, task) == "test"
+    return ("test",) if wanted and "test" in splits else ()
 
 
 def finetune_stage(run: Run) -> dict[str, Any]:
@@ -134,7 +145,8 @@ def _evaluated(
     """Fine-tunes on the first task of a group and predicts all of them, except the predictions that exist already.
 
     Returns:
-        Markers of the predictions by task and seed, and the marker of the parameters where they are kept.
+        Markers of the predictions on evaluation splits by task and seed, and those of further predictions and of the
+        parameters where they are kept.
     """
     upstream = read_entry(system.directory / "stage.json", "fingerprint")
     distilled = distill_task.learns_from_teacher(run, system)
@@ -164,15 +176,19 @@ def _evaluated(
         shared = _shared(run, system, path, fingerprint_of(task), group, items)
         return run_stage_once(path, fingerprint_of(task), work, lambda _: None, path.stem, shared=shared)
 
-    markers = {}
+    markers, kept = {}, []
     for task in group:
-        path = prediction_path(run, system.name, task, seed)
-        markers[task, seed] = run_once(path, task, partial(_predicted, run, system, model, task))
-    kept = []
+        for split in dict.fromkeys((evaluation_split(run, task), *unscored_splits(run, task))):
+            path = prediction_path(run, system.name, task, seed, split)
+            marker = run_once(path, task, partial(_predicted, run, system, model, task, split))
+            if split == evaluation_split(run, task):
+                markers[task, seed] = marker
+            else:
+                kept.append(marker)
     if _keeps_parameters(run, system) and seed == run.config.finetune.seeds[0]:
         path = parameters_path(run, system.name, group[0])
         save = partial(_save_parameters, path, model, run.tasks[group[0]], seed)
-        kept = [run_once(path.with_suffix(".json"), group[0], save, (path.name,))]
+        kept.append(run_once(path.with_suffix(".json"), group[0], save, (path.name,)))
     if distilled:
         distill_task.remove_checkpoints(run, folder)
     return markers, kept
@@ -241,11 +257,14 @@ def _trained(
     return finetune.finetune(system.encoder, start, data, run.config.finetune, epochs, job), length
 
 
-def _predicted(run: Run, system: SystemPlan, model: Callable[[], tuple[Params, int]], task_name: str) -> dict[str, Any]:
-    """Predicts a task with a fine-tuned model, and scores the predictions where the split has labels."""
-    task, split = run.tasks[task_name], evaluation_split(run, task_name)
-    rows = run.rows("tasks", task_name, split)
+def _predicted(
+    run: Run, system: SystemPlan, model: Callable[[], tuple[Params, int]], task_name: str, split: str
+) -> dict[str, Any]:
+    """Predicts a split of a task with a fine-tuned model, and scores the predictions where it has labels."""
+    task, rows = run.tasks[task_name], run.rows("tasks", task_name, split)
     params, length = model()
+    # A test split is predicted on request alone, and what the model learns must not depend on it.
+    length = max(length, used_length(rows, run.special.pad_id, run.config.finetune.length_multiple))
     outputs = predict(system.encoder, params, task, rows, length, run.special.pad_id)
     references = score.load_references(task, rows)
     result = score.to_result(task, outputs, rows, references, run.config.finetune.write_nbest)

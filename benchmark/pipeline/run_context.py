@@ -110,7 +110,7 @@ class Run:
     def tasks(self) -> dict[str, TaskInfo]:
         """The tasks of the run by name; own ones with the labels that the data stage found."""
         own = [OwnTask.from_dict(values) for values in self.data.get("own_tasks", {}).values()]
-        return find_tasks(self.config.data.tasks, own)
+        return find_tasks(self.config.data.tasks, own, self.config.data.train_files)
 
     @cached_property
     def data_fingerprint(self) -> str:

@@ -159,6 +159,11 @@ def _tasks(recorded: Record, found: Record, expected: Expectation) -> Iterator[C
         if task.definition is not None or other.definition is not None:
             one, two = (t.definition.content() if t.definition else {} for t in (task, other))
             yield from same_values(f"tasks.{task.task}.definition", one, two)
+        for name in ("training_file", "contamination"):
+            # Older records lack both.
+            if getattr(task, name) is not None:
+                one, two = ({} if v is None else v.model_dump() for v in (getattr(task, name), getattr(other, name)))
+                yield from same_values(f"tasks.{task.task}.{name}", one, two)
         yield from _bits(f"tasks.{task.task}.details", task.details, other.details, expected)
         for name in ("predictions_sha256", "outcomes_sha256"):
             yield from _bits(f"tasks.{task.task}.{name}", getattr(task, name), getattr(other, name), expected)

@@ -14,10 +14,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from benchmark.records.contamination import Contamination
 from benchmark.records.search_excerpt import SearchExcerpt
 from benchmark.records.strict_schema import Finite, Percent, StrictModel, strict_json, validated
 from benchmark.records.task_definition import TaskDefinition
 from benchmark.records.track_settings import TrackSettings
+from benchmark.records.training_file import TrainingFile
 from benchmark.records.upgrades import UPGRADES
 from tasks.system.atomic_write import write_text
 from tasks.system.errors import InputError
@@ -99,6 +101,9 @@ class TaskScore(StrictModel):
     outcomes_sha256: Digest | None = None
     details: dict[str, Finite] = Field(default_factory=dict)
     definition: TaskDefinition | None = None
+    # None: the official one with all its rows, or that of the definition.
+    training_file: TrainingFile | None = None
+    contamination: Contamination | None = None
 
     @model_validator(mode="after")
     def _primary_exists(self) -> TaskScore:

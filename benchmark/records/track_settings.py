@@ -17,12 +17,12 @@ from benchmark.config.checks import result_settings
 from benchmark.records.strict_schema import StrictModel
 
 # Fields of DataConfig that decide how a row of a task is made, and those that are compared in another way: digests of
-# files and of the vocabulary, the rows of text, and the tasks, each of which is compared by itself.
+# files and of the vocabulary, the rows of text, and the tasks with their training files, each of which is compared by
+# itself.
 _TASK_ROWS = ("task_length", "span_length", "span_stride", "max_query_length", "on_bad_row")
 _NOT_OF_THE_TEXT = (
-    *("source", "directory", "microworld_seed", "microworld_scale", "tasks", "own_tasks", "vocabulary", "checkpoint"),
-    "pretrain_corpora",
-    "pretrain_validation",
+    *("source", "directory", "microworld_seed", "microworld_scale", "tasks", "own_tasks", "train_files"),
+    *("vocabulary", "checkpoint", "pretrain_corpora", "pretrain_validation"),
 )
 # Fields of FinetuneConfig on which the score of a seed does not depend.
 _FREE_FINETUNING = ("seeds", "write_nbest")

@@ -22,7 +22,7 @@ function runNames({ seeds, distill_seeds: distillSeeds }) {
 
 // All metrics of a task, the primary one first, under one heading.
 function taskLines(task, row) {
-  const [, low, high, runLow, runHigh] = row.scores[`${task.task}.${task.split}.${task.primary_metric}`];
+  const [, low, high, runLow, runHigh] = row.scores[task.key];
   const names = Object.keys(task.metrics).sort((a, b) => (b === task.primary_metric) - (a === task.primary_metric));
   return names.map((name, index) => {
     const { value, per_seed: perSeed } = task.metrics[name];
@@ -64,6 +64,22 @@ function ownTask({ task, definition }) {
     ["Validation", isNumber(heldOut) ? `${significant(heldOut * 100)} % of the training rows, seed ${definition.split_seed}` : null],
     ...files,
   ]));
+}
+
+// Where the data of a task differ from what its name promises: another training file, and evaluated examples that stand
+// in training data.
+function taskData({ task, training_file: file, contamination }) {
+  const count = (value) => (isNumber(value) ? `${value} of ${contamination.examples}` : "not known");
+  const pairs = [["Trained on", file && `${file.name}: ${file.examples} of ${file.official_examples} examples, sha256 ${file.sha256}`]];
+  if (contamination) {
+    pairs.push(
+      ["Same example in training", count(contamination.same_example)],
+      ["Any text in training", count(contamination.any_text)],
+      ["Long sentence in pretraining text", `${count(contamination.in_pretraining)}; ${contamination.long_sentence} have one`],
+      ["Definition of equality", contamination.method]);
+  }
+  const summary = `Data of ${task}` + (file ? ", trained on another file" : "");
+  return element("details", {}, element("summary", { text: summary }), definitionList(pairs));
 }
 
 function histogram(spread, label) {
@@ -184,7 +200,8 @@ function panelContent(row) {
     element("h2", { id: "details-title" }, element("bdi", { text: row.system.title })), close);
   const encoder = row.system.encoder;
   const parts = [head, headFacts(row)];
-  if (row.tasks.length) parts.push(titledSection("Scores", scoreTable(row), ...row.tasks.filter((task) => task.definition).map(ownTask)));
+  if (row.tasks.length) parts.push(titledSection("Scores", scoreTable(row), ...row.tasks.filter((task) => task.definition).map(ownTask),
+    ...row.tasks.filter((task) => task.training_file || task.contamination).map(taskData)));
   const latencies = Object.entries(row.latency).sort(([a], [b]) => (b === store.state.group) - (a === store.state.group));
   if (latencies.length) parts.push(titledSection("Latency", ...latencies.map(([key, value]) => latencySection(key, value))));
   parts.push(comparisonSection(row));

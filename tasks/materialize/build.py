@@ -94,6 +94,7 @@ class Build:
             "vocabulary": [request.pretrain_corpora],
             "pretrain": [request.pretrain_corpora, request.pretrain_validation, request.pretrain_seed],
             "task": [request.source],
+            "contamination": [request.source],
         }
         return cache.name(kind, CODE, name=target.name, request=shaped[kind])
 

@@ -56,7 +56,7 @@ def build_task(build: Build, info: TaskInfo, vocabulary: Vocabulary) -> dict[str
             vocabulary.digest,
             shape,
             build.request.on_bad_row,
-            *_own_definition(info),
+            *own_definition(info),
         )
         target = build.output / f"{info.name}-{split}-{key}"
         if not upkeep.usable(target, build.progress) and not build.take("task", target):
@@ -67,7 +67,7 @@ def build_task(build: Build, info: TaskInfo, vocabulary: Vocabulary) -> dict[str
     return directories
 
 
-def _own_definition(info: TaskInfo) -> list[object]:
+def own_definition(info: TaskInfo) -> list[object]:
     """Lists what else the rows of an own task depend on: all but title, metrics and places of its files."""
     if info.own is None:
         return []

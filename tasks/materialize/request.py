@@ -39,6 +39,8 @@ class MaterializeRequest:
     tasks: tuple[str, ...]
     # Definitions of the tasks that the catalogue lacks.
     own_tasks: tuple[OwnTask, ...]
+    # Task -> name of the training file that it has instead of the official one.
+    train_files: Mapping[str, str]
     task_length: int
     span_length: int
     span_stride: int

@@ -23,6 +23,7 @@ from tasks.files import source_notes
 from tasks.files.text_files import sha256_file
 from tasks.materialize import start_child, unknown_tokens, upkeep
 from tasks.materialize.build import Build, BuildNeededError, digest
+from tasks.materialize.build_contamination import build_contamination
 from tasks.materialize.build_pretraining import build_pretraining, build_vocabulary
 from tasks.materialize.build_tasks import build_task
 from tasks.materialize.progress import Progress, ShowState, State, display, lines
@@ -61,9 +62,10 @@ def materialize(
     Returns:
         The content of `output/data.json`, which is written last: `vocabulary`, `pretrain_task`, `pretrain`, `tasks`,
         `own_tasks` (definitions with all labels, see `tasks.own_task`), `task_sources` (notes on the files of tasks,
-        see `tasks.files.source_notes`), `warnings` (their differences from known ones, and many unknown tokens),
-        `unknown_tokens` (see `tasks.materialize.unknown_tokens`), `source_files`, `request`, `seconds` (time per step;
-        `cached` is the time that others took for what came from the cache). Its paths are relative to `output`.
+        see `tasks.files.source_notes`), `contamination` (see `tasks.materialize.build_contamination`), `warnings`
+        (their differences from known ones, and many unknown tokens), `unknown_tokens` (see
+        `tasks.materialize.unknown_tokens`), `source_files`, `request`, `seconds` (time per step; `cached` is the time
+        that others took for what came from the cache). Its paths are relative to `output`.
 
     Raises:
         DataError: if a file is missing or cannot be used.
@@ -125,10 +127,11 @@ def _materialize(build: Build) -> dict[str, Any]:
     _prepare_tfds(build)
     vocab = build_vocabulary(build)
     pretrain = build_pretraining(build, vocab)
-    infos = find_tasks(request.tasks, request.own_tasks)
+    infos = find_tasks(request.tasks, request.own_tasks, request.train_files)
     infos |= {task.name: own.resolve(task) for task in request.own_tasks}
     tasks = {name: build_task(build, info, vocab) for name, info in infos.items()}
     own.refuse_equal_files(request.own_tasks, build.source_files)
+    contamination = build_contamination(build, infos, tasks)
     notes = source_notes.load(output, tasks)
     unknown = unknown_tokens.count(output, {"pretrain": pretrain, **tasks}, vocab)
     warnings = source_notes.warnings(notes) + unknown_tokens.warnings(unknown, request.vocabulary, vocab)
@@ -145,6 +148,7 @@ def _materialize(build: Build) -> dict[str, Any]:
         "tasks": tasks,
         "own_tasks": {name: dataclasses.asdict(info.own) for name, info in infos.items() if info.own is not None},
         "task_sources": notes,
+        "contamination": contamination,
         "warnings": warnings,
         "unknown_tokens": unknown,
         "source_files": build.source_files,

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 DATA_FILE = "data.json"
 
 _VOCABULARY = re.compile(r"vocabulary-[0-9a-f]{12}(\.txt)?")
+_CONTAMINATION = re.compile(r"contamination-[0-9a-f]{12}\.json")
 # Files that `write_bytes` leaves if it is killed between its two steps.
-_TEMPORARY = re.compile(r"\.(data\.json|vocabulary-[0-9a-f]{12}\.txt)-[0-9a-f]{8}")
+_TEMPORARY = re.compile(r"\.(data\.json|vocabulary-[0-9a-f]{12}\.txt|contamination-[0-9a-f]{12}\.json)-[0-9a-f]{8}")
 
 
 def read_index(output: Path) -> dict[str, Any] | None:
@@ -121,18 +122,21 @@ def usable(directory: Path, progress: Progress) -> bool:
 
 
 def remove_leftovers(output: Path, index: dict[str, Any]) -> None:
-    """Removes half-built folders of killed processes, and arrays and vocabularies that nothing refers to.
+    """Removes half-built folders of killed processes; arrays, vocabularies and counts that nothing refers to.
 
     The caller holds the folder's builder lock. Folders that a live process builds or reads stay.
     """
     remove_half_built(output)
     wanted = {*array_names(index), index["vocabulary"]["path"]}
+    wanted |= {entry["file"] for entry in index.get("contamination", {}).values()}
     for entry in output.iterdir():
         if entry.name in wanted:
             continue
         if entry.is_dir() and ((entry / token_arrays.META_FILE).is_file() or _VOCABULARY.fullmatch(entry.name)):
             file_lock.remove_unused(entry)
-        elif entry.is_file() and (_VOCABULARY.fullmatch(entry.name) or _TEMPORARY.fullmatch(entry.name)):
+        elif entry.is_file() and any(
+            pattern.fullmatch(entry.name) for pattern in (_VOCABULARY, _CONTAMINATION, _TEMPORARY)
+        ):
             with suppress(OSError):
                 entry.unlink()
 

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from benchmark.records.contamination import Contamination
 from benchmark.records.history import parse_history
 from benchmark.records.history_tables import tables
 from benchmark.records.record import MetricScore
+from benchmark.records.training_file import TrainingFile
 from leaderboard.build import build
 from leaderboard.export import printable
 from tests.e2e.page_data import HOSTILE, SYSTEMS, make_history, make_record
@@ -366,5 +368,29 @@ def test_an_own_task_is_described_with_the_scores(browser: Any, tmp_path: Path) 
         "stars.tsv",
     ):
         assert text in page.text_content("#details"), text
+    tab.context.close()
+    assert tab.problems == []
+
+
+def test_the_data_of_a_task_are_described_with_the_scores(browser: Any, tmp_path: Path) -> None:
+    record = make_record(*SYSTEMS[0])
+    file = TrainingFile(name=HOSTILE, sha256="a" * 64, examples=9_999, official_examples=363_849)
+    overlap = Contamination(
+        method="equal_text_v1", examples=100, same_example=7, any_text=41, long_sentence=86, in_pretraining=None
+    )
+    score = make_task(70.0, "glue_qqp_v1", training_file=file, contamination=overlap)
+    site = build([record.model_copy(update={"tasks": [*record.tasks, score]})], tmp_path, title="Data", history=None)
+    tab = Tab(browser, site)
+    page = tab.open(f"#open={record.id}")
+    details = page.text_content("#details")
+    for text in (
+        "Data of glue_qqp_v1, trained on another file",
+        f"{printable(HOSTILE)}: 9999 of 363849 examples",
+        "7 of 100",
+        "41 of 100",
+        "not known; 86 have one",
+    ):
+        assert text in details, text
+    assert "Data of glue_sst2_v1" not in details
     tab.context.close()
     assert tab.problems == []

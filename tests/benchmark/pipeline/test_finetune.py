@@ -26,7 +26,7 @@ from benchmark.training.job import TrainingJob
 from tasks.catalogue import get_task
 from tasks.scoring import metrics
 from tests.helpers import event_files
-from tests.helpers.mnli_run import AX, MISMATCHED, MNLI, TINY, TRAIN_ROWS, make_run
+from tests.helpers.mnli_run import AX, MISMATCHED, MNLI, TINY, TRAIN_ROWS, make_run, write_rows
 
 
 @pytest.fixture
@@ -164,6 +164,41 @@ def test_parameters_of_found_students_and_of_those_asked_for_are_kept(
     outputs = predict(system.encoder, params, get_task(MNLI), run.rows("tasks", MNLI, "validation"), 24, 0)
     assert outputs.argmax(axis=1).tolist() == results(run, MNLI)[0]["predictions"]
     assert len(list(tmp_path.glob("evaluation/*/*/parameters"))) == 1
+
+
+def test_test_splits_are_predicted_on_request_and_change_nothing_else(
+    tmp_path: Path, trained: list[tuple[Any, ...]]
+) -> None:
+    made, system = make_run(tmp_path, "validation")
+    # The rows of the test split are longer than all others.
+    index = tmp_path / "data" / "data.json"
+    data = json.loads(index.read_text())
+    data["tasks"][MISMATCHED]["test"] = write_rows(tmp_path / "data" / "long", 10, False, 3, used=24)
+    data["tasks"][MISMATCHED]["validation"] = write_rows(tmp_path / "data" / "short", 30, True, 2, used=8)
+    index.write_text(json.dumps(data))
+    settings = dataclasses.replace(made.config.finetune, length_multiple=8)
+    run = Run(dataclasses.replace(made.config, finetune=settings), tmp_path, made.progress)
+    finetuning.finetuned_system(run, system)
+    assert finetuning.unscored_splits(run, MISMATCHED) == ()
+    before = {task: results(run, task) for task in (MNLI, MISMATCHED, AX)}
+    # A finished run is called again: its predictions stay, and the model is trained once more, as it was.
+    config = dataclasses.replace(run.config, finetune=dataclasses.replace(settings, predict_test=True))
+    assert fingerprint(config) == fingerprint(run.config)
+    asking = Run(config, run.workdir, run.progress)
+    assert not finetuning.finetuned_system(asking, system)["reused"]
+    assert len(trained) == 4 and {length for *_, length in trained} == {16}
+    assert {task: results(asking, task) for task in before} == before
+    entry = record.unscored(asking, "toy", MISMATCHED)
+    assert entry.predictions == [f"evaluation/toy/{MISMATCHED}/test_seed{seed}.json" for seed in (0, 1)]
+    assert (entry.split, entry.num_examples) == ("test", 10)
+    # Each row's first token is its label: the predictions are those of the rows of this very split.
+    ids = np.asarray(asking.rows("tasks", MISMATCHED, "test").features["input_ids"])
+    for name in entry.predictions:
+        result = json.loads((run.workdir / name).read_text())["result"]
+        assert (result["split"], result["scores"]) == ("test", {})
+        assert np.mean(ids[:, 0] - 10 == result["predictions"]) > 0.8
+    assert [finetuning.unscored_splits(asking, task) for task in (MNLI, AX)] == [(), ()]
+    assert finetuning.finetuned_system(asking, system)["reused"]
 
 
 def test_a_task_without_its_model_is_refused_before_anything_starts() -> None:

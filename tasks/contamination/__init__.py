@@ -1,0 +1,1 @@
+"""Overlap of evaluated examples with training data, by equality of normalised text."""
