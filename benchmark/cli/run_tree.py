@@ -259,6 +259,7 @@ def build(plan: Plan) -> RunConfig:
     run = make("", ROOT)
     try:
         _check_tasks(run.data)
+        _check_recipes(run)
     except ConfigError as error:
         raise plan.explain(error, "", ROOT) from None
     assert isinstance(run, RunConfig)
@@ -280,3 +281,18 @@ def _check_tasks(data: DataConfig) -> None:
             raise ConfigError("DataConfig.tasks", data.tasks, accepted)
         if (trained_on := TASKS[name].trained_on) and trained_on not in data.tasks:
             raise ConfigError("DataConfig.tasks", data.tasks, f"{trained_on!r} too, as its model predicts {name!r}")
+
+
+def _check_recipes(run: RunConfig) -> None:
+    """Refuses recipes of tasks that nobody knows, or that have no training data."""
+    own = [task.name for task in run.data.own_tasks]
+    for recipe in run.finetune.recipes:
+        for field in ("task", "start_task"):
+            name = getattr(recipe, field)
+            if not name or name in own:
+                continue
+            if name not in TASKS:
+                hint = nearest_match_hint(name, [*TASKS, *own])
+                recipe.refuse(field, f"a name of the task catalogue or of an own task; {hint}")
+            if TASKS[name].trained_on:
+                recipe.refuse(field, f"a task with training data, as {TASKS[name].trained_on!r}")

@@ -211,7 +211,8 @@ def adds_to_run(workdir: Path, config: RunConfig) -> bool:
     there, wanted = read_json(path), to_dict(result_settings(config))
     before = there.get("result_settings") if isinstance(there, dict) else None
     if before is None or not grows(before, wanted):
-        found = changes(before, wanted)
+        # A setting that is at its default again is not among those on which results depend.
+        found = changes(before, wanted) or changes(there.get("config") if before else None, to_dict(config))
         named = f" (there -> now: {found})" if found else ""
         raise RunError(f"{workdir}: holds a run of other settings{named}; choose another --workdir or remove it")
     _refuse_cut_search(workdir, config, before)

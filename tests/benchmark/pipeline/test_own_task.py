@@ -123,10 +123,10 @@ def test_any_number_of_labels_is_learnt_and_predicted(tmp_path: Path, count: int
     encoder = small_encoder()
     config = FinetuneConfig(epochs=(1.0,), batch_size=16, optimizer=OptimizerConfig(learning_rate=0.01))
     job = TrainingJob("t", seed=0, trainer=TrainerConfig())
-    params = finetune.finetune(
+    tuned = finetune.finetune(
         encoder, init_params(encoder, 0)["encoder"], TaskData(task, rows, 24, 0), config, 1.0, job
     )
-    outputs = predict(encoder, params, task, rows, 24, 0)
+    outputs = predict(encoder, tuned.params, task, rows, 24, 0)
     assert outputs.shape == (32, count)
     assert np.isfinite(outputs).all()
 

@@ -62,7 +62,7 @@ def pretrained() -> Any:
 
 def tuned(pretrained: Any, task: Any, seed: int = 0, epochs: float = 8.0) -> Any:
     data = TaskData(task, toy_rows(task.kind, 256, 0), LENGTH, 0)
-    return finetune(ENCODER, pretrained, data, CONFIG, epochs, TrainingJob("toy", seed=seed))
+    return finetune(ENCODER, pretrained, data, CONFIG, epochs, TrainingJob("toy", seed=seed)).params
 
 
 def test_unused_labels_do_not_exist() -> None:
@@ -148,7 +148,7 @@ def test_a_task_with_more_labels_has_a_wider_head(pretrained: Any, tmp_path: Pat
     features["input_ids"][:, 1] = 5 + features["label"]
     rows = TokenArrays(Path(), features, {"rows": 256})
     data = TaskData(task, rows, LENGTH, 0)
-    params = finetune(ENCODER, pretrained, data, CONFIG, 8.0, TrainingJob("toy"))
+    params = finetune(ENCODER, pretrained, data, CONFIG, 8.0, TrainingJob("toy")).params
     outputs = predict(ENCODER, params, task, rows, LENGTH, 0)
     assert outputs.shape == (256, 5)
     assert (outputs.argmax(axis=1) == features["label"]).mean() > 0.95
