@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmark.records.record import LatencyBlock, Record, RecordError
 from benchmark.records.same_track import differences
+from benchmark.records.task_recipe import STARTED
 from benchmark.records.track_settings import COMMON_PARTS
 from benchmark.statistics.pairs import compare, resolution
 from leaderboard.columns import COLUMNS
@@ -181,14 +182,18 @@ def _task_qualities(records: Sequence[Record]) -> dict[TaskKey, Quality]:
     """Makes a quality of each task score; labels grow until they differ."""
     keys, titles = sorted({key for record in records for key in primary_scores(record)}), own_titles(records)
     labels = {key: titles.get(key.task) or task_label(key.task) for key in keys}
+    ends = {key: f" ({key.variant})" if key.variant else "" for key in keys}
     spellings = {
-        key: (label, f"{label} {key.split}", f"{key.task} {key.split} {key.metric}") for key, label in labels.items()
+        key: tuple(
+            words + ends[key] for words in (label, f"{label} {key.split}", f"{key.task} {key.split} {key.metric}")
+        )
+        for key, label in labels.items()
     }
     counts = Counter(spelling for options in spellings.values() for spelling in set(options))
     qualities = {}
     for key in keys:
         label = next((spelling for spelling in spellings[key] if counts[spelling] == 1), key.key)
-        description = f"{key.task}, {key.metric} on {key.split}"
+        description = f"{key.task}, {key.metric} on {key.split}{ends[key]}"
         qualities[key] = Quality(key.key, printable(label), printable(description), "task")
     return qualities
 
@@ -206,8 +211,14 @@ def _qualities(tasks: Mapping[TaskKey, Quality], common: Sequence[TaskKey], aver
         mean,
         masked,
         *tasks.values(),
-        *(Quality(f"average.{name}", printable(name), f"average {printable(name)}", "average") for name in averages),
+        *(Quality(f"average.{name}", printable(name), _average_description(name), "average") for name in averages),
     ]
+
+
+def _average_description(name: str) -> str:
+    known, started, _ = name.partition(STARTED)
+    note = ", some tasks having started from the fine-tuned parameters of another one" if started else ""
+    return f"average {printable(known)}{note}"
 
 
 def _standing(
@@ -251,8 +262,9 @@ def _row(
     record: Record, title: str, scores: Mapping[str, Estimate], references: Mapping[LatencyGroup, str | None]
 ) -> dict[str, Any]:
     value = record.model_dump(mode="json", include={"id", "trust", "tasks", "training", "provenance"})
-    for task in value["tasks"]:
+    for task, scored in zip(value["tasks"], record.tasks, strict=True):
         task["definition"] = _printable(task["definition"])
+        task["key"] = TaskKey.from_score(scored).key
     system = record.system.model_dump(mode="json")
     blocks = latency_blocks(record)
     return value | {

@@ -6,6 +6,7 @@ Pure functions of records. docs/statistics.md says what each number means; the f
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from benchmark.statistics.intervals import Runs, Seeds
 from benchmark.statistics.pairs import Entry
 from benchmark.statistics.scales import PLAIN, PROPORTION, SCALES, Interval, Scale, quantile
 from benchmark.statistics.variance import UNKNOWN, Variance, shrunk, total
+from tasks.catalogue import TASKS
 
 
 @dataclass(frozen=True, order=True)
@@ -24,16 +26,25 @@ class TaskKey:
     task: str
     split: str
     metric: str
+    # How the score differs in kind from the usual one of the task, in words; '' where it does not.
+    variant: str = ""
 
     @classmethod
     def from_score(cls, score: TaskScore) -> TaskKey:
         """Returns the key of a task's primary metric."""
-        return cls(score.task, score.split, score.primary_metric)
+        return cls(score.task, score.split, score.primary_metric, variant(score))
 
     @property
     def key(self) -> str:
         """Short text that names the score in addresses and column names."""
-        return f"{self.task}.{self.split}.{self.metric}"
+        words = [re.sub(r"[^A-Za-z0-9]+", "-", self.variant)] if self.variant else []
+        return ".".join((self.task, self.split, self.metric, *words))
+
+
+def variant(score: TaskScore) -> str:
+    """Says how a score differs in kind from the usual one of its task, such as `started from MNLI-m`."""
+    start = score.recipe.start if score.recipe is not None else None
+    return f"started from {TASKS[start].title if start in TASKS else start}" if start else ""
 
 
 @dataclass(frozen=True)

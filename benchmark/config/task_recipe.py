@@ -9,7 +9,7 @@ from benchmark.config.checks import Checked, setting
 
 @dataclass(frozen=True, kw_only=True)
 class TaskRecipeConfig(Checked):
-    """The recipe of one task; what it leaves out is that of `FinetuneConfig`. A task that the run lacks may have one."""
+    """The recipe of one task; what it leaves out is as in `FinetuneConfig`. A task that the run lacks may have one."""
 
     # A name of the catalogue or of an own task, one with training data.
     task: str = setting()

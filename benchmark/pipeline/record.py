@@ -12,7 +12,7 @@ from benchmark.hardware.chips import refuse_impossible
 from benchmark.hardware.estimates import LatencyFailure, known_latency
 from benchmark.latency.results import blocks, file_name, read_results
 from benchmark.models.formulas import forward_flops, num_parameters
-from benchmark.pipeline import distill_task, finetune, run_context
+from benchmark.pipeline import distill_task, finetune, record_recipe, run_context
 from benchmark.pipeline.distill import PUBLISHED
 from benchmark.pipeline.workdir import read_entry, read_json
 from benchmark.process import numerics
@@ -34,7 +34,6 @@ from benchmark.records.search_excerpt import MeasuredSearch, SearchExcerpt, Sear
 from benchmark.records.task_definition import TaskDefinition, TaskFile
 from benchmark.records.track_settings import track_settings
 from benchmark.search.journal import read_trials
-from tasks.scoring import metrics
 
 if TYPE_CHECKING:
     from benchmark.search.journal import Trial
@@ -111,8 +110,11 @@ def _record(context: run_context.Run, system: run_context.SystemPlan, provenance
     trained = read_entry(system.directory / "stage.json", "result")
     length = config.latency.sequence_lengths[0]
     splits = {task: finetune.evaluation_split(context, task) for task in config.data.tasks}
-    task_scores = [task_score(context, system.name, t) for t, split in splits.items() if split == "validation"]
-    by_task = {t.task: {m: s.value for m, s in t.metrics.items()} for t in task_scores}
+    task_scores = [
+        record_recipe.with_recipe(context, system, task_score(context, system.name, task))
+        for task, split in splits.items()
+        if split == "validation"
+    ]
     masked_lm = trained["masked_lm"] or {}
     return Record(
         id=f"{config.track}-{system.name}-{fingerprint(config)[:12]}",
@@ -130,7 +132,7 @@ def _record(context: run_context.Run, system: run_context.SystemPlan, provenance
         ),
         tasks=task_scores,
         unscored=[unscored(context, system.name, t) for t, split in splits.items() if split != "validation"],
-        averages=metrics.averages(by_task),
+        averages=record_recipe.averages(task_scores),
         latency=latency,
         training=Training(
             recipe=trained["recipe"],
@@ -150,7 +152,8 @@ def _record(context: run_context.Run, system: run_context.SystemPlan, provenance
             update={
                 "track_settings": track_settings(
                     config, context.data["pretrain"], trained=trained["recipe"] != PUBLISHED
-                )
+                ),
+                "timing": provenance.timing | record_recipe.timing(context, system),
             }
         ),
     )

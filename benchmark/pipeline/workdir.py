@@ -96,7 +96,8 @@ def run_stage_once(
         path: the marker; it is written last, so it stands for the whole work.
         stage_fingerprint: of everything the work depends on.
         work: returns the values that later stages need, as JSON. `cached_seconds` among them is the time that others
-            took for what it found in the cache, and is added to its own.
+            took for what it found in the cache, and is added to its own; `timing` has figures that depend on the clock,
+            which the marker holds beside the result.
         progress: receives progress lines.
         name: shown in progress lines.
         directory: folder of the checkpoints from which an interrupted call resumes; it is emptied first when they
@@ -128,7 +129,8 @@ def run_stage_once(
         distributed.wait(f"{name} begins")
     result = work()
     seconds = round(time.perf_counter() - started + result.pop("cached_seconds", 0.0), 3)
-    marker = {"fingerprint": stage_fingerprint, "result": result, "seconds": seconds}
+    timing = {"timing": result.pop("timing")} if "timing" in result else {}
+    marker = {"fingerprint": stage_fingerprint, "result": result, "seconds": seconds, **timing}
     if writes:
         write_json(path, marker)
         if shared is not None and whole:

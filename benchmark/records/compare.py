@@ -157,6 +157,7 @@ def _tasks(recorded: Record, found: Record, expected: Expectation) -> Iterator[C
         if task.definition is not None or other.definition is not None:
             one, two = (t.definition.content() if t.definition else {} for t in (task, other))
             yield from same_values(f"tasks.{task.task}.definition", one, two)
+        yield from _recipe(task, other, expected)
         yield from _bits(f"tasks.{task.task}.details", task.details, other.details, expected)
         yield from _bits(
             f"tasks.{task.task}.predictions_sha256", task.predictions_sha256, other.predictions_sha256, expected
@@ -164,6 +165,21 @@ def _tasks(recorded: Record, found: Record, expected: Expectation) -> Iterator[C
     for name in ours:
         yield same(f"tasks.{name}", "missing", "scored")
     yield same("unscored", [u.task for u in recorded.unscored], [u.task for u in found.unscored])
+
+
+def _recipe(recorded: TaskScore, found: TaskScore, expected: Expectation) -> Iterator[Compared]:
+    """Compares the recipes of a task; older records have none. The scores decide which learning rate is chosen."""
+    if recorded.recipe is None:
+        return
+    ours, theirs = (task.recipe.model_dump() if task.recipe else {} for task in (found, recorded))
+    for name in sorted(theirs):
+        field = f"tasks.{recorded.task}.recipe.{name}"
+        if name in ("learning_rate", "choice") and recorded.recipe.choice is not None:
+            yield from _bits(field, theirs[name], ours.get(name), expected)
+        else:
+            yield same(field, theirs[name], ours.get(name))
+    one, two = ([f"{each.seed} {each.reason}" for each in task.diverged] for task in (recorded, found))
+    yield from _bits(f"tasks.{recorded.task}.diverged", one, two, expected)
 
 
 def _metric(

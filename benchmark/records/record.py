@@ -17,6 +17,7 @@ from pydantic import Field, field_validator, model_validator
 from benchmark.records.search_excerpt import SearchExcerpt
 from benchmark.records.strict_schema import Finite, Percent, StrictModel, strict_json, validated
 from benchmark.records.task_definition import TaskDefinition
+from benchmark.records.task_recipe import DivergedSeed, TaskRecipe
 from benchmark.records.track_settings import TrackSettings
 from benchmark.records.upgrades import UPGRADES
 from tasks.system.atomic_write import write_text
@@ -80,7 +81,8 @@ class TaskScore(StrictModel):
 
     `details` holds further numbers of the median seed; for SQuAD v2.0 those of its script, such as `best_f1_thresh`.
     `predictions_sha256` has the digest of each seed's predictions: equal digests mean equal bits. `definition` is that
-    of an own task; those of the catalogue have none.
+    of an own task; those of the catalogue have none. `recipe` is that of the fine-tuning; null where the task was
+    distilled, and in older records.
     """
 
     task: str
@@ -93,6 +95,8 @@ class TaskScore(StrictModel):
     predictions_sha256: list[Digest] = Field(default_factory=list)
     details: dict[str, Finite] = Field(default_factory=dict)
     definition: TaskDefinition | None = None
+    recipe: TaskRecipe | None = None
+    diverged: list[DivergedSeed] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _primary_exists(self) -> TaskScore:

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 # The loss of a model that learned nothing scatters around that of a constant prediction from batch to batch; a run
 # that learned is below it by more than this share.
 MARGIN = 0.01
-NOT_FINITE = "not finite"
-NOT_LEARNED = "not below the loss of a constant prediction"
+# A loss, gradient or update was not finite.
+NOT_FINITE = "not_finite"
+# The training loss at the end is not below that of a constant prediction.
+NOT_LEARNED = "not_learned"
 
 
 def tail_steps(total: int, batch_size: int, num_rows: int) -> int:
@@ -71,7 +73,7 @@ def reason(loss: float | None, constant: float) -> str:
 
 
 def constant_model(params: Params, task: TaskInfo, rows: TokenArrays) -> Params:
-    """Makes the model that stands for a fine-tuning whose loss was not finite: what it predicts does not depend on text.
+    """Makes the model that stands for a fine-tuning whose loss was not finite; its predictions do not depend on text.
 
     Its predictions are those of the majority classifier, which a failed run ends as: the most frequent label, the mean
     of the numbers, or no place before another.

@@ -60,7 +60,7 @@ class FinetuneReport(NamedTuple):
     """Figures of one fine-tuning; all but `seconds` follow from its settings.
 
     Attributes:
-        steps: number of steps.
+        steps: number of steps; it and all other figures are 0 where a loss was not finite.
         tokens: real tokens of all steps.
         columns: the same with padding, which is computed too.
         loss: mean training loss of the last `divergence.tail_steps`; None where it was not finite.
@@ -241,12 +241,19 @@ def finetune(
     try:
         state, report = fit(init_state(params, optimizer), steps, job)
     except DivergedError as error:
-        job.progress(f"{error}; it counts as diverged, and predicts as the majority classifier")
-        untrained = initial_params(encoder, start, task, job.seed)
-        constant = divergence.constant_model(untrained, task, rows)
-        return Finetuned(constant, FinetuneReport(total, diverged=divergence.NOT_FINITE))
+        return diverged_model(encoder, start, data, job, error)
     diverged = divergence.reason(report.tail_loss, divergence.constant_loss(task, rows))
     figures = FinetuneReport(
         total, report.tokens, int(columns.sum()), report.tail_loss, diverged, round(report.seconds, 3)
     )
     return Finetuned(state.params, figures)
+
+
+def diverged_model(
+    encoder: EncoderConfig, start: Params, data: TaskData, job: TrainingJob, error: DivergedError
+) -> Finetuned:
+    """Makes the outcome of a training on a task that `error` ended, and says so in a progress line."""
+    job.progress(f"{error}; it counts as diverged, and a constant prediction stands for it")
+    untrained = initial_params(encoder, start, data.task, job.seed)
+    report = FinetuneReport(0, diverged=divergence.NOT_FINITE)
+    return Finetuned(divergence.constant_model(untrained, data.task, data.rows), report)

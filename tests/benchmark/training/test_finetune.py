@@ -195,8 +195,10 @@ def test_rows_of_similar_length_share_a_batch_and_teach_the_same(
     monkeypatch.setattr(training_module, "make_batch", noted)
     config = dataclasses.replace(CONFIG, group_by_length=True)
     data = TaskData(SST2, rows, LENGTH, 0)
-    params = finetune(ENCODER, pretrained, data, config, 8.0, TrainingJob("toy"))
+    params, report = finetune(ENCODER, pretrained, data, config, 8.0, TrainingJob("toy"))
     assert set(widths) == set(batch_lengths(lengths, 16).tolist()) and len(widths) == 8 * 256 // 16
     assert np.mean(widths) < 0.8 * LENGTH
+    # Every epoch has every row once.
+    assert (report.tokens, report.columns) == (8 * lengths.sum(), 16 * sum(widths)) and report.diverged == ""
     outputs = predict(ENCODER, params, SST2, rows, LENGTH, 0)
     assert (outputs.argmax(axis=1) == rows.features["label"]).mean() > 0.95
