@@ -89,8 +89,8 @@ class FinetuneConfig(Checked):
     keep_parameters: bool = setting(False, changes_results=False)
     # Those of a found student are kept in any case if a model has at most so many bytes; 0 keeps none.
     keep_found_bytes: int = setting(2**28, at_least=0, changes_results=False)
-    # With it found students and baselines learn each task from the fine-tuned teacher; epochs, batch and optimizer
-    # above then hold for the teacher and the untrained control.
+    # With it found students and baselines learn each task from the fine-tuned teacher; epochs, batch, optimizer, rates
+    # and recipes above then hold for the teacher and the untrained control.
     distill: TaskDistillConfig | None = setting(None)
 
     def check(self) -> None:

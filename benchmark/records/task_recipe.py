@@ -24,7 +24,7 @@ class RateChoice(StrictModel):
 
     learning_rates: list[Rate] = Field(min_length=2)
     scores: list[Percent]
-    metric: str
+    metric: Name
     fraction: float = Field(gt=0, lt=1, allow_inf_nan=False)
     num_examples: int = Field(ge=1)
     seed: int = Field(ge=0)
