@@ -6,11 +6,11 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from benchmark.records.record import LatencyBlock, Record, RecordError
 from benchmark.records.same_track import differences
+from benchmark.records.task_recipe import STARTED
 from benchmark.records.track_settings import COMMON_PARTS
 from benchmark.statistics.pairs import compare, resolution
 from leaderboard import repeated_runs, run_noise
@@ -201,12 +201,10 @@ def _task_qualities(records: Sequence[Record]) -> dict[TaskKey, Quality]:
     keys, titles = sorted({key for record in records for key in primary_scores(record)}), own_titles(records)
     files = training_files(records)
     labels = {key: titles.get(key.task) or task_label(key.task) for key in keys}
-    parts = {key: f", {PurePath(files[key].name).name}" if key in files else "" for key in keys}
+    ends = {key: f" ({key.variant})" if key.variant else "" for key in keys}
     spellings = {
-        key: (
-            f"{label}{parts[key]}",
-            f"{label} {key.split}{parts[key]}",
-            f"{key.task} {key.split} {key.metric}{parts[key]}",
+        key: tuple(
+            words + ends[key] for words in (label, f"{label} {key.split}", f"{key.task} {key.split} {key.metric}")
         )
         for key, label in labels.items()
     }
@@ -214,9 +212,9 @@ def _task_qualities(records: Sequence[Record]) -> dict[TaskKey, Quality]:
     qualities = {}
     for key in keys:
         label = next((spelling for spelling in spellings[key] if counts[spelling] == 1), key.key)
-        description = f"{key.task}, {key.metric} on {key.split}"
+        description = f"{key.task}, {key.metric} on {key.split}{ends[key]}"
         if key in files:
-            description += f", trained on {files[key].words}"
+            description += f": {files[key].words}"
         qualities[key] = Quality(key.key, printable(label), printable(description), "task")
     return qualities
 
@@ -234,8 +232,14 @@ def _qualities(tasks: Mapping[TaskKey, Quality], common: Sequence[TaskKey], aver
         mean,
         masked,
         *tasks.values(),
-        *(Quality(f"average.{name}", printable(name), f"average {printable(name)}", "average") for name in averages),
+        *(Quality(f"average.{name}", printable(name), _average_description(name), "average") for name in averages),
     ]
+
+
+def _average_description(name: str) -> str:
+    known, started, _ = name.partition(STARTED)
+    note = ", some tasks having started from the fine-tuned parameters of another one" if started else ""
+    return f"average {printable(known)}{note}"
 
 
 def _standing(

@@ -260,6 +260,7 @@ def build(plan: Plan) -> RunConfig:
     run = make("", ROOT)
     try:
         _check_tasks(run.data)
+        _check_recipes(run)
     except ConfigError as error:
         raise plan.explain(error, "", ROOT) from None
     assert isinstance(run, RunConfig)
@@ -284,3 +285,18 @@ def _check_tasks(data: DataConfig) -> None:
     for name, file in data.train_files.items():
         if accepted := accepted_instead(TASKS[name], file, official_stems(TASKS[name])):
             raise ConfigError("DataConfig.train_files", file, accepted, entry=name)
+
+
+def _check_recipes(run: RunConfig) -> None:
+    """Refuses recipes of tasks that nobody knows, or that have no training data."""
+    own = [task.name for task in run.data.own_tasks]
+    for recipe in run.finetune.recipes:
+        for field in ("task", "start_task"):
+            name = getattr(recipe, field)
+            if not name or name in own:
+                continue
+            if name not in TASKS:
+                hint = nearest_match_hint(name, [*TASKS, *own])
+                recipe.refuse(field, f"a name of the task catalogue or of an own task; {hint}")
+            if TASKS[name].trained_on:
+                recipe.refuse(field, f"a task with training data, as {TASKS[name].trained_on!r}")

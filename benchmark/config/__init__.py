@@ -17,6 +17,7 @@ from benchmark.config.run import BaselineConfig, FinetuneConfig, RunConfig
 from benchmark.config.search import SearchConfig, SearchSpace
 from benchmark.config.task import TaskConfig
 from benchmark.config.task_distillation import AugmentationConfig, TaskDistillConfig, TaskPhaseConfig
+from benchmark.config.task_recipe import TaskRecipeConfig
 from benchmark.config.training import (
     MeshConfig,
     OptimizerConfig,
@@ -51,6 +52,7 @@ __all__ = [
     "TaskConfig",
     "TaskDistillConfig",
     "TaskPhaseConfig",
+    "TaskRecipeConfig",
     "TeacherConfig",
     "TrainerConfig",
     "canonical_json",

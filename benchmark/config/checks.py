@@ -81,6 +81,7 @@ def setting(
     choices: Collection[Any] | None = None,
     pattern: str | None = None,
     changes_results: bool = True,
+    added: bool = False,
 ) -> Any:
     """Declares a field with limits; for a tuple field the limits hold for each element.
 
@@ -94,6 +95,8 @@ def setting(
         pattern: a regular expression that the whole text must match.
         changes_results: False for a field that no result depends on. It is left out of fingerprints, so that a
             finished run can be continued with another value.
+        added: True for a field that came after results had been published. While it has its default, which may never
+            change, it is left out of fingerprints, so that those of older results stay what they are.
 
     Returns:
         A dataclass field.
@@ -104,6 +107,7 @@ def setting(
         "choices": tuple(choices) if choices else None,
         "pattern": pattern,
         "changes_results": changes_results,
+        "added": added,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -263,9 +267,13 @@ def to_dict(config: Any) -> Any:
 
 
 def result_settings(config: Any) -> Any:
-    """Turns a configuration into plain values as `to_dict` does, without the fields that change no result."""
+    """Turns a configuration into plain values as `to_dict` does, without the fields that change no result.
+
+    Fields that were `added` are left out too where they have their default.
+    """
     if dataclasses.is_dataclass(config):
         fields = [f for f in dataclasses.fields(config) if f.metadata.get("changes_results", True)]
+        fields = [f for f in fields if not (f.metadata.get("added") and getattr(config, f.name) == f.default)]
         return {f.name: result_settings(getattr(config, f.name)) for f in fields}
     return [result_settings(v) for v in config] if isinstance(config, tuple | list) else config
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 from benchmark.config.checkpoint import CheckpointConfig
@@ -12,7 +13,8 @@ from benchmark.config.encoder import EncoderConfig
 from benchmark.config.latency import LatencyConfig
 from benchmark.config.losses import LOSSES
 from benchmark.config.search import SearchConfig
-from benchmark.config.task_distillation import TaskDistillConfig
+from benchmark.config.task_distillation import TaskDistillConfig, number_for_task
+from benchmark.config.task_recipe import TaskRecipeConfig, check_rates
 from benchmark.config.training import OptimizerConfig, TeacherConfig, TrainerConfig
 
 # A name that is part of file names and record ids; a record's system name allows no other characters.
@@ -55,7 +57,7 @@ class BaselineConfig(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneConfig(Checked):
-    """Fine-tuning: one learning rate for all tasks, one run for each seed."""
+    """Fine-tuning: the recipe of all tasks and, where a task has its own, `recipes`; one run for each seed."""
 
     seeds: tuple[int, ...] = setting((0, 1, 2), at_least=0, at_most=LARGEST_SEED)
     # One number for all tasks, or one for each of `DataConfig.tasks` in their order; that of a task without training
@@ -72,6 +74,14 @@ class FinetuneConfig(Checked):
     group_by_length: bool = setting(False)
     batch_size: int = setting(32, at_least=1)
     optimizer: OptimizerConfig = setting()
+    # One takes the place of the optimizer's rate. Of several each system takes, for each task, the one that is best on
+    # rows of the training split that are held out (`selection_fraction`), with the first seed; the validation split is
+    # not looked at. All seeds are then fine-tuned with it on the whole training split.
+    learning_rates: tuple[float, ...] = setting((), at_least=0.0, added=True)
+    # Share of the training examples on which learning rates are compared.
+    selection_fraction: float = setting(0.1, at_least=0.001, at_most=0.9, added=True)
+    # Tasks with a recipe of their own, in any order.
+    recipes: tuple[TaskRecipeConfig, ...] = setting((), added=True)
     # Adds the other good answers of every SQuAD question, with scores, to the prediction files.
     write_nbest: bool = setting(False)
     # Predicts the official test split of each task too, beside the split that is scored, for the files of GLUE's server
@@ -82,16 +92,55 @@ class FinetuneConfig(Checked):
     keep_parameters: bool = setting(False, changes_results=False)
     # Those of a found student are kept in any case if a model has at most so many bytes; 0 keeps none.
     keep_found_bytes: int = setting(2**28, at_least=0, changes_results=False)
-    # With it found students and baselines learn each task from the fine-tuned teacher; epochs, batch and optimizer
-    # above then hold for the teacher and the untrained control.
+    # With it found students and baselines learn each task from the fine-tuned teacher; epochs, batch, optimizer, rates
+    # and recipes above then hold for the teacher and the untrained control.
     distill: TaskDistillConfig | None = setting(None)
 
     def check(self) -> None:
-        """Refuses repeated seeds."""
+        """Refuses repeated seeds, rates and recipes, and starts that the recipes do not allow."""
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             self.refuse("seeds", "distinct seeds, at least one")
         if not self.epochs:
             self.refuse("epochs", "one number, or one for each task")
+        check_rates(self, self.learning_rates)
+        tasks = [recipe.task for recipe in self.recipes]
+        for recipe in self.recipes:
+            if tasks.count(recipe.task) > 1:
+                recipe.refuse("task", "one recipe for each task")
+            if self.start_of(recipe.start_task):
+                recipe.refuse("start_task", "a task that starts from no other one")
+            if recipe.start_task and self.distill is not None:
+                recipe.refuse("start_task", "'' with FinetuneConfig.distill, whose students learn from the teacher")
+
+    def start_of(self, task: str) -> str:
+        """Names the task whose fine-tuned parameters a task starts from, or ''."""
+        return next((recipe.start_task for recipe in self.recipes if recipe.task == task), "")
+
+    def for_task(self, task: str, place: int) -> FinetuneConfig:
+        """Gives the settings of one task, which is number `place` of `DataConfig.tasks`.
+
+        Returns:
+            Settings without recipes and with one number of epochs. `learning_rates` are those to choose from; where
+            there is no choice they are (), and the rate is that of the optimizer.
+        """
+        own = next((recipe for recipe in self.recipes if recipe.task == task), TaskRecipeConfig(task=task))
+        rates = own.learning_rates or self.learning_rates
+        chosen = dataclasses.replace(
+            self,
+            epochs=(number_for_task(self.epochs, place) if own.epochs is None else own.epochs,),
+            batch_size=self.batch_size if own.batch_size is None else own.batch_size,
+            max_steps=self.max_steps if own.max_steps is None else own.max_steps,
+            learning_rates=rates,
+            recipes=(),
+        )
+        return chosen if len(rates) > 1 else chosen.with_rate(rates[0] if rates else self.optimizer.learning_rate)
+
+    def with_rate(self, rate: float) -> FinetuneConfig:
+        """Gives the same settings with one learning rate and no choice: those of a run that never had one."""
+        optimizer = dataclasses.replace(self.optimizer, learning_rate=rate)
+        return dataclasses.replace(
+            self, optimizer=optimizer, learning_rates=(), selection_fraction=FinetuneConfig.selection_fraction
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +200,7 @@ class RunConfig(Checked):
         pretrain = None if self.teacher is None else self.teacher.pretrain
         trained = (pretrain, self.distill, self.finetune, self.finetune.distill)
         sizes = {settings.batch_size for settings in trained if settings is not None}
+        sizes |= {recipe.batch_size for recipe in self.finetune.recipes if recipe.batch_size is not None}
         if any(size % parts for size in sizes):
             self.trainer.refuse(
                 "gradient_accumulation_steps", f"a divisor of every batch_size: {', '.join(map(str, sorted(sizes)))}"
@@ -159,6 +209,9 @@ class RunConfig(Checked):
             self.finetune.refuse("group_by_length", "False where TrainerConfig.steps_per_dispatch is above 1")
         if len(self.finetune.epochs) not in (1, len(self.data.tasks)):
             self.finetune.refuse("epochs", f"one number, or one for each of the {len(self.data.tasks)} tasks")
+        for recipe in self.finetune.recipes:
+            if recipe.task in self.data.tasks and recipe.start_task not in ("", *self.data.tasks):
+                recipe.refuse("start_task", f"'' or a task of the run: {', '.join(self.data.tasks)}")
         if self.finetune.distill is not None:
             self._check_task_distillation(self.finetune.distill)
         for place, encoder in self.encoders.items():

@@ -35,6 +35,7 @@ class Done:
         systems: students that are distilled, or made otherwise.
         phase_steps: steps of a student's phase that are done, by student and phase.
         predictions: (system, task, seed) that are fine-tuned and predicted.
+        rates: (system, task, trial) of the learning rates that were tried.
         latency: True where latencies are measured.
     """
 
@@ -47,6 +48,7 @@ class Done:
     systems: frozenset[str] = frozenset()
     phase_steps: Mapping[tuple[str, str], int] = field(default_factory=dict)
     predictions: frozenset[tuple[str, str, int]] = frozenset()
+    rates: frozenset[tuple[str, str, str]] = frozenset()
     latency: bool = False
 
 
@@ -87,6 +89,7 @@ def read_done(config: RunConfig, workdir: Path) -> Done:
             if (phase / "metrics.jsonl").is_file()
         },
         predictions=frozenset(_predictions(workdir / "evaluation")),
+        rates=frozenset((p.parts[-3], p.parts[-2], p.stem) for p in workdir.glob("evaluation/*/*/rate-*.json")),
         latency=same and (workdir / "latency" / "stage.json").is_file(),
     )
 

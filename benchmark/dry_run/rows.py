@@ -85,7 +85,8 @@ def read_rows(config: RunConfig, workdir: Path) -> Rows:
                 continue
             arrays = folder / there[info.name][split] if split in there.get(info.name, {}) else None
             if arrays is not None and token_arrays.is_complete(arrays):
-                splits[role] = _of_arrays(arrays, pad_id, config)
+                size = config.finetune.for_task(info.name, data.tasks.index(info.name)).batch_size
+                splits[role] = _of_arrays(arrays, pad_id, config, size)
             else:
                 known, splits[role] = False, _estimated(config, info, split)
         tasks[info.name] = splits
@@ -106,8 +107,8 @@ def _array_rows(folder: Path) -> int:
         return 0
 
 
-def _of_arrays(folder: Path, pad_id: int, config: RunConfig) -> SplitRows:
-    """Reads the rows of token arrays; without their lock, which would be a file in the folder."""
+def _of_arrays(folder: Path, pad_id: int, config: RunConfig, size: int) -> SplitRows:
+    """Reads the rows of token arrays for batches of `size`; without their lock, which would be a file in the folder."""
     meta = json.loads((folder / token_arrays.META_FILE).read_text(encoding="utf-8"))
     ids = np.load(folder / "input_ids.npy", mmap_mode="r" if meta["rows"] else None)
     if not len(ids) or len(ids) > _MOST_ROWS:
@@ -116,7 +117,7 @@ def _of_arrays(folder: Path, pad_id: int, config: RunConfig) -> SplitRows:
     length = used_length(arrays, pad_id, config.finetune.length_multiple)
     if not config.finetune.group_by_length:
         return SplitRows(len(ids), length, ((length, 1.0),))
-    size, lengths = config.finetune.batch_size, row_lengths(arrays, pad_id)
+    lengths = row_lengths(arrays, pad_id)
     widths = batch_lengths(lengths, size)
     ordered = np.sort(lengths)
     longest = np.append(ordered[size - 1 :: size], ordered[-1])

@@ -1,4 +1,7 @@
-"""What is left of fine-tuning: steps and predictions of every system on every task with every seed."""
+"""What is left of fine-tuning: steps and predictions of every system on every task with every seed.
+
+Learning rates that are still to be tried are counted too.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,12 @@ from benchmark.config.task_distillation import number_for_task
 from benchmark.distillation.task import phase_steps
 from benchmark.dry_run.programs import TRAINING, Calls, Job, Program, StageWork
 from benchmark.dry_run.students import Student, systems_of
+from benchmark.pipeline.rate_choice import rate_name
 from benchmark.training.finetune import finetune_steps, task_head
 from tasks.catalogue import find_tasks
 
 if TYPE_CHECKING:
-    from benchmark.config import RunConfig
+    from benchmark.config import FinetuneConfig, RunConfig
     from benchmark.dry_run.done import Done
     from benchmark.dry_run.rows import Rows, SplitRows
     from tasks.catalogue import TaskInfo
@@ -38,6 +42,9 @@ def finetune_work(config: RunConfig, rows: Rows, done: Done, stages: tuple[str, 
         runs = 0
         for trained in (name for name, info in tasks.items() if not info.trained_on):
             group = [trained, *(name for name, info in tasks.items() if info.trained_on == trained)]
+            tries = list(_tries(config, system, tasks[trained], rows, done))
+            runs += sum(tried.program.kind == "predict" for tried in tries)
+            calls += tries
             for seed in config.finetune.seeds:
                 missing = [task for task in group if (system.name, task, seed) not in done.predictions]
                 if missing:
@@ -65,20 +72,44 @@ def _one_finetuning(
     rows: Rows,
 ) -> Iterator[Calls]:
     """Lists the calls of one fine-tuning of a system with one seed, and of the predictions that are missing."""
-    trained, settings = group[0], config.finetune
-    head, place = str(task_head(tasks[trained])), config.data.tasks.index(trained)
+    trained, head = group[0], str(task_head(tasks[group[0]]))
+    settings = config.finetune.for_task(trained, config.data.tasks.index(trained))
     train = rows.tasks[trained]["train"]
     predicted = {task: rows.tasks[task]["evaluation"] for task in group}
     length = max(split.length for split in (train, *predicted.values()))
-    if settings.distill is not None and system.kind in ("found", "baseline"):
+    if _is_distilled(config, system):
         yield from _task_distillation(config, system, tasks[trained], train, length)
     else:
-        steps = finetune_steps(settings, number_for_task(settings.epochs, place), train.count)
-        for width, share in train.shares if settings.group_by_length else ((length, 1.0),):
-            yield Calls(Program("finetune", system.encoder, settings.batch_size, width, head), share * steps)
+        yield from _steps(settings, system, head, train, length, train.count)
     for task in missing:
         program = Program("predict", system.encoder, PREDICTION_BATCH, length, head)
         yield Calls(program, math.ceil(predicted[task].count / PREDICTION_BATCH))
+
+
+def _is_distilled(config: RunConfig, system: Student) -> bool:
+    """Returns True where a system learns its tasks from the teacher."""
+    return config.finetune.distill is not None and system.kind in ("found", "baseline")
+
+
+def _steps(
+    settings: FinetuneConfig, system: Student, head: str, train: SplitRows, length: int, count: int
+) -> Iterator[Calls]:
+    """Lists the steps of a fine-tuning on `count` of the training rows."""
+    steps = finetune_steps(settings, settings.epochs[0], count)
+    for width, share in train.shares if settings.group_by_length else ((length, 1.0),):
+        yield Calls(Program("finetune", system.encoder, settings.batch_size, width, head), share * steps)
+
+
+def _tries(config: RunConfig, system: Student, task: TaskInfo, rows: Rows, done: Done) -> Iterator[Calls]:
+    """Lists the calls that try the learning rates of a task which have not been tried."""
+    settings = config.finetune.for_task(task.name, config.data.tasks.index(task.name))
+    train, head = rows.tasks[task.name]["train"], str(task_head(task))
+    held_out = round(settings.selection_fraction * train.count)
+    for rate in () if _is_distilled(config, system) else settings.learning_rates:
+        if (system.name, task.name, rate_name(rate)) not in done.rates:
+            yield from _steps(settings, system, head, train, train.length, train.count - held_out)
+            program = Program("predict", system.encoder, PREDICTION_BATCH, train.length, head)
+            yield Calls(program, math.ceil(held_out / PREDICTION_BATCH))
 
 
 def _augmentation(config: RunConfig, teacher: Student, task: TaskInfo, train: SplitRows) -> Iterator[Calls]:

@@ -89,8 +89,10 @@ def model_card(
         title = (
             TASKS[task.task].title if task.task in TASKS else task.definition.title if task.definition else task.task
         )
+        start = f", started from {task.recipe.start}" if task.recipe is not None and task.recipe.start else ""
+        diverged = f", {len(task.diverged)} diverged" if task.diverged else ""
         for name, score in task.metrics.items():
-            lines.append(f"| {title} ({task.task}) | {name} | {score.value:.2f} | {len(task.seeds)} |")
+            lines.append(f"| {title} ({task.task}){start} | {name} | {score.value:.2f} | {len(task.seeds)}{diverged} |")
     lines += [] if graphs is None else ["", *_graph_lines(graphs)]
     lines += [
         "",

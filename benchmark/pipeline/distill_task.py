@@ -15,11 +15,13 @@ from benchmark.config.task_distillation import number_for_task
 from benchmark.distillation import augmentation
 from benchmark.distillation import task as task_distillation
 from benchmark.distillation.teacher_cache import Teacher
+from benchmark.pipeline.finetune_run import Trained
 from benchmark.pipeline.run_context import refuse_damage
 from benchmark.pipeline.teacher import load_teacher
 from benchmark.pipeline.workdir import read_entry, run_stage_once
 from benchmark.training import finetune, partitioning
 from benchmark.training.batches import TaskData, used_length
+from benchmark.training.fit import DivergedError
 from tasks.arrays import token_arrays
 from tasks.system.folders import remove_folder
 
@@ -97,8 +99,10 @@ def _augmented(run: Run, target: Path, config: AugmentationConfig, task_name: st
 
 def distill_system(
     run: Run, system: SystemPlan, start: Params, task_name: str, length: int, teachers: Path, job: TrainingJob
-) -> Params:
-    """Trains a student on a task with the teacher; gives its parameters.
+) -> Trained:
+    """Trains a student on a task with the teacher.
+
+    It counts as diverged only where it is not finite, as its loss is not that of a prediction of labels.
 
     Args:
         run: the run.
@@ -122,7 +126,12 @@ def distill_system(
     place = run.config.data.tasks.index(task_name)
     epochs = tuple(number_for_task(phase.epochs, place) for phase in config.phases)
     teacher = Teacher(encoder, partitioning.place(None, params))
-    return task_distillation.distill_task(system.encoder, start, teacher, config, data, epochs, job)
+    try:
+        tuned = task_distillation.distill_task(system.encoder, start, teacher, config, data, epochs, job)
+    except DivergedError as error:
+        failed = finetune.diverged_model(system.encoder, start, data, job, error)
+        return Trained(failed.params, length, failed.report)
+    return Trained(tuned, length)
 
 
 def remove_checkpoints(run: Run, folder: Path) -> None:

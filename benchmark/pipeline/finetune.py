@@ -5,41 +5,49 @@ model for each system and seed is fine-tuned on MNLI, and predicts MNLI-m, MNLI-
 
 With `FinetuneConfig.distill` found students and baselines learn a task from the teacher that was fine-tuned on it with
 the first seed (`benchmark.pipeline.distill_task`); the teacher therefore comes first.
+
+Before the seeds of a task comes the choice of its learning rate, where there are several (`rate_choice`); a task that
+starts from another one's parameters comes after it (`start_task`). A seed that diverged is predicted and scored as the
+others are (`benchmark.training.divergence`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.config import fingerprint
-from benchmark.config.task_distillation import number_for_task
+from benchmark.config import FinetuneConfig, fingerprint
 from benchmark.evaluation import score
 from benchmark.evaluation.predict import predict
 from benchmark.models.formulas import num_parameters
-from benchmark.pipeline import distill_task
-from benchmark.pipeline.run_context import Run, SystemPlan, load_params, plan, replicates, sum_markers
-from benchmark.pipeline.shared_stage import shared_stage
+from benchmark.pipeline import distill_task, start_task
+from benchmark.pipeline.finetune_run import (
+    Trained,
+    decided_by,
+    figures,
+    pace,
+    plain_job,
+    shared_result,
+    training_figures,
+)
+from benchmark.pipeline.rate_choice import chosen_settings
+from benchmark.pipeline.run_context import Run, SystemPlan, plan, replicates, sum_markers
 from benchmark.pipeline.threads import map_threads
-from benchmark.pipeline.workdir import read_entry, run_stage_once, start_folder
+from benchmark.pipeline.workdir import run_stage_once, start_folder
 from benchmark.training import checkpoints, distributed, finetune
 from benchmark.training.batches import TaskData, used_length
-from benchmark.training.job import Monitor
 from tasks.scoring import metrics
 from tasks.system.progress import duration
 
 if TYPE_CHECKING:
-    from benchmark.models.trees import Params
-    from benchmark.pipeline.cache import SharedStage
+    from benchmark.pipeline.start_task import Starts
     from tasks.catalogue import TaskInfo
 
 # One seed of a task that takes longer has a line of its own.
 REPORTED_FROM_S = 10.0
-# One that takes longer still writes progress lines, as other trainings do.
-QUIET_S = 30.0
 
 
 def prediction_path(run: Run, system: str, task: str, seed: int, split: str = "") -> Path:
@@ -54,11 +62,6 @@ def prediction_path(run: Run, system: str, task: str, seed: int, split: str = ""
 def parameters_path(run: Run, system: str, task: str) -> Path:
     """Path of the parameters that were fine-tuned on a task with the first seed, if they are kept."""
     return run.workdir / "evaluation" / system / task / "parameters"
-
-
-def figures(system: str, task: str, seed: int) -> tuple[str, ...]:
-    """Name of a fine-tuning run in TensorBoard."""
-    return "finetune", system, task, f"seed_{seed}"
 
 
 def evaluation_split(run: Run, task: str) -> str:
@@ -76,20 +79,24 @@ def unscored_splits(run: Run, task: str) -> tuple[str, ...]:
 def finetune_stage(run: Run) -> dict[str, Any]:
     """Fine-tunes every system on every task with every seed and writes its predictions on the evaluation split.
 
-    Each distillation of a student is fine-tuned like a system of its own.
-    The models are small and many: the processes of a distributed run share out the systems, and each system is trained
-    on one device. Where students learn from the fine-tuned teacher, it comes first.
+    Each distillation of a student is fine-tuned like a system of its own, the first of them first. The models are small
+    and many: the processes of a distributed run share out the systems, and each system is trained on one device. Where
+    students learn from the fine-tuned teacher, it comes first.
     """
-    systems, first = [one for system in plan(run) for one in replicates(run, system)], []
+    systems, first = plan(run), []
     if run.config.finetune.distill is not None:
         teachers = [system for system in systems if system.kind == "teacher" and distributed.is_leader()]
         first = [finetuned_system(run, system) for system in teachers]
         systems = [system for system in systems if system.kind != "teacher"]
         distributed.wait("finetune teacher")
     share = systems[distributed.process_index() :: distributed.process_count()]
-    rest = map_threads(lambda system: finetuned_system(run, system), share, run.config.parallel_systems)
+    rest = map_threads(lambda system: _every_distillation(run, system), share, run.config.parallel_systems)
     distributed.wait("finetune")
     return sum_markers([*first, *rest])
+
+
+def _every_distillation(run: Run, system: SystemPlan) -> dict[str, Any]:
+    return sum_markers([finetuned_system(run, one) for one in replicates(run, system)])
 
 
 def finetuned_system(run: Run, system: SystemPlan) -> dict[str, Any]:
@@ -101,79 +108,94 @@ def finetuned_system(run: Run, system: SystemPlan) -> dict[str, Any]:
     tasks, seeds = run.config.data.tasks, run.config.finetune.seeds
     markers: dict[tuple[str, int], dict[str, Any]] = {}
     kept: list[dict[str, Any]] = []
-
-    @cache
-    def start() -> Params:
-        return load_params(system.directory, system.encoder)
-
-    for trained in tasks:
-        if not run.tasks[trained].trained_on:
-            group = [trained, *(task for task in tasks if run.tasks[task].trained_on == trained)]
-            for seed in seeds:
-                predicted, parameters = _evaluated(run, system, start, group, seed)
-                _report_slow(run, system, predicted)
-                markers |= predicted
-                kept += parameters
-            if distill_task.needs_parameters(run, system):
-                kept += distill_task.augment_task(run, parameters_path(run, system.name, trained).parent, trained)
+    starts = start_task.Starts(run, system)
+    ordered = start_task.in_order(run)
+    for trained in ordered:
+        group = [trained, *(task for task in tasks if run.tasks[task].trained_on == trained)]
+        settings, chosen = chosen_settings(run, system, starts, trained)
+        kept += chosen
+        for seed in seeds:
+            predicted, parameters = _evaluated(run, system, starts, group, seed, settings)
+            _report_slow(run, system, predicted)
+            markers |= predicted
+            kept += parameters
+        if distill_task.needs_parameters(run, system):
+            kept += distill_task.augment_task(run, parameters_path(run, system.name, trained).parent, trained)
+    starts.clear()
     done = sum_markers([*markers.values(), *kept])
-    lines = [score_line(run.tasks[task], markers[task, seed]["result"]["scores"]) for task in tasks for seed in seeds]
+    lines = [_marker_line(run.tasks[task], markers[task, seed]) for task in tasks for seed in seeds]
+    speed = pace(_worked(markers[task, seed] for task in ordered for seed in seeds))
     taken = sum("cached" in marker for marker in (*markers.values(), *kept))
     origin = f" ({taken} results taken from the cache {run.cache.folder})" if run.cache is not None and taken else ""
-    run.progress(f"finetune {system.name}: " + ("reused" if done["reused"] else ", ".join(lines)) + origin)
+    words = "reused" if done["reused"] else ", ".join(lines) + (f"; {speed}" if speed else "")
+    run.progress(f"finetune {system.name}: {words}{origin}")
     return done
+
+
+def _worked(markers: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Keeps the markers of work that this call has done."""
+    return [marker for marker in markers if not marker["reused"] and "cached" not in marker]
 
 
 def _report_slow(run: Run, system: SystemPlan, predicted: Mapping[tuple[str, int], dict[str, Any]]) -> None:
     """Writes a line for a seed of a task that took long, so that a log of slow fine-tunings goes on."""
-    worked = [m for m in predicted.values() if not m["reused"] and "cached" not in m]
+    worked = _worked(predicted.values())
     seconds = sum(marker["seconds"] for marker in worked)
     if seconds >= REPORTED_FROM_S:
-        scores = [score_line(run.tasks[task], marker["result"]["scores"]) for (task, _), marker in predicted.items()]
-        seed = next(iter(predicted))[1]
-        run.progress(f"finetune {system.name}: seed {seed} in {duration(seconds)}, {', '.join(scores)}")
+        # All of them come from one model, which the first has trained.
+        speed = pace(worked[:1])
+        scores = [_marker_line(run.tasks[task], marker) for (task, _), marker in predicted.items()]
+        seed, words = next(iter(predicted))[1], ", ".join([*scores, *([speed] if speed else [])])
+        run.progress(f"finetune {system.name}: seed {seed} in {duration(seconds)}, {words}")
 
 
-def score_line(task: TaskInfo, scores: dict[str, float]) -> str:
-    """Words the primary score of a task for the log."""
-    return f"{task.name} {scores[task.primary_metric]:.1f}" if scores else f"{task.name} predicted, no labels"
+def _marker_line(task: TaskInfo, marker: Mapping[str, Any]) -> str:
+    result = marker["result"]
+    return score_line(task, result["scores"], diverged=bool(result.get("training", {}).get("diverged")))
+
+
+def score_line(task: TaskInfo, scores: dict[str, float], *, diverged: bool = False) -> str:
+    """Words the primary score of a task for the log, and if its seed diverged."""
+    words = f"{task.name} {scores[task.primary_metric]:.1f}" if scores else f"{task.name} predicted, no labels"
+    return f"{words} (diverged)" if diverged else words
 
 
 def _evaluated(
-    run: Run, system: SystemPlan, start: Callable[[], Params], group: list[str], seed: int
+    run: Run, system: SystemPlan, starts: Starts, group: list[str], seed: int, settings: FinetuneConfig
 ) -> tuple[dict[tuple[str, int], dict[str, Any]], list[dict[str, Any]]]:
     """Fine-tunes on the first task of a group and predicts all of them, except the predictions that exist already.
 
     Returns:
         Markers of the predictions on evaluation splits by task and seed, and those of further predictions and of the
-        parameters where they are kept.
+        parameters that are kept.
     """
-    upstream = read_entry(system.directory / "stage.json", "fingerprint")
     distilled = distill_task.learns_from_teacher(run, system)
     # Checkpoints and metrics of a student's distillation; plain fine-tuning is short and starts again.
     folder = prediction_path(run, system.name, group[0], seed).with_suffix("")
 
     # What other seeds and tasks do is of no consequence, except that a student's teacher learned with the first seed,
-    # and that the longest row of all tasks that one model predicts decides its row length.
-    config = run.config.finetune
-    first = config.seeds[0] if distilled else seed
-    settings = dataclasses.replace(config, seeds=(first,), epochs=(_epochs(run, group[0]),))
+    # that a task may start from another one, and that the longest row of all tasks that one model predicts decides its
+    # row length.
+    settings = dataclasses.replace(settings, seeds=(settings.seeds[0] if distilled else seed,))
     rows = {task: run.task_fingerprint(task) for task in group}
-    trained = fingerprint(upstream, settings, run.config.trainer, rows, seed)
+    trained = decided_by(run, system, settings, rows, seed, *starts.decided_by(group[0], seed))
+    # The tasks whose rows decide the result.
+    read = [task for task in (*group, run.config.finetune.start_of(group[0])) if task]
 
     def fingerprint_of(task: str) -> str:
         return fingerprint(trained, task)
 
-    @cache
-    def model() -> tuple[Params, int]:
+    def train() -> Trained:
         if distilled:
             start_folder(folder, fingerprint_of(group[0]))
-        return _trained(run, system, start(), group, seed, folder)
+        return _trained(run, system, starts, group, seed, folder, settings)
+
+    model = cache(train)
 
     def run_once(
         path: Path, task: str, work: Callable[[], dict[str, Any]], items: tuple[str, ...] = ()
     ) -> dict[str, Any]:
-        shared = _shared(run, system, path, fingerprint_of(task), group, items)
+        shared = shared_result(run, system, path, fingerprint_of(task), read, items)
         return run_stage_once(path, fingerprint_of(task), work, lambda _: None, path.stem, shared=shared)
 
     markers, kept = {}, []
@@ -189,27 +211,13 @@ def _evaluated(
         path = parameters_path(run, system.name, group[0])
         save = partial(_save_parameters, path, model, run.tasks[group[0]], seed)
         kept.append(run_once(path.with_suffix(".json"), group[0], save, (path.name,)))
+    if followers := start_task.starting_from(run, group[0]):
+        starts.add(group[0], seed, trained, train)
+        if not all(prediction_path(run, system.name, task, seed).exists() for task in followers):
+            kept.append(starts.keep(group[0], seed, model))
     if distilled:
         distill_task.remove_checkpoints(run, folder)
     return markers, kept
-
-
-def _shared(
-    run: Run, system: SystemPlan, path: Path, stage_fingerprint: str, group: list[str], items: tuple[str, ...]
-) -> SharedStage | None:
-    """Describes a result of the teacher's fine-tuning for the cache; None for the other systems."""
-    if system.kind != "teacher" or run.cache is None:
-        return None
-    return shared_stage(
-        run,
-        "teacher_task",
-        stage_fingerprint,
-        {task: run.data["tasks"][task] for task in group},
-        f"{path.parent.name} {path.stem}",
-        items=items,
-        teacher=read_entry(system.directory / "stage.json", "result", "parameters_sha256"),
-        file=path.name,
-    )
 
 
 def _keeps_parameters(run: Run, system: SystemPlan) -> bool:
@@ -224,49 +232,43 @@ def _keeps_parameters(run: Run, system: SystemPlan) -> bool:
     return config.keep_parameters or found or distill_task.needs_parameters(run, system)
 
 
-def _epochs(run: Run, task: str) -> float:
-    return number_for_task(run.config.finetune.epochs, run.config.data.tasks.index(task))
-
-
-def _save_parameters(path: Path, model: Callable[[], tuple[Params, int]], task: TaskInfo, seed: int) -> dict[str, Any]:
+def _save_parameters(path: Path, model: Callable[[], Trained], task: TaskInfo, seed: int) -> dict[str, Any]:
     """Saves fine-tuned parameters, without the outputs that stand for no label of the task."""
-    params, length = model()
-    checkpoints.save(path, finetune.without_unused_outputs(params, task))
-    return {"task": task.name, "seed": seed, "length": length}
+    checkpoints.save(path, finetune.without_unused_outputs(model().params, task))
+    return {"task": task.name, "seed": seed, "length": model().length}
 
 
 def _trained(
-    run: Run, system: SystemPlan, start: Params, group: list[str], seed: int, folder: Path
-) -> tuple[Params, int]:
-    """Fine-tunes on the first task of a group; gives the parameters and a row length that suffices for all tasks."""
+    run: Run, system: SystemPlan, starts: Starts, group: list[str], seed: int, folder: Path, settings: FinetuneConfig
+) -> Trained:
+    """Fine-tunes on the first task of a group; its row length suffices for all tasks."""
     trained, pad_id = group[0], run.special.pad_id
     train = run.rows("tasks", trained, "train")
-    multiple, epochs = run.config.finetune.length_multiple, _epochs(run, trained)
     predicted = [run.rows("tasks", task, evaluation_split(run, task)) for task in group]
-    length = max(used_length(rows, pad_id, multiple) for rows in (train, *predicted))
-    name = f"{system.name} {trained} seed {seed}"
-    # A system is trained on one device.
-    job = dataclasses.replace(run.job(name, folder, seed=seed, figures=figures(system.name, trained, seed)), mesh=None)
+    length = max(used_length(rows, pad_id, settings.length_multiple) for rows in (train, *predicted))
+    name, start = f"{system.name} {trained} seed {seed}", starts.params(trained, seed)
+    shown = figures(system.name, trained, seed)
     if distill_task.learns_from_teacher(run, system):
+        # A system is trained on one device.
+        job = dataclasses.replace(run.job(name, folder, seed=seed, figures=shown), mesh=None)
         teachers = parameters_path(run, "teacher", trained).parent
-        return distill_task.distill_system(run, system, start, trained, length, teachers, job), length
+        return distill_task.distill_system(run, system, start, trained, length, teachers, job)
     data = TaskData(run.tasks[trained], train, length, pad_id)
-    # Plain fine-tuning is mostly short: nothing of it is kept but its event files, and only a long one is heard of.
-    monitor = Monitor(run.monitor.tensorboard, quiet_seconds=QUIET_S)
-    job = dataclasses.replace(job, directory=None, monitor=monitor, progress=run.progress)
-    return finetune.finetune(system.encoder, start, data, run.config.finetune, epochs, job), length
+    job = plain_job(run, name, seed, shown)
+    tuned = finetune.finetune(system.encoder, start, data, settings, settings.epochs[0], job)
+    return Trained(tuned.params, length, tuned.report)
 
 
 def _predicted(
-    run: Run, system: SystemPlan, model: Callable[[], tuple[Params, int]], task_name: str, split: str
+    run: Run, system: SystemPlan, model: Callable[[], Trained], task_name: str, split: str
 ) -> dict[str, Any]:
     """Predicts a split of a task with a fine-tuned model, and scores the predictions where it has labels."""
     task, rows = run.tasks[task_name], run.rows("tasks", task_name, split)
-    params, length = model()
+    params, length, report = model()
     # A test split is predicted on request alone, and what the model learns must not depend on it.
     length = max(length, used_length(rows, run.special.pad_id, run.config.finetune.length_multiple))
     outputs = predict(system.encoder, params, task, rows, length, run.special.pad_id)
     references = score.load_references(task, rows)
     result = score.to_result(task, outputs, rows, references, run.config.finetune.write_nbest)
     scores = metrics.score(task, result["predictions"], references) if split == "validation" else {}
-    return {"split": split, "scores": scores, **result}
+    return {"split": split, "scores": scores, **result, **training_figures(report)}

@@ -13,7 +13,7 @@ from typing import Any
 # What is compared by itself below.
 _GROWING = (
     *(("search", "num_trials"), ("search", "num_found")),
-    *(("distill", "seeds"), ("finetune", "seeds"), ("finetune", "epochs")),
+    *(("distill", "seeds"), ("finetune", "seeds"), ("finetune", "epochs"), ("finetune", "recipes")),
     *(("data", "tasks"), ("data", "own_tasks")),
     *(("baselines",), ("untrained_control",)),
 )
@@ -37,6 +37,7 @@ def grows(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
         all(two[: len(one)] == one for one, two in (_seeds(before, after, part) for part in ("distill", "finetune")))
         and before["untrained_control"] in ("", after["untrained_control"])
         and _holds(_epochs(after), _epochs(before))
+        and _holds(_recipes(after), _recipes(before))
         and all(_holds(_by_name(two), _by_name(one)) for one, two in _lists(before, after))
     )
 
@@ -68,6 +69,12 @@ def _epochs(settings: Mapping[str, Any]) -> dict[str, float]:
     """Returns the epochs of each task."""
     tasks, epochs = settings["data"]["tasks"], settings["finetune"]["epochs"]
     return dict(zip(tasks, epochs if len(epochs) > 1 else epochs * len(tasks), strict=True))
+
+
+def _recipes(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the recipe of each task; None for those that have none of their own."""
+    own = {recipe["task"]: recipe for recipe in settings["finetune"].get("recipes", ())}
+    return {task: own.get(task) for task in settings["data"]["tasks"]}
 
 
 def _holds(whole: Mapping[str, Any], part: Mapping[str, Any]) -> bool:

@@ -5,22 +5,19 @@ from __future__ import annotations
 import os
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.config import STAGES, fingerprint, to_dict
-from benchmark.evaluation import score
 from benchmark.export import start
 from benchmark.hardware.chips import refuse_impossible
 from benchmark.hardware.estimates import LatencyFailure, known_latency
 from benchmark.latency.results import blocks, file_name, read_results
 from benchmark.models.formulas import forward_flops, num_parameters
-from benchmark.pipeline import distill_task, finetune, run_context
+from benchmark.pipeline import distill_task, finetune, record_recipe, record_scores, run_context
 from benchmark.pipeline.distill import PUBLISHED
 from benchmark.pipeline.workdir import read_entry, read_json
 from benchmark.process import numerics
 from benchmark.records import outcomes, verification
-from benchmark.records.contamination import Contamination
 from benchmark.records.record import (
     CheckpointSource,
     LatencyBlock,
@@ -30,22 +27,15 @@ from benchmark.records.record import (
     Replicate,
     SkippedRows,
     System,
-    TaskScore,
     Training,
-    Unscored,
     write,
 )
 from benchmark.records.search_excerpt import MeasuredSearch, SearchExcerpt, SearchTrial
-from benchmark.records.task_definition import TaskDefinition, TaskFile
 from benchmark.records.track_settings import track_settings
-from benchmark.records.training_file import TrainingFile
 from benchmark.search.journal import read_trials
-from tasks.files.source_notes import wrong_count
-from tasks.scoring import metrics
 
 if TYPE_CHECKING:
     from benchmark.search.journal import Trial
-    from tasks.catalogue import TaskInfo
 
 
 def record_stage(context: run_context.Run) -> dict[str, Any]:
@@ -126,11 +116,8 @@ def _record(
     splits = {task: finetune.evaluation_split(context, task) for task in config.data.tasks}
     here = trained["recipe"] != PUBLISHED
     evaluated = [task for task, split in splits.items() if split == "validation"]
-    scored = [task_score(context, system, task, trained_here=here) for task in evaluated]
+    scored = [record_scores.task_score(context, system, task, trained_here=here) for task in evaluated]
     task_scores = [one for one, _ in scored]
-    # The name of an average stands for training on the official files.
-    whole = [t for t in task_scores if t.training_file is None]
-    by_task = {t.task: {m: s.value for m, s in t.metrics.items()} for t in whole}
     masked_lm = _masked_lm([result["masked_lm"] for result in made.values()])
     record = Record(
         id=f"{config.track}-{system.name}-{fingerprint(config)[:12]}",
@@ -148,9 +135,11 @@ def _record(
         ),
         tasks=task_scores,
         unscored=[
-            unscored(context, system, t, split) for t in splits for split in finetune.unscored_splits(context, t)
+            record_scores.unscored(context, system, t, split)
+            for t in splits
+            for split in finetune.unscored_splits(context, t)
         ],
-        averages=metrics.averages(by_task),
+        averages=record_recipe.averages(task_scores),
         latency=latency,
         training=Training(
             recipe=trained["recipe"],
@@ -171,7 +160,8 @@ def _record(
             update={
                 "track_settings": track_settings(
                     config, context.data["pretrain"], trained=trained["recipe"] != PUBLISHED
-                )
+                ),
+                "timing": provenance.timing | record_recipe.timing(context, system),
             }
         ),
     )
@@ -221,114 +211,6 @@ def _search_excerpt(context: run_context.Run, system: run_context.SystemPlan) ->
     return SearchExcerpt(
         trials=[shortened(trial) for trial in trials],
         measured=None if measured is None else MeasuredSearch(**measured),
-    )
-
-
-def _prediction_paths(
-    context: run_context.Run, system: run_context.SystemPlan, task_name: str, split: str = ""
-) -> dict[tuple[int | None, int], Path]:
-    """Lists the prediction files of a system on a task, by the seed of the distillation and of the fine-tuning."""
-    return {
-        (one.distill_seed, seed): finetune.prediction_path(context, one.name, task_name, seed, split)
-        for one in run_context.replicates(context, system)
-        for seed in context.config.finetune.seeds
-    }
-
-
-def task_score(
-    context: run_context.Run, system: run_context.SystemPlan, task_name: str, *, trained_here: bool = True
-) -> tuple[TaskScore, outcomes.TaskOutcomes]:
-    """Scores the predictions of a system on a task, and collects what its runs made of every example.
-
-    Args:
-        context: the run.
-        system: the system.
-        task_name: the name of the task.
-        trained_here: False for a published checkpoint, whose pretraining text is not that of the run.
-    """
-    task, runs = context.tasks[task_name], _prediction_paths(context, system, task_name)
-    paths = list(runs.values())
-    references = score.load_references(task, context.rows("tasks", task_name, "validation"))
-    results = [read_entry(path, "result") for path in paths]
-    predictions = [result["predictions"] for result in results]
-    files = [str(path.relative_to(context.workdir)) for path in paths]
-    details = [result["details"] for result in results if "details" in result]
-    distill_seeds = [distill_seed for distill_seed, _ in runs if distill_seed is not None]
-    seeds = [seed for _, seed in runs]
-    scored, found = score.task_score(task, "validation", seeds, predictions, references, files, details, distill_seeds)
-    more = {
-        "definition": _definition(context, task),
-        "training_file": training_file(context, task),
-        "contamination": contamination(context, task_name, trained_here=trained_here),
-    }
-    return scored.model_copy(update=more), found
-
-
-def training_file(context: run_context.Run, task: TaskInfo) -> TrainingFile | None:
-    """Names the training file of a task where it is not the official one with all of its rows.
-
-    Tasks of TensorFlow Datasets and Hugging Face folders are not counted, nor is the embedded data, of which nothing is
-    official.
-    """
-    trained = context.tasks[task.trained_on or task.name]
-    note = context.data["task_sources"].get(trained.name, {}).get("train")
-    if trained.own is not None or note is None:
-        return None
-    if trained.name not in context.config.data.train_files and not wrong_count(trained, "train", note["examples"]):
-        return None
-    name, sha256 = next(iter(note["files"].items()))
-    return TrainingFile(
-        name=name, sha256=sha256, examples=note["examples"], official_examples=trained.split_sizes["train"]
-    )
-
-
-def contamination(context: run_context.Run, task_name: str, *, trained_here: bool) -> Contamination | None:
-    """Takes the overlap that the data stage counted; None in the folder of an older version.
-
-    Args:
-        context: the run.
-        task_name: the name of the task.
-        trained_here: as for `task_score`.
-    """
-    counted = context.data.get("contamination", {}).get(task_name)
-    if counted is None:
-        return None
-    values = {name: value for name, value in counted.items() if name != "file"}
-    return Contamination(**values | ({} if trained_here else {"in_pretraining": None}))
-
-
-def _definition(context: run_context.Run, task: TaskInfo) -> TaskDefinition | None:
-    """Describes an own task; None for a task of the catalogue."""
-    own = task.own
-    if own is None:
-        return None
-    holds_out = own.file("validation").split == "train"
-    digests = {file.split: context.data["source_files"][own.source_name(file.split)]["sha256"] for file in own.files}
-    return TaskDefinition(
-        title=own.title,
-        kind=own.kind,
-        files={f.split: TaskFile(name=f.name, format=f.format, sha256=digests[f.split]) for f in own.files},
-        examples={split: note["examples"] for split, note in context.data["task_sources"][own.name].items()},
-        validation_fraction=own.validation_fraction if holds_out else None,
-        split_seed=own.split_seed if holds_out else None,
-        text_columns=list(own.text_columns),
-        label_column=own.label_column,
-        label_names=list(own.label_names),
-        label_range=list(own.label_range),
-        unanswerable=own.unanswerable,
-        metrics=list(own.metrics),
-    )
-
-
-def unscored(context: run_context.Run, system: run_context.SystemPlan, task_name: str, split: str = "test") -> Unscored:
-    """Names the predictions on a split without labels."""
-    runs = _prediction_paths(context, system, task_name, split)
-    return Unscored(
-        task=task_name,
-        split=split,
-        num_examples=context.rows("tasks", task_name, split).num_rows,
-        seeds=[seed for _, seed in runs],
-        predictions=[str(path.relative_to(context.workdir)) for path in runs.values()],
     )
 
 

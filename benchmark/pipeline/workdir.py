@@ -96,7 +96,8 @@ def run_stage_once(
         path: the marker; it is written last, so it stands for the whole work.
         stage_fingerprint: of everything the work depends on.
         work: returns the values that later stages need, as JSON. `cached_seconds` among them is the time that others
-            took for what it found in the cache, and is added to its own.
+            took for what it found in the cache, and is added to its own; `timing` has figures that depend on the clock,
+            which the marker holds beside the result.
         progress: receives progress lines.
         name: shown in progress lines.
         directory: folder of the checkpoints from which an interrupted call resumes; it is emptied first when they
@@ -128,7 +129,8 @@ def run_stage_once(
         distributed.wait(f"{name} begins")
     result = work()
     seconds = round(time.perf_counter() - started + result.pop("cached_seconds", 0.0), 3)
-    marker = {"fingerprint": stage_fingerprint, "result": result, "seconds": seconds}
+    timing = {"timing": result.pop("timing")} if "timing" in result else {}
+    marker = {"fingerprint": stage_fingerprint, "result": result, "seconds": seconds, **timing}
     if writes:
         write_json(path, marker)
         if shared is not None and whole:
@@ -211,7 +213,8 @@ def adds_to_run(workdir: Path, config: RunConfig) -> bool:
     there, wanted = read_json(path), to_dict(result_settings(config))
     before = there.get("result_settings") if isinstance(there, dict) else None
     if before is None or not grows(before, wanted):
-        found = changes(before, wanted)
+        # A setting that is at its default again is not among those on which results depend.
+        found = changes(before, wanted) or changes(there.get("config") if before else None, to_dict(config))
         named = f" (there -> now: {found})" if found else ""
         raise RunError(f"{workdir}: holds a run of other settings{named}; choose another --workdir or remove it")
     _refuse_cut_search(workdir, config, before)

@@ -164,12 +164,28 @@ def _tasks(recorded: Record, found: Record, expected: Expectation) -> Iterator[C
             if getattr(task, name) is not None:
                 one, two = ({} if v is None else v.model_dump() for v in (getattr(task, name), getattr(other, name)))
                 yield from same_values(f"tasks.{task.task}.{name}", one, two)
+        yield from _recipe(task, other, expected)
         yield from _bits(f"tasks.{task.task}.details", task.details, other.details, expected)
         for name in ("predictions_sha256", "outcomes_sha256"):
             yield from _bits(f"tasks.{task.task}.{name}", getattr(task, name), getattr(other, name), expected)
     for name in ours:
         yield same(f"tasks.{name}", "missing", "scored")
     yield same("unscored", [u.task for u in recorded.unscored], [u.task for u in found.unscored])
+
+
+def _recipe(recorded: TaskScore, found: TaskScore, expected: Expectation) -> Iterator[Compared]:
+    """Compares the recipes of a task; older records have none. The scores decide which learning rate is chosen."""
+    if recorded.recipe is None:
+        return
+    ours, theirs = (task.recipe.model_dump() if task.recipe else {} for task in (found, recorded))
+    for name in sorted(theirs):
+        field = f"tasks.{recorded.task}.recipe.{name}"
+        if name in ("learning_rate", "choice") and recorded.recipe.choice is not None:
+            yield from _bits(field, theirs[name], ours.get(name), expected)
+        else:
+            yield same(field, theirs[name], ours.get(name))
+    one, two = ([f"{each.seed} {each.reason}" for each in task.diverged] for task in (recorded, found))
+    yield from _bits(f"tasks.{recorded.task}.diverged", one, two, expected)
 
 
 def _metric(

@@ -18,6 +18,7 @@ from benchmark.records.contamination import Contamination
 from benchmark.records.search_excerpt import SearchExcerpt
 from benchmark.records.strict_schema import Finite, Percent, StrictModel, strict_json, validated
 from benchmark.records.task_definition import TaskDefinition
+from benchmark.records.task_recipe import DivergedSeed, TaskRecipe
 from benchmark.records.track_settings import TrackSettings
 from benchmark.records.training_file import TrainingFile
 from benchmark.records.upgrades import UPGRADES
@@ -85,8 +86,9 @@ class TaskScore(StrictModel):
     distil.
     `details` holds further numbers of the median seed; for SQuAD v2.0 those of its script, such as `best_f1_thresh`.
     `predictions_sha256` has the digest of each run's predictions: equal digests mean equal bits. `outcomes_sha256` is
-    that of what the runs made of every example (`benchmark.records.outcomes`). `definition` is that
-    of an own task; those of the catalogue have none.
+    that of what the runs made of every example (`benchmark.records.outcomes`). `definition` is that of an own task;
+    those of the catalogue have none. `recipe` is that of the fine-tuning; null where the task was distilled, and in
+    older records.
     """
 
     task: str
@@ -104,6 +106,8 @@ class TaskScore(StrictModel):
     # None: the official one with all its rows, or that of the definition.
     training_file: TrainingFile | None = None
     contamination: Contamination | None = None
+    recipe: TaskRecipe | None = None
+    diverged: list[DivergedSeed] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _primary_exists(self) -> TaskScore:

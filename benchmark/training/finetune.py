@@ -14,7 +14,7 @@ import numpy as np
 import optax
 
 from benchmark.models.heads import SequenceModel, SpanModel
-from benchmark.training import checkpoints
+from benchmark.training import checkpoints, divergence
 from benchmark.training.batches import (
     GroupedOrder,
     TaskData,
@@ -23,14 +23,14 @@ from benchmark.training.batches import (
     make_batch,
     row_lengths,
 )
-from benchmark.training.fit import Steps, fit
+from benchmark.training.fit import DivergedError, Steps, fit
 from benchmark.training.initial import init_tree
 from benchmark.training.optimizers import learning_rate, make_optimizer
 from benchmark.training.state import init_state, make_train_step
 from tasks.arrays import token_arrays
 
 if TYPE_CHECKING:
-    from benchmark.config import EncoderConfig, FinetuneConfig, TrainerConfig
+    from benchmark.config import EncoderConfig, FinetuneConfig, OptimizerConfig, TrainerConfig
     from benchmark.models.trees import Params
     from benchmark.training.fit import StepInputs
     from benchmark.training.job import TrainingJob
@@ -54,6 +54,33 @@ class TaskHead(NamedTuple):
 
     kind: str
     outputs: int
+
+
+class FinetuneReport(NamedTuple):
+    """Figures of one fine-tuning; all but `seconds` follow from its settings.
+
+    Attributes:
+        steps: number of steps; it and all other figures are 0 where a loss was not finite.
+        tokens: real tokens of all steps.
+        columns: the same with padding, which is computed too.
+        loss: mean training loss of the last `divergence.tail_steps`; None where it was not finite.
+        diverged: the reason why it counts as diverged (`benchmark.training.divergence`), '' where it does not.
+        seconds: time of the steps, compiling included.
+    """
+
+    steps: int
+    tokens: int = 0
+    columns: int = 0
+    loss: float | None = None
+    diverged: str = ""
+    seconds: float = 0.0
+
+
+class Finetuned(NamedTuple):
+    """Parameters of encoder and head after a fine-tuning, and its report."""
+
+    params: Params
+    report: FinetuneReport
 
 
 def task_head(task: TaskInfo) -> TaskHead:
@@ -132,14 +159,20 @@ def _loss(encoder: EncoderConfig, head: TaskHead, compute_dtype: str) -> LossFun
     return loss
 
 
-@lru_cache(maxsize=8)
 def train_step(
     encoder: EncoderConfig, head: TaskHead, config: FinetuneConfig, trainer: TrainerConfig
 ) -> tuple[TrainStep, optax.GradientTransformation]:
-    """Compiles one step for all tasks with a head, all seeds and all schedules, and its optimizer."""
-    optimizer = make_optimizer(config.optimizer)
-    loss, parts = _loss(encoder, head, trainer.compute_dtype), trainer.gradient_accumulation_steps
-    return make_train_step(loss, optimizer, accumulation_steps=parts), optimizer
+    """Compiles one step for all tasks with a head, all seeds and all recipes, and its optimizer."""
+    parts = trainer.gradient_accumulation_steps
+    return _train_step(encoder, head, config.optimizer.without_schedule, trainer.compute_dtype, parts)
+
+
+@lru_cache(maxsize=8)
+def _train_step(
+    encoder: EncoderConfig, head: TaskHead, optimizer_config: OptimizerConfig, compute_dtype: str, parts: int
+) -> tuple[TrainStep, optax.GradientTransformation]:
+    optimizer = make_optimizer(optimizer_config)
+    return make_train_step(_loss(encoder, head, compute_dtype), optimizer, accumulation_steps=parts), optimizer
 
 
 def finetune_steps(config: FinetuneConfig, epochs: float, num_rows: int) -> int:
@@ -155,8 +188,10 @@ def finetune(
     config: FinetuneConfig,
     epochs: float,
     job: TrainingJob,
-) -> Params:
+) -> Finetuned:
     """Fine-tunes an encoder on one task, all parameters, from a fresh head.
+
+    A loss, gradient or update that is not finite ends it; `divergence.constant_model` is its outcome then.
 
     Args:
         encoder: architecture.
@@ -165,9 +200,6 @@ def finetune(
         config: batch size, optimizer, limit of steps.
         epochs: passes over the rows.
         job: its seed seeds head and data order.
-
-    Returns:
-        Parameters of encoder and head.
     """
     task, rows, size = data.task, data.rows, config.batch_size
     step, optimizer = train_step(encoder, task_head(task), config, job.trainer)
@@ -185,14 +217,43 @@ def finetune(
         indices = grouped.indices(number)
         return indices, int(widths[np.searchsorted(widths, lengths[indices].max())])
 
+    # Counted on the host: another output would make another program of the step.
+    tokens, columns = np.zeros(total, np.int64), np.zeros(total, np.int64)
+
     def inputs(number: int) -> StepInputs:
         indices, length = chosen(number)
         rate = np.float32(learning_rate(config.optimizer, number, total))
-        return make_batch(rows, indices, length, data.pad_id), rate, settings
+        batch = make_batch(rows, indices, length, data.pad_id)
+        tokens[number], columns[number] = batch["attention_mask"].sum(), batch["attention_mask"].size
+        return batch, rate, settings
 
-    steps = Steps(step, inputs, total, describe_batch=lambda number: describe_indices(number, chosen(number)[0]))
+    steps = Steps(
+        step,
+        inputs,
+        total,
+        describe_batch=lambda number: describe_indices(number, chosen(number)[0]),
+        tokens=lambda number: int(tokens[number]),
+        tail=divergence.tail_steps(total, size, rows.num_rows),
+    )
     # A log waits for the device, and the many short runs of a stage have no use for one that nothing keeps.
     if job.directory is None and job.monitor.tensorboard is None:
         job = dataclasses.replace(job, trainer=dataclasses.replace(job.trainer, log_every=total))
-    state, _ = fit(init_state(params, optimizer), steps, job)
-    return state.params
+    try:
+        state, report = fit(init_state(params, optimizer), steps, job)
+    except DivergedError as error:
+        return diverged_model(encoder, start, data, job, error)
+    diverged = divergence.reason(report.tail_loss, divergence.constant_loss(task, rows))
+    figures = FinetuneReport(
+        total, report.tokens, int(columns.sum()), report.tail_loss, diverged, round(report.seconds, 3)
+    )
+    return Finetuned(state.params, figures)
+
+
+def diverged_model(
+    encoder: EncoderConfig, start: Params, data: TaskData, job: TrainingJob, error: DivergedError
+) -> Finetuned:
+    """Makes the outcome of a training on a task that `error` ended, and says so in a progress line."""
+    job.progress(f"{error}; it counts as diverged, and a constant prediction stands for it")
+    untrained = initial_params(encoder, start, data.task, job.seed)
+    report = FinetuneReport(0, diverged=divergence.NOT_FINITE)
+    return Finetuned(divergence.constant_model(untrained, data.task, data.rows), report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -44,6 +45,9 @@ class Steps:
         constants: trees that every step reads and none changes, as `make_train_step` has it.
         describe_batch: step number -> description of the batch of that step, for the error.
         flops: of one step, as `benchmark.training.metrics.training_flops` gives it; without it no MFU is reported.
+        tokens: step number -> real tokens of its batch, where the compiled function does not count them; it is asked
+            after `inputs` was.
+        tail: number of last steps whose mean loss the report gives.
     """
 
     function: TrainStep
@@ -52,6 +56,8 @@ class Steps:
     constants: Settings | None = None
     describe_batch: Callable[[int], str] = lambda number: f"batch {number}"
     flops: float | None = None
+    tokens: Callable[[int], int] | None = None
+    tail: int = 0
 
 
 class DivergedError(StageError):
@@ -60,11 +66,21 @@ class DivergedError(StageError):
 
 @dataclass(frozen=True)
 class FitReport:
-    """Report of a fit: `steps` and `seconds` of this call (without those of an earlier, interrupted one)."""
+    """Report of a fit, of this call alone (without an earlier, interrupted one).
+
+    Attributes:
+        steps: steps done.
+        seconds: their time, compiling included.
+        last: figures of the last step.
+        tokens: real tokens of the steps, where they are counted.
+        tail_loss: mean loss of the last `Steps.tail` steps; None where none was asked for.
+    """
 
     steps: int
     seconds: float
     last: dict[str, float]
+    tokens: int = 0
+    tail_loss: float | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +131,8 @@ def fit(
     hooks = _all_hooks(job)
     started = time.perf_counter()
     speed = Speed(steps.flops, job.monitor.peak_flops)
+    tail: deque[float] = deque(maxlen=steps.tail)
+    tokens = 0
 
     def notify(kind: EventKind, step: int, **details: Any) -> None:
         event = Event(kind, job.name, step, steps.total, first, time.perf_counter() - started, **details)
@@ -123,8 +141,14 @@ def fit(
 
     def finish(dispatch: _Dispatch) -> None:
         """Waits for a dispatch, and stops where one of its steps was not sound."""
-        fetched = jax.device_get({k: v for k, v in dispatch.metrics.items() if k in (SOUND, TOKENS)})
-        speed.add(dispatch.count, int(np.sum(fetched.get(TOKENS, 0))))
+        nonlocal tokens
+        wanted = (SOUND, TOKENS, "loss") if steps.tail else (SOUND, TOKENS)
+        fetched = jax.device_get({k: v for k, v in dispatch.metrics.items() if k in wanted})
+        numbers = range(dispatch.first, dispatch.first + dispatch.count)
+        real = int(np.sum(fetched.get(TOKENS, 0) if steps.tokens is None else [steps.tokens(n) for n in numbers]))
+        speed.add(dispatch.count, real)
+        tokens += real
+        tail.extend(np.reshape(fetched.get("loss", ()), -1).tolist())
         sound = np.reshape(fetched.get(SOUND, True), -1)
         if not sound.all():
             raise _diverged(dispatch, int(sound.argmin()), steps, job.name, saved)
@@ -167,7 +191,8 @@ def fit(
         jax.block_until_ready(state)
     finally:
         notify("end", done)
-    return state, FitReport(done - first, time.perf_counter() - started, last)
+    tail_loss = math.fsum(tail) / len(tail) if tail else None
+    return state, FitReport(done - first, time.perf_counter() - started, last, tokens, tail_loss)
 
 
 def _all_hooks(job: TrainingJob) -> list[Hook]:

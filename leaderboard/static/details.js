@@ -20,6 +20,38 @@ function runNames({ seeds, distill_seeds: distillSeeds }) {
     + (distillSeeds.length ? " (distillation/fine-tuning)" : "");
 }
 
+// The scores of all runs; those that diverged are marked, and count like the others.
+function runScores(task, perSeed) {
+  const name = (distillSeed, seed) => `${distillSeed || 0}/${seed}`;
+  const diverged = new Set(task.diverged.map((run) => name(run.distill_seed, run.seed)));
+  return perSeed.map((value, index) =>
+    format.score(value) + (diverged.has(name(task.distill_seeds[index], task.seeds[index])) ? "\u2020" : "")).join("  ");
+}
+
+const REASONS = {
+  not_finite: "loss not finite, a constant prediction stands for the model",
+  not_learned: "training loss at the end not below that of a constant prediction",
+};
+
+// Recipe, choice of the learning rate and diverged seeds of the tasks that have them.
+function recipes(row) {
+  const lines = row.tasks.filter((task) => task.recipe || task.diverged.length).map((task) => {
+    const { epochs, batch_size: batch, learning_rate: rate, start, choice } = task.recipe || {};
+    const words = task.recipe ? [`${epochs} epochs`, `batch ${batch}`, `learning rate ${rate}`] : [];
+    if (start) words.push(`started from ${start}`);
+    if (choice) {
+      const tried = choice.learning_rates.map((each, index) => `${each}: ${format.score(choice.scores[index])}`).join(", ");
+      words.push(`chosen by ${choice.metric} on ${choice.num_examples} held-out training examples, seed ${choice.seed} (${tried})`);
+    }
+    for (const { seed, distill_seed: distillSeed, reason } of task.diverged) {
+      const name = task.distill_seeds.length ? `${distillSeed}/${seed}` : seed;
+      words.push(`\u2020 seed ${name} diverged: ${REASONS[reason]}`);
+    }
+    return [task.task, words.join("; ")];
+  });
+  return lines.length ? element("details", {}, element("summary", { text: "Fine-tuning of each task" }), definitionList(lines)) : null;
+}
+
 // All metrics of a task, the primary one first, under one heading.
 function taskLines(task, row) {
   const [, low, high, runLow, runHigh] = row.scores[task.key];
@@ -28,13 +60,14 @@ function taskLines(task, row) {
     const { value, per_seed: perSeed } = task.metrics[name];
     // Of other metrics the page has no estimate.
     const bounds = index === 0 ? [[low, high], [runLow, runHigh]] : [[], []];
-    const heading = { scope: "rowgroup", rowspan: names.length, text: task.task, title: `${task.split}, ${task.num_examples} examples` };
+    const start = task.recipe?.start ? `${task.task} (started from ${task.recipe.start})` : task.task;
+    const heading = { scope: "rowgroup", rowspan: names.length, text: start, title: `${task.split}, ${task.num_examples} examples` };
     return element("tr", { class: index === 0 ? "primary" : null },
       index === 0 ? element("th", heading) : null,
       element("td", { text: name }),
       element("td", { class: "number", text: format.score(value) }),
       ...bounds.map(([from, to]) => element("td", { class: "number range", text: range(from, to, format.score) || MISSING })),
-      element("td", { class: "seeds", text: perSeed.map(format.score).join("  "), title: runNames(task) }));
+      element("td", { class: "seeds", text: runScores(task, perSeed), title: runNames(task) }));
   });
 }
 
@@ -200,7 +233,8 @@ function panelContent(row) {
     element("h2", { id: "details-title" }, element("bdi", { text: row.system.title })), close);
   const encoder = row.system.encoder;
   const parts = [head, headFacts(row)];
-  if (row.tasks.length) parts.push(titledSection("Scores", scoreTable(row), ...row.tasks.filter((task) => task.definition).map(ownTask),
+  if (row.tasks.length) parts.push(titledSection("Scores", scoreTable(row), recipes(row),
+    ...row.tasks.filter((task) => task.definition).map(ownTask),
     ...row.tasks.filter((task) => task.training_file || task.contamination).map(taskData)));
   const latencies = Object.entries(row.latency).sort(([a], [b]) => (b === store.state.group) - (a === store.state.group));
   if (latencies.length) parts.push(titledSection("Latency", ...latencies.map(([key, value]) => latencySection(key, value))));

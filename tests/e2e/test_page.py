@@ -13,6 +13,7 @@ from benchmark.records.contamination import Contamination
 from benchmark.records.history import parse_history
 from benchmark.records.history_tables import tables
 from benchmark.records.record import MetricScore
+from benchmark.records.task_recipe import DivergedSeed, TaskRecipe
 from benchmark.records.training_file import TrainingFile
 from leaderboard.build import build
 from leaderboard.export import printable
@@ -307,6 +308,33 @@ def test_each_metric_stands_under_its_own_task(browser: Any, tmp_path: Path) -> 
     ]
     assert bodies.nth(1).locator("th").get_attribute("rowspan") == "2"
     assert bodies.nth(1).locator("tr.primary").inner_text().split()[1] == "f1"
+    tab.context.close()
+    assert tab.problems == []
+
+
+def test_fine_tunings_say_where_they_started_and_which_seeds_diverged(browser: Any, tmp_path: Path) -> None:
+    choice = {"learning_rates": [2e-05, 5e-05], "scores": [70.0, 61.25], "metric": "accuracy", "fraction": 0.1}
+    recipe = {"epochs": 3.0, "batch_size": 32, "learning_rate": 2e-05, "start": "glue_mnli_matched_v1"}
+    score = make_task(
+        66.0,
+        "glue_rte_v1",
+        metrics={"accuracy": MetricScore(value=66.0, per_seed=[52.7, 66.0, 67.0])},
+        seeds=[3, 4, 5],
+        recipe=TaskRecipe.model_validate(recipe | {"choice": choice | {"num_examples": 249, "seed": 3}}),
+        diverged=[DivergedSeed(seed=3, reason="not_learned")],
+    )
+    record = make_record(*SYSTEMS[0]).model_copy(update={"tasks": [score]})
+    tab = Tab(browser, build([record], tmp_path, title="Recipes", history=None))
+    page = tab.open(f"#open={record.id}")
+    row = page.locator("#details table.small").first.locator("tbody").inner_text()
+    assert "glue_rte_v1 (started from glue_mnli_matched_v1)" in row and "52.7†  66.0  67.0" in row
+    assert "RTE (started from MNLI-m)" in page.inner_text("#board thead")
+    for text in (
+        "3 epochs; batch 32; learning rate 0.00002; started from glue_mnli_matched_v1",
+        "chosen by accuracy on 249 held-out training examples, seed 3 (0.00002: 70.0, 0.00005: 61.3)",
+        "† seed 3 diverged: training loss at the end not below that of a constant prediction",
+    ):
+        assert text in page.text_content("#details"), text
     tab.context.close()
     assert tab.problems == []
 

@@ -24,10 +24,10 @@ ENCODER = small_encoder()
 TRAIN_ROWS = 384
 
 
-def write_rows(directory: Path, count: int, labelled: bool, seed: int, used: int = 16) -> str:
+def write_rows(directory: Path, count: int, labelled: bool, seed: int, used: int = 16, labels: int = 3) -> str:
     """Rows of `used` tokens whose first one is the label."""
     rng = np.random.default_rng(seed)
-    label = rng.integers(0, 3, count)
+    label = rng.integers(0, labels, count)
     ids = np.zeros((count, 24), np.uint16)
     ids[:, :used] = rng.integers(13, 40, (count, used))
     ids[:, 0] = 10 + label

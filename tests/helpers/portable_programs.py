@@ -225,7 +225,7 @@ def tuned(task_name: str) -> dict[str, str]:
     config = FinetuneConfig(seeds=(0,), batch_size=16, optimizer=OptimizerConfig(learning_rate=0.01))
     rows = task_rows(task.kind)
     data = TaskData(task, rows, 16, 0)
-    params = finetune(encoder, init_params(encoder, 0), data, config, 2.0, TrainingJob("toy"))
+    params = finetune(encoder, init_params(encoder, 0), data, config, 2.0, TrainingJob("toy")).params
     outputs = predict(encoder, params, task, rows, 16, 0, batch_size=32)
     return {"parameters": tree_digest(params), "outputs": tree_digest({"outputs": outputs})}
 

@@ -9,9 +9,11 @@ import pytest
 import scipy.stats
 
 from benchmark.records.record import MetricScore, Record, TaskScore
+from benchmark.records.task_recipe import TaskRecipe
 from leaderboard import rank
 from leaderboard.board import board_data
 from leaderboard.estimates import common_tasks, estimates
+from leaderboard.export import records_csv
 from tests.helpers.board_records import make_record, make_task
 
 SST2 = "glue_sst2_v1.validation.accuracy"
@@ -103,6 +105,30 @@ def test_common_tasks_ignore_published_numbers_and_untested_systems() -> None:
     ]
     assert [key.task for key in common_tasks(records)] == ["glue_rte_v1", "glue_sst2_v1"]
     assert common_tasks([]) == []
+
+
+def test_scores_that_started_from_another_task_stand_alone() -> None:
+    started = TaskRecipe(epochs=3.0, batch_size=32, learning_rate=3e-5, start="glue_mnli_matched_v1")
+    plain = started.model_copy(update={"start": None})
+    rte = [make_task(value, "glue_rte_v1", recipe=how) for value, how in ((60, plain), (70, started), (71, started))]
+    records = [make_record(name, make_task(80), task) for name, task in zip("abc", rte, strict=True)]
+    key, other = "glue_rte_v1.validation.accuracy", "glue_rte_v1.validation.accuracy.started-from-MNLI-m"
+    found = estimates(records)
+    assert [set(found[name]) & {key, other} for name in "abc"] == [{key}, {other}, {other}]
+    # The mean has what all of them have.
+    assert [key.task for key in common_tasks(records)] == ["glue_sst2_v1"]
+    data = board_data(records, "t", None)
+    labels = {quality["key"]: quality["label"] for quality in data["qualities"]}
+    assert (labels[key], labels[other]) == ("RTE", "RTE (started from MNLI-m)")
+    assert [row["tasks"][1]["key"] for row in data["rows"]] == [key, other, other]
+    assert set(data["places"][key]) == {"a"} and set(data["places"][other]) == {"b", "c"}
+    # Where all systems started alike the mean says so.
+    assert board_data(records[1:], "t", None)["common_tasks"] == ["RTE (started from MNLI-m)", "SST-2"]
+    assert f"{other}.run_low" in records_csv(records).splitlines()[0].split(",")
+    averaged = records[0].model_copy(update={"averages": {"t5_8": 1.0, "t5_8_started": 2.0}})
+    board = board_data([averaged], "t", None)["qualities"]
+    words = {quality["key"]: quality["description"] for quality in board}
+    assert words["average.t5_8"] == "average t5_8" and "another one" in words["average.t5_8_started"]
 
 
 def test_noisy_seeds_tie_systems_whose_examples_would_not() -> None:

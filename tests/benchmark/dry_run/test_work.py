@@ -147,6 +147,20 @@ def test_a_task_that_is_distilled_has_the_steps_of_its_phases() -> None:
     assert counts(found, "finetune") == {"teacher": 2 * 7} and counts(found, "evaluate") == {"teacher": 25}
 
 
+def test_recipes_and_rates_that_are_tried_are_counted() -> None:
+    names = ("tests/e2e/tiny.gin", "gin/finetune/bert.gin")
+    config: Any = load([str(REPOSITORY / name) for name in names]).config
+    # SST-2: three epochs of 90 of its 100 rows with each of four rates, and of all with both seeds, in batches of 32.
+    # SQuAD v1.1 has the same epochs and v2.0 two, in batches of 48; neither has a choice.
+    tries, each = 4 * 9, 2 * (10 + 10 + 5)
+    systems = ("teacher", "found 1", "plain")
+    found = works(config)["finetune"]
+    assert counts(found, "finetune") == dict.fromkeys(systems, tries + each)
+    assert counts(found, "predict") == dict.fromkeys(systems, 4 + 3 * 2)
+    tried = frozenset(("plain", "glue_sst2_v1", f"rate-{rate!r}") for rate in (5e-5, 2e-5))
+    assert counts(works(config, Done(rates=tried))["finetune"], "finetune")["plain"] == tries / 2 + each
+
+
 # What is done.
 
 
@@ -183,7 +197,8 @@ def write_markers(folder: Path, config: Any, *names: str) -> None:
 
 
 def test_a_folder_is_read_without_writing(tiny: Any, tmp_path: Path) -> None:
-    names = ("teacher/stage.json", "students/plain/stage.json", "evaluation/teacher/glue_sst2_v1/seed1.json")
+    evaluated = ("evaluation/teacher/glue_sst2_v1/seed1.json", "evaluation/teacher/glue_sst2_v1/rate-5e-05.json")
+    names = ("teacher/stage.json", "students/plain/stage.json", *evaluated)
     write_markers(tmp_path, tiny, *names)
     (tmp_path / "students/found-1/transfer/result").mkdir(parents=True)
     (tmp_path / "students/found-1/distillation/checkpoints/10").mkdir(parents=True)
@@ -197,6 +212,7 @@ def test_a_folder_is_read_without_writing(tiny: Any, tmp_path: Path) -> None:
         systems=frozenset({"plain"}),
         phase_steps={("found-1", "transfer"): ALL_STEPS, ("found-1", "distillation"): 10},
         predictions=frozenset({("teacher", "glue_sst2_v1", 1)}),
+        rates=frozenset({("teacher", "glue_sst2_v1", "rate-5e-05")}),
     )
     assert sorted(tmp_path.rglob("*")) == before
     assert read_done(tiny, tmp_path / "other") == Done()

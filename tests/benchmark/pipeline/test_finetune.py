@@ -16,7 +16,7 @@ from benchmark.evaluation.predict import predict
 from benchmark.models.formulas import num_parameters
 from benchmark.models.heads import SequenceModel
 from benchmark.pipeline import finetune as finetuning
-from benchmark.pipeline import record
+from benchmark.pipeline import record_scores
 from benchmark.pipeline.run_context import Run, refuse_damage
 from benchmark.pipeline.workdir import RunError
 from benchmark.training import checkpoints, finetune
@@ -70,7 +70,7 @@ def test_without_labels_predictions_are_kept_and_not_scored(tmp_path: Path, trai
         assert (result["split"], result["scores"]) == ("test", {})
         ids = np.asarray(run.rows("tasks", AX, "test").features["input_ids"])
         assert np.mean(ids[:, 0] - 10 == result["predictions"]) > 0.8
-    unscored = record.unscored(run, system, AX)
+    unscored = record_scores.unscored(run, system, AX)
     assert (unscored.task, unscored.split, unscored.num_examples, unscored.seeds) == (AX, "test", 20, [0, 1])
     assert all((run.workdir / name).is_file() for name in unscored.predictions)
 
@@ -188,7 +188,7 @@ def test_test_splits_are_predicted_on_request_and_change_nothing_else(
     assert not finetuning.finetuned_system(asking, system)["reused"]
     assert len(trained) == 4 and {length for *_, length in trained} == {16}
     assert {task: results(asking, task) for task in before} == before
-    entry = record.unscored(asking, "toy", MISMATCHED)
+    entry = record_scores.unscored(asking, system, MISMATCHED)
     assert entry.predictions == [f"evaluation/toy/{MISMATCHED}/test_seed{seed}.json" for seed in (0, 1)]
     assert (entry.split, entry.num_examples) == ("test", 10)
     # Each row's first token is its label: the predictions are those of the rows of this very split.

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmark.cli.gin_loader import load_run_config
-from benchmark.config import RunConfig, to_dict
+from benchmark.config import RunConfig, TaskRecipeConfig, to_dict
 from benchmark.config.checks import result_settings
 from benchmark.dry_run.done import read_done
 from benchmark.pipeline import finetune as finetuning
@@ -37,6 +37,16 @@ FEWER = dataclasses.replace(BASE, baselines=BASE.baselines[:1], untrained_contro
 SEEDS = BASE.finetune.seeds
 
 
+def _with_recipes(config: RunConfig, **epochs: float) -> RunConfig:
+    """Gives tasks of GLUE recipes of their own."""
+    recipes = tuple(TaskRecipeConfig(task=f"glue_{task}_v1", epochs=value) for task, value in epochs.items())
+    return dataclasses.replace(config, finetune=dataclasses.replace(config.finetune, recipes=recipes))
+
+
+MRPC = _config("DataConfig.tasks=('glue_mrpc_v1',)", "FinetuneConfig.epochs=(2.0,)")
+MRPC_AND_RTE = _config("DataConfig.tasks=('glue_rte_v1', 'glue_mrpc_v1')", "FinetuneConfig.epochs=(2.0,)")
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [
@@ -48,6 +58,8 @@ SEEDS = BASE.finetune.seeds
         (FEWER, BASE),
         (_config("DataConfig.tasks=('glue_mrpc_v1',)", "FinetuneConfig.epochs=(2.0,)"),)
         + (_config("DataConfig.tasks=('glue_rte_v1', 'glue_mrpc_v1')", "FinetuneConfig.epochs=(9.0, 2.0)"),),
+        (MRPC, _with_recipes(MRPC_AND_RTE, rte=9.0)),
+        (_with_recipes(MRPC, mrpc=4.0), _with_recipes(MRPC_AND_RTE, rte=9.0, mrpc=4.0)),
     ],
 )
 def test_what_adds_to_a_run_continues_it(tmp_path: Path, before: RunConfig, after: RunConfig) -> None:
@@ -73,6 +85,8 @@ def test_what_adds_to_a_run_continues_it(tmp_path: Path, before: RunConfig, afte
         (_config("DataConfig.tasks=('glue_mrpc_v1',)", "FinetuneConfig.epochs=(2.0,)"),)
         + (_config("DataConfig.tasks=('glue_rte_v1', 'glue_mrpc_v1')", "FinetuneConfig.epochs=(2.0, 9.0)"),),
         (dataclasses.replace(BASE, search=None), BASE),
+        (MRPC, _with_recipes(MRPC_AND_RTE, mrpc=4.0)),
+        (_with_recipes(MRPC, mrpc=4.0), MRPC),
     ],
 )
 def test_what_would_change_a_result_is_refused(tmp_path: Path, before: RunConfig, after: RunConfig) -> None:
@@ -110,7 +124,7 @@ def test_fine_tunings_that_are_there_are_kept_when_seeds_and_tasks_are_added(
     run, system = make_run(tmp_path, "test")
     done: list[tuple[str, int]] = []
 
-    def noted(run: Run, system: Any, start: Any, group: list[str], seed: int, folder: Path) -> Any:
+    def noted(run: Run, system: Any, starts: Any, group: list[str], seed: int, folder: Path, settings: Any) -> Any:
         done.append((group[0], seed))
         return "parameters", 8
 

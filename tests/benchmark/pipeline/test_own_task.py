@@ -15,7 +15,7 @@ import pytest
 from benchmark.cli.gin_loader import load_run_config
 from benchmark.config import FinetuneConfig, OptimizerConfig, TrainerConfig
 from benchmark.evaluation.predict import predict
-from benchmark.pipeline import data, record
+from benchmark.pipeline import data, record_scores
 from benchmark.pipeline import finetune as finetuning
 from benchmark.pipeline.run_context import Run, SystemPlan
 from benchmark.training import checkpoints, finetune
@@ -70,7 +70,7 @@ def test_five_classes_become_a_task_with_gin_alone(tmp_path: Path, monkeypatch: 
     checkpoints.save(system.directory / "params", init_params(encoder, 0))
     (system.directory / "stage.json").write_text(json.dumps({"fingerprint": "f", "result": {}, "seconds": 0.0}))
     finetuning.finetuned_system(run, system)
-    scored, _ = record.task_score(run, system, "stars_v1")
+    scored, _ = record_scores.task_score(run, system, "stars_v1")
     assert scored.num_examples == 80
     # One word decides the label; an answer that ignores the text gets a fifth.
     assert scored.metrics["accuracy"].value > 60.0
@@ -123,10 +123,10 @@ def test_any_number_of_labels_is_learnt_and_predicted(tmp_path: Path, count: int
     encoder = small_encoder()
     config = FinetuneConfig(epochs=(1.0,), batch_size=16, optimizer=OptimizerConfig(learning_rate=0.01))
     job = TrainingJob("t", seed=0, trainer=TrainerConfig())
-    params = finetune.finetune(
+    tuned = finetune.finetune(
         encoder, init_params(encoder, 0)["encoder"], TaskData(task, rows, 24, 0), config, 1.0, job
     )
-    outputs = predict(encoder, params, task, rows, 24, 0)
+    outputs = predict(encoder, tuned.params, task, rows, 24, 0)
     assert outputs.shape == (32, count)
     assert np.isfinite(outputs).all()
 

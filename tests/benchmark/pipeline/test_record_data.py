@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from benchmark.config import DataConfig
-from benchmark.pipeline import record
+from benchmark.pipeline import record_scores
 from tasks.catalogue import find_tasks
 
 QQP, MNLI, MISMATCHED = "glue_qqp_v1", "glue_mnli_matched_v1", "glue_mnli_mismatched_v1"
@@ -29,18 +29,18 @@ def context(sources: dict[str, Any], train_files: dict[str, str], **data: Any) -
 @pytest.mark.parametrize("task", [MNLI, MISMATCHED])
 def test_a_task_has_the_training_file_of_the_model_that_predicts_it(task: str) -> None:
     run = context({MNLI: {"train": PART}}, {MNLI: "train.part.tsv.gz"})
-    file = record.training_file(run, run.tasks[task])
+    file = record_scores.training_file(run, run.tasks[task])
     assert file is not None
     assert file.words == "train.part.tsv (9,999 of 392,702 examples)"
     assert (file.name, file.sha256) == ("glue/MNLI/train.part.tsv", "a" * 64)
-    assert record.training_file(run, run.tasks[QQP]) is None
+    assert record_scores.training_file(run, run.tasks[QQP]) is None
 
 
 @pytest.mark.parametrize(("examples", "named"), [(363_849, False), (363_846, False), (363_845, True), (9_999, True)])
 def test_a_file_of_the_official_name_is_named_where_rows_are_missing(examples: int, named: bool) -> None:
     note = {"files": {"glue/QQP/train.tsv": "b" * 64}, "examples": examples, "skipped": 0, "reasons": []}
     run = context({QQP: {"train": note}}, {})
-    assert (record.training_file(run, run.tasks[QQP]) is not None) == named
+    assert (record_scores.training_file(run, run.tasks[QQP]) is not None) == named
 
 
 def test_contamination_is_that_of_the_data_stage_and_of_the_text_of_the_run() -> None:
@@ -53,9 +53,9 @@ def test_contamination_is_that_of_the_data_stage_and_of_the_text_of_the_run() ->
         "in_pretraining": 3,
     }
     run = context({}, {}, contamination={QQP: {**counts, "file": "contamination-0.json"}})
-    ours = record.contamination(run, QQP, trained_here=True)
+    ours = record_scores.contamination(run, QQP, trained_here=True)
     assert ours is not None and ours.model_dump() == counts
     # Nobody knows here what a published checkpoint has read.
-    published = record.contamination(run, QQP, trained_here=False)
+    published = record_scores.contamination(run, QQP, trained_here=False)
     assert published is not None and published.model_dump() == counts | {"in_pretraining": None}
-    assert record.contamination(context({}, {}), QQP, trained_here=True) is None
+    assert record_scores.contamination(context({}, {}), QQP, trained_here=True) is None

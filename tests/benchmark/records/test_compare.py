@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from scipy.stats import t
 
 from benchmark.records.compare import compare, expectation, score_tolerance
-from benchmark.records.record import MetricScore, Record, System, Training, parse
+from benchmark.records.record import MetricScore, Record, RecordError, System, Training, parse
 from benchmark.records.verification import Compared, overall, table, verdict, verification_path
 from tests.benchmark.records.test_record import example
 from tests.helpers.own_tasks import own_definition
@@ -109,6 +109,50 @@ def test_another_definition_of_an_own_task_is_found_out() -> None:
     assert overall(compare(ours, moved)) == "equal"
     different = [field.field for field in compare(ours, other) if field.outcome == "different"]
     assert different == [f"tasks.{ours.tasks[0].task}.definition.label_names"]
+
+
+RECIPE: dict[str, Any] = {
+    **{"epochs": 3.0, "batch_size": 32, "learning_rate": 3e-5, "start": "glue_mnli_matched_v1"},
+    "choice": {
+        **{"learning_rates": [3e-5, 5e-5], "scores": [70.0, 61.0], "metric": "accuracy", "fraction": 0.1},
+        **{"num_examples": 249, "seed": 0},
+    },
+}
+
+
+def test_another_recipe_choice_or_diverged_seed_is_found_out() -> None:
+    diverged = [{"seed": 1, "reason": "not_learned"}]
+    tuned = record(("tasks.0.recipe", RECIPE), ("tasks.0.diverged", diverged))
+    for changes, expected in (
+        ([("tasks.0.recipe", RECIPE), ("tasks.0.diverged", diverged)], set()),
+        ([("tasks.0.recipe", RECIPE | {"epochs": 4.0}), ("tasks.0.diverged", diverged)], {"recipe.epochs"}),
+        ([("tasks.0.recipe", RECIPE | {"start": None}), ("tasks.0.diverged", diverged)], {"recipe.start"}),
+        ([("tasks.0.recipe", RECIPE | {"learning_rate": 5e-5}), ("tasks.0.diverged", diverged)],)
+        + ({"recipe.learning_rate"},),
+        ([("tasks.0.recipe", RECIPE)], {"diverged"}),
+    ):
+        found = [field for field in compare(tuned, record(*changes)) if field.outcome == "different"]
+        assert {field.field for field in found} == {f"tasks.{tuned.tasks[0].task}.{name}" for name in expected}
+    # Records of before have no recipe, and lack nothing.
+    assert overall(compare(record(), tuned)) == "equal"
+    # Where bits differ another rate may be the best.
+    native = [("provenance.numerics", {"mode": "native"})]
+    other = record(*native, ("tasks.0.recipe", RECIPE | {"learning_rate": 5e-5}))
+    named = {field.field: field.outcome for field in compare(record(*native, ("tasks.0.recipe", RECIPE)), other)}
+    assert named[f"tasks.{tuned.tasks[0].task}.recipe.learning_rate"] == "not compared"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        (RECIPE | {"learning_rate": 1e-5}, "learning_rate 1e-05 is not among"),
+        (RECIPE | {"choice": RECIPE["choice"] | {"scores": [1.0]}}, "1 scores for 2 learning_rates"),
+        (RECIPE | {"start": "<b>"}, "tasks.0.recipe.start"),
+    ],
+)
+def test_a_recipe_that_contradicts_itself_is_refused(recipe: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecordError, match=message):
+        record(("tasks.0.recipe", recipe))
 
 
 def test_a_missing_task_is_found_out() -> None:

@@ -62,7 +62,7 @@ def pretrained() -> Any:
 
 def tuned(pretrained: Any, task: Any, seed: int = 0, epochs: float = 8.0) -> Any:
     data = TaskData(task, toy_rows(task.kind, 256, 0), LENGTH, 0)
-    return finetune(ENCODER, pretrained, data, CONFIG, epochs, TrainingJob("toy", seed=seed))
+    return finetune(ENCODER, pretrained, data, CONFIG, epochs, TrainingJob("toy", seed=seed)).params
 
 
 def test_unused_labels_do_not_exist() -> None:
@@ -148,7 +148,7 @@ def test_a_task_with_more_labels_has_a_wider_head(pretrained: Any, tmp_path: Pat
     features["input_ids"][:, 1] = 5 + features["label"]
     rows = TokenArrays(Path(), features, {"rows": 256})
     data = TaskData(task, rows, LENGTH, 0)
-    params = finetune(ENCODER, pretrained, data, CONFIG, 8.0, TrainingJob("toy"))
+    params = finetune(ENCODER, pretrained, data, CONFIG, 8.0, TrainingJob("toy")).params
     outputs = predict(ENCODER, params, task, rows, LENGTH, 0)
     assert outputs.shape == (256, 5)
     assert (outputs.argmax(axis=1) == features["label"]).mean() > 0.95
@@ -195,8 +195,10 @@ def test_rows_of_similar_length_share_a_batch_and_teach_the_same(
     monkeypatch.setattr(training_module, "make_batch", noted)
     config = dataclasses.replace(CONFIG, group_by_length=True)
     data = TaskData(SST2, rows, LENGTH, 0)
-    params = finetune(ENCODER, pretrained, data, config, 8.0, TrainingJob("toy"))
+    params, report = finetune(ENCODER, pretrained, data, config, 8.0, TrainingJob("toy"))
     assert set(widths) == set(batch_lengths(lengths, 16).tolist()) and len(widths) == 8 * 256 // 16
     assert np.mean(widths) < 0.8 * LENGTH
+    # Every epoch has every row once.
+    assert (report.tokens, report.columns) == (8 * lengths.sum(), 16 * sum(widths)) and report.diverged == ""
     outputs = predict(ENCODER, params, SST2, rows, LENGTH, 0)
     assert (outputs.argmax(axis=1) == rows.features["label"]).mean() > 0.95
