@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from benchmark.config import STAGES, fingerprint, to_dict
@@ -17,6 +18,7 @@ from benchmark.pipeline.distill import PUBLISHED
 from benchmark.pipeline.workdir import read_entry, read_json
 from benchmark.process import numerics
 from benchmark.records import verification
+from benchmark.records.masked_lm import MaskedLMScores
 from benchmark.records.record import (
     CheckpointSource,
     LatencyBlock,
@@ -143,6 +145,7 @@ def _record(context: run_context.Run, system: run_context.SystemPlan, provenance
             masked_lm_accuracy_before=(trained.get("masked_lm_before") or {}).get("accuracy"),
             masked_lm_predictions=masked_lm.get("predictions"),
             masked_lm_loss=masked_lm.get("loss"),
+            masked_lm=masked_lm_scores(masked_lm),
             parameters_sha256=trained["parameters_sha256"],
         ),
         search=_search_excerpt(context, system),
@@ -156,6 +159,12 @@ def _record(context: run_context.Run, system: run_context.SystemPlan, provenance
     )
 
 
+def masked_lm_scores(measured: Mapping[str, Any]) -> MaskedLMScores | None:
+    """Takes the fields of a record out of the scores of a system; None where none were measured."""
+    fields = {name: value for name, value in measured.items() if name in MaskedLMScores.model_fields}
+    return MaskedLMScores(**fields) if fields else None
+
+
 def _search_excerpt(context: run_context.Run, system: run_context.SystemPlan) -> SearchExcerpt | None:
     """Copies the trials of the search that found a system, so that the choice among them can be repeated."""
 
@@ -165,6 +174,7 @@ def _search_excerpt(context: run_context.Run, system: run_context.SystemPlan) ->
             point=dict(trial.point),
             status=trial.status,  # type: ignore[arg-type]
             accuracy=trial.result.get("accuracy"),
+            teacher_agreement=trial.result.get("teacher_agreement"),
             latency_s=trial.result["latency_s"],
         )
 

@@ -114,8 +114,8 @@ def pair_rows(
         input_ids[row, : len(tokens)] = tokens
         token_type_ids[row, start : len(tokens)] = vocabulary.second_type_id
     labels = np.array([is_random for *_, is_random in pairs], np.int32)
-    rows = {"input_ids": input_ids, "token_type_ids": token_type_ids, "next_sentence_label": labels}
-    return rows, np.array(places, np.int64)
+    rows: dict[str, np.ndarray] = {"input_ids": input_ids, "token_type_ids": token_type_ids}
+    return {**rows, "next_sentence_label": labels}, np.array(places, np.int64)
 
 
 def _token_sentences(tokenizer: Tokenizer, text: str) -> TokenSentences:

@@ -124,7 +124,8 @@ def test_mixture_reads_every_row_once(root, words):
     assert (rows == good).sum() == 400 + 40 * 9
     assert (rows == film).sum() == 4000 + 40 * 9
     # Each file of plain text is one document, and wiki.txt has forty; no two corpora share a number.
-    only_good, only_film = (rows == good).any(1) & ~(rows == film).any(1), (rows == film).any(1) & ~(rows == good).any(1)
+    has_good, has_film = (rows == good).any(1), (rows == film).any(1)
+    only_good, only_film = has_good & ~has_film, has_film & ~has_good
     assert set(documents[only_good]) == {0} and set(documents[only_film]) == {1}
     assert set(documents[~only_good & ~only_film]) == {3 * number + 2 for number in range(40)}
 
