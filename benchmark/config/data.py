@@ -66,7 +66,7 @@ class DataConfig(Checked):
     validation_rows: int = setting(512, at_least=0)
     # So many of them, evenly spaced, measure the pseudo-perplexity, which masks each token in a copy of its row; 0
     # leaves it out.
-    pseudo_perplexity_rows: int = setting(16, at_least=0)
+    pseudo_perplexity_rows: int = setting(32, at_least=0)
     # Names of the catalogue, whose files the source gives, and of own tasks.
     tasks: tuple[str, ...] = setting(("glue_sst2_v1",))
     # Tasks on files of your own, whatever the source of the others.
