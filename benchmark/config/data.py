@@ -174,8 +174,11 @@ class DataConfig(Checked):
         """Makes the request of the data stage; raises as `expanded_directory` and `vocabulary_path` do."""
         from tasks.materialize.request import MaterializeRequest
 
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        del values["checkpoint"]
+        # The data stage needs neither the checkpoint nor to know what is measured on its rows.
+        left_out = ("checkpoint", "pseudo_perplexity_rows")
+        values = {
+            field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name not in left_out
+        }
         values["directory"] = self.expanded_directory()
         values["vocabulary"] = self.expanded_vocabulary()
         if self.vocabulary == "checkpoint":

@@ -31,6 +31,11 @@ def chosen_rows(total: int, wanted: int) -> np.ndarray:
     return np.arange(count) * total // max(count, 1)
 
 
+def _shared_digits(value: float) -> float:
+    """Rounds to twelve digits, on which the exponentials of all C libraries agree."""
+    return float(f"{value:.12g}")
+
+
 def _one_masked(rows: RowBatch, places: np.ndarray, special: SpecialTokens, num_places: int, size: int) -> MaskedBatch:
     """Masks one token of each row.
 
@@ -105,8 +110,8 @@ def pseudo_perplexity(
     mean, error = ratio(losses, np.ones(len(row)), row_clusters(rows)[taken[row]])
     value = math.exp(mean)
     return {
-        "pseudo_perplexity": value,
-        "pseudo_perplexity_stderr": None if error is None else value * error,
+        "pseudo_perplexity": _shared_digits(value),
+        "pseudo_perplexity_stderr": None if error is None else _shared_digits(value * error),
         "pseudo_perplexity_tokens": len(row),
         "pseudo_perplexity_rows": len(taken),
     }
