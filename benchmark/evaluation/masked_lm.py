@@ -57,16 +57,14 @@ def masked_logits(encoder: EncoderConfig, params: Params, batch: MaskedBatch) ->
 
 
 @partial(jax.jit, static_argnums=0)
-def row_sums(
-    mesh: Mesh | None, logits: Logits, batch: MaskedBatch, teacher: jax.Array | None = None
-) -> dict[str, jax.Array]:
+def row_sums(mesh: Mesh | None, logits: Logits, batch: MaskedBatch, teacher: jax.Array | None) -> dict[str, jax.Array]:
     """Sums over the predictions of each row; all models of one vocabulary share the program.
 
     Args:
         mesh: the mesh, whose processes all get the sums of all rows.
         logits: those of the model.
         batch: its labels and weights are read.
-        teacher: logits of the teacher, `[batch, predictions, vocab]`.
+        teacher: logits of the teacher, `[batch, predictions, vocab]`; None for no comparison.
 
     Returns:
         float32 `[batch]` each: `predictions`, `loss` (nats), `correct`, with a teacher `agreeing` (the likeliest token

@@ -105,7 +105,8 @@ def pseudo_perplexity(
         here = start + own[start + own < len(row)]
         batch = _one_masked(row_batch(rows, taken[row[here]]), place[here], special, num_places, len(own))
         batch = partitioning.place_rows(mesh, batch, batch_size)
-        found.append(np.asarray(row_sums(mesh, masked_logits(encoder, params, batch), batch)["loss"]))
+        logits = masked_logits(encoder, params, batch)
+        found.append(np.asarray(row_sums(mesh, logits, batch, None)["loss"]))
     losses = np.concatenate(found)[: len(row)].astype(np.float64)
     mean, error = ratio(losses, np.ones(len(row)), row_clusters(rows)[taken[row]])
     value = math.exp(mean)
