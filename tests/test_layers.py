@@ -65,6 +65,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "benchmark.config",
         "benchmark.models",
         "benchmark.records",
+        "benchmark.statistics",
         "benchmark.training",
         "benchmark.evaluation",
         "tasks",

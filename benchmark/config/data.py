@@ -64,6 +64,9 @@ class DataConfig(Checked):
     pretrain_seed: int = setting(0, at_least=0, at_most=LARGEST_SEED)
     # At most as many as `pretrain_validation` gives, 0 for all of them.
     validation_rows: int = setting(512, at_least=0)
+    # So many of them, evenly spaced, measure the pseudo-perplexity, which masks each token in a copy of its row; 0
+    # leaves it out.
+    pseudo_perplexity_rows: int = setting(32, at_least=0)
     # Names of the catalogue, whose files the source gives, and of own tasks.
     tasks: tuple[str, ...] = setting(("glue_sst2_v1",))
     # Tasks on files of your own, whatever the source of the others.
@@ -187,8 +190,11 @@ class DataConfig(Checked):
         """Makes the request of the data stage; raises as `expanded_directory` and `vocabulary_path` do."""
         from tasks.materialize.request import MaterializeRequest
 
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        del values["checkpoint"]
+        # The data stage needs neither the checkpoint nor to know what is measured on its rows.
+        left_out = ("checkpoint", "pseudo_perplexity_rows")
+        values = {
+            field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name not in left_out
+        }
         values["directory"] = self.expanded_directory()
         values["vocabulary"] = self.expanded_vocabulary()
         if self.vocabulary == "checkpoint":

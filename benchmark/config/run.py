@@ -251,7 +251,7 @@ class RunConfig(Checked):
         if not any(phase.trains_masked_lm for phase in self.distill.phases):
             heads = " or ".join(name for name, loss in LOSSES.items() if loss.reads == "logits")
             accepted = f"a recipe with a weight above 0 of {heads} in a phase with steps"
-            self.distill.refuse("recipe", f"{accepted}: the search ranks by masked-LM accuracy")
+            self.distill.refuse("recipe", f"{accepted}: the search ranks by {self.search.objective}")
 
     def _check_task_distillation(self, distill: TaskDistillConfig) -> None:
         """Refuses lists that have neither one number nor one for each task."""

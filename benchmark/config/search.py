@@ -17,6 +17,9 @@ from benchmark.config.executor import ExecutorConfig
 MEASURED = "measured"
 LATENCY_METHODS = ("compiled", "roofline", MEASURED)
 DEFAULT_LATENCY_THRESHOLD_S = 1.0
+# What a search maximises -> its name in the results of trials, where its standard error has `_stderr` behind the name.
+# Both are percentages, from the same predictions on validation text.
+OBJECTIVES = {"masked_lm_accuracy": "accuracy", "teacher_agreement": "teacher_agreement"}
 # Algorithms that propose the next architectures (docs/search.md).
 ALGORITHMS = ("ax", "nsga2", "sobol", "random", "exhaustive")
 
@@ -94,9 +97,12 @@ class SearchSpace(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig(Checked):
-    """The multi-objective search: masked-LM accuracy up, latency down."""
+    """The multi-objective search: masked-LM accuracy or agreement with the teacher up, latency down."""
 
     space: SearchSpace = setting()
+    # `teacher_agreement` is the share of masked tokens for which student and teacher have the same likeliest token; it
+    # needs no labels. Every trial measures both.
+    objective: str = setting("masked_lm_accuracy", choices=tuple(OBJECTIVES))
     algorithm: str = setting("ax", choices=ALGORITHMS)
     num_trials: int = setting(8, at_least=1)
     num_initial_trials: int = setting(4, at_least=1)
@@ -119,7 +125,8 @@ class SearchConfig(Checked):
     plateau_gain: float = setting(0.001, at_least=0.0, at_most=1.0)
     # Length of a trial's flash distillation, as a share of the full one.
     flash_fraction: float = setting(0.05, at_least=1e-4, at_most=1.0)
-    # Percent and seconds: the reference point of the hypervolume. A student worse than either does not count.
+    # Percent and seconds: the reference point of the hypervolume. A student worse than either does not count. The first
+    # is a threshold of the objective, whichever that is.
     accuracy_threshold: float = setting(0.0, at_least=0.0, at_most=100.0)
     latency_threshold_s: float = setting(DEFAULT_LATENCY_THRESHOLD_S, at_least=0.0)
     max_parameters: int = setting(0, at_least=0)
@@ -147,6 +154,11 @@ class SearchConfig(Checked):
     def measures_latency(self) -> bool:
         """True where the latency of the search is measured on this machine."""
         return MEASURED in self.latency_methods
+
+    @property
+    def outcome(self) -> str:
+        """Name of the objective in the results of trials."""
+        return OBJECTIVES[self.objective]
 
     def _refuse_disturbed(self) -> None:
         """Refuses measured latency beside estimates of a chip, or beside trials that train."""

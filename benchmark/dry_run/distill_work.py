@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from benchmark.distillation.distill import phase_objective
 from benchmark.dry_run.programs import Calls, Job, Program, StageWork
 from benchmark.dry_run.students import students_of, typical_trial
+from benchmark.evaluation.masked_lm import BATCH_SIZE
 from benchmark.training.masking import num_predictions
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from benchmark.dry_run.done import Done
     from benchmark.dry_run.rows import Rows
 
-# Rows of a batch of `evaluate_masked_lm`.
-EVALUATION_BATCH = 64
 # Seconds on the machine of docs/performance.md: beside the steps of a trial and of a student, and of Ax.
 TRIAL_OVERHEAD, STUDENT_OVERHEAD, AX_OVERHEAD, SEARCH_OVERHEAD = 0.7, 1.0, 8.0, 0.5
 
@@ -30,12 +29,18 @@ def masking(config: RunConfig, batch_size: int) -> Calls:
     return Calls(Program("mask", encoder, batch_size, config.data.pretrain_length), 0)
 
 
-def evaluation(config: RunConfig, encoder: EncoderConfig, rows: Rows, times: float = 1.0) -> Iterator[Calls]:
-    """Lists the calls that measure masked-LM accuracy, `times` over."""
+def evaluation(
+    config: RunConfig, encoder: EncoderConfig, rows: Rows, times: float = 1.0, *, perplexity: bool = True
+) -> Iterator[Calls]:
+    """Lists the calls that measure masked-LM scores, `times` over, with or without pseudo-perplexity."""
     if rows.validation:
-        yield masking(config, EVALUATION_BATCH)
-        count = math.ceil(rows.validation / EVALUATION_BATCH)
-        yield Calls(Program("evaluate", encoder, EVALUATION_BATCH, config.data.pretrain_length), times * count)
+        yield masking(config, BATCH_SIZE)
+        length, count = config.data.pretrain_length, math.ceil(rows.validation / BATCH_SIZE)
+        if perplexity:
+            # Every token of a full row but [CLS] and [SEP].
+            masked = min(config.data.pseudo_perplexity_rows, rows.validation) * (length - 2)
+            count += math.ceil(masked / BATCH_SIZE)
+        yield Calls(Program("evaluate", encoder, BATCH_SIZE, length), times * count)
 
 
 def search_work(config: RunConfig, rows: Rows, done: Done, stages: tuple[str, ...]) -> StageWork:
@@ -58,7 +63,7 @@ def search_work(config: RunConfig, rows: Rows, done: Done, stages: tuple[str, ..
     for number in range(left):
         calls = [
             *distillation(config, encoder, flash, share),
-            *evaluation(config, encoder, rows, sum(kept)),
+            *evaluation(config, encoder, rows, sum(kept), perplexity=False),
         ]
         first = number == 0
         calls = [*teacher_outputs(config, flash, encoder.num_hidden_layers, first=first), *calls]

@@ -8,8 +8,8 @@ from benchmark.config import DistillConfig, EncoderConfig, PretrainConfig, finge
 from benchmark.config.distillation import replicate_seed
 from benchmark.distillation.distill import distill
 from benchmark.distillation.initial import Start
-from benchmark.evaluation.masked_lm import evaluate_masked_lm
 from benchmark.export.start import read_start
+from benchmark.pipeline.masked_lm import measure_masked_lm
 from benchmark.pipeline.run_context import (
     Run,
     SystemPlan,
@@ -45,11 +45,15 @@ def distil_student(
     *,
     start: Start | None = None,
     stop_after: int | None = None,
+    perplexity: bool = True,
 ) -> tuple[Params, dict[str, Any]]:
-    """Distils one student, up to `stop_after` steps or to the end; returns its parameters, scores and steps."""
-    train, validation = run.rows("pretrain", "train"), run.rows("pretrain", "validation")
+    """Distils one student, up to `stop_after` steps or to the end; returns its parameters, scores and steps.
+
+    `perplexity` asks for its pseudo-perplexity.
+    """
+    train = run.rows("pretrain", "train")
     params, steps = distill(encoder, teacher, recipe, train, run.special, job, start=start, stop_after=stop_after)
-    scores = evaluate_masked_lm(encoder, params, validation, run.special, recipe.mask_rate, mesh=run.mesh)
+    scores = measure_masked_lm(run, encoder, params, recipe.mask_rate, teacher, perplexity=perplexity)
     return params, {"masked_lm": scores, "steps": steps}
 
 
@@ -70,7 +74,7 @@ def distill_stage(run: Run) -> dict[str, Any]:
     """
     # What found a student is of no consequence: a longer search leaves the others as they are.
     marker = run.workdir / "teacher" / "stage.json"
-    untaught = fingerprint(run.text_fingerprint, run.config.seed)
+    untaught = fingerprint(run.text_fingerprint, run.config.data.pseudo_perplexity_rows, run.config.seed)
     upstream = read_entry(marker, "fingerprint") if marker.exists() else untaught
     recipe = run.config.distill
     baselines = {baseline.name: baseline for baseline in run.config.baselines}
@@ -79,8 +83,9 @@ def distill_stage(run: Run) -> dict[str, Any]:
         s.name: fingerprint(upstream, _recipe_of(recipe, s), s.encoder, s.kind, baselines.get(s.system))
         for s in students
     }
-    taught = [s for s in students if s.distill_seed is not None]
-    done = distributed.broadcast(all(finished(s.directory / "stage.json", fingerprints[s.name]) for s in taught))
+    # Those that it does not teach are compared with it.
+    with_teacher = students if run.config.teacher is not None else []
+    done = distributed.broadcast(all(finished(s.directory / "stage.json", fingerprints[s.name]) for s in with_teacher))
     teacher = None if done else load_teacher(run)
     shared_start = None if done else recipe_start(run)
 
@@ -90,9 +95,9 @@ def distill_stage(run: Run) -> dict[str, Any]:
             checkpoint = baseline.checkpoint if baseline is not None else None
             encoder = run.encoder(system.encoder, of_checkpoint=checkpoint is not None)
             if system.kind == "control":
-                params, result = _untrained(run, encoder)
+                params, result = _untrained(run, encoder, teacher)
             elif checkpoint is not None and system.distill_seed is None:
-                params, result = _published(run, checkpoint)
+                params, result = _published(run, checkpoint, teacher)
                 result["start"] = system.system
             else:
                 assert teacher is not None
@@ -139,23 +144,21 @@ def _recipe_of(recipe: DistillConfig | None, system: SystemPlan) -> DistillConfi
     return recipe if recipe is None else recipe.of_seed(system.distill_seed or 0)
 
 
-def _untrained(run: Run, encoder: EncoderConfig) -> tuple[Params, dict[str, Any]]:
+def _untrained(run: Run, encoder: EncoderConfig, teacher: Teacher | None) -> tuple[Params, dict[str, Any]]:
     """Makes the control: random parameters, which only fine-tuning trains."""
     params = init_params(encoder, run.config.seed)
-    return params, {"masked_lm": _masked_lm(run, encoder, params), "steps": 0, "tokens": 0, "recipe": "none"}
+    return params, {"masked_lm": _masked_lm(run, encoder, params, teacher), "steps": 0, "tokens": 0, "recipe": "none"}
 
 
-def _published(run: Run, checkpoint: CheckpointConfig) -> tuple[Params, dict[str, Any]]:
+def _published(run: Run, checkpoint: CheckpointConfig, teacher: Teacher | None) -> tuple[Params, dict[str, Any]]:
     """Reads a checkpoint: its encoder, its pooler, and the masked-LM head where it has one."""
     read = read_start(checkpoint)
     params = {name: tree for name, tree in read.params.items() if name in ("encoder", "pooler", "masked_lm")}
-    scores = _masked_lm(run, read.encoder, params) if "masked_lm" in params else None
+    scores = _masked_lm(run, read.encoder, params, teacher) if "masked_lm" in params else None
     return params, {"masked_lm": scores, "steps": 0, "tokens": 0, "recipe": PUBLISHED}
 
 
-def _masked_lm(run: Run, encoder: EncoderConfig, params: Params) -> dict[str, float] | None:
-    """Evaluates masked LM with the masks of the recipe, or else of the settings' default; None without text."""
-    if not run.has_text:
-        return None
+def _masked_lm(run: Run, encoder: EncoderConfig, params: Params, teacher: Teacher | None) -> dict[str, Any] | None:
+    """Measures masked LM with the share of masks of the recipe, or else of the settings' default; None without text."""
     rate = run.config.distill.mask_rate if run.config.distill is not None else PretrainConfig().mask_rate
-    return evaluate_masked_lm(encoder, params, run.rows("pretrain", "validation"), run.special, rate, mesh=run.mesh)
+    return measure_masked_lm(run, encoder, params, rate, teacher)

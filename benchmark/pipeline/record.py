@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from benchmark.config import STAGES, fingerprint, to_dict
@@ -18,6 +18,7 @@ from benchmark.pipeline.distill import PUBLISHED
 from benchmark.pipeline.workdir import read_entry, read_json
 from benchmark.process import numerics
 from benchmark.records import outcomes, verification
+from benchmark.records.masked_lm import MaskedLMScores
 from benchmark.records.record import (
     CheckpointSource,
     LatencyBlock,
@@ -152,6 +153,7 @@ def _record(
             masked_lm_accuracy_before=(trained.get("masked_lm_before") or {}).get("accuracy"),
             masked_lm_predictions=masked_lm.get("predictions"),
             masked_lm_loss=masked_lm.get("loss"),
+            masked_lm=masked_lm_scores(masked_lm),
             parameters_sha256=trained["parameters_sha256"],
             replicates=[_replicate(seed, result) for seed, result in made.items() if seed is not None],
         ),
@@ -178,8 +180,9 @@ def _masked_lm(scores: Sequence[dict[str, float] | None]) -> dict[str, Any]:
     known = [one for one in scores if one is not None]
     if not known:
         return {}
-    medians = {name: statistics.median(one[name] for one in known) for name in ("accuracy", "loss")}
-    return medians | {"predictions": known[0]["predictions"]}
+    # What is counted is the same for all.
+    measured = [name for name, value in known[0].items() if isinstance(value, float)]
+    return known[0] | {name: statistics.median(one[name] for one in known) for name in measured}
 
 
 def _replicate(seed: int, result: dict[str, Any]) -> Replicate:
@@ -188,8 +191,15 @@ def _replicate(seed: int, result: dict[str, Any]) -> Replicate:
         seed=seed,
         masked_lm_accuracy=masked_lm.get("accuracy"),
         masked_lm_loss=masked_lm.get("loss"),
+        masked_lm=masked_lm_scores(masked_lm),
         parameters_sha256=result["parameters_sha256"],
     )
+
+
+def masked_lm_scores(measured: Mapping[str, Any]) -> MaskedLMScores | None:
+    """Takes the fields of a record out of the scores of a system; None where none were measured."""
+    fields = {name: value for name, value in measured.items() if name in MaskedLMScores.model_fields}
+    return MaskedLMScores(**fields) if fields else None
 
 
 def _search_excerpt(context: run_context.Run, system: run_context.SystemPlan) -> SearchExcerpt | None:
@@ -201,6 +211,7 @@ def _search_excerpt(context: run_context.Run, system: run_context.SystemPlan) ->
             point=dict(trial.point),
             status=trial.status,  # type: ignore[arg-type]
             accuracy=trial.result.get("accuracy"),
+            teacher_agreement=trial.result.get("teacher_agreement"),
             latency_s=trial.result["latency_s"],
         )
 

@@ -22,7 +22,7 @@ from benchmark.search.executors import make_executor
 from benchmark.search.halving import steps_trained
 from benchmark.search.journal import Journal
 from benchmark.search.loop import run_search
-from benchmark.search.results import found_systems, history
+from benchmark.search.results import SCORES, found_systems, history
 from benchmark.training import distributed
 from benchmark.training.hooks import write_outcome
 from tasks.system.atomic_write import write_text
@@ -68,8 +68,8 @@ class FlashDistillation:
         Where trials can stop at rungs, they continue from their last one.
 
         Returns:
-            Masked-LM `accuracy` in percent, its standard error `accuracy_stderr`, `loss`, `steps`, and the seconds that
-            tracing and compiling took (`compile_seconds`).
+            Scores of `evaluate_masked_lm`: `accuracy`, `teacher_agreement` and `teacher_kl` with standard errors, and
+            `loss`; `steps`, and the seconds that tracing and compiling took (`compile_seconds`).
 
         Raises:
             StageError: training diverged, or the architecture does not fit the run.
@@ -85,11 +85,12 @@ class FlashDistillation:
         with setup.compile_seconds() as compiling:
             training = self.run.job(f"trial {job['number']}", kept, quiet=True, figures=figures(job["number"]))
             _, result = distil_student(
-                self.run, self.teacher, encoder, recipe, training, start=self.start, stop_after=stop
+                self.run, self.teacher, encoder, recipe, training, start=self.start, stop_after=stop, perplexity=False
             )
         if kept is not None and stop is None and distributed.is_leader():
             remove_folder(kept, ignore_errors=True)
-        scores = {name: result["masked_lm"][name] for name in ("accuracy", "accuracy_stderr", "loss")}
+        # The error of a single row is not known; a search takes its scores as they are.
+        scores = {name: result["masked_lm"][name] or 0.0 for name in (*SCORES, "loss") if name in result["masked_lm"]}
         return scores | {"steps": result["steps"], "compile_seconds": sum(compiling)}
 
 
@@ -100,7 +101,7 @@ def figures(number: int) -> tuple[str, ...]:
 
 def _write_outcome(tensorboard: Path, trial: Trial) -> None:
     """Adds the outcome of a trial to its event files, with its architecture as hyperparameters."""
-    names = ("accuracy", "latency_s", "parameters", "seconds")
+    names = ("accuracy", "teacher_agreement", "teacher_kl", "latency_s", "parameters", "seconds")
     outcome = {name: float(trial.result[name]) for name in names if trial.result.get(name) is not None}
     write_outcome(tensorboard.joinpath(*figures(trial.number)), trial.point, outcome)
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.config import fingerprint, to_dict
 from benchmark.distillation.teacher_cache import Teacher
-from benchmark.evaluation.masked_lm import evaluate_masked_lm
 from benchmark.export.start import read_start
+from benchmark.pipeline.masked_lm import measure_masked_lm
 from benchmark.pipeline.run_context import Run, load_params, parameters_digest, tokens_seen
 from benchmark.pipeline.shared_stage import shared_stage
 from benchmark.pipeline.workdir import run_stage_once
@@ -44,7 +44,8 @@ def teacher_stage(run: Run) -> dict[str, Any]:
             **extra,
         }
 
-    stage_fingerprint = fingerprint(run.text_fingerprint, config, run.config.trainer, run.config.seed)
+    measured = run.config.data.pseudo_perplexity_rows
+    stage_fingerprint = fingerprint(run.text_fingerprint, measured, config, run.config.trainer, run.config.seed)
     return run_stage_once(
         directory / "stage.json",
         stage_fingerprint,
@@ -75,12 +76,9 @@ def _shared(run: Run, config: TeacherConfig, stage_fingerprint: str) -> SharedSt
     )
 
 
-def masked_lm_scores(run: Run, config: TeacherConfig, params: Params) -> dict[str, float] | None:
-    """Evaluates masked LM with the teacher's masks; None in a run without text."""
-    if not run.has_text:
-        return None
-    validation, mask_rate = run.rows("pretrain", "validation"), config.pretrain.mask_rate
-    return evaluate_masked_lm(config.architecture, params, validation, run.special, mask_rate, mesh=run.mesh)
+def masked_lm_scores(run: Run, config: TeacherConfig, params: Params) -> dict[str, Any] | None:
+    """Measures masked LM with the teacher's share of masks; None in a run without text."""
+    return measure_masked_lm(run, config.architecture, params, config.pretrain.mask_rate)
 
 
 def _trained(run: Run, config: TeacherConfig) -> tuple[Params, dict[str, Any]]:
@@ -100,7 +98,7 @@ def _from_checkpoint(run: Run, config: TeacherConfig) -> tuple[Params, dict[str,
     start = with_masked_lm_head(config.architecture, kept)
     if not config.pretrain.steps:
         return start, {"recipe": "published checkpoint", "start": "teacher"}
-    before = masked_lm_scores(run, config, start)
+    before = measure_masked_lm(run, config.architecture, start, config.pretrain.mask_rate, perplexity=False)
     if before is not None:
         head = "its own" if "masked_lm" in read.heads else "a new"
         accuracy = f"{before['accuracy']:.2f} %"

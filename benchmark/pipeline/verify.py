@@ -112,7 +112,8 @@ def _trials(search: SearchExcerpt) -> list[Trial]:
 
 
 def _outcome(trial: SearchTrial) -> dict[str, Any]:
-    return {"accuracy": trial.accuracy, "latency_s": trial.latency_s}
+    scores = {"accuracy": trial.accuracy, "teacher_agreement": trial.teacher_agreement}
+    return {**scores, "latency_s": trial.latency_s}
 
 
 def verify(request: Request, workdir: Path, command: str) -> verification.Verification:

@@ -126,6 +126,9 @@ def _training(recorded: Record, found: Record, expected: Expectation) -> Iterato
     before = one.masked_lm_accuracy_before, two.masked_lm_accuracy_before
     yield _number("training.masked_lm_accuracy_before", *before, tolerance, why)
     yield from _bits("training.masked_lm_loss", one.masked_lm_loss, two.masked_lm_loss, expected)
+    scores = [{} if side.masked_lm is None else side.masked_lm.model_dump() for side in (one, two)]
+    for name, value in scores[0].items():
+        yield from _bits(f"training.masked_lm.{name}", value, scores[1].get(name), expected)
     yield from _bits("training.parameters_sha256", one.parameters_sha256, two.parameters_sha256, expected)
     mine, theirs = ([replicate.model_dump() for replicate in side.replicates] for side in (one, two))
     yield from _bits("training.replicates", mine, theirs, expected)

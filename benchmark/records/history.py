@@ -17,7 +17,7 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class AccuracyObjective(StrictModel):
-    """Masked-LM accuracy; the threshold is one side of the hypervolume's reference point."""
+    """A masked-LM score in percent; the threshold is one side of the hypervolume's reference point."""
 
     unit: Literal["percent"]
     direction: Literal["maximize"]
@@ -36,16 +36,29 @@ class LatencyObjective(StrictModel):
 
 
 class Objectives(StrictModel):
-    """The two objectives of a search."""
+    """The two objectives of a search: latency, and the score of a trial that it maximises, under the score's name."""
 
-    accuracy: AccuracyObjective
+    accuracy: AccuracyObjective | None = Field(default=None, exclude_if=operator.not_)
+    teacher_agreement: AccuracyObjective | None = Field(default=None, exclude_if=operator.not_)
     latency: LatencyObjective
+
+    @property
+    def score(self) -> str:
+        """Name of the score."""
+        return "accuracy" if self.accuracy is not None else "teacher_agreement"
+
+    @model_validator(mode="after")
+    def _one_score(self) -> Objectives:
+        if (self.accuracy is None) == (self.teacher_agreement is None):
+            raise ValueError("expected accuracy or teacher_agreement beside latency")
+        return self
 
 
 class HistoryTrial(StrictModel):
     """One trial; `hypervolume` is normalised and counts all completed trials up to this one.
 
-    A stopped trial was not promoted at a rung; its accuracy is that of the step at which it was stopped.
+    A stopped trial was not promoted at a rung; its scores are those of the step at which it was stopped. Files of older
+    versions compare no trial with the teacher. Accuracy and agreement are in percent, `teacher_kl` in nats.
     """
 
     trial: int = Field(ge=0)
@@ -55,6 +68,10 @@ class HistoryTrial(StrictModel):
     parameters: int = Field(ge=0)
     accuracy: Finite | None
     accuracy_stderr: NotNegative | None
+    teacher_agreement: NotNegative | None = None
+    teacher_agreement_stderr: NotNegative | None = None
+    teacher_kl: NotNegative | None = None
+    teacher_kl_stderr: NotNegative | None = None
     latency_s: Positive | None
     on_front: bool
     hypervolume: NotNegative
@@ -135,6 +152,14 @@ class History(StrictModel):
     trials: list[HistoryTrial]
     search_fields: list[str]
     analysis: Analysis | None = None
+
+    @model_validator(mode="after")
+    def _score_exists(self) -> History:
+        name = self.objectives.score
+        for trial in self.trials:
+            if trial.status == "completed" and getattr(trial, name) is None:
+                raise ValueError(f"trial {trial.trial}: a completed trial needs {name}, which the search maximises")
+        return self
 
     @model_validator(mode="after")
     def _fields_exist(self) -> History:

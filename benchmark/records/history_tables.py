@@ -11,7 +11,8 @@ from typing import Any
 
 from benchmark.records.csv_text import csv_text
 
-_OUTCOMES = ("parameters", "accuracy", "accuracy_stderr", "latency_s")
+_SCORES = tuple(name + end for name in ("accuracy", "teacher_agreement", "teacher_kl") for end in ("", "_stderr"))
+_OUTCOMES = ("parameters", *_SCORES, "latency_s")
 
 
 def tables(history: Mapping[str, Any]) -> dict[str, str]:
@@ -28,7 +29,7 @@ def tables(history: Mapping[str, Any]) -> dict[str, str]:
     analysis = history.get("analysis") or {}
     probability = {row["trial"]: row["probability"] for row in analysis.get("front", ())}
     architecture = [[trial["encoder"][field] for field in fields] for trial in trials]
-    outcomes = [[trial[name] for name in _OUTCOMES] for trial in trials]
+    outcomes = [[trial.get(name) for name in _OUTCOMES] for trial in trials]
     all_trials = [
         [
             *(trial["trial"], trial["status"], trial["generator"], *values, *found),
@@ -50,10 +51,11 @@ def tables(history: Mapping[str, Any]) -> dict[str, str]:
         for row in analysis.get("importance") or ()
     ]
     by_number = {trial["trial"]: trial for trial in trials}
+    score = next(name for name in history["objectives"] if name != "latency")
     predictions = [
         [
-            *(model["model"], int(model["proposes"]), row["trial"], by_number[row["trial"]]["accuracy"]),
-            *(by_number[row["trial"]]["accuracy_stderr"], row["mean"], row["stderr"]),
+            *(model["model"], int(model["proposes"]), row["trial"], by_number[row["trial"]][score]),
+            *(by_number[row["trial"]][f"{score}_stderr"], row["mean"], row["stderr"]),
         ]
         for model in analysis.get("predictions", ())
         for row in model["trials"]

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from benchmark.records.contamination import Contamination
+from benchmark.records.masked_lm import MaskedLMScores
 from benchmark.records.search_excerpt import SearchExcerpt
 from benchmark.records.strict_schema import Finite, Percent, StrictModel, strict_json, validated
 from benchmark.records.task_definition import TaskDefinition
@@ -179,6 +180,7 @@ class Replicate(StrictModel):
     seed: int = Field(ge=0)
     masked_lm_accuracy: float | None = Field(default=None, ge=0, le=100, allow_inf_nan=False)
     masked_lm_loss: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    masked_lm: MaskedLMScores | None = None
     parameters_sha256: Digest
 
 
@@ -204,6 +206,7 @@ class Training(StrictModel):
     masked_lm_accuracy_before: float | None = Field(default=None, ge=0, le=100, allow_inf_nan=False)
     masked_lm_predictions: Count | None = None
     masked_lm_loss: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    masked_lm: MaskedLMScores | None = None
     parameters_sha256: Digest | None = None
     replicates: list[Replicate] = Field(default_factory=list)
 

@@ -13,17 +13,22 @@ Key = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 """Of an architecture: `benchmark.latency.candidates.candidate_key`."""
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class SearchTrial(StrictModel):
     """One trial of a search, with the fields on which the choice of architectures depends.
 
-    `point` holds the searched fields; `accuracy` (percent) is that of the flash distillation and `latency_s` the known
-    latency, null where the trial failed.
+    `point` holds the searched fields; `accuracy` and `teacher_agreement` (percent) are those of the flash distillation
+    and `latency_s` the known latency, null where the trial failed.
     """
 
     generator: str
     point: dict[str, int]
     status: Literal["completed", "stopped", "failed"]
     accuracy: float | None = Field(default=None, ge=0, le=100, allow_inf_nan=False)
+    teacher_agreement: float | None = Field(default=None, ge=0, le=100, allow_inf_nan=False, exclude_if=_is_none)
     latency_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
@@ -47,10 +52,6 @@ class MeasuredSearch(StrictModel):
     protocol_version: int = Field(ge=1)
     seconds: dict[Key, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(min_length=1)
     without: dict[Key, Annotated[str, Field(max_length=400)]] = Field(default_factory=dict, exclude_if=operator.not_)
-
-
-def _is_none(value: object) -> bool:
-    return value is None
 
 
 class SearchExcerpt(StrictModel):

@@ -93,7 +93,8 @@ def analyse(config: SearchConfig, problem: Problem, trials: Sequence[Trial], see
     """
     notes: list[str] = []
     completed = [t for t in trials if t.status == "completed"]
-    outcomes = [(t.result["accuracy"], t.result["accuracy_stderr"], t.result["latency_s"]) for t in completed]
+    names = (config.outcome, f"{config.outcome}_stderr", "latency_s")
+    outcomes = [tuple(t.result[name] for name in names) for t in completed]
     front, interval = [], None
     if completed:
         probabilities, bounds = front_under_noise(outcomes, config.accuracy_threshold, config.latency_threshold_s, seed)
@@ -102,7 +103,7 @@ def analyse(config: SearchConfig, problem: Problem, trials: Sequence[Trial], see
         interval = {"low": bounds[0], "high": bounds[1]}
     importance: list[dict[str, Any]] | None = None
     predictions: list[dict[str, Any]] = []
-    observations = observed(list(trials))
+    observations = observed(config, list(trials))
     if len(completed) < FEWEST:
         notes.append(f"Importance and predictions need {FEWEST} completed trials, not {len(completed)}.")
     else:
@@ -117,7 +118,9 @@ def analyse(config: SearchConfig, problem: Problem, trials: Sequence[Trial], see
         if found is not None:
             importance = found[0]
             if importance is None:
-                notes.append("No importance: Ax's model predicts the same accuracy everywhere.")
+                notes.append(
+                    f"No importance: Ax's model predicts the same {config.outcome.replace('_', ' ')} everywhere."
+                )
             predictions.append(_predictions(AX, left_to_ax, problem, completed, found[1]))
         notes += note
     return {

@@ -1,4 +1,4 @@
-"""The search over encoders as a problem: fields of the space, accuracy to learn, latency known in advance."""
+"""The search over encoders as a problem: fields of the space, an objective to learn, latency known in advance."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmark.search.space import decode_if_valid, searched_fields
 if TYPE_CHECKING:
     from benchmark.config import EncoderConfig, SearchConfig
 
-ACCURACY, LATENCY = "accuracy", "latency_s"
+LATENCY = "latency_s"
 # Latency gains beyond a hundredth of the threshold do not count, as in `pareto.hypervolume`.
 _FASTEST = 0.01
 
@@ -94,7 +94,7 @@ class Architectures:
         return Problem(
             fields=tuple(Field(name, getattr(config.space, name)) for name in self._names),
             objectives=(
-                Objective(ACCURACY, config.accuracy_threshold, maximize=True, best=100.0),
+                Objective(config.outcome, config.accuracy_threshold, maximize=True, best=100.0),
                 Objective(LATENCY, threshold, best=_FASTEST * threshold, log=True, known=True),
             ),
             describe=describe,

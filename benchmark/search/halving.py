@@ -1,9 +1,10 @@
 """Early stopping of trials, by asynchronous successive halving over both objectives.
 
 A trial is evaluated at every rung, a share of its training steps. It is promoted if it belongs to the better part of
-all trials that reached the rung so far. Trials are ordered by non-dominated fronts of accuracy at this rung and known
-latency, as in MO-ASHA (arXiv 2106.12639), and, within a front, by the hypervolume that a trial alone adds to it. A
-trial on the first front is always promoted. The decision depends on the trials before it alone, so no trial waits.
+all trials that reached the rung so far. Trials are ordered by non-dominated fronts of the score at this rung that the
+search maximises and known latency, as in MO-ASHA (arXiv 2106.12639), and, within a front, by the hypervolume that a
+trial alone adds to it. A trial on the first front is always promoted. The decision depends on the trials before it
+alone, so no trial waits.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ def is_promoted(config: SearchConfig, earlier: Sequence[Pair], own: Pair) -> boo
 
     Args:
         config: thresholds, and `reduction_factor`: at least one of so many trials is promoted.
-        earlier: accuracy (percent) at this rung and latency (seconds) of all trials that reached it before.
-        own: accuracy and latency of the trial.
+        earlier: objective (percent) at this rung and latency (seconds) of all trials that reached it before.
+        own: objective and latency of the trial.
     """
     remaining, kept = [*earlier, own], math.ceil((len(earlier) + 1) / config.reduction_factor)
     ahead = 0
@@ -54,32 +55,33 @@ def _added(config: SearchConfig, front: Sequence[Pair], pair: Pair) -> float:
     return round(volume(front) - volume([other for other in front if other != pair]), pareto.DECIMALS)
 
 
-def at_rung(trials: Sequence[Trial], number: int) -> list[Pair]:
-    """Returns accuracy and latency of all trials at rung `number`."""
+def at_rung(config: SearchConfig, trials: Sequence[Trial], number: int) -> list[Pair]:
+    """Returns objective and latency of all trials at rung `number`."""
     reached = (t.rungs[number] for t in trials if len(t.rungs) > number)
-    return [(rung["accuracy"], rung["latency_s"]) for rung in reached]
+    return [(rung[config.outcome], rung["latency_s"]) for rung in reached]
 
 
-def accuracies(trials: Sequence[Trial]) -> dict[int, tuple[float, float]]:
-    """Returns accuracy and standard error at the full budget, by trial number, for a model of the search.
+def outcomes(config: SearchConfig, trials: Sequence[Trial]) -> dict[int, tuple[float, float]]:
+    """Returns objective and standard error at the full budget, by trial number, for a model of the search.
 
-    A stopped trial counts with the accuracy of its last rung plus the median gain of completed trials from there on;
+    A stopped trial counts with the objective of its last rung plus the median gain of completed trials from there on;
     the spread of those gains is a further error. Where no trial completed, stopped ones are left out.
     """
+    value, error = config.outcome, f"{config.outcome}_stderr"
     found: dict[int, tuple[float, float]] = {}
     completed = [t for t in trials if t.status == "completed"]
     for trial in completed:
-        found[trial.number] = (trial.result["accuracy"], trial.result["accuracy_stderr"])
+        found[trial.number] = (trial.result[value], trial.result[error])
     for trial in trials:
         if trial.status != "stopped":
             continue
         number, last = len(trial.rungs) - 1, trial.rungs[-1]
-        gains = [t.result["accuracy"] - t.rungs[number]["accuracy"] for t in completed if len(t.rungs) > number]
+        gains = [t.result[value] - t.rungs[number][value] for t in completed if len(t.rungs) > number]
         if gains:
             spread = statistics.stdev(gains) if len(gains) > 1 else abs(gains[0])
             found[trial.number] = (
-                last["accuracy"] + statistics.median(gains),
-                math.hypot(last["accuracy_stderr"], spread),
+                last[value] + statistics.median(gains),
+                math.hypot(last[error], spread),
             )
     return found
 

@@ -49,7 +49,7 @@ def run_search(
         journal: where trials are written; trials that were running when an earlier process died are run again, from
             their last rung on.
         executor: evaluates jobs of `encoder` (as JSON), `number` (the trial's) and `fraction` (of its steps, counted
-            from its first) to `accuracy`, `accuracy_stderr` and further numbers.
+            from its first) to the objective (`SearchConfig.outcome`), its standard error and further numbers.
         seed: seeds the initial design and the suggestions.
         progress: receives progress lines.
         latency: the known objective; by default one without a cache on disk.
@@ -205,8 +205,8 @@ class _Search:
                 result[name] += trial.rungs[-1].get(name, 0.0)
         rung, status = len(trial.rungs), outcome.status
         if status == "completed" and rung < len(self._config.rungs):
-            others = halving.at_rung([t for t in self._journal.trials if t is not trial], rung)
-            if halving.is_promoted(self._config, others, (result["accuracy"], result["latency_s"])):
+            others = halving.at_rung(self._config, [t for t in self._journal.trials if t is not trial], rung)
+            if halving.is_promoted(self._config, others, (result[self._config.outcome], result["latency_s"])):
                 self._journal.record_rung(trial, result)
                 return
             status = "stopped"
@@ -214,17 +214,20 @@ class _Search:
 
     def _finish(self, trial: Trial, status: str, result: dict[str, Any]) -> None:
         self._journal.finish(trial, status, result)
-        self._pace.update(self._journal.trials, _progress_line(trial, self._fractions, self._latency.only_a_rank))
+        self._pace.update(self._journal.trials, _progress_line(trial, self._config, self._latency.only_a_rank))
         if self._on_end is not None:
             self._on_end(trial)
 
 
-def _progress_line(trial: Trial, fractions: tuple[float, ...], only_a_rank: bool) -> str:
+def _progress_line(trial: Trial, config: SearchConfig, only_a_rank: bool) -> str:
     shape = ", ".join(f"{name}={value}" for name, value in trial.point.items())
     result = trial.result
-    outcome = f"failed: {result['error']}" if trial.status == "failed" else f"accuracy {result['accuracy']:.2f} %"
+    if trial.status == "failed":
+        outcome = f"failed: {result['error']}"
+    else:
+        outcome = f"{config.outcome.replace('_', ' ')} {result[config.outcome]:.2f} %"
     if trial.status == "stopped":
-        outcome += f" after {fractions[len(trial.rungs) - 1]:.0%} of the steps, stopped"
+        outcome += f" after {halving.fractions(config)[len(trial.rungs) - 1]:.0%} of the steps, stopped"
     known = result["latency_s"]
     shown = "latency unknown" if known is None else f"{known * 1e3:.3f} ms{' (a rank)' if only_a_rank else ''}"
     took = result["seconds"]

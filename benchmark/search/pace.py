@@ -58,10 +58,11 @@ def summary(config: SearchConfig, trials: Sequence[Trial], total: int, elapsed: 
     left = seconds_left(trials, total, config.parallel_trials)
     if left is not None:
         parts.append(f"{duration(left)} left")
-    found = [(t.result["accuracy"], t.result["latency_s"]) for t in trials if t.status == "completed"]
+    found = [(t.result[config.outcome], t.result["latency_s"]) for t in trials if t.status == "completed"]
     if found:
         volume = pareto.hypervolume(found, config.accuracy_threshold, config.latency_threshold_s)
-        parts += [f"best accuracy {max(accuracy for accuracy, _ in found):.2f} %", f"hypervolume {volume:.3f}"]
+        name = config.outcome.replace("_", " ")
+        parts += [f"best {name} {max(value for value, _ in found):.2f} %", f"hypervolume {volume:.3f}"]
     return ", ".join(parts)
 
 

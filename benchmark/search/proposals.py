@@ -6,12 +6,12 @@ import itertools
 from typing import TYPE_CHECKING
 
 from benchmark.search import algorithms, halving, pareto
-from benchmark.search.architectures import ACCURACY, Architectures
 from benchmark.search.problem import Observation
 from benchmark.search.space import encode
 
 if TYPE_CHECKING:
     from benchmark.config import SearchConfig
+    from benchmark.search.architectures import Architectures
     from benchmark.search.journal import Trial
 
 # Points beyond those wanted that get an exact latency, and rounds after which only exact ones are candidates.
@@ -42,7 +42,7 @@ def next_points(
     attached = [p for p in (encode(config.space, e) for e in config.attach) if p not in tried]
     if attached:
         return [({n: int(v) for n, v in point.items()}, "attach") for point in attached[:count]]
-    observations = observed(trials)
+    observations = observed(config, trials)
     running = [t.point for t in trials if t.status == "running"]
     exact = {architectures.key(t.point): t.result["latency_s"] for t in trials if t.result.get("latency_s")}
     exact |= architectures.exact(running)
@@ -64,11 +64,11 @@ def next_points(
     raise AssertionError("an endless loop ended")
 
 
-def observed(trials: list[Trial]) -> list[Observation]:
-    """Returns the trials that ended as observations, in their order; a failed one has no outcome."""
-    accuracies = halving.accuracies(trials)
+def observed(config: SearchConfig, trials: list[Trial]) -> list[Observation]:
+    """Returns the trials that ended as observations of the objective, in their order; a failed one has no outcome."""
+    outcomes = halving.outcomes(config, trials)
     return [
-        Observation(t.point, {ACCURACY: accuracies[t.number]} if t.number in accuracies else {})
+        Observation(t.point, {config.outcome: outcomes[t.number]} if t.number in outcomes else {})
         for t in trials
         if t.status != "running"
     ]
@@ -81,7 +81,7 @@ def on_plateau(config: SearchConfig, trials: list[Trial]) -> bool:
         return False
 
     def volume(some: list[Trial]) -> float:
-        pairs = [(t.result["accuracy"], t.result["latency_s"]) for t in some if t.status == "completed"]
+        pairs = [(t.result[config.outcome], t.result["latency_s"]) for t in some if t.status == "completed"]
         return pareto.hypervolume(pairs, config.accuracy_threshold, config.latency_threshold_s)
 
     return volume(trials) - volume(trials[:before]) < config.plateau_gain

@@ -13,6 +13,9 @@ from tasks.system.errors import StageError
 if TYPE_CHECKING:
     from benchmark.search.journal import Trial
 
+# Masked-LM scores of a trial that its history has, whichever of them is the objective.
+SCORES = tuple(name + end for name in ("accuracy", "teacher_agreement", "teacher_kl") for end in ("", "_stderr"))
+
 
 def history(
     config: SearchConfig, trials: list[Trial], track: str, method: str = "roofline", machine: str = ""
@@ -27,12 +30,12 @@ def history(
         machine: where they were measured; '' for estimates, which are of the search's chip.
     """
     completed = [t for t in trials if t.status == "completed"]
-    front = pareto.non_dominated([(t.result["accuracy"], t.result["latency_s"]) for t in completed])
+    front = pareto.non_dominated([(t.result[config.outcome], t.result["latency_s"]) for t in completed])
     on_front = {t.number for t, member in zip(completed, front, strict=True) if member}
     rows, seen = [], []
     for trial in trials:
         if trial.status == "completed":
-            seen.append((trial.result["accuracy"], trial.result["latency_s"]))
+            seen.append((trial.result[config.outcome], trial.result["latency_s"]))
         rows.append(
             {
                 "trial": trial.number,
@@ -40,8 +43,7 @@ def history(
                 "generator": trial.generator,
                 "encoder": to_dict(decode(config.space, trial.point)),
                 "parameters": trial.result["parameters"],
-                "accuracy": trial.result.get("accuracy"),
-                "accuracy_stderr": trial.result.get("accuracy_stderr"),
+                **{name: trial.result.get(name) for name in SCORES},
                 "latency_s": trial.result["latency_s"],
                 "on_front": trial.number in on_front,
                 "hypervolume": pareto.hypervolume(seen, config.accuracy_threshold, config.latency_threshold_s),
@@ -51,7 +53,7 @@ def history(
             }
         )
     objectives = {
-        "accuracy": {"unit": "percent", "direction": "maximize", "threshold": config.accuracy_threshold},
+        config.outcome: {"unit": "percent", "direction": "maximize", "threshold": config.accuracy_threshold},
         "latency": {
             "unit": "s",
             "direction": "minimize",
@@ -83,14 +85,14 @@ def found_systems(config: SearchConfig, trials: list[Trial]) -> list[tuple[str, 
     completed = [t for t in trials if t.status == "completed"]
     if not completed:
         raise StageError("search: no trial completed, nothing to distil")
-    points = [(t.result["accuracy"], t.result["latency_s"]) for t in completed]
+    points = [(t.result[config.outcome], t.result["latency_s"]) for t in completed]
     front = [t for t, member in zip(completed, pareto.non_dominated(points), strict=True) if member]
     chosen: list[Trial] = []
     while front and len(chosen) < config.num_found:
-        base = [(t.result["accuracy"], t.result["latency_s"]) for t in chosen]
+        base = [(t.result[config.outcome], t.result["latency_s"]) for t in chosen]
 
         def gain(trial: Trial, base: list[tuple[float, float]] = base) -> float:
-            point = (trial.result["accuracy"], trial.result["latency_s"])
+            point = (trial.result[config.outcome], trial.result["latency_s"])
             volume = pareto.hypervolume([*base, point], config.accuracy_threshold, config.latency_threshold_s)
             return round(volume, pareto.DECIMALS)
 

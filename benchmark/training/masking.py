@@ -113,3 +113,36 @@ def mask_tokens(
     pairs = None if next_sentence_labels is None else next_sentence_labels.astype(jnp.int32)
     mask = attention_mask(input_ids, special.pad_id)
     return MaskedBatch(masked, mask, types, positions, labels, weights.astype(jnp.float32), pairs)
+
+
+@partial(jax.jit, static_argnums=(3, 4))
+def mask_rows(
+    key: jax.Array,
+    numbers: jax.Array,
+    input_ids: jax.Array,
+    special: SpecialTokens,
+    mask_rate: float,
+    token_type_ids: jax.Array | None = None,
+    next_sentence_labels: jax.Array | None = None,
+) -> MaskedBatch:
+    """Masks as `mask_tokens` does, each row with a key of its own: the other rows of a batch do not matter.
+
+    Args:
+        key: random key of all rows.
+        numbers: of the rows, `[batch]`; rows with the same number are masked with the same key.
+        input_ids: `[batch, length]`, padded with `special.pad_id`.
+        special: as in `mask_tokens`.
+        mask_rate: likewise.
+        token_type_ids: likewise.
+        next_sentence_labels: likewise.
+
+    Returns:
+        A `MaskedBatch`.
+    """
+
+    def one(number: jax.Array, ids: jax.Array, types: jax.Array | None, label: jax.Array | None) -> MaskedBatch:
+        rows = jax.tree.map(lambda x: x[None], (ids, types, label))
+        masked = mask_tokens(jax.random.fold_in(key, number), rows[0], special, mask_rate, *rows[1:])
+        return jax.tree.map(lambda x: x[0], masked)
+
+    return jax.vmap(one)(numbers, input_ids, token_type_ids, next_sentence_labels)

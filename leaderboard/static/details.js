@@ -175,6 +175,10 @@ function commandBlock(command) {
 
 function trainingPairs(training) {
   const accuracy = training.masked_lm_accuracy;
+  const scores = training.masked_lm || {};
+  const withError = (name, digits, unit) => (isNumber(scores[name])
+    ? `${scores[name].toFixed(digits)}${isNumber(scores[name + "_stderr"]) ? " \u00b1 " + scores[name + "_stderr"].toFixed(digits) : ""}${unit}`
+    : null);
   return [
     ["Recipe", training.recipe],
     ["Task recipe", training.task_recipe],
@@ -186,6 +190,9 @@ function trainingPairs(training) {
     ["Masked-LM accuracy before", isNumber(training.masked_lm_accuracy_before) ? `${training.masked_lm_accuracy_before.toFixed(2)} %` : null],
     ["Masked-LM predictions", training.masked_lm_predictions],
     ["Masked-LM loss", isNumber(training.masked_lm_loss) ? training.masked_lm_loss.toFixed(4) : null],
+    ["Agreement with the teacher", withError("teacher_agreement", 2, " %")],
+    ["Divergence from the teacher", withError("teacher_kl", 4, " nats")],
+    ["Pseudo-perplexity", withError("pseudo_perplexity", 2, isNumber(scores.pseudo_perplexity_tokens) ? ` (${scores.pseudo_perplexity_tokens} tokens)` : "")],
   ];
 }
 

@@ -48,6 +48,7 @@ export const format = {
   speedup: orMissing((value) => significant(value) + "\u00d7"),
   fraction: orMissing((value) => value.toFixed(3)),
   seconds: orMissing((value) => significant(value)),
+  significant: orMissing((value) => significant(value)),
   plain: (value) => (value === null || value === undefined ? MISSING : String(value)),
 };
 

@@ -3,6 +3,7 @@
 import { byId, element, format, markPath, orMissing, plural, shape, withTooltip } from "./dom.js";
 import { store } from "./state.js";
 import { axisX, axisY, canvas, chartBox, drawResponsive, linearScale, MARGIN } from "./chart.js";
+import { objectiveOf } from "./objective.js";
 import { GENERATOR_OUTLINES, generatorIndex, generatorsOf } from "./generators.js";
 
 const MODELS = {
@@ -10,19 +11,19 @@ const MODELS = {
   ax: "Ax's default model",
 };
 
-const EFFECTS = { rises: "accuracy rises with it", falls: "accuracy falls with it", none: "no effect" };
+const EFFECTS = { rises: "rises with it", falls: "falls with it" };
 
 export const frontChance = (search, number) =>
   search.analysis?.front.find((row) => row.trial === number)?.probability ?? null;
 
 export const percent = orMissing((value) => (value * 100).toFixed(value > 0 && value < 0.1 ? 1 : 0) + "\u00a0%");
 
-function importanceLines(row) {
+function importanceLines(row, objective) {
   return [
     [row.field, "strong"],
     [`${format.fraction(row.total_order)} of the variance, with other fields`, ""],
     [`${format.fraction(row.first_order)} alone`, ""],
-    [EFFECTS[row.effect], "muted"],
+    [row.effect === "none" ? "no effect" : `${objective.short} ${EFFECTS[row.effect]}`, "muted"],
   ];
 }
 
@@ -42,7 +43,7 @@ function drawImportance(search) {
   const bars = ordered.map((row, index) => {
     const top = box.top + index * step;
     const height = Math.min(14, step * 0.4);
-    const lines = importanceLines(row);
+    const lines = importanceLines(row, objectiveOf(search));
     const bar = (value, name) => shape("rect", {
       x: scale.at(0), y: top + 18, width: Math.max(0, scale.at(value) - scale.at(0)), height, class: "bar " + name,
     });
@@ -52,7 +53,7 @@ function drawImportance(search) {
       shape("text", { x: box.right, y: top + 13, "text-anchor": "end", text: row.effect === "none" ? "no effect" : row.effect }),
       bar(row.total_order, "total"), bar(row.first_order, "alone")), lines);
   });
-  container.replaceChildren(canvas(box, `Importance of ${plural(rows.length, "field")} for masked-LM accuracy`,
+  container.replaceChildren(canvas(box, `Importance of ${plural(rows.length, "field")} for ${objectiveOf(search).name}`,
     axisX({ ...box, left: MARGIN.right }, scale, "Share of the variance (solid: alone)"), ...bars));
 }
 
@@ -63,10 +64,11 @@ function chosenPredictions(search) {
 }
 
 function predictionPoints(search, predictions) {
+  const objective = objectiveOf(search);
   const trials = new Map(search.trials.map((trial) => [trial.trial, trial]));
   return predictions.trials.map((row) => {
     const trial = trials.get(row.trial);
-    return { trial, row, error: trial.accuracy_stderr || 0 };
+    return { trial, row, observed: objective.value(trial), error: objective.error(trial) };
   });
 }
 
@@ -80,30 +82,30 @@ function drawPredictions(search) {
   }
   const generators = generatorsOf(search.trials);
   const box = chartBox(container, 0.72);
-  const values = points.flatMap(({ trial, row, error }) =>
-    [trial.accuracy - error, trial.accuracy + error, row.mean - row.stderr, row.mean + row.stderr]);
+  const values = points.flatMap(({ row, observed, error }) =>
+    [observed - error, observed + error, row.mean - row.stderr, row.mean + row.stderr]);
   const limits = linearScale(values, 0, 1);
   const ends = { low: limits.start, high: limits.end, count: 5 };
   const scales = { x: linearScale([], box.left, box.right, ends), y: linearScale([], box.bottom, box.top, ends) };
-  const marks = points.map(({ trial, row, error }) => {
-    const [x, y] = [scales.x.at(trial.accuracy), scales.y.at(row.mean)];
+  const marks = points.map(({ trial, row, observed, error }) => {
+    const [x, y] = [scales.x.at(observed), scales.y.at(row.mean)];
     const index = generatorIndex(generators, trial.generator);
     const lines = [
       [`Trial ${trial.trial}`, "strong"],
       [trial.generator, "muted"],
-      [`Observed ${trial.accuracy.toFixed(2)} \u00b1 ${error.toFixed(2)} %`, ""],
+      [`Observed ${observed.toFixed(2)} \u00b1 ${error.toFixed(2)} %`, ""],
       [`Predicted ${row.mean.toFixed(2)} \u00b1 ${row.stderr.toFixed(2)} %`, ""],
     ];
     return withTooltip(shape("g", {
       class: `point generator-${index}`, tabindex: 0, role: "img", "aria-label": lines.map(([text]) => text).join(", "),
     },
       shape("line", { x1: x, x2: x, y1: scales.y.at(row.mean - row.stderr), y2: scales.y.at(row.mean + row.stderr), class: "interval" }),
-      shape("line", { x1: scales.x.at(trial.accuracy - error), x2: scales.x.at(trial.accuracy + error), y1: y, y2: y, class: "interval" }),
+      shape("line", { x1: scales.x.at(observed - error), x2: scales.x.at(observed + error), y1: y, y2: y, class: "interval" }),
       shape("circle", { cx: x, cy: y, r: 10, class: "hit" }),
       markPath(GENERATOR_OUTLINES[index], 5, { class: "mark " + (trial.on_front ? "solid" : "hollow"), transform: `translate(${x} ${y})` })), lines);
   });
-  container.replaceChildren(canvas(box, `Predicted against observed masked-LM accuracy, ${plural(points.length, "trial")}`,
-    axisX(box, scales.x, "Observed masked-LM accuracy (%)"),
+  container.replaceChildren(canvas(box, `Predicted against observed ${objectiveOf(search).name}, ${plural(points.length, "trial")}`,
+    axisX(box, scales.x, `Observed ${objectiveOf(search).name} (%)`),
     axisY(box, scales.y, "Predicted from the other trials (%)"),
     shape("line", { x1: box.left, y1: box.bottom, x2: box.right, y2: box.top, class: "threshold diagonal" }),
     ...marks));
@@ -111,10 +113,11 @@ function drawPredictions(search) {
 
 function analysisNotes(search) {
   const { hypervolume, notes, predictions } = search.analysis;
+  const { short } = objectiveOf(search);
   const lines = [
-    hypervolume ? `Under the noise of the accuracies the hypervolume lies between ${format.fraction(hypervolume.low)} and `
+    hypervolume ? `Under the noise of ${short} the hypervolume lies between ${format.fraction(hypervolume.low)} and `
       + `${format.fraction(hypervolume.high)} (95 %).` : "",
-    search.analysis.importance ? "Importance: Sobol indices of Ax's model of the accuracy." : "",
+    search.analysis.importance ? `Importance: Sobol indices of Ax's model of ${short}.` : "",
     predictions.length ? "Predictions: each trial from all others; bars: one standard error." : "",
     ...notes,
   ];

@@ -4,27 +4,29 @@ import { byId, element, format, isNumber, markPath, MISSING, plural, shape, with
 import { DATA, methodName, store } from "./state.js";
 import { axisX, axisY, canvas, chartBox, drawResponsive, frontPath, linearScale, logScale } from "./chart.js";
 import { GENERATOR_OUTLINES, generatorIndex, generatorsOf } from "./generators.js";
+import { objectiveOf } from "./objective.js";
 import { createTable, numberColumn, textColumn } from "./table.js";
 import { frontChance, percent, setUpAnalysis } from "./search_analysis.js";
 
 const latencyTitle = ({ objectives }) =>
   (objectives.latency.only_a_rank ? "Latency, a rank and not a time" : "Latency in ms") + " (log axis), better to the left";
 
-function trialLines(trial, fields) {
-  const spread = isNumber(trial.accuracy_stderr) ? " \u00b1 " + trial.accuracy_stderr.toFixed(2) : "";
+function trialLines(trial, fields, objective) {
+  const [value, error] = [objective.value(trial), objective.error(trial)];
+  const spread = error ? " \u00b1 " + error.toFixed(2) : "";
   return [
     [`Trial ${trial.trial}`, "strong"],
     [trial.generator + (trial.on_front ? ", on the front" : ""), "muted"],
-    [`Masked-LM accuracy ${isNumber(trial.accuracy) ? trial.accuracy.toFixed(2) : MISSING}${spread} %`, ""],
+    [`${objective.title} ${isNumber(value) ? value.toFixed(2) : MISSING}${spread} %`, ""],
     [`${format.milliseconds(trial.latency_s)} ms`, ""],
     ...fields.map((field) => [`${field} ${trial.encoder[field]}`, "muted"]),
   ];
 }
 
-function thresholdLines(box, scales, objectives) {
+function thresholdLines(box, scales, search) {
   const lines = [];
-  const x = scales.x.at(objectives.latency.threshold * 1e3);
-  const y = scales.y.at(objectives.accuracy.threshold);
+  const x = scales.x.at(search.objectives.latency.threshold * 1e3);
+  const y = scales.y.at(objectiveOf(search).threshold);
   if (x > box.left && x < box.right) lines.push(shape("line", { x1: x, x2: x, y1: box.top, y2: box.bottom, class: "threshold" }));
   if (y > box.top && y < box.bottom) lines.push(shape("line", { x1: box.left, x2: box.right, y1: y, y2: y, class: "threshold" }));
   return lines;
@@ -32,6 +34,7 @@ function thresholdLines(box, scales, objectives) {
 
 function drawScatter(search) {
   const container = byId("history-scatter");
+  const objective = objectiveOf(search);
   const generators = generatorsOf(search.trials);
   const drawn = search.trials.filter((trial) => trial.status === "completed");
   if (!drawn.length) {
@@ -41,25 +44,26 @@ function drawScatter(search) {
   const box = chartBox(container, 0.72);
   const scales = {
     x: logScale(drawn.map((trial) => trial.latency_s * 1e3), box.left, box.right, 6),
-    y: linearScale(drawn.flatMap(({ accuracy, accuracy_stderr: error }) => [accuracy - (error || 0), accuracy + (error || 0)]), box.bottom, box.top),
+    y: linearScale(drawn.flatMap((trial) => [-1, 1].map((sign) => objective.value(trial) + sign * objective.error(trial))), box.bottom, box.top),
   };
-  const points = drawn.map((trial) => ({ trial, x: scales.x.at(trial.latency_s * 1e3), y: scales.y.at(trial.accuracy) }));
+  const points = drawn.map((trial) => ({ trial, x: scales.x.at(trial.latency_s * 1e3), y: scales.y.at(objective.value(trial)) }));
   const marks = points.map(({ trial, x, y }) => {
     const index = generatorIndex(generators, trial.generator);
-    const error = trial.accuracy_stderr
-      ? shape("line", { x1: x, x2: x, y1: scales.y.at(trial.accuracy - trial.accuracy_stderr), y2: scales.y.at(trial.accuracy + trial.accuracy_stderr), class: "interval" })
+    const [value, spread] = [objective.value(trial), objective.error(trial)];
+    const error = spread
+      ? shape("line", { x1: x, x2: x, y1: scales.y.at(value - spread), y2: scales.y.at(value + spread), class: "interval" })
       : null;
-    const lines = trialLines(trial, search.search_fields);
+    const lines = trialLines(trial, search.search_fields, objective);
     const mark = markPath(GENERATOR_OUTLINES[index], 5, { class: "mark " + (trial.on_front ? "solid" : "hollow"), transform: `translate(${x} ${y})` });
     return withTooltip(shape("g", {
       class: `point generator-${index}`, tabindex: 0, role: "img", "aria-label": lines.map(([text]) => text).join(", "),
     }, error, shape("circle", { cx: x, cy: y, r: 10, class: "hit" }), mark), lines);
   });
   const front = points.filter(({ trial }) => trial.on_front);
-  container.replaceChildren(canvas(box, `Masked-LM accuracy against latency, ${plural(drawn.length, "trial")}`,
+  container.replaceChildren(canvas(box, `${objective.title} against latency, ${plural(drawn.length, "trial")}`,
     axisX(box, scales.x, latencyTitle(search)),
-    axisY(box, scales.y, "Masked-LM accuracy (%)"),
-    ...thresholdLines(box, scales, search.objectives),
+    axisY(box, scales.y, `${objective.title} (%)`),
+    ...thresholdLines(box, scales, search),
     shape("path", { d: frontPath(front, box, true), class: "front" }),
     ...marks));
 }
@@ -93,23 +97,29 @@ function trialColumns(search) {
   const column = (key, label, title, write, first) => ({
     ...numberColumn(key, label, title, (trial) => trial[key], write, first),
   });
+  const withError = (key, label, title) => ({
+    ...column(key, label, title, format.score, "falling"),
+    cell: (trial) => [
+      element("span", { class: isNumber(trial[key]) ? null : "missing", text: isNumber(trial[key]) ? trial[key].toFixed(2) : MISSING }),
+      isNumber(trial[key + "_stderr"]) ? element("small", { class: "inline", text: "\u00b1" + trial[key + "_stderr"].toFixed(2) }) : null,
+    ],
+  });
+  const compared = search.trials.some((trial) => isNumber(trial.teacher_agreement));
   return [
     { ...numberColumn("trial", "Trial", "Order of the trials", (trial) => trial.trial, format.plain), rowHead: true },
     textColumn("status", "Status", "Outcome of the trial", (trial) => trial.status),
     textColumn("generator", "Generator", "Algorithm that proposed the architecture", (trial) => trial.generator),
     ...search.search_fields.map((field) => numberColumn(field, field, "Architecture: " + field, (trial) => trial.encoder[field], format.plain)),
     column("parameters", "Parameters", "Encoder with embeddings", format.count),
-    {
-      ...column("accuracy", "Masked-LM accuracy", "After flash distillation, with its standard error", format.score, "falling"),
-      cell: (trial) => [
-        element("span", { class: isNumber(trial.accuracy) ? null : "missing", text: isNumber(trial.accuracy) ? trial.accuracy.toFixed(2) : MISSING }),
-        isNumber(trial.accuracy_stderr) ? element("small", { class: "inline", text: "\u00b1" + trial.accuracy_stderr.toFixed(2) }) : null,
-      ],
-    },
+    withError("accuracy", "Masked-LM accuracy", "After flash distillation, with its standard error"),
+    ...(compared ? [
+      withError("teacher_agreement", "Agreement (%)", "Share of masked tokens for which the likeliest token is the teacher's, with its standard error"),
+      column("teacher_kl", "KL (nats)", "Mean divergence of the teacher's distribution from that of the student", format.fraction),
+    ] : []),
     column("latency_s", search.objectives.latency.only_a_rank ? "Latency (a rank)" : "Latency (ms)", "On the target hardware", format.milliseconds),
     { ...textColumn("on_front", "Front", "Not dominated by another trial", (trial) => (trial.on_front ? "yes" : "")), first: "falling" },
     ...(search.analysis?.front.length ? [numberColumn("front_probability", "Front chance",
-      "Share of draws of the accuracies' noise in which no other trial dominates it",
+      `Share of draws of the noise of ${objectiveOf(search).short} in which no other trial dominates it`,
       (trial) => frontChance(search, trial.trial), percent, "falling")] : []),
     column("hypervolume", "Hypervolume", "Normalised, of all trials up to this one", format.fraction, "falling"),
     ...(search.trials.some((trial) => isNumber(trial.steps)) ? [column("steps", "Steps", "Training steps", format.count)] : []),
@@ -119,12 +129,13 @@ function trialColumns(search) {
 
 function historyNotes(search) {
   const ends = ["failed", "stopped"].map((status) => [status, search.trials.filter((trial) => trial.status === status).length]);
-  const { accuracy, latency } = search.objectives;
+  const { latency } = search.objectives;
+  const { name, threshold } = objectiveOf(search);
   byId("history-count").textContent = `${search.algorithm}, ${plural(search.trials.length, "trial")}`
     + ends.filter(([, count]) => count).map(([status, count]) => `, ${count} ${status}`).join("");
   byId("history-hint").textContent =
     `Each trial is a short (flash) distillation. Latency: ${methodName(latency)}, ${latency.chip}. Reference point of the hypervolume: `
-    + `${accuracy.threshold} % and ${format.milliseconds(latency.threshold)} ms. Filled marks: the front. Bars: one standard error.`;
+    + `${threshold} % of ${name} and ${format.milliseconds(latency.threshold)} ms. Filled marks: the front. Bars: one standard error.`;
   byId("history-legend").replaceChildren(...generatorsOf(search.trials).slice(0, 4).map((name, index) =>
     element("li", {}, shape("svg", { class: `icon generator-${index}`, viewBox: "-8 -8 16 16", "aria-hidden": "true" },
       markPath(GENERATOR_OUTLINES[index], 5, { class: "mark solid" })), element("span", { text: name }))));

@@ -38,10 +38,10 @@ def describe_pretraining(task: PretrainingTask) -> str:
         loaded, tokenizer = vocabulary.load(path), vocabulary.tokenizer(path)
     if task.sentence_pairs:
         texts, documents = ["\n".join(part.sentences) for part in parts], [part.document for part in parts]
-        rows = sentence_pairs.pair_rows(tokenizer, loaded, texts, documents, _LENGTH, _SEED)
+        rows, _ = sentence_pairs.pair_rows(tokenizer, loaded, texts, documents, _LENGTH, _SEED)
     else:
         texts = [" ".join(part.sentences) for part in parts]
-        rows = {"input_ids": preprocessors.pack_documents(tokenizer, loaded, texts, _LENGTH)}
+        rows = {"input_ids": preprocessors.pack_documents(tokenizer, loaded, texts, _LENGTH)[0]}
     ids = rows["input_ids"][0].tolist()
     while ids[-1] == loaded.pad_id:
         ids.pop()

@@ -127,7 +127,9 @@ def row_lengths(num_tokens: int, room: int) -> list[int]:
     return lengths
 
 
-def pack_documents(tokenizer: Tokenizer, vocabulary: Vocabulary, documents: Sequence[str], length: int) -> np.ndarray:
+def pack_documents(
+    tokenizer: Tokenizer, vocabulary: Vocabulary, documents: Sequence[str], length: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Cuts documents into pretraining rows; a row never crosses documents.
 
     Args:
@@ -137,10 +139,12 @@ def pack_documents(tokenizer: Tokenizer, vocabulary: Vocabulary, documents: Sequ
         length: the length of a row.
 
     Returns:
-        int32 `[rows, length]`: `[CLS] tokens [SEP]`, padded.
+        The rows, int32 `[rows, length]`: `[CLS] tokens [SEP]`, padded; and the place in `documents` that each of them
+        comes from, int64 `[rows]`.
     """
     rows: list[np.ndarray] = []
-    for ids in tokenize_batch(tokenizer, documents):
+    places: list[int] = []
+    for place, ids in enumerate(tokenize_batch(tokenizer, documents)):
         if len(ids) < MIN_DOCUMENT_TOKENS:
             continue
         tokens = np.asarray(ids, np.int32)
@@ -151,5 +155,7 @@ def pack_documents(tokenizer: Tokenizer, vocabulary: Vocabulary, documents: Sequ
             row[1 : count + 1] = tokens[start : start + count]
             row[count + 1] = vocabulary.sep_id
             rows.append(row)
+            places.append(place)
             start += count
-    return np.stack(rows) if rows else np.zeros((0, length), np.int32)
+    packed = np.stack(rows) if rows else np.zeros((0, length), np.int32)
+    return packed, np.array(places, np.int64)

@@ -21,6 +21,9 @@ from tasks.system.atomic_write import write_bytes
 from tasks.system.errors import DataError
 from tasks.system.folders import remove_folder
 
+# Raised where the arrays of equal rows hold other features: 2 added the document of each row.
+_ARRAYS_VERSION = 2
+
 
 def build_vocabulary(build: Build) -> vocabulary.Vocabulary:
     """Trains the vocabulary or copies the given one.
@@ -99,7 +102,7 @@ def build_pretraining(build: Build, vocab: vocabulary.Vocabulary) -> dict[str, s
     held_out = request.validation_rows
     name = pretraining_task(request.sentence_pairs).name
     corpora_digests = [build.source(build.corpus(corpus)) for corpus in request.pretrain_corpora]
-    shared = [FORMAT_VERSION, corpora.READER_VERSION, name, vocab.digest, request.pretrain_length]
+    shared = [FORMAT_VERSION, _ARRAYS_VERSION, corpora.READER_VERSION, name, vocab.digest, request.pretrain_length]
     if request.sentence_pairs:
         shared.append(request.pretrain_seed)
     train_key = [*shared, corpora_digests, request.pretrain_rates, request.pretrain_max_rows]
@@ -143,6 +146,8 @@ def _build_rows(
     limit = limit + held_out if limit else 0
     paths = [build.corpus(name) for name in names]
     dtypes = {name: token_id_dtype(vocab.size) if name == "input_ids" else np.dtype(np.uint8) for name in task.features}
+    # No model reads it; standard errors of an evaluation are over documents.
+    dtypes["document"] = np.dtype(np.uint32)
     first = next(iter(targets))
     files = [file for path in paths for file in corpora.corpus_files(path)]
     meter = Meter(f"pretrain {first}", files, limit, build.show)

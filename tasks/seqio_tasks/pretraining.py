@@ -53,7 +53,8 @@ def register_pretraining(
         seed: decides all random choices of sentence pairs.
 
     Returns:
-        The name of the SeqIO mixture.
+        The name of the SeqIO mixture. Beside the features of `task` its rows have `document`, the number of the
+        document that they come from, which no other document of the mixture has.
     """
     names = []
     for position, path in enumerate(paths):
@@ -65,9 +66,9 @@ def register_pretraining(
         if name in seqio.TaskRegistry.names():
             continue
         if task.sentence_pairs:
-            _register_pairs(name, path, vocabulary, length, (seed, position))
+            _register_pairs(name, path, vocabulary, length, task, (seed, position), len(paths))
         else:
-            _register_packed(name, path, vocabulary, length)
+            _register_packed(name, path, vocabulary, length, position, len(paths))
     mixture = f"pretrain_mixture_{name_digest(names, list(rates))}"
     if mixture not in seqio.MixtureRegistry.names():
         # After the end of one corpus, rows of the others continue.
@@ -76,38 +77,53 @@ def register_pretraining(
     return mixture
 
 
-def _register_packed(name: str, path: Path, vocabulary: Vocabulary, length: int) -> None:
-    """Registers the rows of one corpus: its documents, cut to length."""
+def _register_packed(
+    name: str, path: Path, vocabulary: Vocabulary, length: int, position: int, num_corpora: int
+) -> None:
+    """Registers the rows of the corpus at `position` of a mixture: its documents, cut to length."""
     tokenizer = cached_tokenizer(vocabulary)
-    outputs = {"input_ids": (tf.int32, (length,))}
+    outputs = {"input_ids": (tf.int32, (length,)), "document": (tf.int64, ())}
 
-    def parts() -> Iterator[dict[str, str]]:
+    def parts() -> Iterator[dict[str, Any]]:
         for part in corpora.read_parts(path):
-            yield {"text": " ".join(part.sentences)}
+            yield {"text": " ".join(part.sentences), "document": part.document * num_corpora + position}
 
-    def encode(texts: np.ndarray) -> Sequence[np.ndarray]:
-        return [preprocessors.pack_documents(tokenizer, vocabulary, decode_texts(texts), length)]
+    def encode(texts: np.ndarray, documents: np.ndarray) -> Sequence[np.ndarray]:
+        rows, places = preprocessors.pack_documents(tokenizer, vocabulary, decode_texts(texts), length)
+        return [rows, documents[places]]
 
     def source(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
         del split, shuffle_files, seed
-        return make_dataset(parts, {"text": tf.string}, _PARTS_PER_BATCH)
+        return make_dataset(parts, {"text": tf.string, "document": tf.int64}, _PARTS_PER_BATCH)
 
     register(
         name,
         seqio.FunctionDataSource(source, splits=["train"]),
-        batched(encode, ("text",), outputs, _PARTS_PER_BATCH),
+        batched(encode, ("text", "document"), outputs, _PARTS_PER_BATCH),
         outputs,
         vocabulary,
     )
 
 
-def _register_pairs(name: str, path: Path, vocabulary: Vocabulary, length: int, pair_seed: tuple[int, int]) -> None:
-    """Registers the sentence pairs of one corpus; an example of the source is a block of documents."""
+def _register_pairs(
+    name: str,
+    path: Path,
+    vocabulary: Vocabulary,
+    length: int,
+    task: PretrainingTask,
+    pair_seed: tuple[int, int],
+    num_corpora: int,
+) -> None:
+    """Registers the sentence pairs of one corpus; an example of the source is a block of documents.
+
+    `pair_seed` is the seed with the position of the corpus in the mixture.
+    """
     tokenizer = cached_tokenizer(vocabulary)
     outputs = {
         "input_ids": (tf.int32, (length,)),
         "token_type_ids": (tf.uint8, (length,)),
         "next_sentence_label": (tf.int32, ()),
+        "document": (tf.int64, ()),
     }
 
     def blocks() -> Iterator[dict[str, Any]]:
@@ -115,14 +131,15 @@ def _register_pairs(name: str, path: Path, vocabulary: Vocabulary, length: int, 
         for number, block in enumerate(sentence_pairs.blocks_of_parts(parts, str(path))):
             yield {
                 "texts": ["\n".join(part.sentences) for part in block],
-                "documents": [part.document for part in block],
+                "documents": [part.document * num_corpora + pair_seed[1] for part in block],
                 "block": number,
             }
 
     def encode(texts: np.ndarray, documents: np.ndarray, block: np.ndarray) -> Sequence[np.ndarray]:
         seeds = (*pair_seed, int(block))
-        rows = sentence_pairs.pair_rows(tokenizer, vocabulary, decode_texts(texts), documents.tolist(), length, seeds)
-        return [rows[feature] for feature in outputs]
+        numbers = documents.tolist()
+        rows, places = sentence_pairs.pair_rows(tokenizer, vocabulary, decode_texts(texts), numbers, length, seeds)
+        return [*(rows[feature] for feature in task.features), documents[places]]
 
     def source(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
         del split, shuffle_files, seed

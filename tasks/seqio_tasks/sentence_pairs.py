@@ -81,7 +81,7 @@ def pair_rows(
     documents: Sequence[int],
     length: int,
     seed: tuple[int, ...],
-) -> dict[str, np.ndarray]:
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Makes the rows of one block.
 
     Args:
@@ -95,16 +95,18 @@ def pair_rows(
     Returns:
         `input_ids` int32 and `token_type_ids` uint8 `[rows, length]`: `[CLS] a [SEP] b [SEP]`, padded, 1 on b and its
         [SEP], or as the vocabulary joins pairs; `next_sentence_label` int32 `[rows]`: 0 where b follows a, 1 where b is
-        from another document.
+        from another document. And the place in `texts` that a comes from, int64 `[rows]`.
     """
     parts = [_token_sentences(tokenizer, text) for text in texts]
     usable = [index for index, part in enumerate(parts) if sum(map(len, part)) >= MIN_DOCUMENT_TOKENS]
     pairs: list[tuple[list[int], list[int], bool]] = []
+    places: list[int] = []
     for index in usable:
         others = [parts[other] for other in usable if documents[other] != documents[index]]
         # A generator for each part: its rows depend on no other part's number of draws.
         random = np.random.Generator(np.random.Philox(np.random.SeedSequence((*seed, index))))
         pairs.extend(_pairs(parts[index], others, length - vocabulary.pair_specials, random))
+        places.extend([index] * (len(pairs) - len(places)))
     input_ids = np.full((len(pairs), length), vocabulary.pad_id, np.int32)
     token_type_ids = np.zeros((len(pairs), length), np.uint8)
     for row, (first, second, _) in enumerate(pairs):
@@ -112,7 +114,8 @@ def pair_rows(
         input_ids[row, : len(tokens)] = tokens
         token_type_ids[row, start : len(tokens)] = vocabulary.second_type_id
     labels = np.array([is_random for *_, is_random in pairs], np.int32)
-    return {"input_ids": input_ids, "token_type_ids": token_type_ids, "next_sentence_label": labels}
+    rows: dict[str, np.ndarray] = {"input_ids": input_ids, "token_type_ids": token_type_ids}
+    return {**rows, "next_sentence_label": labels}, np.array(places, np.int64)
 
 
 def _token_sentences(tokenizer: Tokenizer, text: str) -> TokenSentences:

@@ -162,7 +162,8 @@ def distilled(name: str, student: Any, **changes: Any) -> dict[str, str]:
     """Distils with a few steps of each phase of a shipped recipe."""
     from benchmark.distillation.distill import distill
     from benchmark.distillation.teacher_cache import Teacher
-    from benchmark.evaluation.masked_lm import evaluate_masked_lm
+    from benchmark.evaluation.masked_lm import evaluate_masked_lm, masked_logits
+    from benchmark.evaluation.pseudo_perplexity import pseudo_perplexity
     from benchmark.training.job import TrainingJob
     from benchmark.training.pretrain import init_params
     from benchmark.training.tree_digest import tree_digest
@@ -178,7 +179,12 @@ def distilled(name: str, student: Any, **changes: Any) -> dict[str, str]:
     rows = token_rows(32, 32, pairs=True)
     taught = Teacher(teacher, init_params(teacher, 7))
     params, _ = distill(student, taught, recipe, rows, special(), TrainingJob(name))
-    scores = evaluate_masked_lm(student, params, rows, special(), 0.15, batch_size=8)
+
+    def logits(_: int, batch: Any) -> Any:
+        return masked_logits(teacher, taught.params, batch).tokens
+
+    scores = evaluate_masked_lm(student, params, rows, special(), 0.15, batch_size=8, teacher=logits)
+    scores |= pseudo_perplexity(student, params, rows, special(), 2, 0.15, batch_size=8)
     return {"parameters": tree_digest(params), "scores": json_digest(scores)}
 
 

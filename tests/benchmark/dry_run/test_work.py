@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,10 @@ def test_steps_of_the_tiny_run(tiny: Any) -> None:
     found = works(tiny)
     assert list(found) == [stage for stage in STAGES if stage != "publish"]
     assert counts(found["teacher"], "pretrain") == {"teacher": 40}
-    # 64 validation rows are one batch.
-    assert counts(found["teacher"], "evaluate") == {"teacher": 1}
+    # 64 validation rows are one batch, and the masked copies of 32 of them half as many as a row has tokens.
+    copies = math.ceil(32 * (tiny.data.pretrain_length - 2) / 64)
+    assert counts(found["teacher"], "evaluate") == {"teacher": 1 + copies}
+    assert counts(found["search"], "evaluate") == {f"trial {number}": 1 for number in range(3)}
     # 0.3 of 10 steps for each layer, and of 20 steps.
     layers = typical_trial(tiny.search).num_hidden_layers
     steps = 3 * layers + 6

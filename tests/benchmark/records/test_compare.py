@@ -25,6 +25,7 @@ def base() -> dict[str, Any]:
     value["provenance"]["versions"] = dict.fromkeys(("flax", "jax", "jaxlib", "numpy", "optax", "scipy"), "1.0")
     value["provenance"]["data_digests"] = {"dev.tsv": "1" * 64}
     value["training"] |= {"masked_lm_accuracy": 40.0, "masked_lm_predictions": 2000, "masked_lm_loss": 3.0}
+    value["training"]["masked_lm"] = {"documents": 40, "teacher_agreement": 61.0, "pseudo_perplexity": 12.5}
     value["training"] |= {"parameters_sha256": "a" * 64, "replicates": [{"seed": 0, "parameters_sha256": "a" * 64}]}
     value["tasks"][0]["predictions_sha256"] = ["b" * 64] * 3
     value["averages"] = {"task8_m": 80.0}
@@ -79,6 +80,7 @@ SCORE = "tasks.0.metrics.accuracy"
         ("tasks.0.predictions_sha256", ["b" * 64, "b" * 64, "c" * 64], "tasks.glue_sst2_v1.predictions_sha256"),
         ("tasks.0.num_examples", 871, "tasks.glue_sst2_v1.num_examples"),
         ("training.masked_lm_accuracy", 40.001, "training.masked_lm_accuracy"),
+        ("training.masked_lm.teacher_agreement", 61.1, "training.masked_lm.teacher_agreement"),
         ("training.parameters_sha256", "c" * 64, "training.parameters_sha256"),
         ("training.steps", 11, "training.steps"),
         ("averages.task8_m", 80.1, "averages.task8_m"),

@@ -100,13 +100,13 @@ def test_what_is_learnt_from_stopped_trials() -> None:
         Trial(4, {}, "x", "failed", {"error": "x"}, [rung(9.0)]),
         Trial(5, {}, "x", "running"),
     ]
-    found = halving.accuracies(trials)
+    found = halving.outcomes(CONFIG, trials)
     assert set(found) == {0, 1, 2, 3}
     assert (found[0], found[1]) == ((50.0, 0.3), (60.0, 0.3))
     # Gains of 30 and 34 from the first rung on, of 20 and 28 from the second.
     assert found[2] == pytest.approx((42.0, (0.3**2 + 8.0) ** 0.5))
     assert found[3] == pytest.approx((36.0, (0.3**2 + 32.0) ** 0.5))
-    assert halving.accuracies(trials[2:]) == {}
+    assert halving.outcomes(CONFIG, trials[2:]) == {}
 
 
 def test_asynchronous_trials_give_the_same_trials_one_at_a_time(tmp_path: Path) -> None:

@@ -11,14 +11,14 @@ import optax
 import pytest
 
 from benchmark.config import EncoderConfig, OptimizerConfig, PretrainConfig, TrainerConfig
-from benchmark.evaluation.masked_lm import evaluate_masked_lm
+from benchmark.evaluation.masked_lm import evaluate_masked_lm, row_key
 from benchmark.models.heads import MaskedLM, SequenceModel
 from benchmark.training import checkpoints
 from benchmark.training.batches import take_rows
 from benchmark.training.fit import DivergedError, Steps, fit
 from benchmark.training.initial import init_tree
 from benchmark.training.job import TrainingJob
-from benchmark.training.masking import SpecialTokens, mask_tokens, num_predictions, random_tokens
+from benchmark.training.masking import SpecialTokens, mask_rows, mask_tokens, num_predictions, random_tokens
 from benchmark.training.optimizers import learning_rate, make_optimizer
 from benchmark.training.pretrain import init_params, load_params, pretrain
 from benchmark.training.state import init_state, make_train_step
@@ -318,7 +318,7 @@ def test_pretraining_learns_a_constant_text(trained: tuple[Any, Any]) -> None:
     rows = token_arrays(np.where(token_rows(20, seed=1) > 4, 7, token_rows(20, seed=1)))
     scores = evaluate_masked_lm(TINY, params, rows, SPECIAL, 0.15, batch_size=16)
     assert scores["accuracy"] > 99.0
-    assert scores["accuracy_stderr"] == pytest.approx(0.0, abs=5.0)
+    assert 0.0 <= scores["accuracy_stderr"] < 5.0
 
 
 def test_evaluation_is_deterministic(trained: tuple[Any, Any]) -> None:
@@ -331,8 +331,6 @@ def test_evaluation_is_deterministic(trained: tuple[Any, Any]) -> None:
         float(mask_tokens(jax.random.key(0), row[None], SPECIAL, 0.15).weights.sum()) for row in token_rows(20)
     )
     assert one["predictions"] == wanted
-    share = one["accuracy"] / 100.0
-    assert one["accuracy_stderr"] == pytest.approx(100.0 * np.sqrt(share * (1 - share) / wanted))
 
 
 def test_token_types_reach_the_model() -> None:
@@ -399,10 +397,11 @@ def test_pretraining_learns_next_sentence(tmp_path: Path) -> None:
     assert untrained["next_sentence_accuracy"] < 75.0 and scores["next_sentence_accuracy"] > 90.0
     # What the scores should be, row by row, from the model whose one head this is, on the same masks.
     alone, right = jax.jit(SequenceModel(encoder, 2, head="next_sentence").apply), np.zeros(2, int)
-    for number, first in enumerate(range(0, 37, 16)):
+    key = row_key(held_out)
+    for first in range(0, 37, 16):
         ids, types, labels = (np.asarray(held_out.features[name][first : first + 16]) for name in held_out.features)
         ids, types = (np.pad(x, ((0, 16 - len(x)), (0, 0))) for x in (ids, types))
-        masked = mask_tokens(jax.random.fold_in(jax.random.key(20220121), number), ids, SPECIAL, 0.15).input_ids
+        masked = mask_rows(key, np.arange(first, first + 16, dtype=np.uint32), ids, SPECIAL, 0.15).input_ids
         for which, tree in enumerate((params, start)):
             logits = alone({"params": tree}, masked, np.ones_like(masked), types)
             right[which] += int((np.asarray(logits)[: len(labels)].argmax(axis=1) == labels).sum())

@@ -67,7 +67,7 @@ def test_documents_are_packed_without_crossing(words):
     loaded, tokenizer = words
     first = " ".join(["one"] * 13)
     second = " ".join(["two"] * 9)
-    rows = preprocessors.pack_documents(tokenizer, loaded, [first, "red blue", second], 8)
+    rows, places = preprocessors.pack_documents(tokenizer, loaded, [first, "red blue", second], 8)
     assert [decode(row) for row in rows] == [
         "[CLS] one one one one one one [SEP]",
         "[CLS] one one one one [SEP] [PAD] [PAD]",
@@ -75,11 +75,14 @@ def test_documents_are_packed_without_crossing(words):
         "[CLS] two two two two two two [SEP]",
         "[CLS] two two two [SEP] [PAD] [PAD] [PAD]",
     ]
+    # "red blue" is too short for a row.
+    assert places.tolist() == [0, 0, 0, 2, 2]
 
 
 def test_nothing_to_pack(words):
     loaded, tokenizer = words
-    assert preprocessors.pack_documents(tokenizer, loaded, ["red"], 8).shape == (0, 8)
+    rows, places = preprocessors.pack_documents(tokenizer, loaded, ["red"], 8)
+    assert rows.shape == (0, 8) and places.shape == (0,)
 
 
 @pytest.mark.parametrize(("size", "dtype"), [(30_522, np.uint16), (65_535, np.uint16), (65_536, np.uint32)])

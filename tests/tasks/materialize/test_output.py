@@ -114,6 +114,7 @@ def test_sentence_pairs(root, tmp_path):
         "input_ids": ("uint16", (24,)),
         "token_type_ids": ("uint8", (24,)),
         "next_sentence_label": ("uint8", ()),
+        "document": ("uint32", ()),
     }
     assert token_arrays.load(tmp_path / data["pretrain"]["validation"]).num_rows == 17
     again = materialize(request, tmp_path / "again")

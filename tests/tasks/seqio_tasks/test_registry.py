@@ -118,11 +118,16 @@ def test_mixture_reads_every_row_once(root, words):
     paths = [root / "a.txt", root / "b.txt", root / "wiki.txt"]
     name = registry.register_pretraining(paths, (1.0, 1.0, 0.5), words, 16, MLM)
     assert registry.register_pretraining(paths, (1.0, 1.0, 0.5), words, 16, MLM) == name
-    rows = collect(name)["input_ids"]
+    rows, documents = (collect(name)[feature] for feature in ("input_ids", "document"))
     assert collect(name)["input_ids"].tolist() == rows.tolist()
     good, film = (vocabulary.tokenizer(words).token_to_id(word) for word in ("good", "film"))
     assert (rows == good).sum() == 400 + 40 * 9
     assert (rows == film).sum() == 4000 + 40 * 9
+    # Each file of plain text is one document, and wiki.txt has forty; no two corpora share a number.
+    has_good, has_film = (rows == good).any(1), (rows == film).any(1)
+    only_good, only_film = has_good & ~has_film, has_film & ~has_good
+    assert set(documents[only_good]) == {0} and set(documents[only_film]) == {1}
+    assert set(documents[~only_good & ~only_film]) == {3 * number + 2 for number in range(40)}
 
 
 def test_order_of_a_mixture_does_not_depend_on_where_files_lie(root, words, tmp_path_factory):

@@ -61,7 +61,7 @@ def test_every_row_is_two_pieces_of_text(words, lengths, length, seed):
     tokenizer, special = words
     texts, tokens = make_corpus(lengths)
     home = {word: number for number, document in enumerate(tokens) for sentence in document for word in sentence}
-    rows = sentence_pairs.pair_rows(tokenizer, special, texts, range(len(texts)), length, (seed,))
+    rows, _ = sentence_pairs.pair_rows(tokenizer, special, texts, range(len(texts)), length, (seed,))
     assert {name: array.dtype.name for name, array in rows.items()} == {
         "input_ids": "int32",
         "token_type_ids": "uint8",
@@ -89,7 +89,7 @@ def test_no_text_is_lost(words, lengths, seed):
     """Where rows have room for everything, every word is in an a or in a b that follows its a."""
     tokenizer, special = words
     texts, tokens = make_corpus(lengths)
-    rows = sentence_pairs.pair_rows(tokenizer, special, texts, range(len(texts)), 2000, (seed,))
+    rows, _ = sentence_pairs.pair_rows(tokenizer, special, texts, range(len(texts)), 2000, (seed,))
     found = Counter()
     for ids, types, label in zip(*rows.values(), strict=True):
         first, second, _ = parts_of(ids, types, special)
@@ -107,7 +107,7 @@ def test_rates(words):
     labels, lengths, others = [], [], Counter()
     lost_in_front = lost = 0
     for seed in range(10):
-        rows = sentence_pairs.pair_rows(tokenizer, special, texts, range(50), 64, (seed,))
+        rows, _ = sentence_pairs.pair_rows(tokenizer, special, texts, range(50), 64, (seed,))
         labels.extend(rows["next_sentence_label"])
         for ids, types, label in zip(*rows.values(), strict=True):
             first, second, used = parts_of(ids, types, special)
@@ -132,7 +132,7 @@ def test_seed_decides_everything(words):
     texts, _ = make_corpus([[9, 14, 3, 20, 8] * 4] * 6)
 
     def rows(*seed):
-        made = sentence_pairs.pair_rows(tokenizer, special, texts, range(6), 48, seed)
+        made, _ = sentence_pairs.pair_rows(tokenizer, special, texts, range(6), 48, seed)
         return {name: array.tolist() for name, array in made.items()}
 
     assert rows(3, 0, 1) == rows(3, 0, 1)
@@ -145,10 +145,11 @@ def test_parts_of_one_document_are_no_random_continuation(words):
     texts, tokens = make_corpus([[10] * 20] * 4)
     documents = [7, 7, 7, 8]
     home = {w: documents[n] for n, document in enumerate(tokens) for sentence in document for w in sentence}
-    rows = sentence_pairs.pair_rows(tokenizer, special, texts, documents, 64, (0,))
-    for ids, types, label in zip(*rows.values(), strict=True):
+    rows, places = sentence_pairs.pair_rows(tokenizer, special, texts, documents, 64, (0,))
+    for ids, types, label, place in zip(*rows.values(), places, strict=True):
         first, second, _ = parts_of(ids, types, special)
         assert (home[first[0]] != home[second[0]]) == label
+        assert home[first[0]] == documents[place]
 
 
 @given(st.lists(st.integers(1, 400), min_size=2, max_size=12))
@@ -183,8 +184,8 @@ def test_versions_never_change(words):
     """A published version gives the same rows for ever: where this fails, add a version instead of changing one."""
     tokenizer, special = words
     texts, _ = make_corpus([[5, 17, 9, 30, 2, 11] * 5, [8] * 40, [25, 1, 1, 60] * 6])
-    packed = preprocessors.pack_documents(tokenizer, special, texts, 64)
-    pairs = sentence_pairs.pair_rows(tokenizer, special, texts, range(3), 64, (0, 0, 0))
+    packed, _ = preprocessors.pack_documents(tokenizer, special, texts, 64)
+    pairs, _ = sentence_pairs.pair_rows(tokenizer, special, texts, range(3), 64, (0, 0, 0))
     digests = {
         "pretrain_mlm_v1": hashlib.sha256(packed.tobytes()).hexdigest()[:16],
         "pretrain_mlm_nsp_v1": hashlib.sha256(b"".join(array.tobytes() for array in pairs.values())).hexdigest()[:16],
