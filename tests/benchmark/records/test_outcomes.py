@@ -20,6 +20,11 @@ LABELS = TaskOutcomes(
 )
 
 
+def zipped(content: bytes) -> bytes:
+    """Without the time, so that all processes that collect these tests have the same ones."""
+    return gzip.compress(content, mtime=0)
+
+
 def record(found: TaskOutcomes = LABELS) -> Record:
     metric = MetricScore(value=75.0, per_seed=[75.0, 75.0])
     task = make_task(75.0, found.task, metrics={"accuracy": metric}, seeds=[0, 1], num_examples=4)
@@ -29,7 +34,7 @@ def record(found: TaskOutcomes = LABELS) -> Record:
 def beside(folder: Path, value: Any) -> Path:
     path = folder / "a.json"
     outcomes_path(path).parent.mkdir(exist_ok=True)
-    content = value if isinstance(value, bytes) else gzip.compress(json.dumps(value).encode())
+    content = value if isinstance(value, bytes) else zipped(json.dumps(value).encode())
     outcomes_path(path).write_bytes(content)
     return path
 
@@ -64,8 +69,8 @@ def changed(**changes: Any) -> dict[str, Any]:
     ("value", "named"),
     [
         (b"no gzip", "cannot be read"),
-        (gzip.compress(b'{"record_id": "a"')[:-9], "cannot be read"),
-        (gzip.compress(b"\xff"), "cannot be read"),
+        (zipped(b'{"record_id": "a"')[:-9], "cannot be read"),
+        (zipped(b"\xff"), "cannot be read"),
         ({"record_id": "a"}, "tasks is missing"),
         ({"record_id": "b", "tasks": []}, "record_id = 'b': expected 'a'"),
         (changed(split="test"), "tasks.glue_sst2_v1: the record has no score of it on split 'test'"),
@@ -96,6 +101,6 @@ def test_as_many_runs_as_the_record_has(tmp_path: Path) -> None:
 
 def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmark.records.outcomes._LIMIT", 1000)
-    path = beside(tmp_path, gzip.compress(b" " * 10**6))
+    path = beside(tmp_path, zipped(b" " * 10**6))
     with pytest.raises(RecordError, match="more than 1000 bytes when decompressed"):
         of_record(record(), path)
