@@ -22,6 +22,7 @@ def test_data_json_names_everything(made, root):
         "pretrain",
         "tasks",
         "task_sources",
+        "contamination",
         "warnings",
         "own_tasks",
         "unknown_tokens",
