@@ -45,6 +45,7 @@ def settings(encoders: Sequence[EncoderConfig]) -> str:
     names = [f"student_{number:02d}" for number in range(len(encoders))]
     lines = [
         f"SearchConfig.num_trials = {len(encoders)}",
+        "SearchConfig.algorithm = 'random'",
         "SearchConfig.num_found = 1",
         "SearchConfig.rungs = ()",
         "SearchConfig.plateau_trials = 0",

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import importlib
 import json
+import math
 import os
 import sys
 import time
@@ -158,7 +159,8 @@ def distilled(mesh: Any, rows: Any, special: Any, out: Path) -> dict[str, Any]:
     from benchmark.distillation.objectives import PhaseObjective
     from benchmark.distillation.outputs import teacher_outputs
     from benchmark.distillation.teacher_cache import Teacher
-    from benchmark.evaluation.masked_lm import evaluate_masked_lm
+    from benchmark.evaluation.masked_lm import evaluate_masked_lm, masked_logits
+    from benchmark.evaluation.pseudo_perplexity import pseudo_perplexity
     from benchmark.training import checkpoints, partitioning, pretrain
     from benchmark.training.batches import take_rows
     from benchmark.training.job import TrainingJob
@@ -172,8 +174,14 @@ def distilled(mesh: Any, rows: Any, special: Any, out: Path) -> dict[str, Any]:
     params, _ = module.distill(STUDENT, teacher, RECIPE, rows, special, job)
     checkpoints.save(out / "distilled", on_host(params))
     facts = {"traced": counts, "read": list(ids.read), "lies": mesh is None or lies(params, mesh)}
+
+    def logits(_: int, batch: Any) -> Any:
+        return masked_logits(TEACHER, teacher.params, batch).tokens
+
     # 40 rows make two whole batches and a half one.
-    facts["scores"] = evaluate_masked_lm(STUDENT, params, rows, special, 0.15, 16, mesh)
+    scores = evaluate_masked_lm(STUDENT, params, rows, special, 0.15, 16, mesh, logits)
+    perplexity = pseudo_perplexity(STUDENT, params, rows, special, 4, 0.15, 16, mesh)["pseudo_perplexity"]
+    facts["scores"] = scores | {"log_pseudo_perplexity": math.log(perplexity)}
     if mesh is not None:
         batch = take_rows(rows, RECIPE.batch_size, 0, SEED, mesh)
         masked = mask_tokens(jax.random.key(0), batch.input_ids, special, RECIPE.mask_rate, None, None)

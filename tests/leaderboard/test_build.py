@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from benchmark.records.csv_text import csv_text
 from benchmark.records.history import parse_history
+from benchmark.records.masked_lm import MaskedLMScores
 from benchmark.records.record import Record, RecordError, parse, write
 from leaderboard import rank
 from leaderboard.__main__ import main
@@ -215,6 +216,29 @@ def test_every_column_finds_its_value() -> None:
         assert f"\n  {column.format}: " in formats or column.format == "text", column
         on_page, in_csv = (block, records[0].latency[0]) if column.family == "latency" else (row, records[0])
         assert column.value(on_page) == column.value(in_csv), column
+
+
+def test_masked_lm_scores_are_columns() -> None:
+    record = make_record("a", make_task(70))
+    assert record.training is not None
+    scores = MaskedLMScores(documents=9, teacher_agreement=61.5, teacher_kl=0.8, pseudo_perplexity=14.25)
+    scored = record.model_copy(update={"training": record.training.model_copy(update={"masked_lm": scores})})
+    lines = list(csv.DictReader(io.StringIO(records_csv([scored, make_record("b", make_task(70))]), newline="")))
+    names = ("teacher_agreement", "teacher_kl", "pseudo_perplexity")
+    assert [[line[name] for name in names] for line in lines] == [["61.5", "0.8", "14.25"], ["", "", ""]]
+
+
+def test_the_page_names_the_score_that_a_search_maximised(tmp_path: Path) -> None:
+    history = make_history(teacher_agreement=40.0)
+    captions = {
+        "teacher_agreement": "Every trial: agreement with the teacher against latency",
+        "accuracy": "Every trial: masked-LM accuracy against latency",
+    }
+    objective = history["objectives"].pop("accuracy")
+    for name in captions:
+        own = {**history, "objectives": {name: objective, **history["objectives"]}}
+        text = build(_board(), tmp_path / name, title="Board", history=own).read_text(encoding="utf-8")
+        assert [caption for caption in captions.values() if caption in text] == [captions[name]]
 
 
 def test_the_history_is_checked() -> None:
