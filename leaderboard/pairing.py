@@ -11,7 +11,7 @@ import numpy as np
 from benchmark.config import fingerprint
 from benchmark.records.record import RecordError
 from benchmark.statistics.intervals import of_examples, shared_by_both
-from tasks.scoring import outcomes
+from tasks.scoring import bootstrap, outcomes
 
 if TYPE_CHECKING:
     from benchmark.records.outcomes import TaskOutcomes
@@ -102,7 +102,7 @@ def check_scores(task: TaskScore, found: TaskOutcomes, place: str, *, intervals:
             )
     if intervals:
         middle = outcomes.middle_run(computed[task.primary_metric])
-        drawn = outcomes.bootstrap(tuple(task.metrics), found.references, found.runs, middle)
+        drawn = bootstrap.intervals(tuple(task.metrics), found.references, found.runs, middle)
         for name, metric in task.metrics.items():
             if metric.interval is None or not np.allclose(metric.interval, drawn[name], rtol=0.0, atol=_ROUNDING):
                 raise RecordError(

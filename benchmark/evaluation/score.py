@@ -12,7 +12,7 @@ from benchmark.records.outcomes import TaskOutcomes
 from benchmark.records.record import MetricScore, TaskScore
 from tasks.arrays import token_arrays
 from tasks.encoding import spans
-from tasks.scoring import metrics, outcomes
+from tasks.scoring import bootstrap, metrics, outcomes
 
 if TYPE_CHECKING:
     from tasks.catalogue import TaskInfo
@@ -92,9 +92,9 @@ def to_result(
 def bootstrap_intervals(
     task: TaskInfo, predictions: Predictions, references: References
 ) -> dict[str, tuple[float, float]]:
-    """Computes the 95 % interval of every metric of the task, by bootstrap over examples (`outcomes.bootstrap`)."""
+    """Computes the 95 % interval of every metric of the task, by bootstrap over examples."""
     found = outcomes.outcomes(task, [predictions], references)
-    return outcomes.bootstrap(task.metrics, found["references"], found["runs"], 0)
+    return bootstrap.intervals(task.metrics, found["references"], found["runs"], 0)
 
 
 def task_score(
@@ -126,7 +126,7 @@ def task_score(
     found = TaskOutcomes(task=task.name, split=split, **outcomes.outcomes(task, predictions, references))
     scores = {m: outcomes.scores(m, found.references, found.runs) for m in task.metrics}
     middle = outcomes.middle_run(scores[task.primary_metric])
-    intervals = outcomes.bootstrap(task.metrics, found.references, found.runs, middle)
+    intervals = bootstrap.intervals(task.metrics, found.references, found.runs, middle)
     scored = TaskScore(
         task=task.name,
         split=split,

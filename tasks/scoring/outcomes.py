@@ -16,8 +16,6 @@ from tasks.scoring import influence, metrics
 if TYPE_CHECKING:
     from tasks.catalogue import TaskInfo
 
-BOOTSTRAP_DRAWS = 1000
-
 
 def outcomes(task: TaskInfo, predictions: Sequence[Any], references: Any) -> dict[str, Any]:
     """Collects the outcomes of the runs of a system on one split.
@@ -75,37 +73,6 @@ def influences(metric: str, references: Sequence[float], runs: Mapping[str, Sequ
         return influence.sums(100.0 * (values - values.mean(1, keepdims=True)), np.asarray(references))
     expected = np.asarray(references)
     return np.array([influence.column_influences(metric, expected, np.asarray(v)) for v in runs["predictions"]])
-
-
-def bootstrap(
-    names: Sequence[str], references: Sequence[float], runs: Mapping[str, Sequence[Sequence[float]]], run: int
-) -> dict[str, tuple[float, float]]:
-    """Computes the 95 % percentile interval of the scores of a run, by bootstrap over examples.
-
-    Questions of one paragraph share their context and are drawn together.
-
-    Args:
-        names: of the metrics.
-        references: as `outcomes` gives them.
-        runs: likewise.
-        run: number of the run.
-
-    Returns:
-        Metric -> lower and upper end, in percent.
-    """
-    rng, expected = np.random.default_rng(0), np.asarray(references)
-    if "predictions" not in runs:
-        sizes = np.bincount(expected)
-        counts = rng.multinomial(len(sizes), np.full(len(sizes), 1.0 / len(sizes)), BOOTSTRAP_DRAWS)
-        values = {name: np.bincount(expected, np.asarray(runs[name][run], np.float64)) for name in names}
-        draws = {name: 100.0 * (counts @ sums) / (counts @ sizes) for name, sums in values.items()}
-    else:
-        predicted, scored = np.asarray(runs["predictions"][run]), []
-        for _ in range(BOOTSTRAP_DRAWS):
-            chosen = rng.integers(len(expected), size=len(expected))
-            scored.append([metrics.column_score(name, expected[chosen], predicted[chosen]) for name in names])
-        draws = dict(zip(names, np.asarray(scored).T, strict=True))
-    return {name: (float(np.quantile(v, 0.025)), float(np.quantile(v, 0.975))) for name, v in draws.items()}
 
 
 def middle_run(scores: Sequence[float]) -> int:

@@ -17,7 +17,7 @@ from leaderboard.board import board_data
 from leaderboard.estimates import estimates
 from leaderboard.load import load
 from leaderboard.pairing import PairedExamples, covariances, paired_examples
-from tasks.scoring import outcomes
+from tasks.scoring import bootstrap, outcomes
 from tests.helpers.board_records import make_record, make_task
 
 SST2 = "glue_sst2_v1"
@@ -32,7 +32,7 @@ def system(name: str, answers: np.ndarray, references: np.ndarray) -> tuple[Reco
     )
     values = outcomes.scores("accuracy", found.references, found.runs)
     middle = outcomes.middle_run(values)
-    interval = outcomes.bootstrap(("accuracy",), found.references, found.runs, middle)["accuracy"]
+    interval = bootstrap.intervals(("accuracy",), found.references, found.runs, middle)["accuracy"]
     metric = MetricScore(value=float(np.median(values)), per_seed=values, interval=interval)
     seeds = list(range(len(answers)))
     task = make_task(metric.value, half=None, metrics={"accuracy": metric}, seeds=seeds, num_examples=len(references))
