@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from benchmark.records.record import Record, RecordError, TaskScore
+from benchmark.records.record import Record, RecordError
 from benchmark.statistics import intervals
 from benchmark.statistics.intervals import Runs
 from benchmark.statistics.pairs import Entry
@@ -26,6 +26,7 @@ from tasks.catalogue import TASKS
 from tasks.scoring.averages import AVERAGES
 
 if TYPE_CHECKING:
+    from benchmark.records.task_score import TaskScore
     from leaderboard.pairing import Pairs
     from leaderboard.repeated_runs import RepeatedRuns, RepeatedSystem
 

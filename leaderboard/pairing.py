@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from benchmark.config import fingerprint
 from benchmark.records.record import RecordError
 from benchmark.statistics.intervals import of_examples, shared_by_both
 from tasks.scoring import bootstrap, outcomes
 
 if TYPE_CHECKING:
     from benchmark.records.outcomes import TaskOutcomes
-    from benchmark.records.record import TaskScore
+    from benchmark.records.task_score import TaskScore
     from benchmark.statistics.variance import Variance
 
 # Id of a record -> task -> influences of its examples.
@@ -50,7 +50,8 @@ def paired_examples(task: TaskScore, found: TaskOutcomes) -> PairedExamples:
     distillations = task.distill_seeds or [0] * len(task.seeds)
     weights = np.array([1.0 / distillations.count(seed) for seed in distillations])
     mean = weights @ moved / weights.sum()
-    return PairedExamples(fingerprint(found.references), mean, of_examples(mean[None]), shared_by_both(moved))
+    examples = hashlib.sha256(np.asarray(found.references, np.float64).tobytes()).hexdigest()
+    return PairedExamples(examples, mean, of_examples(mean[None]), shared_by_both(moved))
 
 
 def covariances(systems: Sequence[Mapping[str, PairedExamples]], tasks: Sequence[str]) -> np.ndarray | None:

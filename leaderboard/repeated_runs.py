@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from benchmark.records.record import Count, Digest, Record, RecordError, TaskScore
-from benchmark.records.strict_schema import Percent, StrictModel, strict_json, validated
+from benchmark.records.record import Record, RecordError
+from benchmark.records.strict_schema import Count, Digest, Percent, StrictModel, strict_json, validated
+from benchmark.records.task_score import TaskScore
 from tasks.system.atomic_write import write_text
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from benchmark.statistics.scales import quantile
 from benchmark.statistics.variance import Variance, total
 
 if TYPE_CHECKING:
-    from benchmark.records.record import MetricScore, TaskScore
+    from benchmark.records.task_score import MetricScore, TaskScore
 
 if TYPE_CHECKING:
     from leaderboard.pairing import PairedExamples

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmark.config import fingerprint
 from benchmark.records.outcomes import TaskOutcomes
-from benchmark.records.record import MetricScore, TaskScore
+from benchmark.records.task_score import MetricScore, TaskScore
 from tasks.arrays import token_arrays
 from tasks.encoding import spans
 from tasks.scoring import bootstrap, metrics, outcomes

@@ -25,14 +25,13 @@ from benchmark.records.record import (
     Numerics,
     Provenance,
     Record,
-    Replicate,
     SkippedRows,
     System,
-    Training,
     write,
 )
 from benchmark.records.search_excerpt import MeasuredSearch, SearchExcerpt, SearchTrial
 from benchmark.records.track_settings import track_settings
+from benchmark.records.training import Replicate, Training
 from benchmark.search.journal import read_trials
 
 if TYPE_CHECKING:

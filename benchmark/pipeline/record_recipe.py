@@ -18,7 +18,7 @@ from tasks.scoring import metrics
 
 if TYPE_CHECKING:
     from benchmark.pipeline.run_context import Run, SystemPlan
-    from benchmark.records.record import TaskScore
+    from benchmark.records.task_score import TaskScore
 
 
 def prediction_paths(run: Run, system: SystemPlan, task: str, split: str = "") -> dict[tuple[int | None, int], Path]:

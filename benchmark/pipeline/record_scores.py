@@ -8,8 +8,8 @@ from benchmark.evaluation import score
 from benchmark.pipeline import record_recipe
 from benchmark.pipeline.workdir import read_entry
 from benchmark.records.contamination import Contamination
-from benchmark.records.record import TaskScore, Unscored
 from benchmark.records.task_definition import TaskDefinition, TaskFile
+from benchmark.records.task_score import TaskScore, Unscored
 from benchmark.records.training_file import TrainingFile
 from tasks.files.source_notes import wrong_count
 

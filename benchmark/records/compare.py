@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from benchmark.records.verification import DIFFERENT, EQUAL, NOT_COMPARED, WITHIN, Compared, Shown
 
 if TYPE_CHECKING:
-    from benchmark.records.record import LatencyBlock, MetricScore, Record, TaskScore
+    from benchmark.records.record import LatencyBlock, Record
+    from benchmark.records.task_score import MetricScore, TaskScore
 
 # Packages that compute the numbers of a record; other versions of them may round differently.
 COMPUTING = ("flax", "jax", "jaxlib", "numpy", "optax", "scipy")

@@ -20,7 +20,7 @@ from benchmark.records.strict_schema import StrictModel, strict_json, validated
 from tasks.system.atomic_write import write_bytes
 
 if TYPE_CHECKING:
-    from benchmark.records.record import TaskScore
+    from benchmark.records.task_score import TaskScore
 
 FOLDER = "outcomes"
 _SUFFIX = ".json.gz"

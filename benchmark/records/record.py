@@ -14,14 +14,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from benchmark.records.contamination import Contamination
-from benchmark.records.masked_lm import MaskedLMScores
 from benchmark.records.search_excerpt import SearchExcerpt
-from benchmark.records.strict_schema import Finite, Percent, StrictModel, strict_json, validated
-from benchmark.records.task_definition import TaskDefinition
-from benchmark.records.task_recipe import DivergedSeed, TaskRecipe
+from benchmark.records.strict_schema import Digest, Finite, Percent, StrictModel, strict_json, validated
+from benchmark.records.task_score import TaskScore, Unscored
 from benchmark.records.track_settings import TrackSettings
-from benchmark.records.training_file import TrainingFile
+from benchmark.records.training import Training
 from benchmark.records.upgrades import UPGRADES
 from tasks.system.atomic_write import write_text
 from tasks.system.errors import InputError
@@ -30,8 +27,6 @@ SCHEMA_VERSION = 4
 _EMBEDDED_SOURCE = re.compile(r"\bsource\s*=\s*['\"]microworld['\"]")
 _INTEGERS = re.compile(r"\[\n\s*(-?\d+(?:,\n\s*-?\d+)*)\n\s*\]")
 
-Count = Annotated[int, Field(ge=1, le=2**53)]
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Kind = Literal["found", "baseline", "teacher", "control", "reported"]
 Trust = Literal["reported", "self-reported", "reproduced", "audited"]
 
@@ -55,85 +50,6 @@ class System(StrictModel):
     parameters: int | None = Field(ge=0)
     flops: int | None = Field(ge=0)
     flops_sequence_length: int | None = Field(ge=1)
-
-
-class MetricScore(StrictModel):
-    """One metric of one task, in percent (correlations times 100); `value` is the median over seeds.
-
-    `interval` is the 95 % interval of the median seed's score by bootstrap over examples.
-    """
-
-    value: Percent
-    per_seed: list[Percent] = Field(min_length=1)
-    interval: tuple[Percent, Percent] | None = None
-
-    @field_validator("interval", mode="before")
-    @classmethod
-    def _pair(cls, value: object) -> object:
-        return tuple(value) if isinstance(value, list) else value
-
-    @model_validator(mode="after")
-    def _ordered(self) -> MetricScore:
-        if self.interval is not None and not self.interval[0] <= self.interval[1]:
-            raise ValueError("interval must rise")
-        return self
-
-
-class TaskScore(StrictModel):
-    """Scores of one task; `primary_metric` names the one that averages and plots use.
-
-    Each of `MetricScore.per_seed` is one run: `seeds` has its fine-tuning seed, and `distill_seeds` the seed of the
-    distillation whose student it started from; that is empty where one model was fine-tuned, which the run did not
-    distil.
-    `details` holds further numbers of the median seed; for SQuAD v2.0 those of its script, such as `best_f1_thresh`.
-    `predictions_sha256` has the digest of each run's predictions: equal digests mean equal bits. `outcomes_sha256` is
-    that of what the runs made of every example (`benchmark.records.outcomes`). `definition` is that of an own task;
-    those of the catalogue have none. `recipe` is that of the fine-tuning; null where the task was distilled, and in
-    older records.
-    """
-
-    task: str
-    split: str
-    primary_metric: str
-    metrics: dict[str, MetricScore]
-    num_examples: Count
-    seeds: list[int] = Field(min_length=1)
-    distill_seeds: list[int] = Field(default_factory=list)
-    predictions: list[str] = Field(default_factory=list, description="prediction files, relative to the run's folder")
-    predictions_sha256: list[Digest] = Field(default_factory=list)
-    outcomes_sha256: Digest | None = None
-    details: dict[str, Finite] = Field(default_factory=dict)
-    definition: TaskDefinition | None = None
-    # None: the official one with all its rows, or that of the definition.
-    training_file: TrainingFile | None = None
-    contamination: Contamination | None = None
-    recipe: TaskRecipe | None = None
-    diverged: list[DivergedSeed] = Field(default_factory=list)
-
-    @model_validator(mode="after")
-    def _primary_exists(self) -> TaskScore:
-        if self.primary_metric not in self.metrics:
-            raise ValueError(f"primary_metric {self.primary_metric!r} is not among metrics {sorted(self.metrics)}")
-        for name, metric in self.metrics.items():
-            if len(metric.per_seed) != len(self.seeds):
-                found, seeds = len(metric.per_seed), len(self.seeds)
-                raise ValueError(f"metrics.{name}.per_seed has {found} values for {seeds} seeds")
-        if self.distill_seeds and len(self.distill_seeds) != len(self.seeds):
-            raise ValueError(f"distill_seeds has {len(self.distill_seeds)} values for {len(self.seeds)} seeds")
-        runs = list(zip(self.distill_seeds or [0] * len(self.seeds), self.seeds, strict=True))
-        if len(set(runs)) != len(runs):
-            raise ValueError("seeds has a run twice")
-        return self
-
-
-class Unscored(StrictModel):
-    """Predictions on a split whose labels are not public, which are kept without a score."""
-
-    task: str
-    split: str
-    num_examples: Count
-    seeds: list[int] = Field(min_length=1)
-    predictions: list[str] = Field(description="prediction files, relative to the run's folder")
 
 
 class LatencyBlock(StrictModel):
@@ -172,43 +88,6 @@ class LatencyBlock(StrictModel):
     @classmethod
     def _pair(cls, value: object) -> object:
         return tuple(value) if isinstance(value, list) else value
-
-
-class Replicate(StrictModel):
-    """One distillation of a student, with its `DistillConfig.seeds` entry, and the masked-LM scores of what it made."""
-
-    seed: int = Field(ge=0)
-    masked_lm_accuracy: float | None = Field(default=None, ge=0, le=100, allow_inf_nan=False)
-    masked_lm_loss: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    masked_lm: MaskedLMScores | None = None
-    parameters_sha256: Digest
-
-
-class Training(StrictModel):
-    """The training of the system before fine-tuning; `tokens` counts tokens that are not padding.
-
-    `replicates` has every distillation of a student; masked-LM scores are their medians, and `steps`, `tokens` and
-    `parameters_sha256` those of the first.
-    `task_recipe` names the task-specific distillation that replaced fine-tuning; null where there was none. `start`
-    names the checkpoint, in `Provenance.checkpoints`, that the system is or started from as a whole or in part; null
-    where it started from random values or the teacher. `masked_lm_accuracy_before` is that of a teacher's checkpoint
-    before its adaptation.
-    `parameters_sha256` is the digest of the parameters before fine-tuning (`benchmark.commands.digests`).
-    """
-
-    recipe: str
-    task_recipe: str | None = None
-    teacher: str | None
-    start: str | None = None
-    steps: int = Field(ge=0)
-    tokens: int = Field(ge=0)
-    masked_lm_accuracy: float | None = Field(default=None, ge=0, le=100, allow_inf_nan=False)
-    masked_lm_accuracy_before: float | None = Field(default=None, ge=0, le=100, allow_inf_nan=False)
-    masked_lm_predictions: Count | None = None
-    masked_lm_loss: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    masked_lm: MaskedLMScores | None = None
-    parameters_sha256: Digest | None = None
-    replicates: list[Replicate] = Field(default_factory=list)
 
 
 class Numerics(StrictModel):

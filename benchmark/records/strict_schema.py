@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 # A score; correlations times 100 may be negative.
 Percent = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=2**53)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class StrictModel(BaseModel):

@@ -13,8 +13,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from benchmark.records.record import Digest, Numerics
-from benchmark.records.strict_schema import StrictModel
+from benchmark.records.record import Numerics
+from benchmark.records.strict_schema import Digest, StrictModel
 from tasks.system.atomic_write import write_text
 
 Outcome = Literal["equal", "within tolerance", "different", "not compared"]

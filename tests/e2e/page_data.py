@@ -7,16 +7,9 @@ import random
 from typing import Any
 
 from benchmark.config import EncoderConfig, to_dict
-from benchmark.records.record import (
-    LatencyBlock,
-    MetricScore,
-    Numerics,
-    Provenance,
-    Record,
-    System,
-    TaskScore,
-    Training,
-)
+from benchmark.records.record import LatencyBlock, Numerics, Provenance, Record, System
+from benchmark.records.task_score import MetricScore, TaskScore
+from benchmark.records.training import Training
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\u2028<!--<script>"
 TASKS = (("glue_sst2_v1", "accuracy", 872), ("glue_mrpc_v1", "f1", 408), ("squad_v1_v1", "f1", 1000))

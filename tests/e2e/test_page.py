@@ -12,8 +12,8 @@ import pytest
 from benchmark.records.contamination import Contamination
 from benchmark.records.history import parse_history
 from benchmark.records.history_tables import tables
-from benchmark.records.record import MetricScore
 from benchmark.records.task_recipe import DivergedSeed, TaskRecipe
+from benchmark.records.task_score import MetricScore
 from benchmark.records.training_file import TrainingFile
 from leaderboard.build import build
 from leaderboard.export import printable

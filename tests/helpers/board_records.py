@@ -5,16 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from benchmark.config import EncoderConfig, to_dict
-from benchmark.records.record import (
-    LatencyBlock,
-    MetricScore,
-    Numerics,
-    Provenance,
-    Record,
-    System,
-    TaskScore,
-    Training,
-)
+from benchmark.records.record import LatencyBlock, Numerics, Provenance, Record, System
+from benchmark.records.task_score import MetricScore, TaskScore
+from benchmark.records.training import Training
 
 HOSTILE = "</script><script>alert(1)</script><!--\u2028\u2029&amp;"
 

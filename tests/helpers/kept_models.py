@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.config import EncoderConfig, to_dict
-from benchmark.records.record import Unscored, write
+from benchmark.records.record import write
+from benchmark.records.task_score import Unscored
 from benchmark.training import checkpoints, finetune
 from benchmark.training.initial import init_tree
 from tasks.catalogue import get_task

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from benchmark.records.record import MetricScore, Record, TaskScore
+from benchmark.records.record import Record
 from benchmark.records.task_recipe import TaskRecipe
+from benchmark.records.task_score import MetricScore, TaskScore
 from leaderboard import rank
 from leaderboard.board import board_data
 from leaderboard.estimates import common_tasks, estimates

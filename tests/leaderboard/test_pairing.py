@@ -11,7 +11,8 @@ import scipy.stats
 
 from benchmark.records import outcomes as outcome_files
 from benchmark.records.outcomes import Outcomes, TaskOutcomes
-from benchmark.records.record import MetricScore, Record, RecordError, write
+from benchmark.records.record import Record, RecordError, write
+from benchmark.records.task_score import MetricScore
 from leaderboard.__main__ import main
 from leaderboard.board import board_data
 from leaderboard.estimates import estimates

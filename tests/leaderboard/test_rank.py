@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.records.record import Record, RecordError, TaskScore
+from benchmark.records.record import Record, RecordError
 from benchmark.records.task_definition import TaskFile
+from benchmark.records.task_score import TaskScore
 from benchmark.statistics.pairs import LEVEL, Entry, compare
 from benchmark.statistics.variance import UNKNOWN, Variance
 from leaderboard import rank
-from leaderboard.board import board_data, distribution
+from leaderboard.board import board_data
+from leaderboard.distributions import distribution
 from leaderboard.estimates import Estimate, TaskKey, common_tasks
 from leaderboard.rank import LatencyGroup
 from leaderboard.titles import task_label

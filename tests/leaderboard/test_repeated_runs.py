@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from benchmark.config import fingerprint
-from benchmark.records.record import MetricScore, Record, RecordError
+from benchmark.records.record import Record, RecordError
+from benchmark.records.task_score import MetricScore
 from benchmark.records.track_settings import TrackSettings
 from leaderboard import repeated_runs, run_noise
 from leaderboard.__main__ import main

@@ -12,7 +12,8 @@ import pytest
 from benchmark.commands.server_files import main
 from benchmark.config import fingerprint
 from benchmark.evaluation.server_files import GLUE_FILES
-from benchmark.records.record import MetricScore, TaskScore, Unscored, write
+from benchmark.records.record import write
+from benchmark.records.task_score import MetricScore, TaskScore, Unscored
 from benchmark.records.training_file import TrainingFile
 from tasks.catalogue import get_task
 from tests.helpers.board_records import make_record

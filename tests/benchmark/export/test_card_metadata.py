@@ -13,7 +13,8 @@ from huggingface_hub import ModelCard
 
 from baselines.__main__ import main
 from benchmark.export.model_card import FineTuned, model_card
-from benchmark.records.record import MetricScore, Record
+from benchmark.records.record import Record
+from benchmark.records.task_score import MetricScore
 from tasks.catalogue import get_task
 from tests.helpers.board_records import make_record, make_task
 from tests.helpers.encoders import small_encoder

@@ -13,7 +13,9 @@ from pydantic import BaseModel
 from scipy.stats import t
 
 from benchmark.records.compare import compare, expectation, score_tolerance
-from benchmark.records.record import MetricScore, Record, RecordError, System, Training, parse
+from benchmark.records.record import Record, RecordError, System, parse
+from benchmark.records.task_score import MetricScore
+from benchmark.records.training import Training
 from benchmark.records.verification import Compared, overall, table, verdict, verification_path
 from tests.benchmark.records.test_record import example
 from tests.helpers.own_tasks import own_definition

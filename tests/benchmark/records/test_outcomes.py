@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.records.outcomes import Outcomes, TaskOutcomes, of_record, outcomes_path, read, write
-from benchmark.records.record import MetricScore, Record, RecordError
+from benchmark.records.record import Record, RecordError
+from benchmark.records.task_score import MetricScore
 from tests.helpers.board_records import make_record, make_task
 
 LABELS = TaskOutcomes(

@@ -12,15 +12,11 @@ from hypothesis import strategies as st
 from benchmark.config import EncoderConfig, to_dict
 from benchmark.records.record import (
     LatencyBlock,
-    MetricScore,
     Numerics,
     Provenance,
     Record,
     RecordError,
-    Replicate,
     System,
-    TaskScore,
-    Training,
     comparable,
     parse,
     read,
@@ -28,6 +24,8 @@ from benchmark.records.record import (
 )
 from benchmark.records.search_excerpt import SearchExcerpt, SearchTrial
 from benchmark.records.strict_schema import strict_json
+from benchmark.records.task_score import MetricScore, TaskScore
+from benchmark.records.training import Replicate, Training
 from tasks.system.atomic_write import write_text
 from tests.helpers.board_records import make_task
 

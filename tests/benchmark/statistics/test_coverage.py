@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from benchmark.records.outcomes import TaskOutcomes
-from benchmark.records.record import MetricScore, TaskScore
+from benchmark.records.task_score import MetricScore, TaskScore
 from benchmark.statistics import intervals
 from benchmark.statistics.intervals import Runs, Seeds, own_seeds
 from benchmark.statistics.scales import SCALES

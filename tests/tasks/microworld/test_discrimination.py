@@ -12,7 +12,8 @@ import pytest
 
 from benchmark.cli.gin_loader import load_run_config
 from benchmark.config import fingerprint
-from benchmark.records.record import Record, TaskScore, read
+from benchmark.records.record import Record, read
+from benchmark.records.task_score import TaskScore
 from tasks.system.repository import REPOSITORY
 
 RECORDED = REPOSITORY / "tests" / "data" / "quickstart"
