@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from tasks.system.errors import DataError
 from tests.helpers.mnli_run import TINY
 
 QQP, PART = "glue_qqp_v1", "train.sample-9999.tsv.gz"
-FILES = {"source": "files", "directory": "/data", "pretrain_validation": "", "tasks": (QQP,)}
+FILES: dict[str, Any] = {"source": "files", "directory": "/data", "pretrain_validation": "", "tasks": (QQP,)}
 GIN = ["DataConfig.source = 'files'", "DataConfig.directory = '/data'"]
 
 
@@ -60,7 +61,7 @@ def test_only_official_tasks_of_the_run_from_files() -> None:
     with pytest.raises(ConfigError, match="source = 'microworld': other files need source = 'files'"):
         DataConfig(tasks=(QQP,), train_files={QQP: PART})
     with pytest.raises(ConfigError, match=r"DataConfig.train_files\['glue_qqp_v1'\] = 3: expected a str"):
-        DataConfig(**FILES, train_files={QQP: 3})
+        DataConfig(**FILES | {"train_files": {QQP: 3}})
 
 
 def test_a_gin_file_names_it_and_the_fingerprint_has_it() -> None:

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from benchmark.records.compare import DIFFERENT, compare
+from benchmark.records.compare import compare
 from benchmark.records.contamination import Contamination
 from benchmark.records.record import Record, parse, read, write
 from benchmark.records.training_file import TrainingFile
+from benchmark.records.verification import DIFFERENT
 from tests.helpers.board_records import make_record, make_task
 
 COUNTS: dict[str, Any] = {
