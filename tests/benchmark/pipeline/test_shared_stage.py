@@ -238,7 +238,7 @@ def test_fine_tunings_of_the_teacher_are_shared_and_grow(
 ) -> None:
     done: list[tuple[str, int]] = []
 
-    def train(run: Run, system: Any, start: Any, group: list[str], seed: int, folder: Path) -> Any:
+    def train(run: Run, system: Any, starts: Any, group: list[str], seed: int, folder: Path, settings: Any) -> Any:
         done.append((group[0], seed))
         return f"{system.kind} {seed}", 8
 
