@@ -66,14 +66,14 @@ class DataConfig(Checked):
     validation_rows: int = setting(512, at_least=0)
     # So many of them, evenly spaced, measure the pseudo-perplexity, which masks each token in a copy of its row; 0
     # leaves it out.
-    pseudo_perplexity_rows: int = setting(32, at_least=0)
+    pseudo_perplexity_rows: int = setting(32, at_least=0, added=True)
     # Names of the catalogue, whose files the source gives, and of own tasks.
     tasks: tuple[str, ...] = setting(("glue_sst2_v1",))
     # Tasks on files of your own, whatever the source of the others.
     own_tasks: tuple[TaskConfig, ...] = setting(())
     # Training files instead of the official ones: name of a task -> name of a file in its folder, such as
     # {'glue_qqp_v1': 'train.sample-9999.tsv.gz'}. A score after training on one has a column of its own.
-    train_files: Mapping[str, str] = setting(FrozenMapping())
+    train_files: Mapping[str, str] = setting(FrozenMapping(), added=True)
     # A row of a classification or regression task.
     task_length: int = setting(48, at_least=8)
     # A window of a span task, and how far each window starts after the one before it.

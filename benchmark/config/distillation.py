@@ -80,7 +80,7 @@ class DistillConfig(Checked):
     recipe: str = setting("custom", pattern=r"[a-z0-9][a-z0-9_.-]{0,59}")
     # Every student is distilled once for each; all are fine-tuned with every fine-tuning seed. 0 is the seed of the run
     # itself, with which its search distils, too; another one makes other initial values, masks and batches of it.
-    seeds: tuple[int, ...] = setting((0,), at_least=0, at_most=LARGEST_SEED)
+    seeds: tuple[int, ...] = setting((0,), at_least=0, at_most=LARGEST_SEED, added=True)
     phases: tuple[PhaseConfig, ...] = setting()
     batch_size: int = setting(32, at_least=1)
     mask_rate: float = setting(0.15, at_least=0.01, at_most=0.9)

@@ -102,7 +102,7 @@ class SearchConfig(Checked):
     space: SearchSpace = setting()
     # `teacher_agreement` is the share of masked tokens for which student and teacher have the same likeliest token; it
     # needs no labels. Every trial measures both.
-    objective: str = setting("masked_lm_accuracy", choices=tuple(OBJECTIVES))
+    objective: str = setting("masked_lm_accuracy", choices=tuple(OBJECTIVES), added=True)
     algorithm: str = setting("ax", choices=ALGORITHMS)
     num_trials: int = setting(8, at_least=1)
     num_initial_trials: int = setting(4, at_least=1)

@@ -54,7 +54,9 @@ def _fixed(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _seeds(before: Mapping[str, Any], after: Mapping[str, Any], part: str) -> tuple[list[int], list[int]]:
-    return (before[part] or {}).get("seeds", []), (after[part] or {}).get("seeds", [])
+    # Settings leave the distillation's out where they have their default.
+    one, two = ((settings[part] or {}).get("seeds", [0]) for settings in (before, after))
+    return one, two
 
 
 def _lists(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[Any, Any]]:
