@@ -11,13 +11,11 @@ from benchmark.records.record import LatencyBlock, Record, RecordError
 from benchmark.records.same_track import differences
 from benchmark.records.task_recipe import STARTED
 from benchmark.records.track_settings import COMMON_PARTS
-from benchmark.statistics.pairs import compare, resolution
 from leaderboard import repeated_runs, run_noise
 from leaderboard.columns import COLUMNS
 from leaderboard.distributions import distribution
 from leaderboard.estimates import Estimate, TaskKey, common_tasks, comparable_averages, estimates, primary_scores
 from leaderboard.export import printable
-from leaderboard.pairing import covariances
 from leaderboard.rank import (
     CONTENDERS,
     LatencyGroup,
@@ -25,8 +23,8 @@ from leaderboard.rank import (
     latency_blocks,
     latency_groups,
     pareto_front,
-    tie_places,
 )
+from leaderboard.standings import standings
 from leaderboard.titles import own_titles, run_name, system_titles, task_label, training_files
 
 if TYPE_CHECKING:
@@ -88,10 +86,7 @@ def board_data(
     references = {group: group_reference(records, group) for group in groups}
     titles = system_titles(records)
     averaged = {"mean": [key.task for key in common]} | {quality.key: [key.task] for key, quality in tasks.items()}
-    standings = {
-        quality.key: _standing(records, scores, quality.key, pairs, averaged.get(quality.key, []))
-        for quality in qualities
-    }
+    compared = standings(records, scores, [one.key for one in qualities], pairs, averaged)
     return {
         "title": printable(title),
         "track": track,
@@ -115,8 +110,11 @@ def board_data(
             for group in groups
         ],
         "rows": [_row(record, titles[record.id], scores[record.id], references) for record in records],
-        "places": {key: places for key, (places, _) in standings.items()},
-        "resolutions": {key: planned.get(key) if least is None else least for key, (_, least) in standings.items()},
+        "places": {key: one.places for key, one in compared.items()},
+        "resolutions": {
+            key: planned.get(key) if one.resolution is None else one.resolution for key, one in compared.items()
+        },
+        "tests": {key: one.tests for key, one in compared.items()},
         "repeated_runs": 0 if repeated is None else len(repeated.runs),
         "fronts": {group.key: _fronts(records, scores, qualities, group, references[group]) for group in groups},
         "history": history,
@@ -239,24 +237,6 @@ def _average_description(name: str) -> str:
     known, started, _ = name.partition(STARTED)
     note = ", some tasks having started from the fine-tuned parameters of another one" if started else ""
     return f"average {printable(known)}{note}"
-
-
-def _standing(
-    records: Sequence[Record],
-    scores: Mapping[str, Mapping[str, Estimate]],
-    key: str,
-    pairs: Pairs,
-    tasks: Sequence[str],
-) -> tuple[dict[str, Any], float | None]:
-    """Compares the contenders by one score: their places, and the smallest difference that the board can resolve.
-
-    Systems are paired by the examples of the tasks that make the score.
-    """
-    contenders = {r.id: scores[r.id][key] for r in records if r.system.kind in CONTENDERS and key in scores[r.id]}
-    covariance = covariances([pairs.get(name, {}) for name in contenders], tasks)
-    comparisons = compare([estimate.entry for estimate in contenders.values()], covariance)
-    places = tie_places(contenders, comparisons)
-    return {name: [place.rank, place.tied] for name, place in places.items()}, resolution(comparisons)
 
 
 def _fronts(

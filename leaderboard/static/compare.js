@@ -12,10 +12,17 @@ const COMPARED_COSTS = [
   ["FLOPs", (row) => row.system.flops, format.count],
 ];
 
-// Two numbers whose intervals do not overlap are apart; overlapping intervals decide nothing.
-function verdict(a, b) {
-  if (!isNumber(a[1]) || !isNumber(b[1])) return "";
-  return a[1] > b[2] || b[1] > a[2] ? "apart" : "overlap";
+const LEVEL = 0.05;
+
+// The test of this pair, over seeds and examples; nothing where it is not known how much chance moves a score.
+function verdict(key, row, other) {
+  const test = DATA.tests[key];
+  if (!test) return "";
+  const [i, j] = [test.ids.indexOf(row.id), test.ids.indexOf(other.id)].sort((a, b) => a - b);
+  // Pairs are listed row by row of the upper triangle.
+  const p = i < 0 ? null : test.p[i * test.ids.length - (i * (i + 1)) / 2 + j - i - 1];
+  if (!isNumber(p)) return "";
+  return `${p < LEVEL ? "different" : "not told apart"}, p ${p < 0.0001 ? "< 0.0001" : "= " + significant(p)}`;
 }
 
 function scoreLines(row, other) {
@@ -23,7 +30,7 @@ function scoreLines(row, other) {
     const [a, b] = [row.scores[quality.key], other.scores[quality.key]];
     const difference = a[0] - b[0];
     const sign = difference > 0 ? "+" : difference < 0 ? "\u2212" : "";
-    return [quality.label, format.score(a[0]), format.score(b[0]), sign + Math.abs(difference).toFixed(1), verdict(a, b)];
+    return [quality.label, format.score(a[0]), format.score(b[0]), sign + Math.abs(difference).toFixed(1), verdict(quality.key, row, other)];
   });
 }
 
@@ -34,7 +41,7 @@ function costLines(row, other) {
 }
 
 function comparisonTable(row, other) {
-  const heads = ["", row.system.title, other.system.title, "Difference", "Intervals"];
+  const heads = ["", row.system.title, other.system.title, "Difference", "Test of this pair"];
   const lines = [...scoreLines(row, other), ...costLines(row, other)];
   return element("div", { class: "table-scroll" }, element("table", { class: "small comparison" },
     element("thead", {}, element("tr", {}, ...heads.map((text) => element("th", { scope: "col" }, element("bdi", { text }))))),
