@@ -105,7 +105,9 @@ def _tries(config: RunConfig, system: Student, task: TaskInfo, rows: Rows, done:
     settings = config.finetune.for_task(task.name, config.data.tasks.index(task.name))
     train, head = rows.tasks[task.name]["train"], str(task_head(task))
     held_out = round(settings.selection_fraction * train.count)
-    for rate in () if _is_distilled(config, system) else settings.learning_rates:
+    # Further distillations of a student have the rate of the first.
+    further = config.distill is not None and system.distill_seed not in (None, config.distill.seeds[0])
+    for rate in () if further or _is_distilled(config, system) else settings.learning_rates:
         if (system.name, task.name, rate_name(rate)) not in done.rates:
             yield from _steps(settings, system, head, train, train.length, train.count - held_out)
             program = Program("predict", system.encoder, PREDICTION_BATCH, train.length, head)

@@ -163,7 +163,7 @@ def test_schedule_arithmetic_of_mobilebert() -> None:
 @pytest.mark.parametrize("name", ONLY_PHASE)
 def test_a_search_refuses_a_recipe_that_trains_no_masked_lm_head(name: str, tmp_path: Path) -> None:
     run = load_run_config([str(REPOSITORY / "tests" / "e2e" / "tiny.gin")], [])
-    with pytest.raises(ConfigError, match="the search ranks by masked-LM accuracy"):
+    with pytest.raises(ConfigError, match="the search ranks by masked_lm_accuracy"):
         dataclasses.replace(run, distill=PUBLISHED[name])
 
 

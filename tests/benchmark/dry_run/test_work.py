@@ -156,10 +156,10 @@ def test_recipes_and_rates_that_are_tried_are_counted() -> None:
     # SST-2: three epochs of 90 of its 100 rows with each of four rates, and of all with both seeds, in batches of 32.
     # SQuAD v1.1 has the same epochs and v2.0 two, in batches of 48; neither has a choice.
     tries, each = 4 * 9, 2 * (10 + 10 + 5)
-    systems = ("teacher", "found 1", "plain")
+    systems, further = ("teacher", "found 1", "plain"), ("found 1@1", "plain@1")
     found = works(config)["finetune"]
-    assert counts(found, "finetune") == dict.fromkeys(systems, tries + each)
-    assert counts(found, "predict") == dict.fromkeys(systems, 4 + 3 * 2)
+    assert counts(found, "finetune") == dict.fromkeys(systems, tries + each) | dict.fromkeys(further, each)
+    assert counts(found, "predict") == dict.fromkeys(systems, 4 + 3 * 2) | dict.fromkeys(further, 3 * 2)
     tried = frozenset(("plain", "glue_sst2_v1", f"rate-{rate!r}") for rate in (5e-5, 2e-5))
     assert counts(works(config, Done(rates=tried))["finetune"], "finetune")["plain"] == tries / 2 + each
 
