@@ -119,6 +119,11 @@ def test_classification_learns(pretrained: Any) -> None:
     # The last batch of 36 rows is filled up to 64; rows come out as they do in a batch of their own.
     tail = TokenArrays(Path(), {n: v[64:] for n, v in held_out.features.items()}, {"rows": 36})
     np.testing.assert_array_equal(predict(ENCODER, params, SST2, tail, LENGTH, 0, batch_size=64), outputs[64:])
+    # Whatever the batch, a row has the same prediction.
+    for size in (7, 128):
+        batched = predict(ENCODER, params, SST2, held_out, LENGTH, 0, batch_size=size)
+        np.testing.assert_allclose(batched, outputs, atol=1e-5)
+        assert np.array_equal(batched.argmax(1), outputs.argmax(1))
     # The pretrained parameters serve other seeds and tasks: the donated state must not have been theirs.
     for a, b in zip(jax.tree.leaves(pretrained), jax.tree.leaves(before), strict=True):
         np.testing.assert_array_equal(a, b)
