@@ -140,12 +140,16 @@ def estimates(
     """
     scores = {record.id: primary_scores(record) for record in records}
     measured = {record.id: record.system.name for record in records if record.system.kind != "reported"}
+    kinds = {
+        name: one.kind for run in (repeated.runs if repeated is not None else ()) for name, one in run.systems.items()
+    }
+    kinds |= {record.system.name: record.system.kind for record in records}
     found: dict[str, dict[str, Estimate]] = {record.id: {} for record in records}
 
     def add(
         key: str, runs: Mapping[str, Runs], values: Mapping[str, float], scale: Scale, whole: Mapping[str, Runs]
     ) -> None:
-        for name, estimate in _estimated(runs, values, scale, measured, whole).items():
+        for name, estimate in _estimated(runs, values, scale, measured, whole, kinds).items():
             found[name][key] = estimate
 
     common = common_tasks(records)
@@ -222,6 +226,7 @@ def _estimated(
     scale: Scale,
     measured: Mapping[str, str],
     whole: Mapping[str, Runs],
+    kinds: Mapping[str, str],
 ) -> dict[str, Estimate]:
     """Estimates one score of all systems that have it; published numbers have no noise that we know.
 
@@ -231,10 +236,11 @@ def _estimated(
         scale: of the metric.
         measured: name of the system of each record that is not a published number.
         whole: repeated runs of systems, by name.
+        kinds: kind of each system, by name.
     """
     found = {name: Estimate(values[name], entry=Entry(values[name])) for name in runs}
     systems = {name: measured[name] for name in runs if name in measured}
-    for name, seeds in seed_variances({name: runs[name] for name in systems}, systems, scale, whole).items():
+    for name, seeds in seed_variances({name: runs[name] for name in systems}, systems, scale, whole, kinds).items():
         own = runs[name]
         of_mean, slope = seeds.of_mean(own), scale.slope(own.mean)
         raw = Variance(of_mean.value / (slope * slope), of_mean.degrees)

@@ -37,9 +37,10 @@ class RepeatedSystem(StrictModel):
 
 
 class RepeatedRun(StrictModel):
-    """One run: the fingerprint of its settings, and its systems by name."""
+    """One run: the fingerprint of its settings, the commit that made it, and its systems by name."""
 
     config_fingerprint: Digest
+    git_commit: str
     systems: dict[str, RepeatedSystem] = Field(min_length=1)
 
 
@@ -86,11 +87,12 @@ def collect(runs: Sequence[Sequence[Record]]) -> RepeatedRuns:
                 raise RecordError(f"{record.id}: {other[0]}: other settings than those of {first.id}")
             settings |= own
         kept = [record for record in records if record.system.kind in ("teacher", "baseline", "control")]
-        fingerprints = {r.provenance.config_fingerprint for r in records if r.provenance is not None}
-        if len(fingerprints) != 1 or not kept:
+        made = {(r.provenance.config_fingerprint, r.provenance.git_commit) for r in records if r.provenance is not None}
+        if len(made) != 1 or not kept:
             raise RecordError(f"{records[0].id}: expected the records of one run, with a system that is not found")
         systems = {record.system.name: _scores(record) for record in sorted(kept, key=lambda r: r.system.name)}
-        found.append(RepeatedRun(config_fingerprint=fingerprints.pop(), systems=systems))
+        ((config_fingerprint, git_commit),) = made
+        found.append(RepeatedRun(config_fingerprint=config_fingerprint, git_commit=git_commit, systems=systems))
     found.sort(key=lambda run: run.config_fingerprint)
     return RepeatedRuns(track=first.track, track_version=first.track_version, settings=settings, runs=found)
 

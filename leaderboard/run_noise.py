@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from benchmark.statistics import intervals
 from benchmark.statistics.intervals import Runs, Seeds
-from benchmark.statistics.pairs import Entry, compare, resolution
+from benchmark.statistics.pairs import LEVEL, Entry, compare, resolution
 from benchmark.statistics.scales import PLAIN, PROPORTION, SCALES, Scale
 from benchmark.statistics.variance import Variance
 from leaderboard.estimates import TaskKey, masked_lm_of, mean_of, runs_of, whole_runs
@@ -62,7 +62,7 @@ def noise(repeated: RepeatedRuns) -> list[Noise]:
 def _noise(repeated: RepeatedRuns, key: str, scale: Scale, read: Read) -> Noise:
     all_runs = whole_runs(repeated, read)
     last = {name: own for name, own in _of_run(repeated, -1, read).items() if name in all_runs}
-    seeds = seed_variances(last, {name: name for name in last}, scale, all_runs)
+    seeds = seed_variances(last, {name: name for name in last}, scale, all_runs, _kinds(repeated))
     names = [name for name in last if repeated.runs[-1].systems[name].kind == "baseline"] or list(last)
     entries = [_entry(last[name], seeds[name], scale) for name in names]
     # A system against another of its kind.
@@ -88,9 +88,13 @@ def _noise(repeated: RepeatedRuns, key: str, scale: Scale, read: Read) -> Noise:
 
 def _entry(runs: Runs, seeds: Seeds, scale: Scale) -> Entry:
     """Makes the entry of one run with one fine-tuning seed."""
-    one = Runs(((runs.scores[0][0],),), runs.items, runs.examples)
+    one = _one(runs)
     variance, slope = seeds.of_mean(one), scale.slope(one.mean)
     return Entry(one.mean, Variance(variance.value / slope**2, variance.degrees), one.items)
+
+
+def _kinds(repeated: RepeatedRuns) -> dict[str, str]:
+    return {name: system.kind for run in repeated.runs for name, system in run.systems.items()}
 
 
 def _of_run(repeated: RepeatedRuns, number: int, read: Read) -> dict[str, Runs]:
@@ -107,23 +111,63 @@ def coverage(repeated: RepeatedRuns) -> dict[str, tuple[int, int]]:
     Returns:
         Name of a score -> scores inside, and all, over the systems and the ordered pairs of runs.
     """
+    return _counted(repeated, _inside)
+
+
+def false_differences(repeated: RepeatedRuns) -> dict[str, tuple[int, int]]:
+    """Counts how often two runs of a system are called different at 5 %, as if they were two systems.
+
+    The examples are not paired; the variances are those of the runs other than these two.
+
+    Returns:
+        Name of a score -> pairs that are called different, and all, over the systems and the pairs of runs.
+    """
+    return _counted(repeated, _different)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """One score of a system in two runs, each as a record of one fine-tuning seed, and the variances of its seeds."""
+
+    one: Runs
+    two: Runs
+    seeds: Seeds
+
+
+def _counted(repeated: RepeatedRuns, judge: Callable[[_Pair, Scale], Iterator[bool]]) -> dict[str, tuple[int, int]]:
     found = {}
     for key, (scale, read) in score_readers(repeated).items():
-        inside = list(_inside(repeated, scale, read)) if len(repeated.runs) > 3 else []
-        found[key] = sum(inside), len(inside)
+        judged = [judgement for pair in _pairs(repeated, scale, read) for judgement in judge(pair, scale)]
+        found[key] = sum(judged), len(judged)
     return found
 
 
-def _inside(repeated: RepeatedRuns, scale: Scale, read: Read) -> Iterator[bool]:
-    for pair in itertools.combinations(range(len(repeated.runs)), 2):
-        others = whole_runs(repeated, read, without=pair)
-        for one, two in (pair, pair[::-1]):
-            record, other = (_of_run(repeated, number, read) for number in (one, two))
-            record = {name: Runs((own.scores[0],)) for name, own in record.items() if name in other}
-            for name, seeds in seed_variances(record, {name: name for name in record}, scale, others).items():
-                interval = intervals.of_another_run(record[name], seeds, scale)
-                if interval is not None:
-                    yield interval[0] <= other[name].scores[0][0] <= interval[1]
+def _pairs(repeated: RepeatedRuns, scale: Scale, read: Read) -> Iterator[_Pair]:
+    """Yields all pairs of runs of every system; none where no other two runs are left for the variances."""
+    kinds = _kinds(repeated)
+    for numbers in itertools.combinations(range(len(repeated.runs)) if len(repeated.runs) > 3 else (), 2):
+        others = whole_runs(repeated, read, without=numbers)
+        first, second = ({n: _one(own) for n, own in _of_run(repeated, k, read).items()} for k in numbers)
+        both = {name: own for name, own in first.items() if name in second}
+        for name, seeds in seed_variances(both, {name: name for name in both}, scale, others, kinds).items():
+            yield _Pair(first[name], second[name], seeds)
+
+
+def _one(runs: Runs) -> Runs:
+    """Keeps one run with one fine-tuning seed."""
+    return Runs(((runs.scores[0][0],),), runs.items, runs.examples)
+
+
+def _inside(pair: _Pair, scale: Scale) -> Iterator[bool]:
+    for record, other in ((pair.one, pair.two), (pair.two, pair.one)):
+        interval = intervals.of_another_run(record, pair.seeds, scale)
+        if interval is not None:
+            yield interval[0] <= other.mean <= interval[1]
+
+
+def _different(pair: _Pair, scale: Scale) -> Iterator[bool]:
+    entries = [_entry(runs, pair.seeds, scale) for runs in (pair.one, pair.two)]
+    yield bool(compare(entries).p[0, 1] < LEVEL)
 
 
 def report(repeated: RepeatedRuns) -> Iterator[str]:
@@ -140,6 +184,8 @@ def report(repeated: RepeatedRuns) -> Iterator[str]:
     inside, count = (sum(numbers) for numbers in zip(*held.values(), strict=True))
     if count:
         yield f"{'all':<65} {100.0 * inside / count:.1f} % of {count}"
+        different, count = (sum(numbers) for numbers in zip(*false_differences(repeated).values(), strict=True))
+        yield f"two runs of one system are called different in {100.0 * different / count:.1f} % of {count} pairs"
 
 
 def _cell(value: float | None, width: int) -> str:

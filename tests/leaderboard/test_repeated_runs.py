@@ -15,7 +15,9 @@ from leaderboard import repeated_runs, run_noise
 from leaderboard.__main__ import main
 from leaderboard.board import board_data
 from leaderboard.estimates import estimates
+from leaderboard.load import load_records
 from leaderboard.repeated_runs import RepeatedRuns, collect
+from tasks.system.repository import REPOSITORY
 from tests.helpers.board_records import make_record, make_task
 
 SST2, RTE = "glue_sst2_v1", "glue_rte_v1"
@@ -162,7 +164,37 @@ def test_the_command_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     folders = [str(tmp_path / f"run{number}") for number in range(4)]
     assert main(["noise", "--results", *folders, "--out", str(tmp_path / "small-0.1.json")]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "small 0.1: 4 runs under other seeds" and lines[-1].startswith("all ")
+    assert lines[0] == "small 0.1: 4 runs under other seeds" and lines[-2].startswith("all ")
+    assert lines[-1].startswith("two runs of one system are called different in ")
     assert repeated_runs.read(tmp_path / "small-0.1.json").track == "small"
     assert main(["noise", "--track=nowhere"]) == 2
     assert "nowhere.json: cannot be read" in capsys.readouterr().err
+
+
+# The published runs of the track `micro`.
+
+
+def test_the_quickstart_counts_in_the_published_runs() -> None:
+    records = load_records(REPOSITORY / "tests" / "data" / "quickstart")
+    assert repeated_runs.of_track(records) is not None
+    data = board_data(records, "t", None)
+    assert data["repeated_runs"] >= 6
+    for row in data["rows"]:
+        for score in row["scores"].values():
+            assert all(isinstance(number, float) for number in score)
+        # The range of another run is wider than that of other examples.
+        value, low, high, run_low, run_high = row["scores"]["mean"]
+        assert run_high - run_low > high - low > 0 and run_low < value < run_high
+
+
+def test_published_runs_fall_into_the_intervals_of_each_other() -> None:
+    held = run_noise.coverage(repeated_runs.read(repeated_runs.FOLDER / "micro-0.1.json"))
+    inside, count = (sum(numbers) for numbers in zip(*held.values(), strict=True))
+    assert count >= 300 and 0.93 <= inside / count <= 0.97
+
+
+def test_runs_of_one_system_are_seldom_called_different() -> None:
+    """Each pair of runs of a system as two systems of a board, whose noise is known from the other runs."""
+    found = run_noise.false_differences(repeated_runs.read(repeated_runs.FOLDER / "micro-0.1.json"))
+    different, count = (sum(numbers) for numbers in zip(*found.values(), strict=True))
+    assert count >= 150 and different / count <= 0.05
