@@ -140,9 +140,7 @@ def estimates(
     """
     scores = {record.id: primary_scores(record) for record in records}
     measured = {record.id: record.system.name for record in records if record.system.kind != "reported"}
-    kinds = {
-        name: one.kind for run in (repeated.runs if repeated is not None else ()) for name, one in run.systems.items()
-    }
+    kinds: dict[str, str] = {} if repeated is None else repeated.kinds
     kinds |= {record.system.name: record.system.kind for record in records}
     found: dict[str, dict[str, Estimate]] = {record.id: {} for record in records}
 

@@ -62,6 +62,11 @@ class RepeatedRuns(StrictModel):
             raise ValueError("runs has one run twice")
         return self
 
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Kind of each system, by name."""
+        return {name: system.kind for run in self.runs for name, system in run.systems.items()}
+
 
 def collect(runs: Sequence[Sequence[Record]]) -> RepeatedRuns:
     """Collects the scores of whole runs.

@@ -62,7 +62,7 @@ def noise(repeated: RepeatedRuns) -> list[Noise]:
 def _noise(repeated: RepeatedRuns, key: str, scale: Scale, read: Read) -> Noise:
     all_runs = whole_runs(repeated, read)
     last = {name: own for name, own in _of_run(repeated, -1, read).items() if name in all_runs}
-    seeds = seed_variances(last, {name: name for name in last}, scale, all_runs, _kinds(repeated))
+    seeds = seed_variances(last, {name: name for name in last}, scale, all_runs, repeated.kinds)
     names = [name for name in last if repeated.runs[-1].systems[name].kind == "baseline"] or list(last)
     entries = [_entry(last[name], seeds[name], scale) for name in names]
     # A system against another of its kind.
@@ -91,10 +91,6 @@ def _entry(runs: Runs, seeds: Seeds, scale: Scale) -> Entry:
     one = _one(runs)
     variance, slope = seeds.of_mean(one), scale.slope(one.mean)
     return Entry(one.mean, Variance(variance.value / slope**2, variance.degrees), one.items)
-
-
-def _kinds(repeated: RepeatedRuns) -> dict[str, str]:
-    return {name: system.kind for run in repeated.runs for name, system in run.systems.items()}
 
 
 def _of_run(repeated: RepeatedRuns, number: int, read: Read) -> dict[str, Runs]:
@@ -144,7 +140,7 @@ def _counted(repeated: RepeatedRuns, judge: Callable[[_Pair, Scale], Iterator[bo
 
 def _pairs(repeated: RepeatedRuns, scale: Scale, read: Read) -> Iterator[_Pair]:
     """Yields all pairs of runs of every system; none where no other two runs are left for the variances."""
-    kinds = _kinds(repeated)
+    kinds = repeated.kinds
     for numbers in itertools.combinations(range(len(repeated.runs)) if len(repeated.runs) > 3 else (), 2):
         others = whole_runs(repeated, read, without=numbers)
         first, second = ({n: _one(own) for n, own in _of_run(repeated, k, read).items()} for k in numbers)
