@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from benchmark.records.record import LatencyBlock, Record, RecordError
@@ -198,7 +199,8 @@ def _task_qualities(records: Sequence[Record]) -> dict[TaskKey, Quality]:
     keys, titles = sorted({key for record in records for key in primary_scores(record)}), own_titles(records)
     files = training_files(records)
     labels = {key: titles.get(key.task) or task_label(key.task) for key in keys}
-    ends = {key: f" ({key.variant})" if key.variant else "" for key in keys}
+    parts = {key: f", {PurePath(files[key].name).name}" if key in files else "" for key in keys}
+    ends = {key: parts[key] + (f" ({key.variant})" if key.variant else "") for key in keys}
     spellings = {
         key: tuple(
             words + ends[key] for words in (label, f"{label} {key.split}", f"{key.task} {key.split} {key.metric}")
@@ -209,9 +211,11 @@ def _task_qualities(records: Sequence[Record]) -> dict[TaskKey, Quality]:
     qualities = {}
     for key in keys:
         label = next((spelling for spelling in spellings[key] if counts[spelling] == 1), key.key)
-        description = f"{key.task}, {key.metric} on {key.split}{ends[key]}"
+        description = f"{key.task}, {key.metric} on {key.split}"
         if key in files:
-            description += f": {files[key].words}"
+            description += f", trained on {files[key].words}"
+        if key.variant:
+            description += f", {key.variant}"
         qualities[key] = Quality(key.key, printable(label), printable(description), "task")
     return qualities
 

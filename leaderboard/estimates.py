@@ -11,7 +11,6 @@ import statistics
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from benchmark.records.record import Record, RecordError
@@ -40,29 +39,27 @@ class TaskKey:
     metric: str
     # How the score differs in kind from the usual one of the task, in words; '' where it does not.
     variant: str = ""
+    # The digest of the training file where it is not the official one with all its rows, '' where it is.
+    training_file: str = ""
 
     @classmethod
     def from_score(cls, score: TaskScore) -> TaskKey:
         """Returns the key of a task's primary metric."""
-        return cls(score.task, score.split, score.primary_metric, variant(score))
+        file = score.training_file
+        return cls(score.task, score.split, score.primary_metric, variant(score), "" if file is None else file.sha256)
 
     @property
     def key(self) -> str:
         """Short text that names the score in addresses and column names."""
         words = [re.sub(r"[^A-Za-z0-9]+", "-", self.variant)] if self.variant else []
+        words += [self.training_file[:12]] if self.training_file else []
         return ".".join((self.task, self.split, self.metric, *words))
 
 
 def variant(score: TaskScore) -> str:
-    """Says how a score differs in kind from the usual one of its task, such as `started from MNLI-m`.
-
-    A training file that is not the official one with all its rows has the start of its digest, as names may be equal.
-    """
-    start, file = score.recipe.start if score.recipe is not None else None, score.training_file
-    words = [f"started from {TASKS[start].title if start in TASKS else start}"] if start else []
-    if file is not None:
-        words.append(f"trained on {PurePath(file.name).name}, {file.sha256[:12]}")
-    return ", ".join(words)
+    """Says how a score differs in kind from the usual one of its task, such as `started from MNLI-m`."""
+    start = score.recipe.start if score.recipe is not None else None
+    return f"started from {TASKS[start].title if start in TASKS else start}" if start else ""
 
 
 @dataclass(frozen=True)

@@ -83,9 +83,8 @@ def distill_stage(run: Run) -> dict[str, Any]:
         s.name: fingerprint(upstream, _recipe_of(recipe, s), s.encoder, s.kind, baselines.get(s.system))
         for s in students
     }
-    # Those that it does not teach are compared with it.
-    with_teacher = students if run.config.teacher is not None else []
-    done = distributed.broadcast(all(finished(s.directory / "stage.json", fingerprints[s.name]) for s in with_teacher))
+    taught = [s for s in students if s.distill_seed is not None]
+    done = distributed.broadcast(all(finished(s.directory / "stage.json", fingerprints[s.name]) for s in taught))
     teacher = None if done else load_teacher(run)
     shared_start = None if done else recipe_start(run)
 
@@ -95,9 +94,9 @@ def distill_stage(run: Run) -> dict[str, Any]:
             checkpoint = baseline.checkpoint if baseline is not None else None
             encoder = run.encoder(system.encoder, of_checkpoint=checkpoint is not None)
             if system.kind == "control":
-                params, result = _untrained(run, encoder, teacher)
+                params, result = _untrained(run, encoder)
             elif checkpoint is not None and system.distill_seed is None:
-                params, result = _published(run, checkpoint, teacher)
+                params, result = _published(run, checkpoint)
                 result["start"] = system.system
             else:
                 assert teacher is not None
@@ -144,21 +143,21 @@ def _recipe_of(recipe: DistillConfig | None, system: SystemPlan) -> DistillConfi
     return recipe if recipe is None else recipe.of_seed(system.distill_seed or 0)
 
 
-def _untrained(run: Run, encoder: EncoderConfig, teacher: Teacher | None) -> tuple[Params, dict[str, Any]]:
+def _untrained(run: Run, encoder: EncoderConfig) -> tuple[Params, dict[str, Any]]:
     """Makes the control: random parameters, which only fine-tuning trains."""
     params = init_params(encoder, run.config.seed)
-    return params, {"masked_lm": _masked_lm(run, encoder, params, teacher), "steps": 0, "tokens": 0, "recipe": "none"}
+    return params, {"masked_lm": _masked_lm(run, encoder, params), "steps": 0, "tokens": 0, "recipe": "none"}
 
 
-def _published(run: Run, checkpoint: CheckpointConfig, teacher: Teacher | None) -> tuple[Params, dict[str, Any]]:
+def _published(run: Run, checkpoint: CheckpointConfig) -> tuple[Params, dict[str, Any]]:
     """Reads a checkpoint: its encoder, its pooler, and the masked-LM head where it has one."""
     read = read_start(checkpoint)
     params = {name: tree for name, tree in read.params.items() if name in ("encoder", "pooler", "masked_lm")}
-    scores = _masked_lm(run, read.encoder, params, teacher) if "masked_lm" in params else None
+    scores = _masked_lm(run, read.encoder, params) if "masked_lm" in params else None
     return params, {"masked_lm": scores, "steps": 0, "tokens": 0, "recipe": PUBLISHED}
 
 
-def _masked_lm(run: Run, encoder: EncoderConfig, params: Params, teacher: Teacher | None) -> dict[str, Any] | None:
+def _masked_lm(run: Run, encoder: EncoderConfig, params: Params) -> dict[str, Any] | None:
     """Measures masked LM with the share of masks of the recipe, or else of the settings' default; None without text."""
     rate = run.config.distill.mask_rate if run.config.distill is not None else PretrainConfig().mask_rate
-    return measure_masked_lm(run, encoder, params, rate, teacher)
+    return measure_masked_lm(run, encoder, params, rate)

@@ -55,7 +55,7 @@ def training_file(run: Run, task: TaskInfo) -> TrainingFile | None:
     official.
     """
     trained = run.tasks[task.trained_on or task.name]
-    note = run.data["task_sources"].get(trained.name, {}).get("train")
+    note = run.data.get("task_sources", {}).get(trained.name, {}).get("train")
     if trained.own is not None or note is None:
         return None
     if trained.name not in run.config.data.train_files and not wrong_count(trained, "train", note["examples"]):

@@ -18,7 +18,7 @@ class MaskedLMScores(StrictModel):
     `accuracy_stderr` (percentage points) and `loss_stderr` (nats) are the errors of `Training.masked_lm_accuracy` and
     `Training.masked_lm_loss`. `teacher_agreement` is the percentage of masked tokens for which the system has the
     teacher's likeliest token, `teacher_kl` the mean Kullback-Leibler divergence of the teacher's distribution from the
-    system's, in nats; both are null for the teacher, without teacher, and with another vocabulary. `documents` counts
+    system's, in nats; both are those of students that the teacher taught. `documents` counts
     what errors are taken over: documents, or rows where all text is one document; errors are null where that is one
     row. The pseudo-perplexity (arXiv 1910.14659) is that of `pseudo_perplexity_tokens` tokens of
     `pseudo_perplexity_rows` rows, each masked alone; null where it was not asked for.

@@ -129,7 +129,7 @@ def test_fine_tunings_that_are_there_are_kept_when_seeds_and_tasks_are_added(
         return "parameters", 8
 
     monkeypatch.setattr(finetuning, "_trained", noted)
-    monkeypatch.setattr(finetuning, "_predicted", lambda run, system, model, task: {"scores": {}, "model": model()})
+    monkeypatch.setattr(finetuning, "_predicted", lambda run, system, model, *_: {"scores": {}, "model": model()})
     config = dataclasses.replace(run.config, finetune=dataclasses.replace(run.config.finetune, keep_found_bytes=0))
     run = _grown(run, finetune=config.finetune)
     few = _grown(

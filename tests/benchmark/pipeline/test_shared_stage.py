@@ -247,7 +247,7 @@ def test_fine_tunings_of_the_teacher_are_shared_and_grow(
         return {"seed": seed}
 
     monkeypatch.setattr(finetuning, "_trained", train)
-    monkeypatch.setattr(finetuning, "_predicted", lambda run, system, model, task: {"scores": {}, "model": model()})
+    monkeypatch.setattr(finetuning, "_predicted", lambda run, system, model, *_: {"scores": {}, "model": model()})
     monkeypatch.setattr(finetuning, "_save_parameters", save)
     lines: list[str] = []
     run, system = taught_run(tmp_path / "a", cache, lines)

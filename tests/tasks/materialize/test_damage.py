@@ -93,7 +93,8 @@ def test_leftovers_are_removed(made, root, copy):
         *(name for task in changed["tasks"].values() for name in task.values()),
     }
     assert not old & kept
-    assert kept == directories | {".lock", "data.json", changed["vocabulary"]["path"], "mine", "notes.txt"}
+    counted = {counts["file"] for counts in changed["contamination"].values()}
+    assert kept == directories | counted | {".lock", "data.json", changed["vocabulary"]["path"], "mine", "notes.txt"}
 
 
 def test_folders_of_live_processes_stay(made, root, copy):
