@@ -197,4 +197,5 @@ def test_runs_of_one_system_are_seldom_called_different() -> None:
     """Each pair of runs of a system as two systems of a board, whose noise is known from the other runs."""
     found = run_noise.false_differences(repeated_runs.read(repeated_runs.FOLDER / "micro-0.1.json"))
     different, count = (sum(numbers) for numbers in zip(*found.values(), strict=True))
-    assert count >= 150 and different / count <= 0.05
+    # Few runs say little of a rate of 5 %: a hundred independent pairs have an error of 2 points.
+    assert count >= 400 and different / count <= 0.07
