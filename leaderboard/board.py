@@ -82,12 +82,16 @@ def board_data(
     repeated = repeated_runs.of_track(records)
     pairs = pairs or {}
     scores = estimates(records, repeated, pairs)
-    planned = {} if repeated is None else {one.key: one.resolution for one in run_noise.noise(repeated)}
     groups = latency_groups(records)
     references = {group: group_reference(records, group) for group in groups}
     titles = system_titles(records)
     averaged = {"mean": [key.task for key in common]} | {quality.key: [key.task] for key, quality in tasks.items()}
     compared = standings(records, scores, [one.key for one in qualities], pairs, averaged)
+    resolutions = {key: one.resolution for key, one in compared.items()}
+    if repeated is not None and None in resolutions.values():
+        # Before there are two systems to compare, the repeated runs say what will be told apart.
+        planned = run_noise.resolutions(repeated, common)
+        resolutions = {key: planned.get(key) if least is None else least for key, least in resolutions.items()}
     return {
         "title": printable(title),
         "track": track,
@@ -112,9 +116,7 @@ def board_data(
         ],
         "rows": [_row(record, titles[record.id], scores[record.id], references) for record in records],
         "places": {key: one.places for key, one in compared.items()},
-        "resolutions": {
-            key: planned.get(key) if one.resolution is None else one.resolution for key, one in compared.items()
-        },
+        "resolutions": resolutions,
         "tests": {key: one.tests for key, one in compared.items()},
         "repeated_runs": 0 if repeated is None else len(repeated.runs),
         "fronts": {group.key: _fronts(records, scores, qualities, group, references[group]) for group in groups},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
@@ -46,7 +46,7 @@ def score_readers(repeated: RepeatedRuns) -> dict[str, tuple[Scale, Read]]:
     """Lists every score of repeated runs by name, with its scale and how it is read."""
     systems = [system for run in repeated.runs for system in run.systems.values()]
     held = [{TaskKey.from_score(task) for task in system.tasks} for system in systems]
-    common = sorted(set.intersection(*held))
+    common = _common_tasks(repeated)
     found: dict[str, tuple[Scale, Read]] = {"mean": (PLAIN, partial(mean_of, keys=common))} if common else {}
     found["masked_lm_accuracy"] = PROPORTION, masked_lm_of
     return found | {
@@ -57,6 +57,19 @@ def score_readers(repeated: RepeatedRuns) -> dict[str, tuple[Scale, Read]]:
 def noise(repeated: RepeatedRuns) -> list[Noise]:
     """Sums up the noise of every score over the systems that are neither teacher nor control."""
     return [_noise(repeated, key, scale, read) for key, (scale, read) in score_readers(repeated).items()]
+
+
+def resolutions(repeated: RepeatedRuns, common: Sequence[TaskKey]) -> dict[str, float | None]:
+    """Gives what every score resolves; the mean only where it is over the tasks that a board has in common."""
+    found = {one.key: one.resolution for one in noise(repeated)}
+    if _common_tasks(repeated) != list(common):
+        found.pop("mean", None)
+    return found
+
+
+def _common_tasks(repeated: RepeatedRuns) -> list[TaskKey]:
+    systems = [system for run in repeated.runs for system in run.systems.values()]
+    return sorted(set.intersection(*({TaskKey.from_score(task) for task in system.tasks} for system in systems)))
 
 
 def _noise(repeated: RepeatedRuns, key: str, scale: Scale, read: Read) -> Noise:

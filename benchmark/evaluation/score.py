@@ -89,14 +89,6 @@ def to_result(
     return result
 
 
-def bootstrap_intervals(
-    task: TaskInfo, predictions: Predictions, references: References
-) -> dict[str, tuple[float, float]]:
-    """Computes the 95 % interval of every metric of the task, by bootstrap over examples."""
-    found = outcomes.outcomes(task, [predictions], references)
-    return bootstrap.intervals(task.metrics, found["references"], found["runs"], 0)
-
-
 def task_score(
     task: TaskInfo,
     split: str,

@@ -15,36 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tasks.scoring.metrics import checked_columns, per_example_scores
-
 if TYPE_CHECKING:
     from tasks.catalogue import TaskInfo
 
 
-def influences(task: TaskInfo, predictions: Any, references: Any) -> dict[str, np.ndarray]:
-    """Computes the influence of every example on every metric of a task.
-
-    Args:
-        task: the task.
-        predictions: as for `tasks.scoring.metrics.score`.
-        references: likewise.
+def column_influences(metric: str, references: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    """Computes the influences of examples on a metric of classification or regression, from its columns.
 
     Returns:
-        Metric -> `[n]`, in percent; the mean of each is 0. Where a correlation is not defined (a constant column),
-        all influences on it are 0.
-
-    Raises:
-        DataError: as `tasks.scoring.metrics.score`.
+        `[n]`, in percent; their mean is 0. Where a correlation is not defined (a constant column), all are 0.
     """
-    if task.kind == "span":
-        values = per_example_scores(task, predictions, references)
-        return {name: 100.0 * (values[name] - values[name].mean()) for name in task.metrics}
-    expected, predicted = checked_columns(task, predictions, references)
-    return {name: column_influences(name, expected, predicted) for name in task.metrics}
-
-
-def column_influences(metric: str, references: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-    """Computes the influences on a metric of classification or regression from its columns: `[n]`, in percent."""
     return 100.0 * _FUNCTIONS[metric](references, predictions)
 
 

@@ -327,9 +327,9 @@ def intervals() -> dict[str, str]:
     """Scores and intervals of predictions of each kind."""
     import numpy as np
 
-    from benchmark.evaluation.score import bootstrap_intervals
     from tasks.catalogue import get_task
     from tasks.scoring import metrics
+    from tests.helpers.bootstrap_intervals import bootstrap_intervals
 
     rng = np.random.default_rng(1)
     labels, noise = rng.integers(0, 2, 300), rng.standard_normal(300)

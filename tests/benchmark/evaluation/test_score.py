@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmark.evaluation.score import bootstrap_intervals, load_references, task_score, to_result
+from benchmark.evaluation.score import load_references, task_score, to_result
 from tasks.arrays.token_arrays import EXAMPLES_FILE, TokenArrays
 from tasks.catalogue import get_task
 from tasks.scoring import metrics
+from tests.helpers.bootstrap_intervals import bootstrap_intervals
 
 SST2, STSB, MRPC = (get_task(f"glue_{name}_v1") for name in ("sst2", "stsb", "mrpc"))
 SQUAD1, SQUAD2 = get_task("squad_v1_1_v1"), get_task("squad_v2_0_v1")
